@@ -1,0 +1,52 @@
+"""The errors of blindsr: one family, so that a caller can catch all of them or one of them.
+
+::
+
+    BlindSRError
+    ├── ConfigError      (also ValueError)    a setting out of its bounds, an unknown key
+    ├── ImageError       (also ValueError)    an image that cannot be read or cannot be used
+    ├── KernelError      (also ValueError)    an array or file that is no usable kernel
+    ├── OutputError      (also OSError)       a result that cannot be written
+    ├── DeviceError      (also RuntimeError)  a device or precision that this machine lacks
+    └── DivergenceError  (also RuntimeError)  a training that left the finite numbers
+
+Every message says what was needed, what came, and what to do.
+"""
+
+__all__ = [
+    "BlindSRError",
+    "ConfigError",
+    "DeviceError",
+    "DivergenceError",
+    "ImageError",
+    "KernelError",
+    "OutputError",
+]
+
+
+class BlindSRError(Exception):
+    """Base of all errors that blindsr raises on purpose."""
+
+
+class ConfigError(BlindSRError, ValueError):
+    """A setting is out of its bounds, unknown, or contradicts another."""
+
+
+class ImageError(BlindSRError, ValueError):
+    """An image cannot be read, or the method cannot work on it."""
+
+
+class KernelError(BlindSRError, ValueError):
+    """An array or a file is no usable downscaling kernel."""
+
+
+class OutputError(BlindSRError, OSError):
+    """A result cannot be written: it exists, the folder refuses, the disk is full."""
+
+
+class DeviceError(BlindSRError, RuntimeError):
+    """The device or precision asked for is not available here."""
+
+
+class DivergenceError(BlindSRError, RuntimeError):
+    """A training produced NaN or infinity."""

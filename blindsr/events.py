@@ -1,0 +1,59 @@
+"""What a run says while it runs.
+
+The algorithms know a `Listener` and nothing of terminals. A listener must not change a result; an exception
+that it raises stops the run and passes through, which is how a cancel button works. `list.append` is a listener.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Event", "Listener", "Notice", "StageDone", "StageStarted", "StepDone", "ignore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted:
+    """A stage begins; it takes at most `max_steps` steps, or None if that is not known."""
+
+    stage: str
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """Step `step` (from 1) is done. `values` is empty on most steps: reading a loss costs a device sync."""
+
+    stage: str
+    step: int
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDone:
+    """A stage ended after `steps` steps; `reason` says why if it was before its last step."""
+
+    stage: str
+    steps: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the user should know: a fallback, a value that was normalised, a doubt."""
+
+    stage: str
+    message: str
+
+
+Event = StageStarted | StepDone | StageDone | Notice
+
+
+class Listener(Protocol):
+    """Anything that takes one event."""
+
+    def __call__(self, event: Event, /) -> object:
+        """Take one event."""
+
+
+def ignore(event: Event, /) -> None:
+    """Listen to nothing: the default listener."""

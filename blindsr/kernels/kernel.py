@@ -1,0 +1,169 @@
+"""One value for a downscaling kernel, with one convention.
+
+A `Kernel` is a correlation kernel on the HR grid: K×K with K ≡ s (mod 2), its geometric centre is the reference
+point, its sum is 1. LR pixel i is centred at s·i + (s − 1)/2 (docs/conventions.md). Kernels of other conventions
+are converted once, at the door (`blindsr.kernels.conventions`).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from blindsr.errors import KernelError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Kernel"]
+
+_SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A downscaling kernel: blur before subsampling, on the HR grid.
+
+    Args:
+        array: (K, K), K ≡ scale (mod 2), K ≥ scale, finite, sum 1; negative taps are allowed (bicubic has them).
+            Copied to read-only float64.
+        scale: Factor from LR to HR, 1 or more.
+        provenance: Where it comes from, as short JSON-able values: `{"made_by": "gaussian"}`. Not compared.
+
+    Raises:
+        KernelError: `array` or `scale` breaks one of the rules above.
+
+    Example:
+        >>> Kernel([[0.25, 0.25], [0.25, 0.25]], 2).covariance.tolist()
+        [[0.25, 0.0], [0.0, 0.25]]
+    """
+
+    array: NDArray[np.float64]
+    scale: int
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def __init__(self, array: ArrayLike, scale: int, provenance: Mapping[str, object] | None = None) -> None:
+        values = np.array(array, dtype=np.float64)
+        _check(values, scale)
+        values.setflags(write=False)
+        object.__setattr__(self, "array", values)
+        object.__setattr__(self, "scale", int(scale))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(provenance or {})))
+
+    @classmethod
+    def normalised(cls, array: ArrayLike, scale: int, provenance: Mapping[str, object] | None = None) -> "Kernel":
+        """Divide an array of the right shape by its sum and make it a `Kernel`.
+
+        Raises:
+            KernelError: The sum is (nearly) zero or not finite, or the shape is wrong.
+        """
+        values = np.array(array, dtype=np.float64)
+        total = values.sum()
+        if not np.isfinite(total) or abs(total) <= 1e-8 * max(1.0, float(np.abs(values).max(initial=0.0))):
+            raise KernelError(
+                f"a kernel needs a sum other than zero to be normalised, its sum is {total:.3g}; "
+                "check that the file holds a blur kernel and not an image or a derivative."
+            )
+        return cls(values / total, scale, provenance)
+
+    @property
+    def size(self) -> int:
+        """K, the side length in HR pixels."""
+        return int(self.array.shape[0])
+
+    @cached_property
+    def _coordinates(self) -> NDArray[np.float64]:
+        return np.arange(self.size, dtype=np.float64) - (self.size - 1) / 2
+
+    @cached_property
+    def centroid(self) -> NDArray[np.float64]:
+        """Centre of mass (y, x) in HR pixels from the geometric centre; (0, 0) for a centred kernel."""
+        c = self._coordinates
+        return np.array([self.array.sum(1) @ c, self.array.sum(0) @ c])
+
+    @cached_property
+    def covariance(self) -> NDArray[np.float64]:
+        """Second central moments, (2, 2), HR px², order (y, x)."""
+        y = self._coordinates - self.centroid[0]
+        x = self._coordinates - self.centroid[1]
+        yy = self.array.sum(1) @ y**2
+        xx = self.array.sum(0) @ x**2
+        yx = y @ self.array @ x
+        return np.array([[yy, yx], [yx, xx]])
+
+    @property
+    def sigmas(self) -> tuple[float, float]:
+        """Standard deviations along the long and the short principal axis, in HR pixels."""
+        short, long = np.sqrt(np.clip(np.linalg.eigvalsh(self.covariance), 0, None))
+        return float(long), float(short)
+
+    @property
+    def angle(self) -> float:
+        """Direction of the long axis in degrees, counter-clockwise from the x axis as seen, in [0, 180)."""
+        vector = np.linalg.eigh(self.covariance)[1][:, 1]
+        return float(np.degrees(np.arctan2(-vector[0], vector[1])) % 180.0)
+
+    def support(self, energy: float = 0.99) -> int:
+        """Side of the smallest centred square, of the kernel's own parity, that holds `energy` of Σ|k|."""
+        absolute = np.abs(self.array)
+        for margin in range((self.size - 1) // 2, -1, -1):
+            inner = absolute[margin : self.size - margin, margin : self.size - margin]
+            if inner.sum() >= energy * absolute.sum():
+                return self.size - 2 * margin
+        return self.size
+
+    def transfer(self, frequencies: NDArray[np.float64], angle: float = 0.0) -> NDArray[np.float64]:
+        """Modulation transfer |K(f)| along one direction.
+
+        Args:
+            frequencies: (N,), cycles per HR pixel (HR's Nyquist is 0.5, LR's is 0.5/scale).
+            angle: Direction in degrees, counter-clockwise from the x axis as seen.
+
+        Returns:
+            (N,), 1 at frequency 0.
+        """
+        radians = np.radians(angle)
+        c = self._coordinates
+        path = c[None, :] * np.cos(radians) - c[:, None] * np.sin(radians)
+        phase = np.exp(-2j * np.pi * frequencies[:, None] * path.ravel()[None, :])
+        return np.abs(phase @ self.array.ravel())
+
+    def tensor(self, like: "torch.Tensor | None" = None) -> "torch.Tensor":
+        """The weights as a tensor (K, K), with the dtype and device of `like` (float32 on the CPU if None)."""
+        import torch
+
+        values = torch.from_numpy(np.array(self.array))
+        return values.to(torch.float32) if like is None else values.to(like)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that name the weights and the scale."""
+        content = np.ascontiguousarray(self.array.round(9)).tobytes() + bytes([self.scale])
+        return hashlib.sha256(content).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        long, short = self.sigmas
+        return f"Kernel({self.size}×{self.size}, scale={self.scale}, σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°)"
+
+
+def _check(values: NDArray[np.float64], scale: int) -> None:
+    if isinstance(scale, bool) or int(scale) != scale or scale < 1:
+        raise KernelError(f"scale must be a whole number, 1 or more (LR to HR), got {scale!r}.")
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise KernelError(f"a kernel must be a square 2-D array, got shape {values.shape}; pad it with zeros.")
+    size = values.shape[0]
+    if size < scale or (size - scale) % 2:
+        raise KernelError(
+            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = {size}; "
+            "blindsr.kernels.from_convention converts kernels of other conventions."
+        )
+    if not np.isfinite(values).all():
+        raise KernelError("a kernel must be finite, it holds NaN or infinity; check the file.")
+    total = values.sum()
+    if abs(total - 1) > _SUM_TOLERANCE:
+        raise KernelError(f"a kernel must sum to 1, it sums to {total:.6g}; use Kernel.normalised.")

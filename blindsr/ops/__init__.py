@@ -1,0 +1,21 @@
+"""Operators on images: resize, degrade and its adjoint, back-projection, the eight dihedral views.
+
+Images are tensors (B, C, H, W); every function keeps the dtype and device of its input and leaves it unchanged.
+"""
+
+from blindsr.ops.backproject import back_project
+from blindsr.ops.borders import pad_symmetric
+from blindsr.ops.degrade import degrade, degrade_adjoint
+from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
+from blindsr.ops.resize import imresize
+
+__all__ = [
+    "back_project",
+    "degrade",
+    "degrade_adjoint",
+    "dihedral",
+    "dihedral_inverse",
+    "imresize",
+    "pad_symmetric",
+    "shave",
+]

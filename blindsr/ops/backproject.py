@@ -1,0 +1,33 @@
+"""Iterative back-projection: make an SR image agree with the LR image that it came from."""
+
+from torch import Tensor
+
+from blindsr.ops.degrade import degrade
+from blindsr.ops.resize import imresize
+
+__all__ = ["back_project"]
+
+
+def back_project(sr: Tensor, lr: Tensor, kernel: Tensor, scale: int, *, iterations: int) -> Tensor:
+    """Add the upscaled LR residual to the SR image, `iterations` times.
+
+    x ← x + ↑(y − (x ⋆ k)↓s), ↑ being bicubic interpolation.
+
+    Args:
+        sr: SR images, (B, C, H, W), [0, 1].
+        lr: LR images, (B, C, ⌊H/scale⌋, ⌊W/scale⌋), [0, 1].
+        kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2).
+        scale: Factor from LR to HR.
+        iterations: Number of corrections, 0 or more.
+
+    Returns:
+        Images like `sr`, not clamped.
+
+    References:
+        Irani, Peleg, "Improving resolution by image registration", CVGIP 1991; Shocher, Cohen, Irani,
+        "'Zero-Shot' Super-Resolution using Deep Internal Learning", CVPR 2018, §3.
+    """
+    for _ in range(iterations):
+        residual = lr - degrade(sr, kernel, scale)
+        sr = sr + imresize(residual, float(scale), size=(sr.shape[-2], sr.shape[-1]))
+    return sr

@@ -1,0 +1,93 @@
+"""The machine: devices, threads, and where bfloat16 pays. Chosen once, at the top; everything below follows its input."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from blindsr.errors import ConfigError, DeviceError
+
+__all__ = ["Precision", "available_devices", "bf16_reason", "choose_device", "choose_dtype", "set_threads", "usable_cores"]
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_devices() -> list[str]:
+    """Names that `choose_device` accepts here, the best first."""
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that exists.
+
+    Raises:
+        DeviceError: The device is not on this machine, or the name is unknown.
+    """
+    here = available_devices()
+    if name == "auto":
+        return torch.device(here[0])
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in here:
+        raise DeviceError(f"device must be auto or one of {', '.join(here)} on this machine, got {name!r}.")
+    return torch.device(wanted)
+
+
+def set_threads(count: int | None) -> int:
+    """Let torch use `count` threads (None: one per usable core) and return the number.
+
+    Raises:
+        ConfigError: `count` is below 1.
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"threads must be 1 or more, got {count}.")
+    threads = usable_cores() if count is None else count
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return set()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("flags"):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def bf16_reason(device: torch.device) -> tuple[bool, str]:
+    """Whether bfloat16 arithmetic is native and fast on `device`, and the fact that decides it."""
+    if device.type == "cuda":
+        capable = torch.cuda.get_device_capability(device)[0] >= 8
+        return capable, "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8"
+    if device.type == "cpu":
+        flags = _cpu_flags()
+        for flag in ("amx_bf16", "avx512_bf16"):
+            if flag in flags:
+                return True, f"the processor has {flag}"
+        return False, "the processor has neither AMX nor AVX512-BF16"
+    return False, f"not used on {device.type}"
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of the heavy arithmetic: bfloat16 where it is native, float32 elsewhere or when asked.
+
+    Raises:
+        ConfigError: `precision` is none of "auto", "fp32", "bf16".
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ConfigError(f"precision must be auto, fp32 or bf16, got {precision!r}.")
+    if precision == "auto":
+        return torch.bfloat16 if bf16_reason(device)[0] else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,4 +1,7 @@
-"""The machine: devices, threads, and where bfloat16 pays. Chosen once, at the top; everything below follows its input."""
+"""The machine: devices, threads, and where bfloat16 pays.
+
+Chosen once, at the top; everything below follows its input.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +11,15 @@ import torch
 
 from blindsr.errors import ConfigError, DeviceError
 
-__all__ = ["Precision", "available_devices", "bf16_reason", "choose_device", "choose_dtype", "set_threads", "usable_cores"]
+__all__ = [
+    "Precision",
+    "available_devices",
+    "bf16_reason",
+    "choose_device",
+    "choose_dtype",
+    "set_threads",
+    "usable_cores",
+]
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -70,7 +81,10 @@ def bf16_reason(device: torch.device) -> tuple[bool, str]:
     """Whether bfloat16 arithmetic is native and fast on `device`, and the fact that decides it."""
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device)[0] >= 8
-        return capable, "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8"
+        return (
+            capable,
+            "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8",
+        )
     if device.type == "cpu":
         flags = _cpu_flags()
         for flag in ("amx_bf16", "avx512_bf16"):

@@ -62,9 +62,10 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def bicubic(scale: int) -> Kernel:
-    """The kernel of MATLAB's antialiased bicubic `imresize` at 1/scale: what most benchmarks call "bicubic".
+    """Make the kernel of MATLAB's antialiased bicubic `imresize`: what most benchmarks call "bicubic".
 
-    Keys, IEEE TASSP 1981, a = −0.5, stretched by the scale. `degrade` with it equals `imresize(x, 1/scale)`.
+    Keys, IEEE TASSP 1981, a = −0.5, stretched by the scale. `degrade` with it
+    equals `imresize(x, 1/scale)`.
     """
     side = 4 * scale if scale % 2 == 0 else 4 * scale - 1
     taps = _cubic((np.arange(side) - (side - 1) / 2) / scale)

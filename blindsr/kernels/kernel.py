@@ -1,8 +1,8 @@
 """One value for a downscaling kernel, with one convention.
 
-A `Kernel` is a correlation kernel on the HR grid: K×K with K ≡ s (mod 2), its geometric centre is the reference
-point, its sum is 1. LR pixel i is centred at s·i + (s − 1)/2 (docs/conventions.md). Kernels of other conventions
-are converted once, at the door (`blindsr.kernels.conventions`).
+A `Kernel` is a correlation kernel on the HR grid: K×K with K ≡ s (mod 2), its geometric centre is the
+reference point, its sum is 1. LR pixel i is centred at s·i + (s − 1)/2 (docs/conventions.md). Kernels of
+other conventions are converted once, at the door (`blindsr.kernels.conventions`).
 """
 
 import hashlib
@@ -30,8 +30,8 @@ class Kernel:
     """A downscaling kernel: blur before subsampling, on the HR grid.
 
     Args:
-        array: (K, K), K ≡ scale (mod 2), K ≥ scale, finite, sum 1; negative taps are allowed (bicubic has them).
-            Copied to read-only float64.
+        array: (K, K), K ≡ scale (mod 2), K ≥ scale, finite, sum 1; negative taps are allowed (bicubic has
+            them). Copied to read-only float64.
         scale: Factor from LR to HR, 1 or more.
         provenance: Where it comes from, as short JSON-able values: `{"made_by": "gaussian"}`. Not compared.
 
@@ -69,7 +69,8 @@ class Kernel:
                 f"a kernel needs a sum other than zero to be normalised, its sum is {total:.3g}; "
                 "check that the file holds a blur kernel and not an image or a derivative."
             )
-        return cls(values / total, scale, provenance)
+        # A sum that is 1 but for rounding is left alone: a kernel that is read back is the one that was written, to the bit.
+        return cls(values if abs(total - 1) < 1e-12 else values / total, scale, provenance)
 
     @property
     def size(self) -> int:
@@ -131,10 +132,10 @@ class Kernel:
         c = self._coordinates
         path = c[None, :] * np.cos(radians) - c[:, None] * np.sin(radians)
         phase = np.exp(-2j * np.pi * frequencies[:, None] * path.ravel()[None, :])
-        return np.abs(phase @ self.array.ravel())
+        return np.asarray(np.abs(phase @ self.array.ravel()), dtype=np.float64)
 
     def tensor(self, like: "torch.Tensor | None" = None) -> "torch.Tensor":
-        """The weights as a tensor (K, K), with the dtype and device of `like` (float32 on the CPU if None)."""
+        """The weights as a tensor (K, K), with dtype and device of `like`; None is float32 on the CPU."""
         import torch
 
         values = torch.from_numpy(np.array(self.array))
@@ -143,12 +144,14 @@ class Kernel:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that name the weights and the scale."""
-        content = np.ascontiguousarray(self.array.round(9)).tobytes() + bytes([self.scale])
+        # Adding zero turns −0 into 0: equal weights have equal bytes.
+        content = np.ascontiguousarray(self.array.round(9) + 0.0).tobytes() + str(self.scale).encode()
         return hashlib.sha256(content).hexdigest()[:12]
 
     def __repr__(self) -> str:
         long, short = self.sigmas
-        return f"Kernel({self.size}×{self.size}, scale={self.scale}, σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°)"
+        shape = f"σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°"
+        return f"Kernel({self.size}×{self.size}, scale={self.scale}, {shape})"
 
 
 def _check(values: NDArray[np.float64], scale: int) -> None:

@@ -60,8 +60,8 @@ def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
     if np.abs(kernel.centroid).max() <= 0.01:
         return kernel
     raise KernelError(
-        f"this kernel cannot be centred: its centre of mass stays {np.abs(kernel.centroid).max():.2f} px off; "
-        "its positive and negative weights nearly cancel."
+        f"this kernel cannot be centred: its centre of mass stays {np.abs(kernel.centroid).max():.2f} px "
+        "off; its positive and negative weights nearly cancel."
     )
 
 
@@ -81,14 +81,19 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
     dilated[:: first.scale, :: first.scale] = second.array
     # Correlating twice correlates with the convolution of the two kernels.
     full = signal.convolve2d(first.array, dilated, mode="full")
-    return Kernel.normalised(full, first.scale * second.scale, {"made_by": "compose", **first.provenance})
+    return Kernel.normalised(
+        full,
+        first.scale * second.scale,
+        {**first.provenance, "composed_of_scales": [first.scale, second.scale]},
+    )
 
 
 def resample(kernel: Kernel, scale: int, *, own_blur: float = 1.0) -> Kernel:
     """Carry a kernel from its scale to another one, by the scale law cov(k_s) = (s² − β)·Σ_LR.
 
-    The shape is stretched by √((s₂² − β)/(s₁² − β)). With β = 1 (scale invariance: HR is as blurred on its own
-    grid as LR is on its own; Michaeli & Irani, ICCV 2013) this is the law that `compose` follows from ×2 to ×4.
+    The shape is stretched by √((s₂² − β)/(s₁² − β)). With β = 1 (scale invariance: HR is as blurred on its
+    own grid as LR is on its own; Michaeli & Irani, ICCV 2013) this is the law that `compose` follows from
+    ×2 to ×4.
 
     Args:
         kernel: A kernel for s₁ ≥ 2.
@@ -109,7 +114,7 @@ def resample(kernel: Kernel, scale: int, *, own_blur: float = 1.0) -> Kernel:
     array = _stretch(kernel.array, stretch, size)
     if kernel.array.min() >= 0:
         array = np.clip(array, 0, None)
-    return Kernel.normalised(array, scale, {"resampled_from_scale": kernel.scale, **kernel.provenance})
+    return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})
 
 
 def _stretch(array: NDArray[np.float64], factor: float, size: int) -> NDArray[np.float64]:
@@ -118,7 +123,11 @@ def _stretch(array: NDArray[np.float64], factor: float, size: int) -> NDArray[np
     new_centre = (size - 1) / 2
     return np.asarray(
         ndimage.affine_transform(
-            array, [inverse, inverse], offset=old_centre - inverse * new_centre, output_shape=(size, size), order=3
+            array,
+            [inverse, inverse],
+            offset=old_centre - inverse * new_centre,
+            output_shape=(size, size),
+            order=3,
         )
     )
 
@@ -133,7 +142,5 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
         raise KernelError(f"kernels for different scales ({a.scale} and {b.scale}) cannot be compared; resample one.")
     size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(a.centroid).max(), np.abs(b.centroid).max()))
     size += (size - a.scale) % 2
-    first, second = (
-        ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b)
-    )
+    first, second = (ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
     return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))

@@ -1,6 +1,7 @@
 """Operators on images: resize, degrade and its adjoint, back-projection, the eight dihedral views.
 
-Images are tensors (B, C, H, W); every function keeps the dtype and device of its input and leaves it unchanged.
+Images are tensors (B, C, H, W); every function keeps the dtype and device of its input and leaves it
+unchanged.
 """
 
 from blindsr.ops.backproject import back_project

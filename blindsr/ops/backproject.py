@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from blindsr.errors import ImageError
 from blindsr.ops.degrade import degrade
 from blindsr.ops.resize import imresize
 
@@ -23,10 +24,20 @@ def back_project(sr: Tensor, lr: Tensor, kernel: Tensor, scale: int, *, iteratio
     Returns:
         Images like `sr`, not clamped.
 
+    Raises:
+        ImageError: `lr` has another size than `sr` degraded.
+        KernelError: As in `degrade`.
+
     References:
         Irani, Peleg, "Improving resolution by image registration", CVGIP 1991; Shocher, Cohen, Irani,
         "'Zero-Shot' Super-Resolution using Deep Internal Learning", CVPR 2018, §3.
     """
+    expected = (sr.shape[-2] // scale, sr.shape[-1] // scale)
+    if tuple(lr.shape[-2:]) != expected:
+        raise ImageError(
+            f"for an SR image of {sr.shape[-2]}×{sr.shape[-1]} and scale {scale} the LR image must be "
+            f"{expected[0]}×{expected[1]}, got {lr.shape[-2]}×{lr.shape[-1]}."
+        )
     for _ in range(iterations):
         residual = lr - degrade(sr, kernel, scale)
         sr = sr + imresize(residual, float(scale), size=(sr.shape[-2], sr.shape[-1]))

@@ -1,6 +1,7 @@
-"""Half-sample symmetric borders (MATLAB "symmetric", SciPy "reflect", NumPy "symmetric"), and their adjoint.
+"""Half-sample symmetric borders (MATLAB and NumPy "symmetric", SciPy "reflect"), and their adjoint.
 
-torch's own "reflect" does not repeat the edge sample and refuses pads as long as the image; both matter here.
+torch's own "reflect" does not repeat the edge sample and refuses pads as long as the image; both matter
+here.
 """
 
 import torch
@@ -10,7 +11,7 @@ __all__ = ["fold_symmetric", "mirror", "pad_symmetric"]
 
 
 def mirror(index: Tensor, length: int) -> Tensor:
-    """Map integer positions of any size into [0, length) by half-sample mirroring (… 1 0 | 0 1 … n−1 | n−1 …)."""
+    """Map any integer positions into [0, length) by half-sample mirroring (… 1 0 | 0 1 … n−1 | n−1 …)."""
     wrapped = torch.remainder(index, 2 * length)
     return torch.minimum(wrapped, 2 * length - 1 - wrapped)
 
@@ -20,7 +21,7 @@ def _axis_index(length: int, pad: int, device: torch.device) -> Tensor:
 
 
 def pad_symmetric(image: Tensor, pad: int) -> Tensor:
-    """Extend an image (B, C, H, W) by `pad` mirrored pixels on each side; any `pad` ≥ 0, also beyond the image."""
+    """Extend images (B, C, H, W) by `pad` mirrored pixels on each side; `pad` may exceed the image."""
     if pad == 0:
         return image
     rows = _axis_index(image.shape[-2], pad, image.device)

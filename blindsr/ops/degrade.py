@@ -19,8 +19,8 @@ def _check(image: Tensor, kernel: Tensor, scale: int) -> int:
         raise KernelError(f"a kernel must be square (K, K), got shape {tuple(kernel.shape)}; pad it with zeros.")
     if kernel.shape[0] < scale or (kernel.shape[0] - scale) % 2:
         raise KernelError(
-            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = {kernel.shape[0]}; "
-            "blindsr.kernels.from_convention converts kernels of other conventions."
+            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = "
+            f"{kernel.shape[0]}; blindsr.kernels.from_convention converts kernels of other conventions."
         )
     return (kernel.shape[0] - scale) // 2
 
@@ -40,8 +40,8 @@ def degrade(
 
     Args:
         hr: Images, (B, C, H, W), any range.
-        kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2); every channel is blurred by it alone. Borders are
-            half-sample symmetric. It is not normalised here: a kernel of sum 2 doubles the image.
+        kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2); every channel is blurred by it alone. Borders
+            are half-sample symmetric. It is not normalised here: a kernel of sum 2 doubles the image.
         scale: Factor from LR to HR, 1 or more. Never its inverse.
         noise_sigma: Standard deviation of the noise, in the range of `hr`.
         generator: Source of the noise; torch's default one if None.

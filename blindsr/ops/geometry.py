@@ -11,7 +11,8 @@ __all__ = ["dihedral", "dihedral_inverse", "shave"]
 def dihedral(image: Tensor, view: int) -> Tensor:
     """Show an image (…, H, W) in one of its eight dihedral views.
 
-    View v turns by 90° · (v mod 4) counter-clockwise, and for v ≥ 4 mirrors left to right first. View 0 is the image.
+    View v turns by 90° · (v mod 4) counter-clockwise, and for v ≥ 4 mirrors left to right first. View 0 is
+    the image.
     """
     if not 0 <= view < 8:
         raise ImageError(f"a dihedral view is 0 … 7, got {view}.")
@@ -20,7 +21,7 @@ def dihedral(image: Tensor, view: int) -> Tensor:
 
 
 def dihedral_inverse(image: Tensor, view: int) -> Tensor:
-    """Undo `dihedral`: dihedral_inverse(dihedral(x, v), v) is x."""
+    """Undo `dihedral`, so that `dihedral_inverse(dihedral(x, v), v)` is x."""
     if not 0 <= view < 8:
         raise ImageError(f"a dihedral view is 0 … 7, got {view}.")
     turned = torch.rot90(image, -(view % 4), (-2, -1))

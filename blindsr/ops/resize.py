@@ -1,7 +1,7 @@
 """MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size.
 
-Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = −0.5; when an axis
-shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter.
+Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = −0.5; when an
+axis shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter.
 """
 
 import math
@@ -25,9 +25,10 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
 
 
-def _taps(length: int, out_length: int, scale: float, border: Border, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Source positions and weights of every output sample: two tensors (out_length, P), weights in float64."""
-    stretch = max(1.0, 1.0 / scale)
+def _taps(
+    length: int, out_length: int, scale: float, stretch: float, border: Border, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Source positions and float64 weights of every output sample: two tensors (out_length, P)."""
     centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5) / scale - 0.5
     count = math.ceil(4 * stretch) + 2
     first = torch.floor(centre - 2 * stretch).long()
@@ -40,8 +41,9 @@ def _taps(length: int, out_length: int, scale: float, border: Border, device: to
     return inside, weight
 
 
-def _resize_axis(image: Tensor, axis: int, out_length: int, scale: float, border: Border) -> Tensor:
-    index, weight = _taps(image.shape[axis], out_length, scale, border, image.device)
+def _resize_axis(image: Tensor, axis: int, out_length: int, scale: float, *, border: Border, antialias: bool) -> Tensor:
+    stretch = max(1.0, 1.0 / scale) if antialias else 1.0
+    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device)
     weight = weight.to(image.dtype)
     shape = [1] * image.ndim
     shape[axis] = out_length
@@ -58,25 +60,28 @@ def imresize(
     *,
     size: tuple[int, int] | None = None,
     border: Border = "symmetric",
+    antialias: bool = True,
     legacy_8bit: bool = False,
 ) -> Tensor:
     """Resize like MATLAB's `imresize(image, …, "bicubic")` with its antialiasing.
 
-    With `scale` alone the size is ⌈H·scale⌉ × ⌈W·scale⌉; with `size` alone the scale is size / input size per axis;
-    with both, the sampling grid follows `scale` and is cut or extended to `size`.
+    With `scale` alone the size is ⌈H·scale⌉ × ⌈W·scale⌉; with `size` alone the scale is size / input size
+    per axis; with both, the sampling grid follows `scale` and is cut or extended to `size`.
 
     Args:
         image: Images, (B, C, H, W), floating point, any range.
-        scale: Output over input, one number or (vertical, horizontal). 0.5 halves: this is the one place where a
-            scale below 1 is meant.
+        scale: Output over input, one number or (vertical, horizontal). 0.5 halves: this is the one place
+            where a scale below 1 is meant.
         size: (H, W) of the output.
         border: "symmetric" is today's MATLAB, "replicate" an older one.
-        legacy_8bit: Work as an older MATLAB did on uint8 images: rows first, and rounding to 8 bits after each pass.
-            `image` is then taken as [0, 1]. With `border="replicate"` this reproduces the LR images of Set5 that the
-            field uses, to the bit.
+        antialias: Stretch the cubic where an axis shrinks; False interpolates only, for images already blurred.
+        legacy_8bit: Work as an older MATLAB did on uint8 images: rows first, and rounding to 8 bits after
+            each pass. `image` is then taken as [0, 1]. With `border="replicate"` this reproduces the LR
+            images of Set5 that the field uses, to the bit.
 
     Returns:
-        Images, (B, C, *size), dtype and device of `image`, not clamped (cubics overshoot) unless `legacy_8bit`.
+        Images, (B, C, *size), dtype and device of `image`, not clamped (cubics overshoot) unless
+        `legacy_8bit`.
 
     Raises:
         ImageError: The image is not 4-D floating point, or neither `scale` nor `size` is usable.
@@ -102,12 +107,16 @@ def imresize(
         raise ImageError(f"the resized image must have at least 1×1 px, got {size[0]}×{size[1]}.")
     # MATLAB resizes the axis that shrinks more first; the order is visible only in rounding.
     axes = (-2, -1) if legacy_8bit or scales[0] <= scales[1] else (-1, -2)
+
+    def resized(values: Tensor, axis: int) -> Tensor:
+        return _resize_axis(values, axis, size[axis], scales[axis], border=border, antialias=antialias)
+
     if legacy_8bit:
-        # Grey levels as whole numbers in float64: ties at one half are then exact and round up, as MATLAB's do.
+        # Grey levels as whole numbers in float64: ties at one half are exact and round up, as in MATLAB.
         levels = torch.round(image.double() * 255)
         for axis in axes:
-            levels = torch.floor(_resize_axis(levels, axis, size[axis], scales[axis], border).clamp(0, 255) + 0.5)
+            levels = torch.floor(resized(levels, axis).clamp(0, 255) + 0.5)
         return (levels / 255).to(image.dtype)
     for axis in axes:
-        image = _resize_axis(image, axis, size[axis], scales[axis], border)
+        image = resized(image, axis)
     return image

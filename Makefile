@@ -1,0 +1,44 @@
+# Two commands set up everything on a fresh machine: `make demo` and `make test`.
+# make demo PHOTO=mine.jpg SCALE=4    the main job on a photograph of yours
+PYTHON ?= python3
+PHOTO ?= examples/chelsea.png
+SCALE ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format wheel clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blindsr needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	@mkdir -p demo
+	$(BIN)/blindsr estimate-and-upscale "$(PHOTO)" --scale $(SCALE) --force \
+	  -o "demo/$(notdir $(basename $(PHOTO)))_blindsr_x$(SCALE).png"
+	@echo "The results are in the folder demo/: open the picture beside the original at 100 %."
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/installed-dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,148 @@
+"""The options that all jobs share. None is "not given": the value comes from --config, or from the preset."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+__all__ = ["PHOTO", "Common", "common_options"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The file is not checked here: a missing, damaged or foreign file is the library's error, in one line.
+PHOTO = click.Path(readable=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """The shared options as they were given; None is "not given"."""
+
+    output: Path | None
+    scale: float | None
+    preset: str | None
+    estimator: str | None
+    zssr_setting: str | None
+    region: tuple[int, int, int, int] | None
+    device: str | None
+    seed: int | None
+    threads: int | None
+    precision: str | None
+    config: Path | None
+    force: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a contradiction."""
+        if self.quiet and self.verbose:
+            raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
+
+
+class _RegionType(click.ParamType[tuple[int, int, int, int]]):
+    name = "x,y,w,h"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y, width, height = (int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"needs four whole numbers x,y,w,h, got {value!r}; for example 100,80,256,256.", param, ctx)
+        if x < 0 or y < 0 or width < 1 or height < 1:
+            self.fail(f"needs x and y of 0 or more, w and h of 1 or more, got {value!r}.", param, ctx)
+        return x, y, width, height
+
+
+_OPTIONS = {
+    "output": click.option(
+        "-o",
+        "--output",
+        type=click.Path(readable=False, path_type=Path),
+        help="Where to write the result; "
+        "its kernel and record get the same stem.  [default: beside PHOTO, as photo_blindsr_x2]",
+    ),
+    "scale": click.option(
+        "--scale",
+        type=click.FloatRange(1, 4, min_open=True),
+        show_default="2",
+        help="Output over input: 2, 3, 4, or a real number above 1.",
+    ),
+    "preset": click.option(
+        "--preset",
+        type=click.Choice(["fast", "default", "best", "paper"]),
+        show_default="default",
+        help="Speed against quality; paper is KernelGAN and ZSSR as published.",
+    ),
+    "estimator": click.option(
+        "--estimator",
+        type=click.Choice(["auto", "spectral", "kernelgan"]),
+        show_default="auto",
+        help="Who estimates the kernel.",
+    ),
+    "zssr_setting": click.option(
+        "--zssr-setting",
+        type=click.Choice(["ideal", "gradual", "given", "real", "kernelgan"]),
+        help="Run the published ZSSR in one of its five published settings.",
+    ),
+    "region": click.option(
+        "--region",
+        type=_RegionType(),
+        help="Estimate the kernel from this rectangle of PHOTO, in pixels.  [default: all of it]",
+    ),
+    "device": click.option("--device", metavar="NAME", show_default="auto", help="auto, cpu, cuda, cuda:N or mps."),
+    "seed": click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        show_default="0",
+        help="Of everything random: the same seed gives the same bits.",
+    ),
+    "threads": click.option(
+        "--threads", type=click.IntRange(1), show_default="one per core", help="Processor threads."
+    ),
+    "precision": click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16"]),
+        show_default="auto",
+        help="Of the network's arithmetic; auto is bf16 where the processor has it.",
+    ),
+    "config": click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.toml",
+        help="Settings from a file, with tables [run], [spectral], [kernelgan], [zssr].",
+    ),
+    "force": click.option("--force", is_flag=True, help="Overwrite results that exist."),
+    "as_json": click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON record on stdout instead of the path."
+    ),
+    "quiet": click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors on stderr."),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Say every stage and every reported loss on stderr."),
+}
+
+
+def common_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[Concatenate[Common, P], R]], Callable[P, R]]:
+    """Give a command the shared options, gathered in a `Common` as its first argument.
+
+    Args:
+        without: Options that would mean nothing for this command; it does not get them.
+    """
+
+    def decorate(function: Callable[Concatenate[Common, P], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def command(*args: P.args, **values: P.kwargs) -> R:
+            given = {field.name: values.pop(field.name, None) for field in fields(Common)}
+            return function(Common(**given), *args, **values)  # type: ignore[arg-type]
+
+        for name, option in reversed(_OPTIONS.items()):
+            if name not in without:
+                command = option(command)
+        return command
+
+    return decorate

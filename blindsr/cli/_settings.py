@@ -1,0 +1,51 @@
+"""From options and run.toml to `Settings`. The command line beats the file, the file beats the preset."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from blindsr.cli._configfile import RUN_KEYS, TABLES, read_tables, table_values
+from blindsr.cli._options import Common
+from blindsr.pipelines.settings import Region, Settings, preset
+from blindsr.zssr.config import PaperZSSRConfig
+
+__all__ = ["Run", "make_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What decides a run: its settings, and the machine's part."""
+
+    settings: Settings
+    device: str = "auto"
+    threads: int | None = None
+
+
+def make_run(common: Common) -> Run:
+    """Put the preset, run.toml and the command line together.
+
+    Raises:
+        ConfigError: A value is out of its bounds, or run.toml has an unknown key or a wrong type.
+    """
+    tables = {name: {} for name in TABLES} if common.config is None else read_tables(common.config)
+    run: dict[str, Any] = dict(tables["run"])
+    for key in RUN_KEYS:
+        if (value := getattr(common, key)) is not None:
+            run[key] = value
+    settings = preset(run.get("preset", "default"))
+    if "zssr_setting" in run:
+        settings = replace(settings, zssr=PaperZSSRConfig.named(run["zssr_setting"]))
+    parts: dict[str, Any] = {}
+    for name in ("spectral", "kernelgan", "zssr"):
+        part: Any = getattr(settings, name)
+        values: dict[str, Any] = table_values(tables[name], type(part), name)
+        if name == "zssr" and "precision" in run:
+            values["precision"] = run["precision"]
+        parts[name] = replace(part, **values)
+    if "region" in run:
+        x, y, width, height = run["region"]
+        parts["region"] = Region(x=x, y=y, width=width, height=height)
+    for key in ("scale", "estimator", "seed"):
+        if key in run:
+            parts[key] = run[key]
+    settings = replace(settings, **parts)
+    return Run(settings=settings, device=run.get("device", "auto"), threads=run.get("threads"))

@@ -1,0 +1,60 @@
+"""What a command says at its end: the result on stdout, a summary for people on stderr."""
+
+import json
+from pathlib import Path
+
+import click
+
+from blindsr.cli._options import Common
+from blindsr.cli._progress import RichListener
+from blindsr.kernels import Kernel
+from blindsr.pipelines.photo import PhotoResult
+from blindsr.pipelines.result import CONSISTENCY_MEANING
+
+__all__ = ["kernel_in_words", "show"]
+
+
+def kernel_in_words(kernel: Kernel) -> str:
+    """A kernel in a sentence: widths in pixels of the result."""
+    long, short = kernel.sigmas
+    size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
+    if kernel.provenance.get("made_by") in ("bicubic", "box"):
+        # Bicubic's negative taps make its second moment zero: a σ would mislead.
+        return f"{kernel.provenance['made_by']} ({size})"
+    if long - short < 0.05 * long:
+        return f"σ {long:.2f} px in all directions ({size})"
+    return f"σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
+
+
+def show(result: PhotoResult, common: Common, listener: RichListener) -> None:
+    """Print the path or the JSON record on stdout, and the summary on stderr."""
+    outputs = result.outputs
+    main = outputs.kernel if outputs.image is None else outputs.image
+    for note in result.notes:
+        listener.note(note)
+    listener.line(f"kernel: {_origin(result)}, {kernel_in_words(result.kernel)}")
+    if result.upscaled is not None:
+        figure = result.upscaled.consistency
+        listener.line(f"consistency: {figure:.1f} dB. {CONSISTENCY_MEANING}")
+        height, width = result.upscaled.image.shape[-2:]
+        listener.line(f"done: {width}×{height} px in {result.seconds:.1f} s")
+    else:
+        listener.line(f"done: in {result.seconds:.1f} s")
+    papers = [path.name for path in (outputs.kernel, outputs.picture, outputs.record) if path != main]
+    listener.line(f"files: {main}, and beside it {', '.join(papers)}")
+    click.echo(_as_json(result) if common.as_json else str(main))
+
+
+def _origin(result: PhotoResult) -> str:
+    if result.upscaled is not None and result.upscaled.estimate is None:
+        return "given"
+    estimate = result.record["estimate"]
+    return f"estimated by {estimate['method']}" if isinstance(estimate, dict) else "estimated"
+
+
+def _as_json(result: PhotoResult) -> str:
+    """The record in one line, with paths for names and without the curves, which are in the file."""
+    folder: Path = result.outputs.kernel.parent
+    files = {role: str(folder / name) for role, name in result.outputs.names().items()}
+    record = {key: value for key, value in result.record.items() if key != "history"}
+    return json.dumps({**record, "files": files}, ensure_ascii=False, allow_nan=False)

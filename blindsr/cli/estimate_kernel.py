@@ -1,0 +1,42 @@
+"""`blindsr estimate-kernel`: the kernel alone."""
+
+from pathlib import Path
+
+import click
+
+from blindsr.cli._options import PHOTO, Common, common_options
+
+__all__ = ["command"]
+
+
+@click.command(
+    "estimate-kernel",
+    short_help="Estimate the kernel alone.",
+    epilog="Example: blindsr estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
+)
+@click.argument("photo", type=PHOTO)
+@common_options(without=("zssr_setting", "precision"))
+def command(common: Common, photo: Path) -> None:
+    """Estimate the kernel of PHOTO: the blur between it and a sharp, larger version.
+
+    Written are the kernel (.kernel.npz; with -o also .npy, or .mat as KernelGAN writes it), its picture and
+    a record.
+    """
+    from blindsr.cli._progress import listening
+    from blindsr.cli._settings import make_run
+    from blindsr.cli._show import show
+    from blindsr.pipelines.photo import estimate_photo_kernel
+    from blindsr.runtime import set_threads
+
+    run = make_run(common)
+    set_threads(run.threads)
+    with listening(quiet=common.quiet, verbose=common.verbose) as listener:
+        result = estimate_photo_kernel(
+            photo,
+            run.settings,
+            output=common.output,
+            overwrite=common.force,
+            device=run.device,
+            listener=listener,
+        )
+    show(result, common, listener)

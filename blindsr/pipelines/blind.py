@@ -1,0 +1,92 @@
+"""The main job: estimate the kernel, then super-resolve with it."""
+
+import time
+from dataclasses import replace
+
+from torch import Tensor
+
+from blindsr import kernelgan, spectral
+from blindsr.errors import ConfigError
+from blindsr.events import Listener, ignore
+from blindsr.kernels import KernelEstimate
+from blindsr.pipelines.checks import check_image
+from blindsr.pipelines.known import super_resolve
+from blindsr.pipelines.result import Upscaled
+from blindsr.pipelines.settings import Region, Settings
+
+__all__ = ["estimate_and_upscale", "estimate_kernel"]
+
+
+def estimate_kernel(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> KernelEstimate:
+    """Estimate the downscaling kernel of an image.
+
+    Args:
+        image: (1, C, H, W), float, [0, 1]; left unchanged.
+        settings: The estimator, its settings, and the region to estimate from; the default preset if None.
+        listener: Takes the events of the run.
+
+    Returns:
+        A kernel for ⌈settings.scale⌉, and how it came to be.
+
+    Raises:
+        ImageError: Not one float image in [0, 1], or too small for the estimator.
+        ConfigError: The region is not inside the image.
+        DivergenceError: A training left the finite numbers.
+    """
+    settings = Settings() if settings is None else settings
+    check_image(image)
+    looked_at = image if settings.region is None else crop_region(image, settings.region)
+    if settings.estimator == "kernelgan":
+        return kernelgan.estimate_kernel(looked_at, settings.network_scale, settings.kernelgan, listener=listener)
+    # "auto" is the spectral fit: on data with known kernels it is nearer to the truth (docs/kernel-estimation.md).
+    return spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
+
+
+def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> Upscaled:
+    """Estimate the kernel of an image, then super-resolve the image with it.
+
+    Args:
+        image: (1, C, H, W), float, [0, 1]; left unchanged. Everything runs on its device.
+        settings: The default preset if None.
+        listener: Takes the events of the run.
+
+    Returns:
+        The image, (1, C, round(r·H), round(r·W)) for a scale r, and what led to it.
+
+    Raises:
+        ImageError, ConfigError, KernelError, DivergenceError: As `estimate_kernel` and `blindsr.pipelines.known.upscale`.
+    """
+    settings = Settings() if settings is None else settings
+    started = time.perf_counter()
+    estimate = estimate_kernel(image, settings, listener=listener)
+    seconds = time.perf_counter() - started
+    result = super_resolve(image, estimate.kernel, estimate, settings, listener=listener)
+    return replace(
+        result,
+        history={f"{estimate.method}.{name}": values for name, values in estimate.history.items()}
+        | dict(result.history),
+        timings={"kernel": seconds, **result.timings},
+    )
+
+
+def crop_region(image: Tensor, region: Region) -> Tensor:
+    """Cut a region out of an image.
+
+    Raises:
+        ConfigError: The region is not inside the image.
+    """
+    height, width = image.shape[-2:]
+    inside = (
+        region.x >= 0
+        and region.y >= 0
+        and region.width > 0
+        and region.height > 0
+        and region.x + region.width <= width
+        and region.y + region.height <= height
+    )
+    if not inside:
+        raise ConfigError(
+            f"the region must lie inside the image of {width}×{height} px, got "
+            f"{region.x},{region.y},{region.width},{region.height} (left, top, width, height)."
+        )
+    return image[..., region.y : region.y + region.height, region.x : region.x + region.width]

@@ -1,0 +1,151 @@
+"""Where the results of a run go, and how they get there: all of them, or none."""
+
+import filecmp
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsr.errors import OutputError
+from blindsr.image_io import check_output
+
+__all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "staged"]
+
+_KERNEL_SUFFIXES = (".npz", ".npy", ".mat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files of a run; `image` is None when only the kernel was wanted."""
+
+    image: Path | None
+    kernel: Path
+    picture: Path
+    record: Path
+
+    def all(self) -> tuple[Path, ...]:
+        """Every file, the one that the user asked for last: when it is there, everything is."""
+        papers = (self.picture, self.record, self.kernel)
+        return papers if self.image is None else (*papers, self.image)
+
+    def names(self) -> dict[str, str]:
+        """File names by role."""
+        roles = {
+            "image": self.image,
+            "kernel": self.kernel,
+            "kernel_picture": self.picture,
+            "record": self.record,
+        }
+        return {role: path.name for role, path in roles.items() if path is not None}
+
+
+def _base(photo: Path, scale: float) -> str:
+    return f"{photo.stem}_blindsr_x{scale:g}"
+
+
+def image_outputs(photo: Path, scale: float, suffix: str, output: Path | None = None) -> Outputs:
+    """The image at `output`, by default PHOTO_blindsr_x2.png beside PHOTO; its papers share its stem."""
+    image = photo.with_name(_base(photo, scale) + suffix) if output is None else output
+    return Outputs(
+        image=image,
+        kernel=image.with_name(image.stem + ".kernel.npz"),
+        picture=image.with_name(image.stem + ".kernel.png"),
+        record=image.with_name(image.stem + ".json"),
+    )
+
+
+def kernel_outputs(photo: Path, scale: float, output: Path | None = None) -> Outputs:
+    """The kernel at `output`, by default PHOTO_blindsr_x2.kernel.npz beside the photograph.
+
+    Raises:
+        OutputError: `output` is of a kind that kernels are not written in.
+    """
+    kernel = photo.with_name(_base(photo, scale) + ".kernel.npz") if output is None else output
+    if kernel.suffix.lower() not in _KERNEL_SUFFIXES:
+        raise OutputError(f"a kernel is written as {', '.join(_KERNEL_SUFFIXES)}, got {kernel.name}; name it so.")
+    stem = kernel.stem.removesuffix(".kernel")
+    return Outputs(
+        image=None,
+        kernel=kernel,
+        picture=kernel.with_name(stem + ".kernel.png"),
+        record=kernel.with_name(stem + ".kernel.json"),
+    )
+
+
+def check_outputs(
+    outputs: Outputs, source: Path, contents: Mapping[Path, bytes] | None = None, *, overwrite: bool
+) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Args:
+        outputs: The files that will be written.
+        source: The photograph, which is never overwritten.
+        contents: What is known already of the contents. A file that holds just that is no obstacle: upscaling with
+            the kernel that lies beside the photograph since `estimate-kernel` is the usual case.
+        overwrite: Files that exist may be replaced.
+
+    Raises:
+        OutputError: A file exists and may not be overwritten, is the photograph itself, or its folder refuses.
+    """
+    for path in outputs.all():
+        if path.exists() and path.samefile(source):
+            raise OutputError(f"{path} is the photograph itself, which is never overwritten; choose another name.")
+        known = None if contents is None else contents.get(path)
+        if known is None or not path.is_file() or path.read_bytes() != known:
+            check_output(path, overwrite=overwrite)
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """A hidden folder beside the results, in which they are completed before they get their names."""
+
+    folder: Path
+
+    def place(self, path: Path) -> Path:
+        """Where to write what will be `path`."""
+        return self.folder / path.name
+
+    def release(self, outputs: Outputs, *, overwrite: bool) -> None:
+        """Give every file its name. Each appears whole; if one cannot, the new ones before it are taken back."""
+        for path in outputs.all():
+            # Asked again: another program may have written here while we worked.
+            if not (path.is_file() and filecmp.cmp(self.place(path), path, shallow=False)):
+                check_output(path, overwrite=overwrite)
+        new = [path for path in outputs.all() if not path.exists()]
+        try:
+            for path in outputs.all():
+                self.place(path).replace(path)
+        except BaseException:
+            for path in new:
+                path.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def staged(outputs: Outputs) -> Iterator[Staging]:
+    """Give a staging folder that is gone afterwards: a full disk and Ctrl-C leave nothing behind.
+
+    Raises:
+        OutputError: The system refuses to write; nothing of this run is left, and older files are as they
+            were.
+    """
+    parent = outputs.kernel.parent
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".blindsr-", dir=parent))
+        yield Staging(folder)
+    except OutputError as error:
+        # The user knows the folder of the results, not the hidden one in it.
+        raise OutputError(str(error).replace(str(folder), str(parent))) from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OutputError(
+            f"the results cannot be written to {parent}: {reason}; free some space there, or name an output "
+            "in another folder. Nothing was left half-written."
+        ) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

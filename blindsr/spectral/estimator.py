@@ -1,0 +1,73 @@
+"""The spectral estimator: from the fall of the image's spectrum to a Gaussian kernel, in a second."""
+
+import math
+from dataclasses import asdict
+
+from torch import Tensor
+
+from blindsr.errors import ImageError
+from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
+from blindsr.kernels import KernelEstimate, bicubic, gaussian
+from blindsr.kernels.families import gaussian_size
+from blindsr.spectral.config import SpectralConfig
+from blindsr.spectral.fit import fit_spectrum
+from blindsr.spectral.periodogram import luma, mean_periodogram
+
+__all__ = ["estimate_kernel"]
+
+STAGE = "spectral"
+# Side of the largest kernel in LR pixels. A wider blur leaves nothing above the noise to estimate it from.
+WIDEST = 10
+
+
+def _widest(scale: int) -> int:
+    side = WIDEST * scale
+    return side + (side - scale) % 2
+
+
+def estimate_kernel(
+    lr: Tensor, scale: int, config: SpectralConfig | None = None, *, listener: Listener = ignore
+) -> KernelEstimate:
+    """Fit a Gaussian kernel to the mean spectrum of an image's luma.
+
+    The blur that the spectrum shows, Σ in LR px², is that of the whole way from the scene to the LR image. The
+    downscaling kernel is that without HR's own blur: cov(k_s) = (s² − β)·Σ (docs/kernel-estimation.md).
+
+    Args:
+        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+        scale: Factor from LR to HR: 2, 3 or 4.
+        config: Settings; the defaults if None.
+        listener: Takes the events of stage "spectral".
+
+    Returns:
+        A centred Gaussian kernel. Of a flat image, the bicubic kernel with a note that says so.
+
+    Raises:
+        ImageError: Not (1, C, H, W), or a side under 16 px.
+    """
+    config = SpectralConfig() if config is None else config
+    if lr.ndim != 4 or lr.shape[0] != 1:
+        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
+    listener(StageStarted(stage=STAGE))
+    periodogram = mean_periodogram(luma(lr), config)
+    if periodogram.tiles == 0:
+        note = "the image is flat, it shows no blur to measure; the bicubic kernel is used."
+        listener(Notice(stage=STAGE, message=note))
+        listener(StageDone(stage=STAGE, steps=0, reason="flat image"))
+        return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), notes=(note,))
+    fitted = fit_spectrum(periodogram, scale, config)
+    covariance = (scale**2 - config.own_blur) * fitted.covariance
+    kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), _widest(scale)))
+    listener(StageDone(stage=STAGE, steps=1))
+    return KernelEstimate(
+        kernel=kernel,
+        method=STAGE,
+        settings=asdict(config),
+        figures={
+            "exponent": fitted.exponent,
+            "noise": fitted.noise,
+            "residual": fitted.residual,
+            "tiles": float(periodogram.tiles),
+            "sigma_lr_long": math.sqrt((kernel.sigmas[0] ** 2) / (scale**2 - config.own_blur)),
+        },
+    )

@@ -1,0 +1,118 @@
+"""Random kernels for the training: the families of nature, sizes in LR pixels, so that they serve every scale.
+
+Gaussians with and without multiplicative noise (the law of DIV2KRK), bicubic, box, defocus discs, motion lines and
+camera shake; each may be off centre.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blindsr.kernels import bicubic
+
+__all__ = ["KernelBank", "canvas_side", "random_kernel", "random_noise_sigma"]
+
+Array = NDArray[np.float64]
+_LONGEST = 10  # side of the canvas in LR pixels
+_OVERSAMPLING = 3
+
+
+def canvas_side(scale: int) -> int:
+    """K of `random_kernel`: one size per scale, so that kernels make a batch."""
+    return _LONGEST * scale + (_LONGEST - 1) * scale % 2
+
+
+def random_kernel(rng: np.random.Generator, scale: int) -> Array:
+    """Draw one kernel, (K, K), sum 1, K = `canvas_side`."""
+    side = canvas_side(scale)
+    kind = rng.random()
+    if kind < 0.12:
+        return _fit(bicubic(scale).array, side)
+    offset = rng.uniform(-0.5, 0.5, 2) * scale if rng.random() < 0.2 else np.zeros(2)
+    if kind < 0.62:
+        return _gaussian(rng, scale, side, offset)
+    fine = scale * _OVERSAMPLING
+    canvas = np.zeros((side * _OVERSAMPLING,) * 2)
+    y, x = (
+        c - (len(canvas) - 1) / 2 - o * _OVERSAMPLING for c, o in zip(np.indices(canvas.shape), offset, strict=True)
+    )
+    if kind < 0.67:
+        half = rng.uniform(0.25, 0.75) * fine
+        canvas = (np.clip(half + 0.5 - np.abs(y), 0, 1) * np.clip(half + 0.5 - np.abs(x), 0, 1)).astype(np.float64)
+    elif kind < 0.79:
+        canvas = np.clip(rng.uniform(0.4, 2.2) * fine + 0.5 - np.hypot(y, x), 0, 1)
+    else:
+        canvas = _shake(rng, y, x, fine, straight=kind < 0.86)
+    return _blurred(canvas, rng, fine, side)
+
+
+class KernelBank:
+    """Random kernels by index, drawn once: drawing one costs more than blurring with it."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self._seed, self._size = seed, size
+        self._drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def draw(self, rng: np.random.Generator, scale: int) -> NDArray[np.float32]:
+        """One of the kernels of this scale, in one of its eight dihedral views."""
+        key = scale, int(rng.integers(self._size))
+        if key not in self._drawn:
+            own = np.random.default_rng([self._seed, *key])
+            self._drawn[key] = random_kernel(own, scale).astype(np.float32)
+        view = int(rng.integers(8))
+        turned = np.rot90(self._drawn[key], view % 4)
+        return turned[:, ::-1] if view >= 4 else turned
+
+
+def random_noise_sigma(rng: np.random.Generator) -> float:
+    """Draw the noise of one LR image, [0, 1] units: none for most, else up to 10 grey levels."""
+    return 0.0 if rng.random() < 0.65 else float(10 / 255 * rng.random() ** 2)
+
+
+def _fit(array: Array, side: int) -> Array:
+    margin = (side - array.shape[0]) // 2
+    if (side - array.shape[0]) % 2:
+        raise AssertionError("canvas and kernel differ in parity")
+    return np.pad(array, margin)
+
+
+def _gaussian(rng: np.random.Generator, scale: int, side: int, offset: Array) -> Array:
+    long, short = rng.uniform(0.06, 1.7, 2) * scale**2  # eigenvalues of the covariance; DIV2KRK: 0.15 … 1.25 (×2)
+    angle = rng.uniform(0, math.pi)
+    c = np.arange(side) - (side - 1) / 2
+    y, x = c[:, None] - offset[0], c[None, :] - offset[1]
+    u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
+    kernel = np.exp(-0.5 * (u * u / long + v * v / short))
+    if rng.random() < 0.6:
+        kernel = kernel * (1 + rng.uniform(0, 0.4) * rng.uniform(-1, 1, kernel.shape))
+    return np.asarray(kernel / kernel.sum())
+
+
+def _shake(rng: np.random.Generator, y: Array, x: Array, fine: int, *, straight: bool) -> Array:
+    """A path of the camera during the exposure: a line, or a random walk of the velocity."""
+    steps = 60
+    length = rng.uniform(0.5, 6.0) * fine
+    bend = np.zeros(steps) if straight else np.cumsum(rng.normal(0, rng.uniform(0.05, 0.35), steps))
+    heading = rng.uniform(0, 2 * math.pi) + bend
+    speed = np.ones(steps) if straight else np.exp(np.cumsum(rng.normal(0, 0.15, steps)))
+    path = np.cumsum((speed / speed.sum() * length) * np.stack([np.sin(heading), np.cos(heading)]), 1)
+    path -= path.mean(1, keepdims=True)
+    rows = np.round(path[0] - y[0, 0]).astype(int)
+    columns = np.round(path[1] - x[0, 0]).astype(int)
+    canvas = np.zeros_like(y)
+    inside = (rows >= 0) & (rows < len(y)) & (columns >= 0) & (columns < len(y))
+    np.add.at(canvas, (rows[inside], columns[inside]), 1.0)
+    return canvas
+
+
+def _blurred(canvas: Array, rng: np.random.Generator, fine: int, side: int) -> Array:
+    """Convolve with the optics' small Gaussian and the HR pixel's box, and sample on the HR grid."""
+    sigma = rng.uniform(0.08, 0.45) * fine
+    c = np.arange(canvas.shape[0]) - (canvas.shape[0] - 1) / 2
+    taps = np.exp(-0.5 * (c / sigma) ** 2)
+    band = taps[: canvas.shape[0]]
+    matrix = np.stack([np.roll(band, i - (len(band) - 1) // 2) for i in range(len(band))])
+    smooth = matrix @ canvas @ matrix.T
+    kernel = smooth.reshape(side, _OVERSAMPLING, side, _OVERSAMPLING).sum((1, 3))
+    return np.asarray(kernel / kernel.sum())

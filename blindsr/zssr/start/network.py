@@ -1,0 +1,98 @@
+"""The network of the start: residual blocks on the LR grid whose channels the kernel and the noise modulate."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blindsr.zssr.start.embedding import EMBEDDING_LENGTH, embed
+from blindsr.zssr.start.wiener import FLOORS, wiener
+
+__all__ = ["SCALES", "StartNetwork"]
+
+SCALES = (2, 3, 4)
+_LOCAL = 9  # side of the mean that is taken off the input: the network then knows no absolute brightness
+
+
+class _Block(nn.Module):
+    """x + conv(relu((1 + γ)·conv(x) + β)), γ and β from the kernel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        out: Tensor = x + self.second(functional.relu(self.first(x) * (1 + gamma) + beta))
+        return out
+
+
+class StartNetwork(nn.Module):
+    """Super-resolve any band of any image with any kernel: Wiener filter plus a learned residual.
+
+    Bands are independent: colour images, gray ones and N bands are all planes to it. One trunk serves all scales;
+    only the first and the last convolution know how many HR pixels an LR pixel has.
+
+    Args:
+        channels: Width.
+        blocks: Residual blocks, two convolutions each.
+        hidden: Width of the perceptron that turns the kernel into channel modulations.
+        scales: Factors from LR to HR that it has ends for.
+    """
+
+    def __init__(
+        self, *, channels: int = 64, blocks: int = 4, hidden: int = 128, scales: tuple[int, ...] = SCALES
+    ) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict(
+            {f"x{s}": nn.Conv2d(1 + len(FLOORS) * s * s, channels, 3, padding=1) for s in scales}
+        )
+        self.tails = nn.ModuleDict({f"x{s}": nn.Conv2d(channels, s * s, 3, padding=1) for s in scales})
+        self.blocks = nn.ModuleList(_Block(channels) for _ in range(blocks))
+        self.modulation = nn.Sequential(
+            nn.Linear(EMBEDDING_LENGTH + len(SCALES), hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, 2 * channels * blocks),
+        )  # fmt: skip
+        self.halo = 2 * blocks + 2 + _LOCAL // 2  # LR pixels that one output pixel looks at in each direction
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's weights from a generator of our own; the residual branches and the last layers start small."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if parameter.ndim == 1:
+                    parameter.zero_()
+                    continue
+                gain = 0.1 if "tails" in name or "modulation.4" in name or "second" in name else 1.0
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * gain * (2 / fan_in) ** 0.5)
+
+    def residual(self, lr: Tensor, linear: Tensor, embedding: Tensor, scale: int) -> Tensor:
+        """What is added to the mean of the Wiener images.
+
+        Args:
+            lr: Planes, (P, 1, h, w).
+            linear: Their Wiener images, (P, F, s·h, s·w).
+            embedding: (P, E) or (1, E), from `embed`.
+            scale: Factor from LR to HR.
+
+        Returns:
+            (P, 1, s·h, s·w), in the dtype of the autocast.
+        """
+        mean = functional.avg_pool2d(lr, _LOCAL, 1, _LOCAL // 2, count_include_pad=False)
+        # Scaled to about unit variance; the differences are small numbers, which is what bfloat16 keeps precisely.
+        x = 8 * torch.cat([lr - mean, functional.pixel_unshuffle(linear, scale) - mean], 1)
+        which = embedding.new_tensor([float(s == scale) for s in SCALES]).expand(len(embedding), -1)
+        modulation = self.modulation(torch.cat([embedding, which], 1))
+        gammas_betas = modulation.reshape(len(embedding), len(self.blocks), 2, -1, 1, 1)
+        x = self.heads[f"x{scale}"](x.contiguous(memory_format=torch.channels_last))
+        for i, block in enumerate(self.blocks):
+            x = block(x, gammas_betas[:, i, 0], gammas_betas[:, i, 1])
+        return functional.pixel_shuffle(self.tails[f"x{scale}"](x), scale) / 8
+
+    def forward(self, lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0) -> Tensor:
+        """Super-resolve (B, C, h, w) in [0, 1] to (B, C, s·h, s·w), not clamped."""
+        h, w = lr.shape[-2:]
+        linear = wiener(lr, kernel, scale, noise_sigma)
+        planes, linear_planes = lr.reshape(-1, 1, h, w), linear.reshape(-1, len(FLOORS), h * scale, w * scale)
+        residual = self.residual(planes, linear_planes, embed(kernel, scale, noise_sigma), scale)
+        base = linear.mean(2)
+        return base + residual.reshape(base.shape).to(base.dtype)

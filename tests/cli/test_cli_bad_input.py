@@ -1,0 +1,317 @@
+"""Every bad input of a user: one clear line, a non-zero exit, nothing lost and nothing half-written."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage import data
+
+from blindsr.image_io import output as output_module
+from blindsr.pipelines import memory
+
+
+def _one_line_error(result, code=1):
+    assert (result.exit_code, result.stdout) == (code, "")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def _snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} | {
+        path.name: None for path in folder.iterdir() if path.is_dir()
+    }
+
+
+@pytest.mark.parametrize("command", ["estimate-and-upscale", "estimate-kernel"])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.png", b"", "the file is empty"),
+        ("a.png", b"hello, I am a letter", "needed PNG, JPEG, TIFF"),
+        ("a.jpg", b"\xff\xd8\xff\xe0garbage", "a.jpg"),
+        ("a.tif", b"II*\x00\x08\x00\x00\x00", "a.tif"),
+    ],
+)
+def test_a_file_that_is_no_picture(run, fakes, tmp_path, command, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content)
+    before = _snapshot(tmp_path)
+    assert words in _one_line_error(run(command, path))
+    assert _snapshot(tmp_path) == before
+    assert fakes.settings == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_truncated_picture(run, fakes, tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(data.coffee()[:90, :120]).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert path.name in _one_line_error(run("estimate-and-upscale", path))
+    assert fakes.settings == []
+
+
+def test_a_folder(run, fakes, tmp_path):
+    assert "this is a folder; name a file in it" in _one_line_error(run("estimate-and-upscale", tmp_path))
+
+
+def test_a_missing_file(run, fakes, tmp_path):
+    assert "there is no such file" in _one_line_error(run("estimate-and-upscale", tmp_path / "no.png"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers(run, fakes, tmp_path, bad):
+    samples = data.camera()[:40, :48].astype(np.float32) / 255
+    samples[3, 4] = bad
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, samples)
+    assert "NaN or" in _one_line_error(run("estimate-and-upscale", path))
+    assert fakes.settings == []
+
+
+def test_a_picture_of_eight_by_eight_pixels_is_told_the_least_size(run, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(data.astronaut()[:8, :8]).save(path)
+    line = _one_line_error(run("estimate-and-upscale", path))
+    assert "8×8" in line or "8 px" in line
+    assert "at least" in line or "or more" in line or "16 px" in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_one_bit_and_cmyk_pictures_are_handled(run, fakes, tmp_path):
+    bits = tmp_path / "bits.png"
+    Image.fromarray(data.camera()[:40, :48] > 100).save(bits)
+    cmyk = tmp_path / "cmyk.jpg"
+    Image.fromarray(data.coffee()[:40, :48]).convert("CMYK").save(cmyk)
+    for path, channels in ((bits, 1), (cmyk, 3)):
+        result = run("estimate-and-upscale", path)
+        assert result.exit_code == 0, result.stderr
+        assert fakes.images[-1].shape == (1, channels, 40, 48)
+    assert "note: " in result.stderr, "the conversion of CMYK must be said"
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_refused_before_the_work(run, fakes, photo, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda device: 500_000)
+    line = _one_line_error(run("estimate-and-upscale", photo))
+    assert line == (
+        "error: upscaling 40×48 px ×2 needs about 0.0 GiB of memory, 0.0 GiB are free; crop the photograph, choose a "
+        "smaller scale, or free memory."
+    )
+    assert fakes.settings == []
+
+
+def test_a_hundred_megapixels_need_more_than_a_small_machine_has():
+    assert memory.needed_memory(10_000, 10_000, 3, 2.0) > 16 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((13, 13)), "all zero"),
+        (np.ones(13) / 13, "must be a 2-D array"),
+        (np.full((5, 5), np.nan), "must be finite"),
+        (np.outer([1, 0, -1], [1, 1, 1]), "no blur kernel"),
+    ],
+)
+def test_an_array_that_is_no_kernel(run, fakes, photo, tmp_path, array, words):
+    path = tmp_path / "k.npy"
+    np.save(path, array)
+    assert words in _one_line_error(run("upscale", photo, "--kernel", path))
+    assert fakes.kernels == []
+
+
+def test_a_kernel_larger_than_the_picture(run, photo, tmp_path):
+    path = tmp_path / "k.npy"
+    np.save(path, np.ones((120, 120)))
+    line = _one_line_error(run("upscale", photo, "--kernel", path))
+    assert "kernel" in line
+    assert "120" in line
+
+
+def test_a_kernel_file_that_is_damaged_or_another_kind_of_file(run, fakes, photo, tmp_path):
+    path = tmp_path / "k.npz"
+    path.write_bytes(b"PK\x03\x04 but no archive")
+    assert "k.npz cannot be read" in _one_line_error(run("upscale", photo, "--kernel", path))
+    assert "must be one of .npz, .npy, .mat" in _one_line_error(run("upscale", photo, "--kernel", photo))
+
+
+def test_a_kernel_that_does_not_sum_to_one_is_normalised_and_said(run, fakes, photo, tmp_path):
+    path = tmp_path / "k.npy"
+    np.save(path, np.outer([1, 3, 3, 1], [1, 3, 3, 1]))
+    result = run("upscale", photo, "--kernel", path)
+    assert result.exit_code == 0
+    assert "note: the kernel sums to 64 and was normalised to 1.\n" in result.stderr
+    assert abs(fakes.kernels[0].array.sum() - 1) < 1e-12
+
+
+@pytest.mark.parametrize("taken", ["photo_blindsr_x2.png", "photo_blindsr_x2.kernel.png", "photo_blindsr_x2.json"])
+def test_a_result_that_exists_is_kept_unless_force(run, fakes, photo, taken):
+    (photo.parent / taken).write_bytes(b"precious")
+    before = _snapshot(photo.parent)
+    line = _one_line_error(run("estimate-and-upscale", photo))
+    assert f"{taken} exists already; choose another name" in line
+    assert "--force" in line
+    assert _snapshot(photo.parent) == before
+    assert fakes.settings == []
+    assert run("estimate-and-upscale", photo, "--force", "-q").exit_code == 0
+    assert (photo.parent / taken).read_bytes() != b"precious"
+
+
+def test_the_photograph_itself_is_never_overwritten(run, fakes, photo):
+    before = photo.read_bytes()
+    line = _one_line_error(run("estimate-and-upscale", photo, "-o", photo, "--force"))
+    assert "the photograph itself" in line
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.jpg"])
+def test_an_output_that_cannot_hold_the_picture_is_refused_before_the_work(run, fakes, tmp_path, name):
+    path = tmp_path / "deep.tif"
+    samples = np.dstack([data.camera()[:40, :48]] * 4).astype(np.float32) / 255
+    tifffile.imwrite(path, samples, photometric="minisblack", planarconfig="contig")
+    _one_line_error(run("estimate-and-upscale", path, "-o", tmp_path / name))
+    assert fakes.settings == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep.tif"]
+
+
+def test_a_kernel_output_of_another_kind_is_refused(run, fakes, photo):
+    line = _one_line_error(run("estimate-kernel", photo, "-o", photo.parent / "k.txt"))
+    assert line == "error: a kernel is written as .npz, .npy, .mat, got k.txt; name it so."
+
+
+@pytest.mark.parametrize("target", ["nowhere/a.png", "photo.png/a.png", "."])
+def test_a_folder_that_is_none(run, fakes, photo, target):
+    _one_line_error(run("estimate-and-upscale", photo, "-o", photo.parent / target))
+    assert fakes.settings == []
+
+
+def test_a_folder_that_refuses(run, fakes, photo, monkeypatch):
+    monkeypatch.setattr(output_module.os, "access", lambda path, mode: False)
+    line = _one_line_error(run("estimate-and-upscale", photo))
+    assert "cannot write in the folder" in line
+    assert fakes.settings == []
+
+
+def _fail_at(monkeypatch, name):
+    """A disk that is full as soon as a file whose name ends so is written."""
+    original = os.replace
+
+    def full(self, *arguments, **keywords):
+        if self.name.endswith(name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, *arguments, **keywords)
+
+    from pathlib import Path
+
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
+    return original
+
+
+@pytest.mark.parametrize("name", [".kernel.npz", ".kernel.png"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_full_disk_leaves_everything_as_it_was(run, fakes, photo, monkeypatch, name, force):
+    if force:
+        (photo.parent / "photo_blindsr_x2.png").write_bytes(b"older")
+        (photo.parent / "photo_blindsr_x2.kernel.npz").write_bytes(b"older")
+    before = _snapshot(photo.parent)
+    _fail_at(monkeypatch, name)
+    line = _one_line_error(run("estimate-and-upscale", photo, *force, "-q"))
+    assert "No space left on device" in line
+    assert "free some space there" in line
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_disk_that_is_full_for_the_image_leaves_everything_as_it_was(run, fakes, photo, monkeypatch):
+    before = _snapshot(photo.parent)
+    write = output_module._write_and_sync
+
+    def full(path, content):
+        if len(content) > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+
+    monkeypatch.setattr(output_module, "_write_and_sync", full)
+    line = _one_line_error(run("estimate-and-upscale", photo, "-q"))
+    assert line.startswith("error: the disk is full: photo_blindsr_x2.png needs ")
+    assert f"in {photo.parent};" in line
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_rename_that_fails_takes_the_earlier_ones_back(run, fakes, photo, monkeypatch):
+    from pathlib import Path
+
+    before = _snapshot(photo.parent)
+    replace = Path.replace
+
+    def refuse(self, target):
+        if str(target).endswith("x2.png"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert "Input/output error" in _one_line_error(run("estimate-and-upscale", photo, "-q"))
+    assert _snapshot(photo.parent) == before
+
+
+def test_an_interruption_leaves_nothing_and_exits_with_130(run, fakes, photo):
+    before = _snapshot(photo.parent)
+    fakes.fail = KeyboardInterrupt()
+    line = _one_line_error(run("estimate-and-upscale", photo, "-q"), code=130)
+    assert line == "error: interrupted; nothing was left half-written."
+    assert _snapshot(photo.parent) == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(photo, sent):
+    config = photo.parent / "long.toml"
+    config.write_text("[zssr]\nsteps = 1000000\nchannels = 4\nreport_every = 1\n")
+    before = _snapshot(photo.parent)
+    command = [sys.executable, "-m", "blindsr", "upscale", photo, "--kernel", "bicubic", "--config", config, "-v"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        while line and "step 3 " not in line:
+            line = process.stderr.readline()
+        assert line, "the training never began"
+        process.send_signal(sent)
+        started = time.monotonic()
+        out, err = process.communicate(timeout=20)
+    assert time.monotonic() - started < 10
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "error: interrupted; nothing was left half-written."
+    assert "Traceback" not in err
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_flat_picture_gets_a_safe_kernel_and_a_warning(run, tmp_path):
+    path = tmp_path / "flat.png"
+    Image.fromarray(np.full((40, 48, 3), 90, np.uint8)).save(path)
+    config = tmp_path / "quick.toml"
+    config.write_text("[zssr]\nsteps = 2\nchannels = 4\n")
+    result = run("estimate-and-upscale", path, "--config", config)
+    assert result.exit_code == 0, result.stderr
+    assert "note: the image is flat" in result.stderr
+    with Image.open(tmp_path / "flat_blindsr_x2.png") as image:
+        values = np.asarray(image)
+    assert values.shape == (80, 96, 3)
+
+
+def test_a_region_outside_of_the_picture(run, photo):
+    line = _one_line_error(run("estimate-kernel", photo, "--region", "30,30,20,20"))
+    assert "inside the image of 40×48 px" in line
+
+
+def test_an_unknown_key_in_the_config_file(run, fakes, photo, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[zssr]\nstep = 3\n")
+    line = _one_line_error(run("estimate-and-upscale", photo, "--config", path))
+    assert line == "error: [zssr] has no key 'step'; did you mean 'steps'?"

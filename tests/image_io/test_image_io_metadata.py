@@ -1,0 +1,132 @@
+"""Orientation, EXIF, ICC profile, XMP and resolution."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from blindsr.image_io import read_photo, write_photo
+from blindsr.image_io.png_chunks import SIGNATURE, chunk
+
+SAMPLES = skimage.data.rocket()[100:131, 200:237]
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def exif_block(orientation=6):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "A maker"
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    details[ExifTags.Base.ExifImageWidth] = 37
+    details[ExifTags.Base.ExifImageHeight] = 31
+    details[ExifTags.Base.FocalLength] = 50.0
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    return exif
+
+
+def described(path, orientation=6):
+    Image.fromarray(SAMPLES).save(
+        path, exif=exif_block(orientation), icc_profile=PROFILE, dpi=(300, 150), xmp=XMP, quality=95
+    )
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_turned_as_pillow_turns_it(tmp_path, orientation, suffix):
+    path = described(tmp_path / f"a{suffix}", orientation)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    photo = read_photo(path)
+    np.testing.assert_allclose(photo.pixels * 255, expected, atol=0.01)
+    exif = Image.Exif()
+    exif.load(photo.exif)
+    assert exif[ExifTags.Base.Orientation] == 1
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_too_by_either_decoder(tmp_path, orientation, compression):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.tif", tiffinfo={274: orientation}, compression=compression)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(SAMPLES).save(tmp_path / "a.png", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    np.testing.assert_allclose(read_photo(tmp_path / "a.tif").pixels * 255, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_metadata_arrive_with_the_new_size_and_without_the_turn(tmp_path, suffix):
+    photo = read_photo(described(tmp_path / "a.jpg"))
+    doubled = photo.pixels.repeat(2, axis=0).repeat(2, axis=1)
+    write_photo(photo.with_result(doubled), tmp_path / f"b{suffix}")
+    with Image.open(tmp_path / f"b{suffix}") as written:
+        exif = written.getexif()
+        details, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+        assert written.size == (62, 74)
+        assert written.info["icc_profile"] == PROFILE
+        assert exif.get(ExifTags.Base.Orientation, 1) == 1
+        assert exif[ExifTags.Base.Make] == "A maker"
+        assert details[ExifTags.Base.ExifImageWidth] == 62
+        assert details[ExifTags.Base.ExifImageHeight] == 74
+        assert details[ExifTags.Base.FocalLength] == 50
+        assert gps[ExifTags.GPS.GPSLatitudeRef] == "N"
+    again = read_photo(tmp_path / f"b{suffix}")
+    assert again.xmp == XMP.replace(b'"6"', b'"1"')
+    assert again.icc_profile == PROFILE
+    if suffix != ".webp":  # it has no place for a resolution but in EXIF
+        np.testing.assert_allclose(again.dpi, (150, 300), rtol=1e-4)
+
+
+def test_a_tiff_gives_its_metadata_back(tmp_path):
+    photo = read_photo(described(tmp_path / "a.jpg", 1))
+    write_photo(photo, tmp_path / "b.tif")
+    write_photo(read_photo(tmp_path / "b.tif"), tmp_path / "c.png")
+    exif = Image.Exif()
+    exif.load(read_photo(tmp_path / "c.png").exif)
+    assert exif[ExifTags.Base.Make] == "A maker"
+    assert exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLength] == 50
+    assert 273 not in exif, "the strip offsets of the TIFF have no meaning in a PNG"
+
+
+def test_the_thumbnail_is_dropped(tmp_path):
+    thumbnail = io.BytesIO()
+    Image.fromarray(SAMPLES[::4, ::4]).save(thumbnail, "JPEG")
+    first = struct.pack("<HHHII", 1, 274, 3, 1, 6)
+    second = struct.pack("<HHHIIHHII", 2, 513, 4, 1, 56, 514, 4, 1, len(thumbnail.getvalue()))
+    block = b"II*\x00\x08\x00\x00\x00" + first + struct.pack("<I", 26) + second + bytes(4) + thumbnail.getvalue()
+    Image.fromarray(SAMPLES).save(tmp_path / "a.jpg", exif=b"Exif\x00\x00" + block)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.pixels.shape == (37, 31, 3)
+    assert len(photo.exif) < 60
+
+
+def test_the_colour_chunks_of_a_png_are_kept_and_missed_elsewhere(tmp_path):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    gamma = chunk(b"gAMA", struct.pack(">I", 100000))
+    (tmp_path / "a.png").write_bytes(data[:33] + gamma + data[33:])
+    photo = read_photo(tmp_path / "a.png")
+    assert write_photo(photo, tmp_path / "b.png") == ()
+    with Image.open(tmp_path / "b.png") as written:
+        assert written.info["gamma"] == 1.0
+    assert "gAMA" in write_photo(photo, tmp_path / "b.tif")[0]
+
+
+def test_the_georeference_of_a_tiff_is_missed_aloud(tmp_path):
+    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True)]
+    tifffile.imwrite(tmp_path / "a.tif", SAMPLES, photometric="rgb", extratags=tags)
+    assert read_photo(tmp_path / "a.tif").notes == ("the georeference of the TIFF is not carried over",)
+
+
+def test_metadata_after_the_samples_of_a_png_are_found(tmp_path):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    body = exif_block(3).tobytes().removeprefix(b"Exif\x00\x00")
+    (tmp_path / "a.png").write_bytes(data[:-12] + chunk(b"eXIf", body) + data[-12:])
+    assert data.startswith(SIGNATURE)
+    np.testing.assert_allclose(read_photo(tmp_path / "a.png").pixels * 255, SAMPLES[::-1, ::-1], atol=0.01)

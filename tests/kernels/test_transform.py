@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from tolerances import assert_near
+
+from blindsr.errors import KernelError
+from blindsr.kernels import (
+    Kernel,
+    bicubic,
+    box,
+    centre,
+    compose,
+    fit,
+    flip,
+    gaussian,
+    normalised_cross_correlation,
+    resample,
+    shift,
+)
+from blindsr.ops import degrade
+
+COVARIANCE = np.array([[2.0, 0.7], [0.7, 1.2]])
+
+
+def off_centre(scale, offset=(0.6, -0.4)):
+    return shift(gaussian(COVARIANCE, scale), offset)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("offset", [(0.6, -0.4), (0.5, 0.5), (-1.7, 2.0)])
+def test_centring_moves_the_centre_of_mass_home_and_keeps_the_shape(scale, offset):
+    kernel = off_centre(scale, offset)
+    centred = centre(kernel)
+    assert centred.size == kernel.size
+    assert np.abs(kernel.centroid).max() > 0.3
+    np.testing.assert_allclose(centred.centroid, 0, atol=1e-4)
+    # A cubic spline blurs a little with each shift.
+    np.testing.assert_allclose(centred.covariance, COVARIANCE, atol=0.15)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_centring_twice_is_centring_once(scale):
+    once = centre(off_centre(scale))
+    assert np.array_equal(centre(once).array, once.array)
+
+
+def test_centring_leaves_a_centred_kernel_as_it_is():
+    kernel = bicubic(2)
+    assert centre(kernel) is kernel
+
+
+def test_centring_noisy_kernels_works(rng):
+    for _ in range(20):
+        kernel = off_centre(2, tuple(rng.uniform(-1.5, 1.5, 2)))
+        noisy = Kernel.normalised(kernel.array * rng.uniform(0.75, 1.25, kernel.array.shape), 2)
+        assert np.abs(centre(noisy).centroid).max() <= 1e-4
+
+
+def test_a_kernel_whose_weights_cancel_cannot_be_centred():
+    weights = np.zeros((8, 8))
+    weights[0, 0], weights[7, 7] = 10.0, -9.0
+    with pytest.raises(KernelError, match="cannot be centred"):
+        centre(Kernel(weights, 2))
+
+
+def test_a_shift_moves_the_centre_of_mass_by_what_was_asked():
+    kernel = shift(gaussian(1.5, 2, size=16), (1.0, -0.5))
+    np.testing.assert_allclose(kernel.centroid, (1.0, -0.5), atol=0.01)
+
+
+def test_a_shift_makes_no_negative_weights():
+    assert shift(box(4), (0.3, 0.3)).array.min() >= 0
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_fitting_grows_and_shrinks_around_the_centre(scale):
+    kernel = gaussian(COVARIANCE, scale)
+    larger = fit(kernel, kernel.size + 6)
+    np.testing.assert_allclose(larger.array[3:-3, 3:-3], kernel.array, atol=1e-15)
+    np.testing.assert_allclose(fit(larger, kernel.size).array, kernel.array, atol=1e-15)
+    assert fit(kernel, kernel.size - 4).array.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [1, 7, 0])
+def test_fitting_to_the_wrong_parity_or_size_is_refused(size):
+    with pytest.raises(KernelError, match=r"size must be ≥ 2 and ≡ 2"):
+        fit(gaussian(1.0, 2), size)
+
+
+def test_fitting_does_not_cut_half_the_kernel():
+    with pytest.raises(KernelError, match=r"leaves .* of it; centre it"):
+        fit(shift(gaussian(0.5, 2, size=16), (5.0, 5.0)), 4)
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 2), (2, 3), (3, 2), (3, 3)])
+def test_composing_equals_degrading_twice(rng, first, second):
+    one, two = gaussian([[0.9, 0.3], [0.3, 0.6]], first), gaussian(0.8, second)
+    scale = first * second
+    image = torch.from_numpy(rng.random((1, 1, 14 * scale, 13 * scale)))
+    twice = degrade(degrade(image, one.tensor(image), first), two.tensor(image), second)
+    once = degrade(image, compose(one, two).tensor(image), scale)
+    # Borders differ: twice mirrors the LR image of the first pass.
+    inner = (..., slice(4, -4), slice(4, -4))
+    assert_near(once[inner], twice[inner])
+
+
+def test_composing_multiplies_the_covariance_by_five():
+    kernel = gaussian(COVARIANCE, 2)
+    composed = compose(kernel, kernel)
+    assert composed.scale == 4
+    np.testing.assert_allclose(composed.covariance, 5 * kernel.covariance, rtol=1e-12)
+
+
+def test_composing_keeps_the_origin_and_says_what_was_done():
+    kernel = gaussian(COVARIANCE, 2)
+    provenance = compose(kernel, kernel).provenance
+    assert provenance["made_by"] == "gaussian"
+    assert provenance["composed_of_scales"] == [2, 2]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.48, 1.0])
+@pytest.mark.parametrize(("old", "new"), [(2, 3), (2, 4), (3, 4), (4, 2), (2, 2)])
+def test_resampling_follows_the_scale_law(old, new, beta):
+    kernel = gaussian(3.0 * COVARIANCE, old)
+    ratio = (new**2 - beta) / (old**2 - beta)
+    resampled = resample(kernel, new, own_blur=beta)
+    assert resampled.scale == new
+    # The support cut at 3.5 σ and the spline cost under 1.5 %.
+    np.testing.assert_allclose(resampled.covariance, ratio * kernel.covariance, rtol=0.015)
+    np.testing.assert_allclose(resampled.centroid, 0, atol=1e-6)
+
+
+def test_from_two_to_three_the_covariance_grows_by_eight_thirds():
+    kernel = gaussian(3.0 * COVARIANCE, 2)
+    np.testing.assert_allclose(resample(kernel, 3).covariance, 8 / 3 * kernel.covariance, rtol=0.015)
+
+
+def test_resampling_to_four_agrees_with_composing():
+    kernel = gaussian(2.0 * COVARIANCE, 2)
+    assert normalised_cross_correlation(resample(kernel, 4), compose(kernel, kernel)) > 0.999
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 1)])
+def test_resampling_from_or_to_scale_one_is_refused(old, new):
+    with pytest.raises(KernelError, match="scales of 2 or more"):
+        resample(gaussian(1.0, old), new)
+
+
+def test_a_kernel_correlates_with_itself_wherever_it_is():
+    kernel = gaussian(COVARIANCE, 2, size=20)
+    assert normalised_cross_correlation(kernel, kernel) == pytest.approx(1)
+    assert normalised_cross_correlation(kernel, shift(kernel, (1.3, -0.7))) > 0.999
+
+
+def test_correlation_sees_a_wrong_direction():
+    kernel = gaussian([[4.0, 0.0], [0.0, 0.7]], 2)
+    assert normalised_cross_correlation(kernel, flip(kernel, 1)) < 0.85
+
+
+def test_correlation_of_kernels_of_different_scales_is_refused():
+    with pytest.raises(KernelError, match=r"different scales \(2 and 4\)"):
+        normalised_cross_correlation(box(2), box(4))
+
+
+def test_flipping_turns_counter_clockwise():
+    kernel = gaussian([[1.0, 0.0], [0.0, 4.0]], 2)
+    assert kernel.angle == pytest.approx(0, abs=1e-6)
+    assert flip(kernel, 1).angle == pytest.approx(90)

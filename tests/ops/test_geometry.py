@@ -1,0 +1,70 @@
+import pytest
+import torch
+from tolerances import assert_near
+
+from blindsr.errors import ImageError
+from blindsr.kernels import Kernel, flip
+from blindsr.ops import degrade, dihedral, dihedral_inverse, shave
+from blindsr.ops.borders import fold_symmetric, mirror, pad_symmetric
+
+
+def random_image(rng, height=37, width=31):
+    return torch.from_numpy(rng.random((1, 2, height, width)))
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_the_inverse_undoes_the_view(rng, view):
+    image = random_image(rng)
+    assert torch.equal(dihedral_inverse(dihedral(image, view), view), image)
+
+
+def test_the_eight_views_are_distinct(rng):
+    image = random_image(rng, 9, 9)
+    views = [dihedral(image, v) for v in range(8)]
+    assert not any(torch.equal(views[i], views[j]) for i in range(8) for j in range(i))
+
+
+def test_view_one_turns_counter_clockwise():
+    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert dihedral(image, 1).tolist() == [[2.0, 4.0], [1.0, 3.0]]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("view", range(8))
+def test_degrading_a_view_with_the_flipped_kernel_gives_the_view(rng, scale, view):
+    weights = rng.random((scale + 6, scale + 6))
+    kernel = Kernel(weights / weights.sum(), scale)
+    image = random_image(rng, 8 * scale, 6 * scale)
+    seen = degrade(dihedral(image, view), flip(kernel, view).tensor(image), scale)
+    assert_near(seen, dihedral(degrade(image, kernel.tensor(image), scale), view))
+
+
+@pytest.mark.parametrize("view", [-1, 8])
+@pytest.mark.parametrize("function", [dihedral, dihedral_inverse])
+def test_a_ninth_view_is_refused(function, view):
+    with pytest.raises(ImageError, match=f"0 … 7, got {view}"):
+        function(torch.zeros(3, 3), view)
+
+
+def test_shave_drops_the_border(rng):
+    image = random_image(rng)
+    assert torch.equal(shave(image, 3), image[..., 3:34, 3:28])
+    assert torch.equal(shave(image, 0), image)
+
+
+@pytest.mark.parametrize("border", [-1, 16])
+def test_shaving_everything_is_refused(border):
+    with pytest.raises(ImageError, match="cannot shave"):
+        shave(torch.zeros(1, 1, 37, 31), border)
+
+
+def test_mirroring_repeats_the_edge_sample_and_goes_on_for_ever():
+    positions = mirror(torch.arange(-7, 8), 3)
+    assert positions.tolist() == [0, 0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("pad", [0, 1, 5, 12])
+def test_folding_is_the_adjoint_of_padding(rng, pad):
+    image = random_image(rng, 9, 5)
+    other = torch.from_numpy(rng.standard_normal((1, 2, 9 + 2 * pad, 5 + 2 * pad)))
+    assert_near((pad_symmetric(image, pad) * other).sum(), (image * fold_symmetric(other, pad)).sum())

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from blindsr.errors import ConfigError, ImageError
+from blindsr.events import Notice
+from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
+from blindsr.kernels.transform import flip
+from blindsr.ops import degrade, dihedral
+from blindsr.spectral import SpectralConfig, estimate_kernel
+from blindsr.spectral.fit import fit_spectrum
+from blindsr.spectral.periodogram import Periodogram, luma, mean_periodogram
+
+TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
+
+
+def photograph():
+    pixels = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].double() / 255
+    return degrade(pixels, TRUE.tensor(pixels), 2)
+
+
+def test_the_kernel_of_a_photograph_is_nearer_to_the_truth_than_bicubic():
+    estimate = estimate_kernel(photograph(), 2).kernel
+    found = normalised_cross_correlation(estimate, TRUE)
+    assert found > 0.95
+    assert found > normalised_cross_correlation(bicubic(2), TRUE) + 0.05
+
+
+@pytest.mark.parametrize("view", [1, 4])
+def test_a_turned_photograph_has_the_turned_kernel(view):
+    lr = photograph()[..., :256, :256]
+    straight = estimate_kernel(lr, 2).kernel
+    turned = estimate_kernel(dihedral(lr, view), 2).kernel
+    np.testing.assert_allclose(turned.covariance, flip(straight, view).covariance, atol=2e-2)
+
+
+def test_a_synthetic_spectrum_gives_its_parameters_back():
+    n, covariance, exponent = 64, np.array([[0.5, 0.15], [0.15, 0.3]]), 2.2
+    frequency = np.fft.fftfreq(n)
+    y, x = np.meshgrid(frequency, frequency, indexing="ij")
+    power = np.zeros((n, n))
+    for my in (-1, 0, 1):
+        for mx in (-1, 0, 1):
+            u, v = y + my, x + mx
+            inside = (np.abs(u) <= 1) & (np.abs(v) <= 1) & (np.hypot(u, v) > 0)
+            quadratic = covariance[0, 0] * u * u + 2 * covariance[0, 1] * u * v + covariance[1, 1] * v * v
+            radius = np.hypot(u, v) + (np.hypot(u, v) == 0)
+            power += inside * radius**-exponent * np.exp(-4 * np.pi**2 * quadratic)
+    fitted = fit_spectrum(Periodogram(power + 1e-9, frequency, 100), 2, SpectralConfig())
+    np.testing.assert_allclose(fitted.covariance, covariance, atol=0.02)
+    assert fitted.exponent == pytest.approx(exponent, abs=0.05)
+    assert fitted.residual < 0.02
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_estimate_follows_the_scale_law(scale):
+    config = SpectralConfig()
+    estimate = estimate_kernel(photograph(), scale, config)
+    sigma_lr = estimate.figures["sigma_lr_long"]
+    assert estimate.kernel.sigmas[0] == pytest.approx(sigma_lr * np.sqrt(scale**2 - config.own_blur), rel=0.02)
+    assert estimate.kernel.scale == scale
+
+
+def test_a_flat_image_gets_the_bicubic_kernel_and_a_sentence():
+    events = []
+    estimate = estimate_kernel(torch.full((1, 3, 80, 70), 0.3), 2, listener=events.append)
+    assert np.array_equal(estimate.kernel.array, bicubic(2).array)
+    assert "flat" in estimate.notes[0]
+    assert any(isinstance(event, Notice) for event in events)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_and_banded_images_work(channels):
+    lr = photograph().mean(1, keepdim=True).repeat(1, channels, 1, 1)
+    assert normalised_cross_correlation(estimate_kernel(lr, 2).kernel, TRUE) > 0.9
+
+
+def test_chroma_does_not_count():
+    gray = photograph().mean(1, keepdim=True).repeat(1, 3, 1, 1)
+    noise = torch.rand(gray.shape[-2:], generator=torch.Generator().manual_seed(0), dtype=gray.dtype) * 0.2
+    tinted = gray.clone()
+    tinted[:, 0] += noise / 0.299
+    tinted[:, 1] -= noise / 0.587
+    torch.testing.assert_close(luma(tinted), luma(gray))
+
+
+def test_a_small_image_takes_smaller_tiles():
+    periodogram = mean_periodogram(torch.rand(37, 41, generator=torch.Generator().manual_seed(0)), SpectralConfig())
+    assert periodogram.power.shape == (36, 36)
+
+
+def test_an_image_too_small_says_the_least_size():
+    with pytest.raises(ImageError, match="at least 16×16 px"):
+        estimate_kernel(torch.rand(1, 1, 15, 40), 2)
+
+
+def test_a_batch_is_refused():
+    with pytest.raises(ImageError, match="one image"):
+        estimate_kernel(torch.rand(2, 1, 40, 40), 2)
+
+
+def test_the_draw_of_tiles_follows_the_seed():
+    plane = photograph()[0, 1]
+    powers = [mean_periodogram(plane, SpectralConfig(max_tiles=5, seed=seed)).power for seed in (0, 0, 1)]
+    assert np.array_equal(powers[0], powers[1])
+    assert not np.array_equal(powers[0], powers[2])
+
+
+def test_the_input_is_left_unchanged():
+    lr = photograph()
+    before = lr.clone()
+    estimate_kernel(lr, 2)
+    assert torch.equal(before, lr)
+
+
+@pytest.mark.parametrize(
+    "change", [{"exponent": 3.0}, {"exponent_sigma": 0.05}, {"own_blur": 0.9}, {"tile": 32}, {"prior_weight": 1.0}]
+)
+def test_each_setting_changes_the_estimate(change):
+    lr = photograph()
+    assert estimate_kernel(lr, 2, SpectralConfig(**change)).kernel.digest != estimate_kernel(lr, 2).kernel.digest
+
+
+@pytest.mark.parametrize(
+    "bad", [{"tile": 15}, {"max_tiles": 0}, {"exponent_sigma": 0.0}, {"own_blur": 1.5}, {"prior_weight": -1.0}]
+)
+def test_settings_out_of_bounds_name_the_field(bad):
+    with pytest.raises(ConfigError, match=f"spectral.{next(iter(bad))} must"):
+        SpectralConfig(**bad)

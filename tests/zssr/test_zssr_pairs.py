@@ -1,0 +1,117 @@
+import pytest
+import torch
+
+from blindsr.kernels import bicubic, gaussian
+from blindsr.ops import degrade, dihedral, imresize
+from blindsr.zssr.augmentation import FatherCrops
+from blindsr.zssr.config import PaperZSSRConfig
+from blindsr.zssr.downscaling import downscaler, is_bicubic
+from blindsr.zssr.pairs import Pairs
+
+KERNEL = gaussian([[2.0, 0.8], [0.8, 1.0]], 2)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def image(channels=3, height=38, width=30):
+    return torch.rand(1, channels, height, width, generator=generator(5))
+
+
+def make_pairs(lr, views=(0,), noise_sigma=0.0, seed=0):
+    return Pairs(lr, KERNEL, views=views, noise_sigma=noise_sigma, generator=generator(seed))
+
+
+def test_interpolated_son_plus_target_is_the_father():
+    lr = image()
+    pair = make_pairs(lr).pairs[0]
+    torch.testing.assert_close(imresize(pair.son, 2.0) + pair.target, lr)
+
+
+def test_every_view_is_degraded_by_the_kernel_itself():
+    lr = image()
+    for view, pair in enumerate(make_pairs(lr, views=tuple(range(8))).pairs):
+        father = dihedral(lr, view)
+        torch.testing.assert_close(pair.son, degrade(father, KERNEL.tensor(), 2))
+
+
+def test_crops_of_son_and_target_show_the_same_place():
+    # The target of a ramp image is (nearly) zero inside; a constant step in y marks the place instead.
+    lr = torch.arange(40.0).reshape(1, 1, 40, 1).expand(1, 1, 40, 32).contiguous() / 40
+    pairs = make_pairs(lr)
+    whole = pairs.pairs[0]
+    drawn = pairs.draw(1, 6)
+    rows = [i for i in range(whole.son.shape[-2] - 5) if torch.equal(whole.son[..., i : i + 6, :6], drawn.son)]
+    assert len(rows) == 1
+    top = rows[0]
+    assert torch.equal(whole.target[..., 2 * top : 2 * top + 12, :12], drawn.target)
+
+
+def test_a_crop_larger_than_the_son_is_cut_to_it():
+    assert make_pairs(image()).draw(2, 64).son.shape == (2, 3, 15, 15)
+
+
+def test_noise_changes_the_sons_and_not_the_targets():
+    quiet, noisy = make_pairs(image()).draw(1, 8), make_pairs(image(), noise_sigma=0.1).draw(1, 8)
+    assert torch.equal(quiet.target, noisy.target)
+    assert 0.03 < (quiet.son - noisy.son).std() < 0.2
+
+
+def test_the_judged_patch_is_fixed_and_holds_the_detail():
+    lr = torch.full((1, 1, 96, 64), 0.5)
+    lr[..., 60:90, 30:60] = torch.rand(30, 30, generator=generator())
+    pairs = make_pairs(lr)
+    patch = pairs.judge(16)
+    assert torch.equal(patch.target, pairs.judge(16).target)
+    assert patch.target.shape == (1, 1, 32, 32)
+    assert patch.target.std() > pairs.pairs[0].target.std()
+
+
+@pytest.mark.parametrize("name", ["ideal", "gradual", "given", "real", "kernelgan"])
+def test_published_settings_draw_crops_of_the_size_asked(name):
+    crops = FatherCrops([image(height=60, width=50)], PaperZSSRConfig.named(name), generator())
+    for _ in range(20):
+        crop = crops.draw(24)
+        assert crop.shape == (1, 3, 24, 24)
+        assert torch.isfinite(crop).all()
+
+
+def test_a_father_left_as_is_is_a_piece_of_the_image():
+    lr = image()
+    crops = FatherCrops([lr], PaperZSSRConfig.named("kernelgan"), generator())
+    crop = crops.draw(8)
+    places = lr.unfold(-2, 8, 1).unfold(-2, 8, 1)
+    assert (places == crop[:, :, None, None]).flatten(-2).all(-1).all(1).any()
+
+
+def test_augmented_fathers_stay_aligned_and_in_range_on_a_ramp():
+    # A sheared and scaled ramp is a ramp. torch's cubic (a = −0.75) keeps it to a quarter of a pixel's step.
+    ramp = (torch.arange(80.0)[:, None] + 2 * torch.arange(70.0)[None]).reshape(1, 1, 80, 70) / 250
+    config = PaperZSSRConfig(leave_as_is=0.0, no_interpolation=0.0, mirror=False)
+    crops = FatherCrops([ramp], config, generator())
+    for _ in range(10):
+        inner = crops.draw(20)[0, 0, 2:-2, 2:-2]
+        second = inner[2:] - 2 * inner[1:-1] + inner[:-2]
+        assert second.abs().max() < 0.25 * 3 / 250
+
+
+def test_the_kernel_itself_serves_its_own_scale():
+    lr = image()
+    assert torch.equal(downscaler(KERNEL, (2.0, 2.0))(lr), degrade(lr, KERNEL.tensor(), 2))
+
+
+def test_a_bicubic_kernel_is_imresize_at_any_factor():
+    lr = image()
+    assert is_bicubic(bicubic(2))
+    assert not is_bicubic(KERNEL)
+    torch.testing.assert_close(
+        downscaler(bicubic(2), (1.5, 1.0))(lr), imresize(lr, (1 / 1.5, 1.0), size=(25, 30)), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("factors", [(1.5, 1.0), (1.5, 2.0)])
+def test_another_factor_keeps_constants_and_the_size(factors):
+    small = downscaler(KERNEL, factors)(torch.full((1, 1, 36, 30), 0.25))
+    assert small.shape == (1, 1, round(36 / factors[0]), round(30 / factors[1]))
+    torch.testing.assert_close(small, torch.full_like(small, 0.25))

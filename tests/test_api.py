@@ -1,4 +1,5 @@
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -192,6 +193,11 @@ def test_type_checkers_see_the_same_names():
     source = (ROOT / "blindsr" / "__init__.py").read_text(encoding="utf-8")
     block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
     assert set(re.findall(r"\b[A-Za-z_]+(?=[,\n)])", block.replace("import (", "import "))) >= set(blindsr._HOME_OF)
+
+
+def test_kernels_by_formula_need_no_import_of_their_own():
+    code = "import blindsr; print(blindsr.kernels.bicubic(2).size)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "8\n"
 
 
 def test_an_unknown_name_is_an_attribute_error():

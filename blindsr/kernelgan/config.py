@@ -54,7 +54,7 @@ class KernelGANConfig:
     weight_centralised: float = 1.0  # squared distance of the centre of mass; late [P, C]
     weight_sparsity: float = 5.0  # mean of |k|^power; late [P, C]
     sparsity_power: float = 0.2  # [P, C loss.py]
-    boundaries_peak: float = 30.0  # penalty per unit of weight, far from the centre [C util.py]
+    boundaries_length: float = 2.0  # the penalty grows by e over this, px; [P] has no number [O]
 
     # How the bicubic likeness is let go, and when the two late losses set in
     bicubic_threshold: float = 0.4  # the likeness counts as reached under this loss, … [C learner.py]
@@ -144,7 +144,7 @@ _REAL_NUMBERS = {
     "weight_centralised": (0.0, 1e6),
     "weight_sparsity": (0.0, 1e6),
     "sparsity_power": (0.01, 1.0),
-    "boundaries_peak": (0.0, 1e6),
+    "boundaries_length": (0.01, 1e6),
     "bicubic_threshold": (0.0, 1e6),
     "bicubic_divisor": (1.0, math.inf),
     "weight_bicubic_floor": (0.0, 1e6),

@@ -95,7 +95,7 @@ class _Run:
             torch.optim.Adam(network.parameters(), betas=(config.beta1, config.beta2), fused=True)
             for network in (self.generator, self.discriminator)
         ]
-        self.mask = losses.boundaries_mask(config.kernel_size, config.boundaries_peak, self.image)
+        self.mask = losses.boundaries_mask(config.kernel_size, config.boundaries_length, self.image)
         self.kernel = self.generator()
         self.progress = schedule.start(config)
         self.values: dict[str, Tensor] = {}

@@ -42,17 +42,16 @@ def sum_loss(kernel: Tensor) -> Tensor:
     return (1 - kernel.sum()).abs()
 
 
-def boundaries_mask(size: int, peak: float, like: Tensor) -> Tensor:
-    """Penalty per unit of weight, (size, size): none in the middle two thirds, then growing outwards.
+def boundaries_mask(size: int, length: float, like: Tensor) -> Tensor:
+    """Penalty per unit of weight, (size, size): none within K/3 of the centre, then growing exponentially.
 
-    m(r) = peak · (1 − exp(−r² / 2·size²)): at 13 px and a peak of 30 it is 2.6 to 5.7 along the frame.
+    m(r) = exp((r − K/3) / length) − 1 beyond the free disc, r the distance from the centre in px: "a mask of weights
+    exponentially growing with distance from the center" (§4.2). At 13 px and a length of 2 px it is 1.3 at the
+    middle of a side and 7 in the corners.
     """
     r = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    square = r[:, None] ** 2 + r[None, :] ** 2
-    mask = peak * (1 - torch.exp(-square / (2 * size**2)))
-    margin = (size - 1) // 6
-    mask[margin : size - margin, margin : size - margin] = 0
-    return mask
+    distance = torch.hypot(r[:, None], r[None, :])
+    return torch.expm1((distance - size / 3).clamp_min(0) / length)
 
 
 def boundaries_loss(kernel: Tensor, mask: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Kernel:
                 f"a kernel needs a sum other than zero to be normalised, its sum is {total:.3g}; "
                 "check that the file holds a blur kernel and not an image or a derivative."
             )
-        # A sum that is 1 but for rounding is left alone: a kernel that is read back is the one that was written, to the bit.
+        # A sum that is 1 but for rounding is left alone: what is read back is what was written, to the bit.
         return cls(values if abs(total - 1) < 1e-12 else values / total, scale, provenance)
 
     @property

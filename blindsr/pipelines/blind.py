@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from blindsr import kernelgan, spectral
+from blindsr import spectral
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
+from blindsr.kernelgan import estimator as kernelgan
 from blindsr.kernels import KernelEstimate
 from blindsr.pipelines.checks import check_image
 from blindsr.pipelines.known import super_resolve

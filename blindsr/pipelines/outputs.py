@@ -90,7 +90,7 @@ def check_outputs(
     Raises:
         OutputError: A file exists and may not be overwritten, is the photograph itself, or its folder refuses.
     """
-    for path in outputs.all():
+    for path in reversed(outputs.all()):
         if path.exists() and path.samefile(source):
             raise OutputError(f"{path} is the photograph itself, which is never overwritten; choose another name.")
         known = None if contents is None else contents.get(path)

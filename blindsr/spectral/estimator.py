@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindsr.errors import ImageError
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
-from blindsr.kernels import KernelEstimate, bicubic, gaussian
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.families import gaussian_size
 from blindsr.spectral.config import SpectralConfig
 from blindsr.spectral.fit import fit_spectrum
@@ -58,6 +58,7 @@ def estimate_kernel(
     fitted = fit_spectrum(periodogram, scale, config)
     covariance = (scale**2 - config.own_blur) * fitted.covariance
     kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), _widest(scale)))
+    kernel = Kernel(kernel.array, scale, {"made_by": STAGE, "covariance_yx": covariance.round(6).tolist()})
     listener(StageDone(stage=STAGE, steps=1))
     return KernelEstimate(
         kernel=kernel,

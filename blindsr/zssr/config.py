@@ -29,7 +29,16 @@ class ZSSRConfig:
     learning_rate: float = 2e-3  # Adam's, at its highest; the paper has 1e-3 and one crop
     batch: int = 4  # crops a step
     crop: int = 32  # side of a son's crop in LR pixels; the father's crop is `scale` times as large
-    views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the father; each is degraded by the same kernel
+    views: tuple[int, ...] = (
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+    )  # dihedral views of the father; each is degraded by the same kernel
     noise_sigma: float = 0.0  # noise on the sons, [0, 1] units: the noise of the photograph, if it has any
     back_projections: int = 8  # corrections towards the LR image after the network
     judge: int = 64  # side of the fixed patch that the training is judged on, LR pixels of the son

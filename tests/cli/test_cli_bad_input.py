@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,10 +101,10 @@ def test_one_bit_and_cmyk_pictures_are_handled(run, fakes, tmp_path):
 
 
 def test_a_picture_that_does_not_fit_into_memory_is_refused_before_the_work(run, fakes, photo, monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device: 500_000)
+    monkeypatch.setattr(memory, "available_memory", lambda device: 100_000_000)
     line = _one_line_error(run("estimate-and-upscale", photo))
     assert line == (
-        "error: upscaling 40×48 px ×2 needs about 0.0 GiB of memory, 0.0 GiB are free; crop the photograph, choose a "
+        "error: upscaling 40×48 px ×2 needs about 0.3 GiB of memory, 0.1 GiB are free; crop the photograph, choose a "
         "smaller scale, or free memory."
     )
     assert fakes.settings == []
@@ -201,20 +202,16 @@ def test_a_folder_that_refuses(run, fakes, photo, monkeypatch):
     assert fakes.settings == []
 
 
-def _fail_at(monkeypatch, name):
+def _fill_disk_at(monkeypatch, ending):
     """A disk that is full as soon as a file whose name ends so is written."""
-    original = os.replace
-
-    def full(self, *arguments, **keywords):
-        if self.name.endswith(name):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(self, *arguments, **keywords)
-
-    from pathlib import Path
-
     write = Path.write_bytes
+
+    def full(self, content):
+        if self.name.endswith(ending):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, content)
+
     monkeypatch.setattr(Path, "write_bytes", full)
-    return original
 
 
 @pytest.mark.parametrize("name", [".kernel.npz", ".kernel.png"])
@@ -224,7 +221,7 @@ def test_a_full_disk_leaves_everything_as_it_was(run, fakes, photo, monkeypatch,
         (photo.parent / "photo_blindsr_x2.png").write_bytes(b"older")
         (photo.parent / "photo_blindsr_x2.kernel.npz").write_bytes(b"older")
     before = _snapshot(photo.parent)
-    _fail_at(monkeypatch, name)
+    _fill_disk_at(monkeypatch, name)
     line = _one_line_error(run("estimate-and-upscale", photo, *force, "-q"))
     assert "No space left on device" in line
     assert "free some space there" in line
@@ -248,8 +245,6 @@ def test_a_disk_that_is_full_for_the_image_leaves_everything_as_it_was(run, fake
 
 
 def test_a_rename_that_fails_takes_the_earlier_ones_back(run, fakes, photo, monkeypatch):
-    from pathlib import Path
-
     before = _snapshot(photo.parent)
     replace = Path.replace
 
@@ -276,7 +271,20 @@ def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(pho
     config = photo.parent / "long.toml"
     config.write_text("[zssr]\nsteps = 1000000\nchannels = 4\nreport_every = 1\n")
     before = _snapshot(photo.parent)
-    command = [sys.executable, "-m", "blindsr", "upscale", photo, "--kernel", "bicubic", "--config", config, "-v"]
+    command = [
+        sys.executable,
+        "-m",
+        "blindsr",
+        "upscale",
+        photo,
+        "--kernel",
+        "bicubic",
+        "--config",
+        config,
+        "-v",
+        "--threads",
+        "1",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         line = process.stderr.readline()
         while line and "step 3 " not in line:
@@ -297,7 +305,7 @@ def test_a_flat_picture_gets_a_safe_kernel_and_a_warning(run, tmp_path):
     Image.fromarray(np.full((40, 48, 3), 90, np.uint8)).save(path)
     config = tmp_path / "quick.toml"
     config.write_text("[zssr]\nsteps = 2\nchannels = 4\n")
-    result = run("estimate-and-upscale", path, "--config", config)
+    result = run("estimate-and-upscale", path, "--config", config, "--threads", 1)
     assert result.exit_code == 0, result.stderr
     assert "note: the image is flat" in result.stderr
     with Image.open(tmp_path / "flat_blindsr_x2.png") as image:

@@ -110,7 +110,7 @@ CHANGES = {
     "weight_centralised": 2.0,
     "weight_sparsity": 4.0,
     "sparsity_power": 0.3,
-    "boundaries_peak": 20.0,
+    "boundaries_length": 1.0,
     "bicubic_threshold": 0.0,
     "bicubic_streak": 4,
     "bicubic_every": 3,

@@ -47,6 +47,13 @@ def test_centring_does_not_grow_the_kernel():
     assert np.abs(centred.centroid).max() < 1e-3
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_red_stays_red(scale):
+    red = torch.tensor([0.9, 0.1, 0.2], dtype=torch.float64).reshape(1, 3, 1, 1).expand(1, 3, 36, 48)
+    kernel = to_scale(kernels.centre(to_kernel(raw_gaussian(), PAPER)), scale)
+    torch.testing.assert_close(degrade(red, kernel.tensor(red), scale), red[..., : 36 // scale, : 48 // scale])
+
+
 def test_the_even_kernel_downscales_like_the_odd_one(rng):
     image = torch.from_numpy(rng.random((1, 1, 38, 32)))
     weights = rng.random((13, 13))

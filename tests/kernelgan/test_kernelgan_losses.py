@@ -30,15 +30,15 @@ def test_the_sum_loss_is_the_distance_from_one():
 
 
 def test_the_mask_frees_the_middle_and_grows_outwards():
-    mask = losses.boundaries_mask(13, 30.0, torch.zeros(1))
-    assert float(mask[2:-2, 2:-2].abs().max()) == 0
-    assert 0 < float(mask[0, 6]) < float(mask[0, 3]) < float(mask[0, 0]) < 30
+    mask = losses.boundaries_mask(13, 2.0, torch.zeros(1))
+    assert float(mask[3:-3, 3:-3].abs().max()) == 0
+    assert 0 < float(mask[0, 6]) < float(mask[0, 3]) < float(mask[0, 0]) < 8
     assert torch.equal(mask, mask.T)
     assert torch.equal(mask, mask.flip(0))
 
 
 def test_weight_in_the_corner_costs_and_weight_in_the_middle_does_not():
-    mask = losses.boundaries_mask(13, 30.0, torch.zeros(1, dtype=torch.float64))
+    mask = losses.boundaries_mask(13, 2.0, torch.zeros(1, dtype=torch.float64))
     assert float(losses.boundaries_loss(delta(13, 6, 6), mask)) == 0
     assert float(losses.boundaries_loss(-delta(13, 0, 0), mask)) == pytest.approx(float(mask[0, 0]) / 169)
 

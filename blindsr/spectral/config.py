@@ -16,7 +16,7 @@ class SpectralConfig:
     exponent: float = 2.2  # prior mean of α in |f|^−α, the spectrum of photographs
     exponent_sigma: float = 0.3  # prior spread of α
     prior_weight: float = 0.03  # weight of the prior against one fitted frequency, times their number
-    own_blur: float = 0.48  # β in cov(k_s) = (s² − β)·Σ_LR: HR's own blur, calibrated once at ×2
+    own_blur: float = 0.25  # β in cov(k_s) = (s² − β)·Σ_LR: HR's own blur, calibrated once at ×2
     seed: int = 0  # draws the tiles of a large image
 
     def __post_init__(self) -> None:

@@ -19,10 +19,10 @@ FLAT_TILE = 1.2 / 255
 
 @dataclass(frozen=True)
 class Periodogram:
-    """Mean power by frequency.
+    """Mean relative power by frequency.
 
     Args:
-        power: (n, n), in `np.fft.fft2` order.
+        power: (n, n), in `np.fft.fft2` order; every tile's own mean power is 1.
         frequency: (n,), cycles per LR pixel, in `np.fft.fftfreq` order.
         tiles: How many tiles it is the mean of; 0 if the image is flat (`power` is then zero).
     """
@@ -74,5 +74,7 @@ def mean_periodogram(plane: Tensor, config: SpectralConfig) -> Periodogram:
     # In batches: the tiles of a large image overlap, so all of them at once are several copies of it.
     for batch in torch.split(tiles, 512):
         windowed = (batch - batch.mean((1, 2), keepdim=True)) * hann[:, None] * hann
-        power += torch.fft.fft2(windowed).abs().square().sum(0)
-    return Periodogram((power / (len(tiles) * side**2)).cpu().numpy(), frequency, len(tiles))
+        spectrum = torch.fft.fft2(windowed).abs().square()
+        # Each tile counts the same: a few tiles of high contrast must not speak for the whole image.
+        power += (spectrum / spectrum.mean((1, 2), keepdim=True)).sum(0)
+    return Periodogram((power / len(tiles)).cpu().numpy(), frequency, len(tiles))

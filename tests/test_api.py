@@ -113,7 +113,7 @@ def test_full_returns_everything_that_led_to_the_image(asked):
 def test_scale_seed_and_preset_reach_the_settings(asked):
     blindsr.estimate_and_upscale(_photo(), 2.5, preset="fast", seed=6)
     settings = asked[-1][1]
-    assert (settings.scale, settings.seed, settings.zssr.seed, settings.zssr.steps) == (2.5, 6, 6, 300)
+    assert (settings.scale, settings.seed, settings.zssr.seed, settings.zssr.steps) == (2.5, 6, 6, 0)
     own = Settings(scale=3.0, seed=4)
     blindsr.estimate_kernel(_photo(), preset=own)
     assert asked[-1][1] == own

@@ -19,6 +19,7 @@ RUN_KEYS: Mapping[str, Any] = {
     "scale": float,
     "preset": str,
     "estimator": str,
+    "start": str,
     "zssr_setting": str,
     "region": tuple[int, int, int, int],
     "device": str,
@@ -97,7 +98,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 _WRONG = object()
-_WORDS: Mapping[object, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+_WORDS: Mapping[object, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", Path: "a path"}
 
 
 def _fitted(value: object, hint: object) -> object:
@@ -110,6 +111,8 @@ def _fitted(value: object, hint: object) -> object:
         return next((fitted for fitted in options if fitted is not _WRONG), _WRONG)
     if origin is tuple:
         return _fitted_tuple(value, get_args(hint))
+    if hint is Path:
+        return Path(value) if isinstance(value, str) else _WRONG
     if hint is float:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
     if hint is int:

@@ -25,6 +25,7 @@ class Common:
     scale: float | None
     preset: str | None
     estimator: str | None
+    start: str | None
     zssr_setting: str | None
     region: tuple[int, int, int, int] | None
     device: str | None
@@ -85,6 +86,13 @@ _OPTIONS = {
         type=click.Choice(["auto", "spectral", "kernelgan"]),
         show_default="auto",
         help="Who estimates the kernel.",
+    ),
+    "start": click.option(
+        "--start",
+        metavar="leaves|random|FILE",
+        show_default="leaves",
+        help="What the network knows before it sees PHOTO: the learned start that comes with blindsr, nothing, "
+        "or a file of train-start.",
     ),
     "zssr_setting": click.option(
         "--zssr-setting",

@@ -5,6 +5,7 @@ from typing import Any
 
 from blindsr.cli._configfile import RUN_KEYS, TABLES, read_tables, table_values
 from blindsr.cli._options import Common
+from blindsr.errors import ConfigError
 from blindsr.pipelines.settings import Region, Settings, preset
 from blindsr.zssr.config import PaperZSSRConfig
 
@@ -31,7 +32,9 @@ def make_run(common: Common) -> Run:
     for key in RUN_KEYS:
         if (value := getattr(common, key)) is not None:
             run[key] = value
-    settings = preset(run.get("preset", "default"))
+    if "start" in run and (run.get("preset") == "paper" or "zssr_setting" in run):
+        raise ConfigError("the published ZSSR starts from random weights; leave out start, or the paper's preset.")
+    settings = preset(run.get("preset", "default"), start=run.get("start", "leaves"))
     if "zssr_setting" in run:
         settings = replace(settings, zssr=PaperZSSRConfig.named(run["zssr_setting"]))
     parts: dict[str, Any] = {}

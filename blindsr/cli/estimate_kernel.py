@@ -15,7 +15,7 @@ __all__ = ["command"]
     epilog="Example: blindsr estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
 )
 @click.argument("photo", type=PHOTO)
-@common_options(without=("zssr_setting", "precision"))
+@common_options(without=("start", "zssr_setting", "precision"))
 def command(common: Common, photo: Path) -> None:
     """Estimate the kernel of PHOTO: the blur between it and a sharp, larger version.
 

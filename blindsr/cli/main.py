@@ -21,6 +21,10 @@ _COMMANDS = {
     "estimate-and-upscale": "blindsr.cli.estimate_and_upscale",
     "estimate-kernel": "blindsr.cli.estimate_kernel",
     "upscale": "blindsr.cli.upscale",
+    "degrade": "blindsr.cli.degrade",
+    "evaluate": "blindsr.cli.evaluate",
+    "ablate": "blindsr.cli.ablate",
+    "report": "blindsr.cli.report",
     "doctor": "blindsr.cli.doctor",
 }
 _INTERRUPTED = 130

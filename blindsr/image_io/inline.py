@@ -1,6 +1,7 @@
 """Pictures as bytes in memory: for pages that carry them, and for the damage that compression does."""
 
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,16 @@ from PIL import Image
 
 from blindsr.errors import ImageError
 
-__all__ = ["jpeg_round_trip", "picture_bytes"]
+__all__ = ["eight_bits", "jpeg_round_trip", "picture_bytes"]
 
 _FORMATS = {"png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
+
+
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples of 8 bits from floats in [0, 1], clipped and rounded; uint8 is left as it is."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.asarray(np.round(np.clip(pixels, 0, 1) * 255), dtype=np.uint8)
 
 
 def picture_bytes(samples: NDArray[np.uint8], kind: str, *, quality: int = 88) -> bytes:

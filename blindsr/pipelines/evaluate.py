@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import BlindSRError, ConfigError, ImageError
 from blindsr.image_io import read_photo
+from blindsr.image_io.inline import eight_bits
 from blindsr.kernels import Kernel, normalised_cross_correlation
 from blindsr.kernels.files import read_kernel
 from blindsr.metrics import covariance_error, psnr, psnr_y, rgb_to_y, ssim_y
@@ -24,6 +25,7 @@ __all__ = [
     "ImageScore",
     "KernelScore",
     "evaluate_folders",
+    "samples_8bit",
     "score_image",
     "score_kernel",
 ]
@@ -103,7 +105,7 @@ class Evaluation:
 
 def samples_8bit(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, C) uint8, without alpha."""
-    return np.round(np.clip(read_photo(path).pixels, 0, 1) * 255).astype(np.uint8)
+    return eight_bits(read_photo(path).pixels)
 
 
 def score_image(sr: NDArray[Any], hr: NDArray[Any], *, scale: int) -> ImageScore:
@@ -117,7 +119,7 @@ def score_image(sr: NDArray[Any], hr: NDArray[Any], *, scale: int) -> ImageScore
     Raises:
         ImageError: The sizes differ, or too little is left after shaving.
     """
-    first, second = _eight_bits(sr), _eight_bits(hr)
+    first, second = eight_bits(sr), eight_bits(hr)
     if first.shape[2] != second.shape[2]:
         first, second = _as_rgb(first), _as_rgb(second)
     inner = slice(scale, -scale)
@@ -129,12 +131,6 @@ def score_image(sr: NDArray[Any], hr: NDArray[Any], *, scale: int) -> ImageScore
         shift_y=shift[0],
         shift_x=shift[1],
     )
-
-
-def _eight_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype == np.uint8:
-        return image
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -171,7 +167,7 @@ def _angle_between(estimate: Kernel, truth: Kernel) -> float:
 
 
 def _redegraded(estimate: Kernel, truth: Kernel, hr: NDArray[Any]) -> float:
-    luma = torch.from_numpy(rgb_to_y(_eight_bits(hr)))[None, None]
+    luma = torch.from_numpy(rgb_to_y(eight_bits(hr)))[None, None]
     first, second = (degrade(luma, k.tensor(luma), truth.scale)[0, 0].numpy() for k in (estimate, truth))
     border = min(truth.scale, (min(first.shape) - 1) // 2)
     return psnr(first, second, data_range=255, border=border)

@@ -11,8 +11,9 @@ from blindsr.ops import imresize
 from blindsr.pipelines.checks import check_image
 from blindsr.pipelines.result import CONSISTENCY_ALARM, Upscaled, consistency
 from blindsr.pipelines.settings import Settings
-from blindsr.zssr import PaperZSSRConfig, ZSSRResult, upscale_paper
-from blindsr.zssr import upscale as upscale_fast
+from blindsr.zssr import PaperZSSRConfig, ZSSRConfig, ZSSRResult, upscale_paper
+from blindsr.zssr import upscale as upscale_from_random
+from blindsr.zssr.start.upscaler import upscale_from_start
 
 __all__ = ["super_resolve", "upscale"]
 
@@ -81,4 +82,6 @@ def super_resolve(
 def _zssr(image: Tensor, kernel: Kernel, settings: Settings, listener: Listener) -> ZSSRResult:
     if isinstance(settings.zssr, PaperZSSRConfig):
         return upscale_paper(image, kernel, settings.zssr, listener=listener)
-    return upscale_fast(image, kernel, settings.zssr, listener=listener)
+    if isinstance(settings.zssr, ZSSRConfig):
+        return upscale_from_random(image, kernel, settings.zssr, listener=listener)
+    return upscale_from_start(image, kernel, settings.zssr, listener=listener)

@@ -2,17 +2,22 @@
 
 import math
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from blindsr.errors import ConfigError
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.spectral.config import SpectralConfig
 from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 __all__ = ["PRESETS", "Region", "Settings", "preset"]
 
 Estimator = Literal["auto", "spectral", "kernelgan"]
 PRESETS = ("fast", "default", "best", "paper")
+# Optimiser steps on the image itself: from the learned start, and from random weights.
+_LEARNED_STEPS = {"fast": 0, "default": StartConfig().steps, "best": 300}
+_RANDOM_STEPS = {"fast": 300, "default": ZSSRConfig().steps, "best": 3000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,8 @@ class Settings:
     seed: int = 0  # of everything random
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
     kernelgan: KernelGANConfig = field(default_factory=KernelGANConfig)
-    zssr: ZSSRConfig | PaperZSSRConfig = field(default_factory=ZSSRConfig)
+    # From the learned start, from random weights, or as published: the type says which.
+    zssr: StartConfig | ZSSRConfig | PaperZSSRConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
         """Check the bounds, and hand the seed down."""
@@ -58,18 +64,23 @@ class Settings:
         return asdict(self)
 
 
-def preset(name: str) -> Settings:
+def preset(name: str, *, start: str = "leaves") -> Settings:
     """Named settings: "fast", "default", "best" (ours) and "paper" (KernelGAN and ZSSR as published).
+
+    Args:
+        name: One of `PRESETS`.
+        start: What the network knows before it sees the image: "leaves" (the learned start that comes with blindsr,
+            docs/start.md), "random" (nothing, as in the papers), or the path of a file that `blindsr train-start` made.
+            "paper" always starts from random weights.
 
     Raises:
         ConfigError: There is no preset of this name.
     """
-    if name == "fast":
-        return Settings(zssr=ZSSRConfig(steps=300))
-    if name == "default":
-        return Settings()
-    if name == "best":
-        return Settings(zssr=ZSSRConfig(steps=3000))
+    if name not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}.")
     if name == "paper":
         return Settings(estimator="kernelgan", zssr=PaperZSSRConfig.named("kernelgan"))
-    raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}.")
+    if start == "random":
+        return Settings(zssr=ZSSRConfig(steps=_RANDOM_STEPS[name]))
+    weights = None if start == "leaves" else Path(start)
+    return Settings(zssr=StartConfig(steps=_LEARNED_STEPS[name], weights=weights))

@@ -269,7 +269,7 @@ def test_an_interruption_leaves_nothing_and_exits_with_130(run, fakes, photo):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(photo, sent):
     config = photo.parent / "long.toml"
-    config.write_text("[zssr]\nsteps = 1000000\nchannels = 4\nreport_every = 1\n")
+    config.write_text("[zssr]\nsteps = 1000000\nreport_every = 1\n")
     before = _snapshot(photo.parent)
     command = [
         sys.executable,
@@ -304,7 +304,7 @@ def test_a_flat_picture_gets_a_safe_kernel_and_a_warning(run, tmp_path):
     path = tmp_path / "flat.png"
     Image.fromarray(np.full((40, 48, 3), 90, np.uint8)).save(path)
     config = tmp_path / "quick.toml"
-    config.write_text("[zssr]\nsteps = 2\nchannels = 4\n")
+    config.write_text("[zssr]\nsteps = 2\n")
     result = run("estimate-and-upscale", path, "--config", config, "--threads", 1)
     assert result.exit_code == 0, result.stderr
     assert "note: the image is flat" in result.stderr

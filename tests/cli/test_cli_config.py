@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from blindsr.cli._configfile import RUN_KEYS
@@ -5,6 +7,8 @@ from blindsr.cli._options import Common
 from blindsr.cli._settings import make_run
 from blindsr.errors import ConfigError
 from blindsr.pipelines.settings import Region, Settings, preset
+from blindsr.zssr.config import ZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 NOTHING = dict.fromkeys(Common.__dataclass_fields__) | {
     "force": False,
@@ -52,6 +56,7 @@ def test_every_key_of_run_changes_the_run(make):
         "scale": "3",
         "preset": '"fast"',
         "estimator": '"kernelgan"',
+        "start": '"random"',
         "zssr_setting": '"real"',
         "region": "[1, 2, 30, 40]",
         "device": '"cpu"',
@@ -69,7 +74,7 @@ def test_every_key_of_run_is_an_option_of_the_same_name():
 
 
 def test_tables_reach_their_settings(make):
-    text = "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n[zssr]\nchannels = 8\n"
+    text = "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n[run]\nstart = \"random\"\n[zssr]\nchannels = 8\n"
     settings = make(text).settings
     assert settings.spectral.tile == 32
     assert settings.kernelgan.generator_filters == (7, 5, 3)
@@ -86,6 +91,13 @@ def test_the_zssr_table_is_that_of_the_published_zssr_when_it_is_chosen(make):
 def test_nested_arrays_become_tuples(make):
     text = '[run]\nzssr_setting = "given"\n[zssr]\ngradual_steps = [[1, 1.5], [2, 2]]\nback_projections = [2, 2]\n'
     assert make(text).settings.zssr.gradual_steps == ((1.0, 1.5), (2.0, 2.0))
+
+
+def test_the_start_decides_which_settings_the_zssr_table_has(make):
+    assert isinstance(make().settings.zssr, StartConfig)
+    assert isinstance(make(start="random").settings.zssr, ZSSRConfig)
+    assert make(start="mine.safetensors").settings.zssr.weights == Path("mine.safetensors")
+    assert make('[zssr]\nweights = "mine.safetensors"\n').settings.zssr.weights == Path("mine.safetensors")
 
 
 def test_a_region_is_four_numbers(make):
@@ -117,7 +129,9 @@ def test_a_region_is_four_numbers(make):
         ("[run]\ndevice = 1\n", r"\[run\] device must be a text, got 1"),
         ("[run]\nscale = 9\n", r"scale must be over 1 and at most 4, got 9"),
         ('[run]\npreset = "slow"\n', r"preset must be one of fast, default, best, paper, got 'slow'"),
-        ("[zssr]\nsteps = 0\n", r"steps must be 1 or more"),
+        ("[zssr]\nsteps = -1\n", r"steps must be 0 or more"),
+        ('[run]\nstart = "random"\n[zssr]\nsteps = 0\n', r"steps must be 1 or more"),
+        ('[run]\nstart = "random"\npreset = "paper"\n', r"the published ZSSR starts from random weights"),
         ("[run\n", r"run\.toml is no valid TOML: .*line 1.*; mend that line"),
     ],
 )

@@ -216,7 +216,7 @@ def test_options_reach_the_pipeline(run, photo, fakes):
     assert (settings.zssr.seed, settings.kernelgan.seed, settings.spectral.seed) == (5, 5, 5)
     assert (settings.region.x, settings.region.y, settings.region.width, settings.region.height) == (1, 2, 16, 20)
     assert settings.zssr.precision == "fp32"
-    assert settings.zssr.steps == 300
+    assert settings.zssr.steps == 0
 
 
 def test_threads_are_one_per_core_unless_said(run, photo, fakes, monkeypatch):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blindsr.errors import ConfigError
 from blindsr.zssr.start.embedding import EMBEDDING_LENGTH, embed
 from blindsr.zssr.start.wiener import FLOORS, wiener
 
@@ -53,6 +54,16 @@ class StartNetwork(nn.Module):
             nn.Linear(hidden, 2 * channels * blocks),
         )  # fmt: skip
         self.halo = 2 * blocks + 2 + _LOCAL // 2  # LR pixels that one output pixel looks at in each direction
+
+    def require_scale(self, scale: int) -> None:
+        """Check that there are ends for a scale.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        if f"x{scale}" not in self.heads:
+            known = ", ".join(name.removeprefix("x") for name in self.heads)
+            raise ConfigError(f"the start must know the scale: it was trained for {known}, ×{scale} is wanted.")
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's weights from a generator of our own; the residual branches and the last layers start small."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import transfer, wiener_periodic
 
-__all__ = ["Images", "StartTrainingConfig", "draw_batch", "train_start"]
+__all__ = ["Images", "StartTrainingConfig", "check_checkpoint", "draw_batch", "train_start"]
 
 _STAGE = "train-start"
 
@@ -192,6 +192,31 @@ def _save(path: Path, run: _Run, config: StartTrainingConfig) -> None:
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, {"step": str(run.step), "config": json.dumps(asdict(config))})
     partial.replace(path)
+
+
+# Settings that a resumed run may change: how long it goes on, and how it reports.
+_FREE = frozenset({"steps", "anneal_from", "report_every", "checkpoint_every"})
+
+
+def check_checkpoint(path: Path, config: StartTrainingConfig) -> None:
+    """Check that a checkpoint, if there is one, belongs to these settings.
+
+    Raises:
+        ConfigError: It is damaged, or it was made with other settings; the message names the first.
+    """
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads(file.metadata()["config"])
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise ConfigError(f"the checkpoint {path} is damaged ({error}); remove it to begin anew.") from error
+    for name, value in json.loads(json.dumps(asdict(config))).items():
+        if name not in _FREE and stored.get(name) != value:
+            raise ConfigError(
+                f"the checkpoint {path} was made with {name} = {stored.get(name)}, now it is {value}; "
+                "use the same settings to go on, or remove it to begin anew."
+            )
 
 
 def _resume(path: Path, run: _Run) -> None:

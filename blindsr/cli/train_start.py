@@ -1,0 +1,81 @@
+"""`blindsr train-start`: the weights that come with blindsr, or others from own images."""
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(
+    "train-start",
+    short_help="Train the network that super-resolution starts from.",
+    epilog="Example: blindsr train-start -o microscope.safetensors --images slides --steps 20000",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(readable=False, path_type=Path),
+    metavar="FILE.safetensors",
+    help="Where to write the weights; a log (.csv) and checkpoints get the same stem.",
+)
+@click.option(
+    "--images",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="DIR",
+    help="Learn from the pictures in this folder.  [default: synthetic dead leaves, no photograph]",
+)
+@click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Optimiser steps.")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
+@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Width of the network.")
+@click.option("--blocks", type=click.IntRange(1), default=4, show_default=True, help="Residual blocks of the network.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything random.")
+@click.option("--threads", type=click.IntRange(1), show_default="one per core", help="Processor threads.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of the network's arithmetic; auto is bf16 where the processor has it.",
+)
+@click.option("--force", is_flag=True, help="Overwrite weights that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON record on stdout instead of the path.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Say every stage and every reported loss on stderr.")
+def command(
+    output: Path,
+    images: Path | None,
+    steps: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings: object,
+) -> None:
+    """Train the start: a network that super-resolves any image with any kernel, before it has seen the image.
+
+    The rate of the training is constant for 70 % of the steps and then falls to zero. Interrupted and run again with
+    the same options, it goes on from the last checkpoint.
+    """
+    from blindsr.cli._progress import listening
+    from blindsr.pipelines.start import train_start_file
+    from blindsr.runtime import set_threads
+    from blindsr.zssr.start.training import StartTrainingConfig
+
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
+    set_threads(threads)
+    config = StartTrainingConfig(
+        steps=steps,
+        anneal_from=steps * 7 // 10,
+        warm_up=max(1, min(500, steps // 10)),
+        checkpoint_every=max(1, min(2000, steps // 10)),
+        report_every=max(1, min(100, steps // 10)),
+        **settings,  # type: ignore[arg-type]
+    )
+    with listening(quiet=quiet, verbose=verbose) as listener:
+        written = train_start_file(output, config, images=images, overwrite=force, listener=listener)
+    click.echo(json.dumps({"output": str(written), "steps": steps}, ensure_ascii=False) if as_json else str(written))

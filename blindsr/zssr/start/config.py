@@ -1,0 +1,56 @@
+"""Settings of super-resolution from the learned start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsr.errors import ConfigError
+from blindsr.zssr.config import Precision
+
+__all__ = ["StartConfig"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartConfig:
+    """One forward pass of the learned start, then as many steps on the image's own pairs as are wanted.
+
+    What each value is worth was measured; the table is in docs/start.md.
+    """
+
+    weights: Path | None = None  # a file of `blindsr train-start`; None is the one that comes with blindsr
+    steps: int = 100  # optimiser steps on the image's own pairs; 0 is the forward pass alone
+    learning_rate: float = 4e-4  # Adam's, at its highest: linear warm-up over a tenth of the steps, then a cosine
+    batch: int = 8  # crops a step
+    crop: int = 24  # side of a son's crop in LR pixels
+    views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the father, each degraded by the same kernel
+    noise_sigma: float = 0.0  # standard deviation of the photograph's noise, [0, 1] units
+    back_projections: int = 1  # corrections towards the LR image, by the Wiener filter
+    judge: int = 64  # side of the held-out patch that decides whether the steps are kept, LR pixels of the son
+    precision: Precision = "auto"  # bf16 where the processor has it natively
+    max_tile: int = 512  # LR pixels a side at inference; larger images are cut into tiles with a halo
+    seed: int = 0
+    report_every: int = 50  # steps between losses in the history
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _require(self.steps >= 0, f"start.steps must be 0 or more, got {self.steps}.")
+        _require(self.learning_rate > 0, f"start.learning_rate must be positive, got {self.learning_rate}.")
+        _require(self.batch >= 1, f"start.batch must be 1 or more, got {self.batch}.")
+        _require(self.crop >= 8, f"start.crop must be 8 or more, got {self.crop}.")
+        _require(
+            len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
+            f"start.views must name one or more of the views 0 … 7, got {list(self.views)}.",
+        )
+        _require(self.noise_sigma >= 0, f"start.noise_sigma must be 0 or more, got {self.noise_sigma}.")
+        _require(self.back_projections >= 0, f"start.back_projections must be 0 or more, got {self.back_projections}.")
+        _require(self.judge >= 8, f"start.judge must be 8 or more, got {self.judge}.")
+        _require(self.max_tile >= 32, f"start.max_tile must be 32 or more, got {self.max_tile}.")
+        _require(self.report_every >= 1, f"start.report_every must be 1 or more, got {self.report_every}.")
+        _require(
+            self.precision in ("auto", "fp32", "bf16"),
+            f"start.precision must be auto, fp32 or bf16, got {self.precision!r}.",
+        )

@@ -1,0 +1,148 @@
+"""Apply a start network to whole images: bands as planes, large ones in tiles."""
+
+import torch
+from torch import Tensor
+
+from blindsr.kernels import Kernel
+from blindsr.ops import degrade
+from blindsr.zssr.start.embedding import embed
+from blindsr.zssr.start.network import StartNetwork
+from blindsr.zssr.start.wiener import wiener
+
+__all__ = ["correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
+
+# BT.601: the plane that carries the detail of a colour photograph. The chroma planes are B − Y and R − Y.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def to_planes(image: Tensor) -> Tensor:
+    """Bands as the network takes them: (1, C, H, W) → (C, 1, H, W), of a colour image luma first."""
+    planes = image.transpose(0, 1)
+    if len(planes) != 3:
+        return planes
+    luma = sum(weight * band for weight, band in zip(_LUMA, planes, strict=True))
+    return torch.stack([luma, planes[2] - luma, planes[0] - luma])
+
+
+def from_planes(planes: Tensor) -> Tensor:
+    """Undo `to_planes`."""
+    if len(planes) != 3:
+        return planes.transpose(0, 1)
+    luma, blue, red = planes
+    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
+    return torch.stack([luma + red, luma + green, luma + blue], 1)
+
+
+def residual_of(
+    network: StartNetwork, lr: Tensor, linear: Tensor, embedding: Tensor, scale: int, dtype: torch.dtype
+) -> Tensor:
+    """The network's residual in float32, computed in `dtype`."""
+    with torch.autocast(lr.device.type, dtype, enabled=dtype is not torch.float32):
+        return network.residual(lr, linear, embedding, scale).float()
+
+
+@torch.no_grad()
+def super_resolve(
+    network: StartNetwork,
+    planes: Tensor,
+    kernel: Kernel,
+    *,
+    noise_sigma: float,
+    dtype: torch.dtype,
+    max_tile: int,
+    learned: int | None = None,
+) -> Tensor:
+    """Super-resolve planes, (P, 1, h, w) → (P, 1, s·h, s·w), not clamped.
+
+    The Wiener filter runs over the whole plane, so that tiles meet without a seam; only the network works in tiles,
+    which overlap by what one of its output pixels looks at.
+
+    Args:
+        network: A start.
+        planes: As from `to_planes`.
+        kernel: Downscaling kernel.
+        noise_sigma: Standard deviation of the noise, [0, 1] units.
+        dtype: Of the network's arithmetic.
+        max_tile: Side of a tile's core, LR pixels.
+        learned: Planes, from the first, that the network works on; the others get the Wiener filter alone. All if None.
+    """
+    scale, weights = kernel.scale, kernel.tensor(planes)
+    embedding = embed(weights, scale, noise_sigma)
+    results = []
+    for number, plane in enumerate(torch.split(planes, 1)):
+        linear = wiener(plane, weights, scale, noise_sigma)[:, 0]
+        sr = linear.mean(1, keepdim=True)
+        if learned is None or number < learned:
+            _add_residual(sr, network, plane, linear, embedding, scale, dtype, max_tile)
+        results.append(sr)
+    return torch.cat(results)
+
+
+@torch.no_grad()
+def correct(sr: Tensor, planes: Tensor, kernel: Kernel, *, noise_sigma: float, iterations: int) -> Tensor:
+    """Back-projection whose way up is the Wiener filter: x ← x + W(y − (x ⋆ k)↓s).
+
+    Interpolation, the usual way up, makes errors grow wherever the kernel's transfer is small or negative (motion,
+    defocus); the Wiener filter inverts the kernel as far as the noise allows, so that one correction is enough.
+
+    Args:
+        sr: Planes, (P, 1, s·h, s·w).
+        planes: What they came from, (P, 1, h, w).
+        kernel: Downscaling kernel.
+        noise_sigma: Standard deviation of the noise in `planes`.
+        iterations: Number of corrections.
+    """
+    weights = kernel.tensor(sr)
+    corrected = []
+    for estimate, plane in zip(torch.split(sr, 1), torch.split(planes, 1), strict=True):
+        for _ in range(iterations):
+            rest = plane - degrade(estimate, weights, kernel.scale)
+            estimate = estimate + wiener(rest, weights, kernel.scale, noise_sigma).mean(2)
+        corrected.append(estimate)
+    return torch.cat(corrected)
+
+
+def _add_residual(
+    sr: Tensor,
+    network: StartNetwork,
+    plane: Tensor,
+    linear: Tensor,
+    embedding: Tensor,
+    scale: int,
+    dtype: torch.dtype,
+    max_tile: int,
+) -> None:
+    height, width = plane.shape[-2:]
+    for top in range(0, height, max_tile):
+        for left in range(0, width, max_tile):
+            rows = _Span.around(top, max_tile, network.halo, height)
+            columns = _Span.around(left, max_tile, network.halo, width)
+            lr_tile = plane[..., rows.outer, columns.outer]
+            linear_tile = linear[..., rows.scaled(scale), columns.scaled(scale)]
+            residual = residual_of(network, lr_tile, linear_tile, embedding, scale, dtype)
+            sr[..., rows.core(scale), columns.core(scale)] += residual[..., rows.kept(scale), columns.kept(scale)]
+
+
+class _Span:
+    """A tile along one axis: its core [start, stop), and what the network sees of it, [first, last)."""
+
+    def __init__(self, start: int, stop: int, first: int, last: int) -> None:
+        self.start, self.stop, self.first, self.last = start, stop, first, last
+
+    @classmethod
+    def around(cls, start: int, length: int, halo: int, end: int) -> "_Span":
+        stop = min(start + length, end)
+        return cls(start, stop, max(0, start - halo), min(end, stop + halo))
+
+    @property
+    def outer(self) -> slice:
+        return slice(self.first, self.last)
+
+    def scaled(self, scale: int) -> slice:
+        return slice(self.first * scale, self.last * scale)
+
+    def core(self, scale: int) -> slice:
+        return slice(self.start * scale, self.stop * scale)
+
+    def kept(self, scale: int) -> slice:
+        return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)

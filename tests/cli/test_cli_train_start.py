@@ -1,0 +1,71 @@
+"""`blindsr train-start`: from the command line to a file that super-resolution starts from."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from skimage import data
+
+from blindsr.cli.train_start import command
+from blindsr.zssr.start.weights import load_start
+
+SMALL = ["--steps", "3", "--batch", "1", "--channels", "4", "--blocks", "1", "--precision", "fp32", "--threads", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures = tmp_path / "pictures"
+    (pictures / "more").mkdir(parents=True)
+    Image.fromarray(data.astronaut()[:200, :210]).save(pictures / "a.png")
+    Image.fromarray(data.camera()[:230, :200]).save(pictures / "more" / "b.png")
+    Image.fromarray(data.camera()[:30, :200]).save(pictures / "small.png")
+    return pictures
+
+
+def train(*arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_a_start_is_trained_from_own_pictures(folder, tmp_path):
+    output = tmp_path / "w.safetensors"
+    result = train("-o", output, "--images", folder, *SMALL, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {"output": str(output), "steps": 3}
+    assert "small.png is left out" in result.stderr
+    assert load_start(output).halo > 0
+    rows = np.loadtxt(output.with_suffix(".csv"), delimiter=",", skiprows=1)
+    assert rows.shape == (3, 3)
+    assert not output.with_suffix(".checkpoint").exists()
+
+
+def test_weights_that_exist_are_kept_unless_forced(folder, tmp_path):
+    from blindsr.errors import OutputError
+
+    output = tmp_path / "w.safetensors"
+    output.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists"):
+        train("-o", output, "--images", folder, *SMALL)
+    assert output.read_bytes() == b"mine"
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    from blindsr.errors import ImageError
+
+    with pytest.raises(ImageError, match="found none"):
+        train("-o", tmp_path / "w.safetensors", "--images", tmp_path, *SMALL)
+    with pytest.raises(ImageError, match="needed a folder"):
+        train("-o", tmp_path / "w.safetensors", "--images", tmp_path / "no", *SMALL)
+
+
+def test_another_suffix_is_refused(tmp_path):
+    from blindsr.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="safetensors"):
+        train("-o", tmp_path / "w.pt", *SMALL)
+
+
+def test_quiet_and_verbose_exclude_each_other(tmp_path):
+    result = train("-o", tmp_path / "w.safetensors", "-q", "-v", *SMALL)
+    assert result.exit_code == 2

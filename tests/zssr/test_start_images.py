@@ -1,0 +1,105 @@
+"""The synthetic images and kernels that the start learns from."""
+
+import numpy as np
+import pytest
+
+from blindsr.errors import ConfigError
+from blindsr.zssr.start.degradations import KernelBank, canvas_side, random_kernel, random_noise_sigma
+from blindsr.zssr.start.leaves import LeavesConfig, leaves
+from blindsr.zssr.start.pool import SHARD, LeavesPool
+
+SMALL = LeavesConfig(size=64)
+
+
+def test_the_same_number_paints_the_same_bits():
+    assert np.array_equal(leaves(3, 5, SMALL), leaves(3, 5, SMALL))
+
+
+@pytest.mark.parametrize("other", [(3, 6), (4, 5)])
+def test_another_number_or_series_paints_another_image(other):
+    assert not np.array_equal(leaves(3, 5, SMALL), leaves(*other, SMALL))
+
+
+def test_images_are_one_band_of_bytes_with_contrast():
+    image = leaves(0, 0, LeavesConfig(size=50))
+    assert image.shape == (50, 50)
+    assert image.dtype == np.uint8
+    assert image.std() > 5
+
+
+def test_the_mean_spectrum_falls_as_that_of_photographs():
+    """P ∝ f^−α with α near 2: between 0.02 and 0.2 cycles per pixel, averaged over images."""
+    config = LeavesConfig(size=128)
+    power = np.zeros((128, 128))
+    window = np.outer(np.hanning(128), np.hanning(128))
+    for index in range(24):
+        image = leaves(1, index, config) / 255.0
+        power += np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
+    radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None, :])
+    inside = (radius > 0.02) & (radius < 0.2)
+    slope = np.polyfit(np.log(radius[inside]), np.log(power[inside]), 1)[0]
+    assert -2.8 < slope < -1.6
+
+
+def test_sizes_of_leaves_follow_the_inverse_cube_law():
+    """Density r⁻³ between the bounds means that radii over r number as r⁻²: doubling r leaves a quarter."""
+    from blindsr.zssr.start.leaves import _radii
+
+    config = LeavesConfig(size=192, least_radius=(1.0, 1.0), largest_radius=1000.0, coverage=40.0)
+    radii = _radii(np.random.default_rng(0), config, 384)
+    counts = np.array([(radii > r).sum() for r in (2.0, 4.0, 8.0)])
+    assert counts[0] == len(radii)
+    assert counts[1] / counts[0] == pytest.approx(0.25, rel=0.05)
+    assert counts[2] / counts[0] == pytest.approx(0.0625, rel=0.1)
+
+
+@pytest.mark.parametrize("fault", [{"size": 8}, {"least_radius": (5.0, 1.0)}, {"least_radius": (1.0, 200.0)}])
+def test_impossible_leaves_are_refused(fault):
+    with pytest.raises(ConfigError, match="leaves"):
+        LeavesConfig(**fault)
+
+
+def test_a_pool_gives_the_images_of_the_series_and_keeps_them(tmp_path):
+    config = LeavesConfig(size=16)
+    pool = LeavesPool(tmp_path, 2, config)
+    assert np.array_equal(pool[SHARD + 3], leaves(2, SHARD + 3, config))
+    assert pool.path(1).exists()
+    assert not pool.path(0).exists()
+    assert np.array_equal(LeavesPool(tmp_path, 2, config)[SHARD + 3], pool[SHARD + 3])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_random_kernels_are_normalised_and_of_one_size(scale):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        kernel = random_kernel(rng, scale)
+        assert kernel.shape == (canvas_side(scale),) * 2
+        assert (kernel.shape[0] - scale) % 2 == 0
+        assert kernel.sum() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_random_kernels_of_a_family_that_blurs_are_not_all_gaussians():
+    """Excess kurtosis of the marginal: 0 for Gaussians, −1.2 for a box; the families must be told apart."""
+    rng = np.random.default_rng(0)
+    x = np.arange(canvas_side(2)) - (canvas_side(2) - 1) / 2
+    excess = []
+    for _ in range(80):
+        marginal = np.clip(random_kernel(rng, 2), 0, None).sum(0)
+        marginal /= marginal.sum()
+        centred = x - marginal @ x
+        excess.append(marginal @ centred**4 / (marginal @ centred**2) ** 2 - 3)
+    assert np.min(excess) < -0.5
+    assert np.mean(np.abs(excess) < 0.3) > 0.3
+
+
+def test_a_bank_draws_the_same_kernels_for_the_same_seed():
+    first, second, other = (KernelBank(seed, 16).draw(np.random.default_rng(0), 3) for seed in (1, 1, 2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_most_images_have_no_noise_and_none_has_more_than_ten_levels():
+    rng = np.random.default_rng(0)
+    sigmas = np.array([random_noise_sigma(rng) for _ in range(2000)])
+    assert 0.6 < (sigmas == 0).mean() < 0.7
+    assert 5 / 255 < sigmas.max() <= 10 / 255

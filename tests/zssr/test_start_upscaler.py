@@ -1,0 +1,192 @@
+"""Super-resolution from the learned start, and its adaptation to one image."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from skimage import data
+
+from blindsr.errors import ConfigError, DivergenceError, ImageError
+from blindsr.events import StageDone, StageStarted, StepDone
+from blindsr.kernels import bicubic, gaussian
+from blindsr.ops import degrade, imresize
+from blindsr.zssr.start.config import StartConfig
+from blindsr.zssr.start.inference import from_planes, super_resolve, to_planes
+from blindsr.zssr.start.upscaler import upscale_from_start
+from blindsr.zssr.start.weights import load_start
+
+KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
+PASS = StartConfig(steps=0, precision="fp32")
+FEW = StartConfig(steps=3, batch=2, crop=12, report_every=2, precision="fp32")
+
+
+def photograph(height=46, width=38):
+    pixels = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
+    return pixels[..., 100 : 100 + height, 150 : 150 + width].contiguous()
+
+
+def psnr(a, b, border=4):
+    return float(-10 * torch.log10((a - b)[..., border:-border, border:-border].square().mean()))
+
+
+@pytest.mark.parametrize("config", [PASS, FEW])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_result_is_scale_times_as_large_and_in_range(config, scale):
+    lr = photograph()
+    before = lr.clone()
+    result = upscale_from_start(lr, gaussian(1.0, scale), config)
+    assert result.image.shape == (1, 3, 46 * scale, 38 * scale)
+    assert result.image.dtype == torch.float32
+    assert 0 <= result.image.min() <= result.image.max() <= 1
+    assert result.steps == config.steps
+    assert torch.equal(before, lr)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_without_a_step_it_beats_bicubic_interpolation(scale):
+    hr = photograph(40 * scale, 44 * scale)
+    kernel = gaussian(0.5 * scale, scale)
+    lr = degrade(hr, kernel.tensor(), scale)
+    gain = psnr(upscale_from_start(lr, kernel, PASS).image, hr) - psnr(imresize(lr, float(scale)), hr)
+    assert gain > 1.0
+
+
+def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
+    gray = photograph().mean(1, keepdim=True)
+    single = upscale_from_start(gray, KERNEL, PASS).image
+    triple = upscale_from_start(gray.repeat(1, 3, 1, 1), KERNEL, PASS).image
+    assert torch.allclose(triple, single.expand_as(triple), atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PASS, FEW])
+def test_n_bands_are_taken_band_by_band(config):
+    bands = torch.cat([photograph(), photograph().flip(-1)[:, :2]], 1)
+    assert upscale_from_start(bands, KERNEL, config).image.shape == (1, 5, 92, 76)
+    if config.steps == 0:
+        alone = upscale_from_start(bands[:, 3:4], KERNEL, config).image
+        assert torch.allclose(upscale_from_start(bands, KERNEL, config).image[:, 3:4], alone, atol=1e-5)
+
+
+def test_planes_of_a_colour_image_go_back_to_it():
+    image = photograph()
+    assert torch.allclose(from_planes(to_planes(image)), image, atol=1e-6)
+
+
+def test_tiles_meet_without_a_seam():
+    lr = photograph(70, 83)
+    whole = upscale_from_start(lr, KERNEL, PASS).image
+    tiled = upscale_from_start(lr, KERNEL, replace(PASS, max_tile=32)).image
+    assert torch.allclose(whole, tiled, atol=1e-5)
+
+
+@pytest.mark.parametrize("view", ["flip", "turn"])
+def test_the_network_treats_a_turned_image_with_its_turned_kernel_nearly_alike(view):
+    """Trained on all eight views: the answers differ by far less than what the network adds."""
+    lr = photograph()
+
+    def turned(image):
+        return image.flip(-1) if view == "flip" else image.rot90(1, (-2, -1))
+
+    other = type(KERNEL)(turned(KERNEL.tensor().double()).numpy(), 2)
+    sr = upscale_from_start(lr, KERNEL, PASS).image
+    assert psnr(turned(sr), upscale_from_start(turned(lr), other, PASS).image) > 38
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    lr = photograph()
+    first, second = (upscale_from_start(lr, KERNEL, FEW).image for _ in range(2))
+    other = upscale_from_start(lr, KERNEL, replace(FEW, seed=1)).image
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch": 3}, {"crop": 16}, {"learning_rate": 1e-4}, {"views": (0,)}, {"noise_sigma": 0.02}, {"steps": 5}],
+)
+def test_every_setting_changes_the_result(change):
+    lr = photograph()
+    plain = upscale_from_start(lr, KERNEL, FEW).image
+    assert not torch.equal(plain, upscale_from_start(lr, KERNEL, replace(FEW, **change)).image)
+
+
+def test_back_projection_brings_the_result_to_the_input():
+    lr = photograph()
+    without, with_it = (
+        psnr(degrade(upscale_from_start(lr, KERNEL, replace(PASS, back_projections=n)).image, KERNEL.tensor(), 2), lr)
+        for n in (0, 4)
+    )
+    assert with_it > without
+
+
+def test_what_is_noise_stays_out():
+    """A flat image with noise: told of it, the start smooths it; not told, it sharpens it."""
+    noise = 0.02 * torch.randn(1, 1, 48, 40, generator=torch.Generator().manual_seed(0))
+    lr = (0.5 + noise).clamp(0, 1)
+    told = upscale_from_start(lr, KERNEL, replace(PASS, noise_sigma=0.02)).image
+    assert told.std() < 0.5 * lr.std()
+    assert upscale_from_start(lr, KERNEL, PASS).image.std() > 2 * told.std()
+
+
+def test_events_tell_the_steps_and_a_listener_changes_nothing():
+    lr, heard = photograph(), []
+    result = upscale_from_start(lr, KERNEL, FEW, listener=heard.append)
+    assert isinstance(heard[0], StageStarted)
+    assert heard[0].max_steps == 3
+    assert [e.step for e in heard if isinstance(e, StepDone)] == [1, 2, 3]
+    assert isinstance(heard[-1], StageDone)
+    assert len(result.history["loss"]) == len(result.history["judge"]) == 2
+    assert torch.equal(result.image, upscale_from_start(lr, KERNEL, FEW).image)
+
+
+def test_a_diverging_adaptation_says_so():
+    with pytest.raises(DivergenceError, match="learning_rate"):
+        upscale_from_start(photograph(), KERNEL, replace(FEW, learning_rate=1e30))
+
+
+def test_steps_that_do_not_help_are_not_kept():
+    lr = photograph()
+    spoilt = upscale_from_start(lr, KERNEL, replace(FEW, learning_rate=0.3))
+    assert "not used" in spoilt.notes[0]
+    assert torch.equal(spoilt.image, upscale_from_start(lr, KERNEL, PASS).image)
+
+
+def test_a_small_image_is_refused_and_an_unknown_scale_too():
+    with pytest.raises(ImageError, match="16×16"):
+        upscale_from_start(photograph(12, 40), KERNEL, PASS)
+    with pytest.raises(ConfigError, match="×5 is wanted"):
+        upscale_from_start(photograph(60, 60), bicubic(5), PASS)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"steps": -1}, {"learning_rate": 0.0}, {"batch": 0}, {"crop": 4}, {"views": ()}, {"views": (8,)},
+        {"noise_sigma": -0.1}, {"back_projections": -1}, {"judge": 4}, {"max_tile": 8}, {"report_every": 0},
+        {"precision": "fp16"},
+    ],
+)  # fmt: skip
+def test_settings_out_of_bounds_are_refused(fault):
+    with pytest.raises(ConfigError, match=f"start.{next(iter(fault))}"):
+        StartConfig(**fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "gain"), [(2, 0.05), (4, -0.05)])
+def test_adaptation_does_not_lose(scale, gain):
+    hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(180, 200)
+    kernel = gaussian(0.55 * scale, scale)
+    lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
+    start, adapted = (
+        psnr(upscale_from_start(lr, kernel, StartConfig(steps=n, precision="fp32")).image, hr) for n in (0, 60)
+    )
+    assert adapted - start > gain
+
+
+def test_planes_beyond_the_learned_ones_get_the_wiener_filter_alone():
+    planes = to_planes(photograph())
+    network = load_start()
+    kwargs = {"noise_sigma": 0.0, "dtype": torch.float32, "max_tile": 512}
+    some, every = (super_resolve(network, planes, KERNEL, learned=n, **kwargs) for n in (1, 3))
+    assert torch.equal(some[0], every[0])
+    assert not torch.equal(some[1:], every[1:])

@@ -28,6 +28,12 @@ __all__ = ["command"]
     help="Learn from the pictures in this folder.  [default: synthetic dead leaves, no photograph]",
 )
 @click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Optimiser steps.")
+@click.option(
+    "--anneal-from",
+    type=click.IntRange(0),
+    show_default="70 % of the steps",
+    help="Step up to which the rate is constant; then it falls to zero.",
+)
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
 @click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Width of the network.")
 @click.option("--blocks", type=click.IntRange(1), default=4, show_default=True, help="Residual blocks of the network.")
@@ -48,6 +54,7 @@ def command(
     output: Path,
     images: Path | None,
     steps: int,
+    anneal_from: int | None,
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -57,8 +64,8 @@ def command(
 ) -> None:
     """Train the start: a network that super-resolves any image with any kernel, before it has seen the image.
 
-    The rate of the training is constant for 70 % of the steps and then falls to zero. Interrupted and run again with
-    the same options, it goes on from the last checkpoint.
+    Interrupted and run again with the same options, it goes on from the last checkpoint. The steps may be changed
+    then, so a training can be ended early, or made longer as long as its rate has not begun to fall.
     """
     from blindsr.cli._progress import listening
     from blindsr.pipelines.start import train_start_file
@@ -70,7 +77,7 @@ def command(
     set_threads(threads)
     config = StartTrainingConfig(
         steps=steps,
-        anneal_from=steps * 7 // 10,
+        anneal_from=steps * 7 // 10 if anneal_from is None else anneal_from,
         warm_up=max(1, min(500, steps // 10)),
         checkpoint_every=max(1, min(2000, steps // 10)),
         report_every=max(1, min(100, steps // 10)),

@@ -11,20 +11,21 @@ from blindsr.errors import ImageError
 __all__ = ["estimate_noise"]
 
 _TILE = 16
+_LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
 _LOWEST = 0.1  # share of the tiles, the smoothest, that are believed to show noise alone
 _FEWEST = 4  # tiles
-# The lowest tenth of tiles of pure noise shows this share of its standard deviation (200 correlated samples a tile).
-_BIAS = 0.9
-_CLIPPED = 2 / 255  # tiles within this distance of black or white have lost their noise
+_BIAS = 0.816  # standard deviation that the lowest tenth of tiles of pure noise show, against the true one
+_CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
 _ROUNDING = 1 / 255 / math.sqrt(12)
 
 
 def estimate_noise(image: Tensor) -> float:
     """Estimate the standard deviation of white noise in an image.
 
-    The diagonal second difference [1 −2 1]ᵀ[1 −2 1] takes away what is smooth along either axis, edges along the axes
-    included, and leaves white noise times 6. Its size is taken on the smoothest tiles, as texture looks like noise;
-    an image that is textured all over is still judged too noisy. What compression has smoothed away is not found.
+    The fourth difference along both axes keeps the corners of the spectrum, where a lens leaves little and white noise
+    is as strong as anywhere; edges along the axes vanish. Its size is taken on the smoothest tiles, as texture looks
+    like noise; a sharp image that is textured all over is still judged too noisy, by 3 grey levels in the worst of
+    35 images. What compression has smoothed away is not found.
 
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are judged together.
@@ -36,18 +37,19 @@ def estimate_noise(image: Tensor) -> float:
         ImageError: Not (B, C, H, W), or too small.
 
     References:
-        Immerkær, "Fast noise variance estimation", CVIU 1996, for the difference.
+        Immerkær, "Fast noise variance estimation", CVIU 1996, with the second difference.
     """
     if image.ndim != 4 or min(image.shape[-2:]) < 2 * _TILE:
         raise ImageError(
             f"noise is estimated from images (B, C, H, W) of {2 * _TILE} px a side or more, got {tuple(image.shape)}."
         )
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
-    line = planes.new_tensor([1.0, -2.0, 1.0])
-    differences = functional.conv2d(planes, (line[:, None] * line)[None, None] / 6)
+    line = planes.new_tensor(_LINE)
+    differences = functional.conv2d(planes, (line[:, None] * line)[None, None] / line.square().sum())
     variance = functional.avg_pool2d(differences.square(), _TILE).flatten()
-    level = functional.avg_pool2d(planes[..., 1:-1, 1:-1], _TILE).flatten()
-    usable = variance[(level > _CLIPPED) & (level < 1 - _CLIPPED)]
+    inner = planes[..., 2:-2, 2:-2]
+    brightest, darkest = functional.max_pool2d(inner, _TILE), -functional.max_pool2d(-inner, _TILE)
+    usable = variance[((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).flatten()]
     if len(usable) < _FEWEST:
         return 0.0
     lowest = usable.sort().values[: max(_FEWEST, int(_LOWEST * len(usable)))]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
+from blindsr.events import ignore
 from blindsr.image_io import atomic_write_bytes, read_photo
 from blindsr.image_io.inline import eight_bits, picture_bytes
 from blindsr.kernels import Kernel, bicubic
@@ -92,11 +93,11 @@ def _run(cell: Cell, image: torch.Tensor) -> tuple[torch.Tensor, Kernel | None, 
     if cell.method == INTERPOLATION:
         return imresize(image, float(scale)).clamp(0, 1), None, None
     if cell.method == BICUBIC:
-        done = known.upscale(image, bicubic(scale), cell.settings)
+        done = known.upscale(image, bicubic(scale), cell.settings, listener=ignore)
     elif cell.method == TRUE:
-        done = known.upscale(image, _true_kernel(cell), cell.settings)
+        done = known.upscale(image, _true_kernel(cell), cell.settings, listener=ignore)
     else:
-        done = blind.estimate_and_upscale(image, cell.settings)
+        done = blind.estimate_and_upscale(image, cell.settings, listener=ignore)
     return done.image, done.kernel, done
 
 

@@ -32,7 +32,15 @@ BICUBIC = "bicubic"  # SR that takes the image for a bicubic one: what a blind m
 TRUE = "true"  # SR with the kernel that made the image: the ceiling
 
 # What decides a result. A change in the pages and tables around it must not throw hours of results away.
-_ROOMS = ("ops", "kernels", "kernelgan", "spectral", "zssr", "pipelines/blind.py", "pipelines/known.py")
+_ROOMS = (
+    "ops",
+    "kernels",
+    "kernelgan",
+    "spectral",
+    "zssr",
+    "metrics.py",
+    *(f"pipelines/{name}.py" for name in ("blind", "known", "ablation_cell", "evaluate", "alignment")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +70,18 @@ class Cell:
             "kernel": None if self.image.kernel is None else file_digest(self.image.kernel),
             "method": self.method,
             "seed": self.seed,
-            "settings": plain(self.settings.as_dict()),
+            "settings": plain(_by_content(self.settings.as_dict())),
             "version": __version__,
             "source": source_digest(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _by_content(value: object) -> object:
+    """Settings with digests for files: weights that were trained again under the same name are other weights."""
+    if isinstance(value, Mapping):
+        return {key: _by_content(item) for key, item in value.items()}
+    return file_digest(value) if isinstance(value, Path) and value.is_file() else value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,8 @@ def _caption(summary: Summary, results: AblationResults) -> str:
     seeds = len(plan["seeds"])
     text = (
         f"×{plan['scale']}, mean over {count} image{'s' * (count != 1)}, {seeds} seed{'s' * (seeds != 1)}; "
-        f"PSNR and SSIM on luma, {plan['scale']} px shaved; gain in dB over SR with the bicubic kernel, ± its spread over the images."
+        f"PSNR and SSIM on luma, {plan['scale']} px shaved; gain in dB over SR with the bicubic kernel, ± its spread "
+        "over the images."
     )
     if seeds > 1:
         text += " PSNR ± its spread over the seeds."

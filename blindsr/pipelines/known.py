@@ -1,6 +1,7 @@
 """Super-resolution with a kernel that is known."""
 
 import time
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from blindsr.pipelines.result import CONSISTENCY_ALARM, Upscaled, consistency
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr import PaperZSSRConfig, ZSSRConfig, ZSSRResult, upscale_paper
 from blindsr.zssr import upscale as upscale_from_random
+from blindsr.zssr.start.config import ESTIMATED_KERNEL_ERROR, StartConfig
 from blindsr.zssr.start.upscaler import upscale_from_start
 
 __all__ = ["super_resolve", "upscale"]
@@ -52,6 +54,8 @@ def super_resolve(
     image: Tensor, kernel: Kernel, estimate: KernelEstimate | None, settings: Settings, *, listener: Listener
 ) -> Upscaled:
     """The second half of every pipeline: ZSSR with a kernel, then the figures of the result."""
+    if estimate is not None and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
+        settings = replace(settings, zssr=replace(settings.zssr, kernel_error=ESTIMATED_KERNEL_ERROR))
     started = time.perf_counter()
     result = _zssr(image, kernel, settings, listener)
     seconds = time.perf_counter() - started

@@ -6,9 +6,11 @@ from html import escape
 
 from blindsr.report.kernel_panel import kernel_panel
 from blindsr.report.model import Entry, View
-from blindsr.report.pictures import choose_crop, data_uri, shrunk
+from blindsr.report.pictures import choose_crops, data_uri, shrunk
 
 __all__ = ["anchor", "comparison"]
+
+_Crop = tuple[int, int, int]  # top, left, side
 
 
 def anchor(name: str) -> str:
@@ -24,33 +26,40 @@ def comparison(entry: Entry, colours: Mapping[str, int], *, reference: str | Non
         colours: Number of the colour of each method.
         reference: Method whose kernel gives the axes of the transfer curves.
     """
-    crop = choose_crop([view.pixels for view in entry.views])
+    crops = choose_crops([view.pixels for view in entry.views], entry.crops)
     chips = "".join(f"<li><b>{escape(k)}</b> {escape(v)}</li>" for k, v in entry.facts.items())
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in entry.notes)
     return (
-        f'<article class="card" id="{anchor(entry.name)}"><h2>{escape(entry.name)}</h2>'
+        f'<article class="card" id="{anchor(entry.name)}"><h2>{escape(entry.heading or entry.name)}</h2>'
         f"{f'<ul class=chips>{chips}</ul>' if chips else ''}"
-        f'<div class="pair"><div>{_slider(entry, crop)}</div>{_methods(entry, colours)}</div>'
-        f"{_crops(entry, crop, colours)}{kernel_panel(entry.views, colours, reference)}{notes}</article>"
+        f"{_pictures(entry, crops, colours)}{_zoomed(entry, crops, colours)}"
+        f"{kernel_panel(entry.views, colours, reference)}{notes}</article>"
     )
 
 
-def _slider(entry: Entry, crop: tuple[int, int, int]) -> str:
+def _pictures(entry: Entry, crops: Sequence[_Crop], colours: Mapping[str, int]) -> str:
+    slider = _slider(entry, crops)
+    if len(entry.views) == 2:
+        return slider  # nothing to choose
+    return f'<div class="pair"><div>{slider}</div>{_methods(entry, colours)}</div>'
+
+
+def _slider(entry: Entry, crops: Sequence[_Crop]) -> str:
     height, width = entry.views[0].pixels.shape[:2]
-    top, left, side = crop
     pictures = "".join(
         f'<img class="{_sides(view, entry)}" data-method="{escape(view.method)}" alt="{escape(entry.name)}: '
         f'{escape(view.label)}" decoding="async" src="{data_uri(shrunk(view.pixels), "webp")}">'
         for view in entry.views
     )
     labels = {view.method: view.label for view in entry.views}
-    place = (
-        f"left:{100 * left / width:.3f}%;top:{100 * top / height:.3f}%;"
-        f"width:{100 * side / width:.3f}%;height:{100 * side / height:.3f}%"
+    outlines = "".join(
+        f'<i class="where" style="left:{100 * left / width:.3f}%;top:{100 * top / height:.3f}%;'
+        f'width:{100 * side / width:.3f}%;height:{100 * side / height:.3f}%"></i>'
+        for top, left, side in crops
     )
     return (
         f'<div class="slider" style="aspect-ratio:{width}/{height};max-width:{84 * width / height:.2f}vh">{pictures}'
-        f'<i class="where" style="{place}"></i><i class="divider"><b></b></i>'
+        f'{outlines}<i class="divider"><b></b></i>'
         f'<span class="tag tag-left">{escape(labels[entry.left])}</span>'
         f'<span class="tag tag-right">{escape(labels[entry.right])}</span>'
         f'<input type="range" min="0" max="100" step="0.1" value="50" '
@@ -88,15 +97,26 @@ def _method_row(view: View, entry: Entry, headings: Sequence[str], colour: int) 
     )
 
 
-def _crops(entry: Entry, crop: tuple[int, int, int], colours: Mapping[str, int]) -> str:
-    top, left, side = crop
-    figures = "".join(
-        f'<figure class="c{colours[view.method]}"><img src="'
-        f'{data_uri(view.pixels[top : top + side, left : left + side], "png")}" alt="{escape(view.label)}, zoomed">'
-        f'<figcaption><span class="dot"></span>{escape(view.label)}</figcaption></figure>'
-        for view in entry.views
+def _zoomed(entry: Entry, crops: Sequence[_Crop], colours: Mapping[str, int]) -> str:
+    rows = "".join(
+        f'<div class="crops{" two" if len(entry.views) == 2 else ""}">'
+        f"{''.join(_crop_figure(view, crop, colours[view.method]) for view in entry.views)}</div>"
+        for crop in crops
     )
+    if len(entry.views) == 2:
+        rows = f'<div class="rows">{rows}</div>'
+    side = crops[0][2]
+    places = " and ".join(f"x {left}, y {top}" for top, left, _ in crops)
     return (
-        f'<h3>Where they differ most</h3><p class="small">{side}×{side} px at x {left}, y {top}, pixel by pixel; '
-        f'outlined in the picture above.</p><div class="crops">{figures}</div>'
+        f'<h3>Where they differ most</h3><p class="small">{side}×{side} px at {places}, pixel by pixel; '
+        f"outlined in the picture above.</p>{rows}"
+    )
+
+
+def _crop_figure(view: View, crop: _Crop, colour: int) -> str:
+    top, left, side = crop
+    return (
+        f'<figure class="c{colour}"><img src="{data_uri(view.pixels[top : top + side, left : left + side], "png")}" '
+        f'alt="{escape(view.label)}, zoomed"><figcaption><span class="dot"></span>{escape(view.label)}</figcaption>'
+        "</figure>"
     )

@@ -40,6 +40,8 @@ class Entry:
         left: Method that the slider shows on its left at first.
         right: Likewise.
         scale: Factor from LR to HR.
+        crops: How many places are shown zoomed.
+        heading: Instead of the name.
         facts: Short facts, as text by heading.
         notes: Sentences below.
     """
@@ -49,5 +51,7 @@ class Entry:
     left: str
     right: str
     scale: int
+    crops: int = 1
+    heading: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from blindsr.image_io import atomic_write_bytes, read_photo
 from blindsr.image_io.inline import eight_bits
 from blindsr.ops import imresize
+from blindsr.pipelines.outputs import image_outputs
 from blindsr.pipelines.photo import PhotoResult
 from blindsr.pipelines.result import CONSISTENCY_MEANING, Upscaled
 from blindsr.report.comparison import comparison
 from blindsr.report.model import Entry, View
 from blindsr.report.page import page
 
-__all__ = ["report_for_photo"]
+__all__ = ["report_for_photo", "report_path"]
+
+
+def report_path(photo: Path, scale: float, output: Path | None = None) -> Path:
+    """Where the page goes: beside the enlarged image, with its stem."""
+    image = image_outputs(photo, scale, ".png", output).image
+    return (photo if image is None else image).with_suffix(".html")
 
 
 def report_for_photo(photo: Path, result: PhotoResult, path: Path, *, overwrite: bool = False) -> Path:
@@ -89,6 +96,8 @@ def _entry(photo: Path, result: PhotoResult, upscaled: Upscaled) -> Entry:
         left="interpolation",
         right="sr",
         scale=upscaled.kernel.scale,
+        crops=2,
+        heading="Before and after",
         facts={
             "input": f"{width}×{height} px",
             "result": f"{sr.shape[1]}×{sr.shape[0]} px",

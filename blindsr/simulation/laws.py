@@ -18,7 +18,6 @@ from blindsr.simulation.profiles import (
     centred_by_mean,
     detector,
     disc,
-    gaussian_weights,
     oriented_covariance,
     splat,
 )
@@ -178,7 +177,7 @@ def _gaussian(law: Law, scale: int, rng: np.random.Generator, target: NDArray[np
         along, across = np.sqrt(rng.uniform(*_DIV2KRK_VARIANCE, 2) * (scale**2 - 1) / 3)
         angle = rng.uniform(0, 180)
     size = _odd_size(4 * max(along, across) + scale)
-    weights = gaussian_weights(oriented_covariance(along**2, across**2, angle), size, target)
+    weights = centred_by_mean(oriented_covariance(along**2, across**2, angle), size, target, np.ones((size, size)))
     return _kernel(weights, scale), {
         "sigmas": [round(float(along), 6), round(float(across), 6)],
         "angle": round(angle, 4),

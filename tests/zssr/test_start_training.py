@@ -46,7 +46,8 @@ def test_another_seed_trains_other_weights(pool):
 
 def test_training_lowers_the_loss(pool):
     heard = []
-    config = replace(TINY, steps=60, anneal_from=40, report_every=20, learning_rate=2e-3, scales=(2,), scale_shares=(1.0,))
+    config = replace(TINY, steps=60, anneal_from=40, report_every=20, learning_rate=2e-3)
+    config = replace(config, scales=(2,), scale_shares=(1.0,))
     train_start(pool, config, listener=heard.append)
     losses = [e.values["loss"] for e in heard if isinstance(e, StepDone) and e.values]
     assert len(losses) == 3

@@ -11,13 +11,13 @@ from blindsr.events import StageDone, StageStarted, StepDone
 from blindsr.kernels import bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.inference import from_planes, super_resolve, to_planes
+from blindsr.zssr.start.inference import Trust, from_planes, super_resolve, to_planes
 from blindsr.zssr.start.upscaler import upscale_from_start
 from blindsr.zssr.start.weights import load_start
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
-PASS = StartConfig(steps=0, precision="fp32")
-FEW = StartConfig(steps=3, batch=2, crop=12, report_every=2, precision="fp32")
+PASS = StartConfig(steps=0, noise_sigma=0.0, precision="fp32")
+FEW = StartConfig(steps=3, noise_sigma=0.0, batch=2, crop=8, learning_rate=5e-5, report_every=2, precision="fp32")
 
 
 def photograph(height=46, width=38):
@@ -48,7 +48,7 @@ def test_without_a_step_it_beats_bicubic_interpolation(scale):
     kernel = gaussian(0.5 * scale, scale)
     lr = degrade(hr, kernel.tensor(), scale)
     gain = psnr(upscale_from_start(lr, kernel, PASS).image, hr) - psnr(imresize(lr, float(scale)), hr)
-    assert gain > 1.0
+    assert gain > 0.5
 
 
 def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
@@ -102,7 +102,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 
 @pytest.mark.parametrize(
     "change",
-    [{"batch": 3}, {"crop": 16}, {"learning_rate": 1e-4}, {"views": (0,)}, {"noise_sigma": 0.02}, {"steps": 5}],
+    [
+        {"batch": 3},
+        {"crop": 16},
+        {"learning_rate": 2e-4},
+        {"views": (0,)},
+        {"noise_sigma": 0.02},
+        {"kernel_error": 0.04},
+        {"steps": 5},
+    ],
 )
 def test_every_setting_changes_the_result(change):
     lr = photograph()
@@ -111,21 +119,30 @@ def test_every_setting_changes_the_result(change):
 
 
 def test_back_projection_brings_the_result_to_the_input():
-    lr = photograph()
+    lr = degrade(photograph(92, 76), KERNEL.tensor(), 2)
     without, with_it = (
         psnr(degrade(upscale_from_start(lr, KERNEL, replace(PASS, back_projections=n)).image, KERNEL.tensor(), 2), lr)
-        for n in (0, 4)
+        for n in (0, 1)
     )
     assert with_it > without
 
 
 def test_what_is_noise_stays_out():
-    """A flat image with noise: told of it, the start smooths it; not told, it sharpens it."""
+    """A flat image with noise: told of it, the start smooths it; told of none, it sharpens it."""
     noise = 0.02 * torch.randn(1, 1, 48, 40, generator=torch.Generator().manual_seed(0))
     lr = (0.5 + noise).clamp(0, 1)
     told = upscale_from_start(lr, KERNEL, replace(PASS, noise_sigma=0.02)).image
     assert told.std() < 0.5 * lr.std()
     assert upscale_from_start(lr, KERNEL, PASS).image.std() > 2 * told.std()
+
+
+def test_noise_is_measured_unless_told():
+    noise = 0.02 * torch.randn(1, 1, 110, 100, generator=torch.Generator().manual_seed(0))
+    lr = (0.5 + noise).clamp(0, 1)
+    measured = upscale_from_start(lr, KERNEL, replace(PASS, noise_sigma=None))
+    assert "noise of 5.1" in measured.notes[0]
+    assert measured.image.std() < 0.5 * lr.std()
+    assert upscale_from_start(photograph(40, 90), KERNEL, replace(PASS, noise_sigma=None)).notes == ()
 
 
 def test_events_tell_the_steps_and_a_listener_changes_nothing():
@@ -162,7 +179,8 @@ def test_a_small_image_is_refused_and_an_unknown_scale_too():
     "fault",
     [
         {"steps": -1}, {"learning_rate": 0.0}, {"batch": 0}, {"crop": 4}, {"views": ()}, {"views": (8,)},
-        {"noise_sigma": -0.1}, {"back_projections": -1}, {"judge": 4}, {"max_tile": 8}, {"report_every": 0},
+        {"noise_sigma": -0.1}, {"kernel_error": -0.1}, {"back_projections": -1}, {"judge": 4}, {"max_tile": 8},
+        {"report_every": 0},
         {"precision": "fp16"},
     ],
 )  # fmt: skip
@@ -186,7 +204,7 @@ def test_adaptation_does_not_lose(scale, gain):
 def test_planes_beyond_the_learned_ones_get_the_wiener_filter_alone():
     planes = to_planes(photograph())
     network = load_start()
-    kwargs = {"noise_sigma": 0.0, "dtype": torch.float32, "max_tile": 512}
+    kwargs = {"trust": Trust(), "dtype": torch.float32, "max_tile": 512}
     some, every = (super_resolve(network, planes, KERNEL, learned=n, **kwargs) for n in (1, 3))
     assert torch.equal(some[0], every[0])
     assert not torch.equal(some[1:], every[1:])

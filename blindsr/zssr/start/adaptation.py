@@ -19,15 +19,16 @@ from blindsr.ops import degrade, dihedral, imresize
 from blindsr.zssr.checks import check_finite, seeded
 from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.embedding import embed
-from blindsr.zssr.start.inference import residual_of
+from blindsr.zssr.start.inference import Trust, residual_of
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import wiener
 
 __all__ = ["STAGE", "SharpPairs", "adapt"]
 
 STAGE = "zssr"
-# Sizes of the fathers against the start's answer, times the scale. At ×2: a half and two thirds.
-FATHERS = (1.0, 4 / 3)
+# Sizes of the fathers against the start's answer. Small ones are sharper, large ones have more pixels to learn from.
+FATHERS = (0.6, 0.75, 0.9)
+HELD_OUT = 0.5  # size of the father that is never trained on: its pair decides whether the steps are kept
 _LARGEST = 1024  # side of the largest window of a father; each view has another, so a large image is still seen
 _WARM_UP = 0.1  # share of the steps
 
@@ -52,51 +53,52 @@ class SharpPairs:
     Args:
         answer: The start's own answer, planes (P, 1, H, W).
         kernel: Downscaling kernel of the image.
-        config: Views, and the noise of the sons.
+        views: Dihedral views of the fathers.
+        trust: Noise that the sons get, and how their Wiener images are made.
         generator: Source of windows, crops and noise, on the CPU.
     """
 
-    def __init__(self, answer: Tensor, kernel: Kernel, config: StartConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, answer: Tensor, kernel: Kernel, views: tuple[int, ...], trust: Trust, generator: torch.Generator
+    ) -> None:
         self.scale, self.generator = kernel.scale, generator
         weights = kernel.tensor(answer)
         self.pairs: list[_Pair] = []
         for plane in torch.split(answer, 1):
             for size in FATHERS:
-                sharp = imresize(plane, size / self.scale)
-                self.pairs += [self._pair(dihedral(sharp, view), weights, config.noise_sigma) for view in config.views]
+                sharp = imresize(plane, size)
+                self.pairs += [self._pair(dihedral(sharp, view), weights, trust) for view in views]
+        self._held_out = self._pair(imresize(answer[:1], HELD_OUT), weights, trust)
 
-    def _pair(self, father: Tensor, weights: Tensor, noise_sigma: float) -> _Pair:
+    def _pair(self, father: Tensor, weights: Tensor, trust: Trust) -> _Pair:
         lengths = [min(side, _LARGEST) // self.scale * self.scale for side in father.shape[-2:]]
         top, left = (self._integer(side - length + 1) for side, length in zip(father.shape[-2:], lengths, strict=True))
         father = father[..., top : top + lengths[0], left : left + lengths[1]].contiguous()
         son = degrade(father, weights, self.scale)
-        if noise_sigma:
-            son = son + noise_sigma * torch.randn(son.shape, generator=self.generator).to(son)
+        if trust.noise_sigma:
+            son = son + trust.noise_sigma * torch.randn(son.shape, generator=self.generator).to(son)
         son = torch.round(son * 255) / 255  # photographs have 8 bits, and so had the images of the training
-        return _Pair(son, wiener(son, weights, self.scale, noise_sigma)[:, 0], father)
+        return _Pair(son, wiener(son, weights, self.scale, trust.noise_sigma, trust.kernel_error)[:, 0], father)
 
     def _integer(self, bound: int) -> int:
         return int(torch.randint(bound, (1,), generator=self.generator))
 
-    def _side(self, side: int) -> int:
-        return min(side, *(min(pair.son.shape[-2:]) for pair in self.pairs))
-
     def draw(self, batch: int, side: int) -> _Pair:
         """Cut `batch` random crops of `side` LR pixels (or the least son's side, if that is less)."""
-        side = self._side(side)
+        side = min(side, *(min(pair.son.shape[-2:]) for pair in self.pairs))
         crops = []
         for _ in range(batch):
             pair = self.pairs[self._integer(len(self.pairs))]
             height, width = pair.son.shape[-2:]
-            crops.append(pair.cut(self._integer(height - side + 1), self._integer(width - side + 1), side, self.scale))
+            top, left = self._integer(height - side + 1), self._integer(width - side + 1)
+            crops.append(pair.cut(top, left, side, self.scale))
         return _Pair(*(torch.cat([getattr(crop, name) for crop in crops]) for name in ("son", "linear", "father")))
 
     def judge(self, side: int) -> _Pair:
-        """A fixed patch from the middle of the first pair."""
-        side = self._side(side)
-        pair = self.pairs[0]
-        height, width = pair.son.shape[-2:]
-        return pair.cut((height - side) // 2, (width - side) // 2, side, self.scale)
+        """The middle of the pair that is held out."""
+        height, width = self._held_out.son.shape[-2:]
+        side = min(side, height, width)
+        return self._held_out.cut((height - side) // 2, (width - side) // 2, side, self.scale)
 
 
 def adapt(
@@ -105,6 +107,7 @@ def adapt(
     kernel: Kernel,
     config: StartConfig,
     *,
+    trust: Trust,
     dtype: torch.dtype,
     listener: Listener,
 ) -> tuple[StartNetwork, dict[str, tuple[float, ...]], int]:
@@ -114,7 +117,8 @@ def adapt(
         network: The start; it is left as it is.
         answer: What it made of the image, planes (P, 1, H, W) in the order that the network should learn from.
         kernel: Downscaling kernel.
-        config: Settings.
+        config: Settings; its two sigmas are not looked at.
+        trust: How far the image and the kernel are to be trusted.
         dtype: Of the heavy arithmetic.
         listener: Takes the events.
 
@@ -124,9 +128,9 @@ def adapt(
     Raises:
         DivergenceError: The loss left the finite numbers.
     """
-    pairs = SharpPairs(answer, kernel, config, seeded(config.seed))
+    pairs = SharpPairs(answer, kernel, config.views, trust, seeded(config.seed))
     adapted = copy.deepcopy(network)
-    embedding = embed(kernel.tensor(answer), kernel.scale, config.noise_sigma)
+    embedding = embed(kernel.tensor(answer), kernel.scale, trust.noise_sigma, trust.kernel_error)
     optimiser = torch.optim.Adam(adapted.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True)
     patch = pairs.judge(config.judge)
 

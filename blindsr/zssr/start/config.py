@@ -6,7 +6,10 @@ from pathlib import Path
 from blindsr.errors import ConfigError
 from blindsr.zssr.config import Precision
 
-__all__ = ["StartConfig"]
+__all__ = ["ESTIMATED_KERNEL_ERROR", "StartConfig"]
+
+# A filter that trusts an estimated kernel as if it were the true one rings where the truth passes less: docs/start.md.
+ESTIMATED_KERNEL_ERROR = 0.04
 
 
 def _require(condition: bool, message: str) -> None:
@@ -27,7 +30,10 @@ class StartConfig:
     batch: int = 8  # crops a step
     crop: int = 24  # side of a son's crop in LR pixels
     views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the father, each degraded by the same kernel
-    noise_sigma: float = 0.0  # standard deviation of the photograph's noise, [0, 1] units
+    noise_sigma: float | None = None  # standard deviation of the photograph's noise, [0, 1] units; None: estimated
+    # Standard deviation of the error of the kernel's transfer function, which is 1 at frequency 0. None is 0 for a
+    # kernel that is known and `ESTIMATED_KERNEL_ERROR` for one that was estimated (blindsr.pipelines).
+    kernel_error: float | None = None
     back_projections: int = 1  # corrections towards the LR image, by the Wiener filter
     judge: int = 64  # side of the held-out patch that decides whether the steps are kept, LR pixels of the son
     precision: Precision = "auto"  # bf16 where the processor has it natively
@@ -45,7 +51,14 @@ class StartConfig:
             len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
             f"start.views must name one or more of the views 0 … 7, got {list(self.views)}.",
         )
-        _require(self.noise_sigma >= 0, f"start.noise_sigma must be 0 or more, got {self.noise_sigma}.")
+        _require(
+            self.noise_sigma is None or self.noise_sigma >= 0,
+            f"start.noise_sigma must be 0 or more, or None, got {self.noise_sigma}.",
+        )
+        _require(
+            self.kernel_error is None or self.kernel_error >= 0,
+            f"start.kernel_error must be 0 or more, or None, got {self.kernel_error}.",
+        )
         _require(self.back_projections >= 0, f"start.back_projections must be 0 or more, got {self.back_projections}.")
         _require(self.judge >= 8, f"start.judge must be 8 or more, got {self.judge}.")
         _require(self.max_tile >= 32, f"start.max_tile must be 32 or more, got {self.max_tile}.")

@@ -7,15 +7,19 @@ camera shake; each may be off centre.
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from blindsr.kernels import bicubic
+from blindsr.zssr.start.wiener import transfer
 
-__all__ = ["KernelBank", "canvas_side", "random_kernel", "random_noise_sigma"]
+__all__ = ["KernelBank", "canvas_side", "random_kernel", "random_noise_sigma", "unlike"]
 
 Array = NDArray[np.float64]
 _LONGEST = 10  # side of the canvas in LR pixels
 _OVERSAMPLING = 3
+_WIDTH_ERROR = 0.12  # of the covariance: the spectral estimate's error of the trace and, about, of its other parts
 
 
 def canvas_side(scale: int) -> int:
@@ -68,6 +72,31 @@ class KernelBank:
 def random_noise_sigma(rng: np.random.Generator) -> float:
     """Draw the noise of one LR image, [0, 1] units: none for most, else up to 10 grey levels."""
     return 0.0 if rng.random() < 0.65 else float(10 / 255 * rng.random() ** 2)
+
+
+def unlike(kernels: Tensor, response: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """Draw what the true kernels may be where these were estimated.
+
+    A smooth estimate knows nothing of multiplicative noise in the true kernel (the law of DIV2KRK has ±25 %), and its
+    width is off: H·|H|^ε is a Gaussian of (1 + ε) times the covariance, ε here with a direction.
+
+    Args:
+        kernels: The estimates, (B, K, K).
+        response: Their transfer functions, (B, s·h, s·w).
+        scale: Factor from LR to HR.
+        rng: Source of the errors.
+
+    Returns:
+        Transfer functions like `response`.
+    """
+    count, (height, width) = len(kernels), response.shape[-2:]
+    amount = rng.uniform(0.0, 0.4, (count, 1, 1))
+    noisy = kernels * torch.from_numpy(1 + amount * rng.uniform(-1, 1, kernels.shape)).to(kernels)
+    changed = transfer(noisy / noisy.sum((1, 2), keepdim=True), scale, height, width)
+    errors = torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
+    angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
+    exponent = (errors[0] + errors[1] * torch.cos(angle) + errors[2] * torch.sin(angle)).clamp(-0.5, 0.5)
+    return changed * response.abs().clamp(0.01, 1.0) ** exponent
 
 
 def _fit(array: Array, side: int) -> Array:

@@ -32,16 +32,18 @@ def _frequencies() -> Tensor:
 
 _FREQUENCIES = _frequencies()
 _NOISE_KNEE = 0.25 / 255  # noise below a quarter of a grey level drowns in the rounding to 8 bits
+_UNKNOWN_SCALE = 0.04  # error of the transfer function of an estimated kernel: about 1 in the embedding
 EMBEDDING_LENGTH = 2 * len(_FREQUENCIES) + 1
 
 
-def embed(kernels: Tensor, scale: int, noise_sigma: Tensor | float = 0.0) -> Tensor:
-    """Describe kernels and noise by numbers of size about 1.
+def embed(kernels: Tensor, scale: int, noise_sigma: Tensor | float = 0.0, kernel_error: Tensor | float = 0.0) -> Tensor:
+    """Describe kernels, noise and trust in the kernel by numbers of size about 1.
 
     Args:
         kernels: (B, K, K) or (K, K), correlation kernels, K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
         noise_sigma: Standard deviation of the LR image's noise, [0, 1] units; a number or (B,).
+        kernel_error: Standard deviation of the error of the transfer function; a number or (B,).
 
     Returns:
         (B, EMBEDDING_LENGTH), float32, on the device of `kernels`.
@@ -57,6 +59,10 @@ def embed(kernels: Tensor, scale: int, noise_sigma: Tensor | float = 0.0) -> Ten
     # log(1 + knee·z)/log(1 + knee) of the modulus, the phase kept; smooth through zero.
     gain = torch.log1p(_KNEE * size) / (math.log1p(_KNEE) * size.clamp_min(1e-12))
     compressed = torch.view_as_real(transfer * gain).flatten(1)
-    sigma = torch.as_tensor(noise_sigma, dtype=torch.float64, device=batch.device).reshape(-1, 1)
-    level = torch.log1p(sigma / _NOISE_KNEE).expand(len(batch), 1) / 4
-    return torch.cat([compressed, level], 1).to(torch.float32)
+    sigma, unknown = (
+        torch.as_tensor(value, dtype=torch.float64, device=batch.device).reshape(-1, 1)
+        for value in (noise_sigma, kernel_error)
+    )
+    # One number for both: noise makes it positive, doubt about the kernel takes about 1 off.
+    level = torch.log1p(sigma / _NOISE_KNEE) / 4 - unknown / _UNKNOWN_SCALE
+    return torch.cat([compressed, level.expand(len(batch), 1)], 1).to(torch.float32)

@@ -1,5 +1,7 @@
 """Apply a start network to whole images: bands as planes, large ones in tiles."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,10 +11,23 @@ from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import wiener
 
-__all__ = ["correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
+__all__ = ["Trust", "correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
 
 # BT.601: the plane that carries the detail of a colour photograph. The chroma planes are B − Y and R − Y.
 _LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far an image and its kernel are to be trusted.
+
+    Args:
+        noise_sigma: Standard deviation of the image's noise, [0, 1] units.
+        kernel_error: Standard deviation of the error of the kernel's transfer function.
+    """
+
+    noise_sigma: float = 0.0
+    kernel_error: float = 0.0
 
 
 def to_planes(image: Tensor) -> Tensor:
@@ -47,7 +62,7 @@ def super_resolve(
     planes: Tensor,
     kernel: Kernel,
     *,
-    noise_sigma: float,
+    trust: Trust,
     dtype: torch.dtype,
     max_tile: int,
     learned: int | None = None,
@@ -61,16 +76,16 @@ def super_resolve(
         network: A start.
         planes: As from `to_planes`.
         kernel: Downscaling kernel.
-        noise_sigma: Standard deviation of the noise, [0, 1] units.
+        trust: How far the image and the kernel are to be trusted.
         dtype: Of the network's arithmetic.
         max_tile: Side of a tile's core, LR pixels.
         learned: Planes, from the first, that the network works on; the others get the Wiener filter alone. All if None.
     """
     scale, weights = kernel.scale, kernel.tensor(planes)
-    embedding = embed(weights, scale, noise_sigma)
+    embedding = embed(weights, scale, trust.noise_sigma, trust.kernel_error)
     results = []
     for number, plane in enumerate(torch.split(planes, 1)):
-        linear = wiener(plane, weights, scale, noise_sigma)[:, 0]
+        linear = wiener(plane, weights, scale, trust.noise_sigma, trust.kernel_error)[:, 0]
         sr = linear.mean(1, keepdim=True)
         if learned is None or number < learned:
             _add_residual(sr, network, plane, linear, embedding, scale, dtype, max_tile)
@@ -79,7 +94,7 @@ def super_resolve(
 
 
 @torch.no_grad()
-def correct(sr: Tensor, planes: Tensor, kernel: Kernel, *, noise_sigma: float, iterations: int) -> Tensor:
+def correct(sr: Tensor, planes: Tensor, kernel: Kernel, *, trust: Trust, iterations: int) -> Tensor:
     """Back-projection whose way up is the Wiener filter: x ← x + W(y − (x ⋆ k)↓s).
 
     Interpolation, the usual way up, makes errors grow wherever the kernel's transfer is small or negative (motion,
@@ -89,7 +104,7 @@ def correct(sr: Tensor, planes: Tensor, kernel: Kernel, *, noise_sigma: float, i
         sr: Planes, (P, 1, s·h, s·w).
         planes: What they came from, (P, 1, h, w).
         kernel: Downscaling kernel.
-        noise_sigma: Standard deviation of the noise in `planes`.
+        trust: How far `planes` and the kernel are to be trusted.
         iterations: Number of corrections.
     """
     weights = kernel.tensor(sr)
@@ -97,7 +112,7 @@ def correct(sr: Tensor, planes: Tensor, kernel: Kernel, *, noise_sigma: float, i
     for estimate, plane in zip(torch.split(sr, 1), torch.split(planes, 1), strict=True):
         for _ in range(iterations):
             rest = plane - degrade(estimate, weights, kernel.scale)
-            estimate = estimate + wiener(rest, weights, kernel.scale, noise_sigma).mean(2)
+            estimate = estimate + wiener(rest, weights, kernel.scale, trust.noise_sigma, trust.kernel_error).mean(2)
         corrected.append(estimate)
     return torch.cat(corrected)
 

@@ -99,11 +99,13 @@ class StartNetwork(nn.Module):
             x = block(x, gammas_betas[:, i, 0], gammas_betas[:, i, 1])
         return functional.pixel_shuffle(self.tails[f"x{scale}"](x), scale) / 8
 
-    def forward(self, lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0) -> Tensor:
+    def forward(
+        self, lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0, kernel_error: float = 0.0
+    ) -> Tensor:
         """Super-resolve (B, C, h, w) in [0, 1] to (B, C, s·h, s·w), not clamped."""
         h, w = lr.shape[-2:]
-        linear = wiener(lr, kernel, scale, noise_sigma)
+        linear = wiener(lr, kernel, scale, noise_sigma, kernel_error)
         planes, linear_planes = lr.reshape(-1, 1, h, w), linear.reshape(-1, len(FLOORS), h * scale, w * scale)
-        residual = self.residual(planes, linear_planes, embed(kernel, scale, noise_sigma), scale)
+        residual = self.residual(planes, linear_planes, embed(kernel, scale, noise_sigma, kernel_error), scale)
         base = linear.mean(2)
         return base + residual.reshape(base.shape).to(base.dtype)

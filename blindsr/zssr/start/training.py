@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from blindsr.errors import ConfigError, DivergenceError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.runtime import Precision, choose_dtype
-from blindsr.zssr.start.degradations import KernelBank, random_noise_sigma
+from blindsr.zssr.start.degradations import KernelBank, random_noise_sigma, unlike
 from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import transfer, wiener_periodic
@@ -56,6 +56,9 @@ class StartTrainingConfig:
     first_images: int = 256  # of these before the first step …
     steps_per_image: float = 10.0  # … and one more every so many steps, while painting and training run side by side
     kernels: int = 4096  # random kernels per scale, each in eight views
+    doubted: float = 0.4  # share of the pairs whose kernel is known only as an estimator knows it …
+    doubt_from: int = 0  # … after this step
+    doubt: float = 0.04  # error of the transfer function that the network is told for them
     precision: Precision = "auto"
     seed: int = 0
     report_every: int = 100
@@ -93,13 +96,19 @@ def draw_batch(images: Images, bank: KernelBank, step: int, config: StartTrainin
     sigma = torch.tensor([random_noise_sigma(rng) for _ in range(config.batch)], dtype=torch.float32)
     truth = torch.from_numpy(hr)
     response = transfer(kernels, scale, side, side)
-    blurred = torch.fft.fft2(truth) * response
+    doubt = torch.zeros(config.batch)
+    actual = response
+    if step > config.doubt_from and config.doubted:
+        doubted = rng.random(config.batch) < config.doubted
+        doubt = config.doubt * torch.from_numpy(doubted).float()
+        actual = torch.where(doubt[:, None, None] > 0, unlike(kernels, response, scale, rng), response)
+    blurred = torch.fft.fft2(truth) * actual
     # Keeping every scale-th pixel folds the spectrum: the small inverse transform is all that it takes.
     folded = blurred.reshape(-1, scale, config.patch, scale, config.patch).mean((1, 3))
     lr = torch.fft.ifft2(folded).real
     lr = lr + sigma[:, None, None] * torch.from_numpy(rng.standard_normal(lr.shape, dtype=np.float32))
     lr = torch.round(lr * 255) / 255
-    linear = wiener_periodic(lr, response, scale, sigma)
+    linear = wiener_periodic(lr, response, scale, sigma, doubt)
     inner, outer = slice(config.border, -config.border), slice(config.border * scale, -config.border * scale)
     if config.border == 0:
         inner = outer = slice(None)
@@ -107,7 +116,7 @@ def draw_batch(images: Images, bank: KernelBank, step: int, config: StartTrainin
         lr[:, None, inner, inner].contiguous(),
         linear[:, :, outer, outer].contiguous(),
         truth[:, None, outer, outer].contiguous(),
-        embed(kernels, scale, sigma),
+        embed(kernels, scale, sigma, doubt),
         scale,
     )
 

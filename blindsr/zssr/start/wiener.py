@@ -9,6 +9,10 @@ the sum being over the s² frequencies that sampling folds onto each other. It i
 possible, before the network sees the image; the network then has only to learn what is not linear. (Zhao, Wei,
 Basarab, Dobigeon, Kouamé, Tourneret, "Fast single image super-resolution using a new analytical solution for ℓ2-ℓ2
 problems", IEEE TIP 2016, is the same estimate in other letters.)
+
+An estimated kernel is wrong, and most of all, relative to what it passes, where it passes little. With H = H₀ + E of
+unknown E the least-mean-square estimate has E[|H|²] = |H₀|² + u² for |H|² in the sum: what the kernel may have done is
+one more noise, as strong as the image.
 """
 
 import math
@@ -27,6 +31,8 @@ _POWER = 1e-3  # P at f = 1: variance 0.05 over the frequencies of a photograph
 # Least standard deviations of the noise, one filter each: 8-bit rounding alone is 0.29/255, but a stationary filter
 # rings at edges when it trusts the data that much. The network sees both answers and mixes them from place to place.
 FLOORS = (0.4 / 255, 1.6 / 255)
+# Cycles per LR pixel from which on an estimated kernel's error is u; nothing is unknown about the kernel's sum.
+_UNKNOWN_FROM = 0.16
 
 
 def transfer(kernels: Tensor, scale: int, height: int, width: int) -> Tensor:
@@ -56,15 +62,36 @@ def _prior(height: int, width: int, dtype: torch.dtype, device: torch.device) ->
     return prior
 
 
-def wiener_periodic(lr: Tensor, response: Tensor, scale: int, noise_sigma: Tensor | float = 0.0) -> Tensor:
+@lru_cache(maxsize=4)
+def _unknown(height: int, width: int, scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Shape over frequency of an estimated kernel's squared error: 0 at f = 0, 1 beyond the kernel's main lobe."""
+    y = torch.fft.fftfreq(height, device=device, dtype=torch.float64)[:, None]
+    x = torch.fft.fftfreq(width, device=device, dtype=torch.float64)[None, :]
+    shape: Tensor = (1 - torch.exp(-(y * y + x * x) * (scale / _UNKNOWN_FROM) ** 2 / 2)).to(dtype)
+    return shape
+
+
+def wiener_periodic(
+    lr: Tensor,
+    response: Tensor,
+    scale: int,
+    noise_sigma: Tensor | float = 0.0,
+    kernel_error: Tensor | float = 0.0,
+) -> Tensor:
     """Filter LR images (B, h, w) that repeat themselves, once per floor: (B, F, s·h, s·w).
 
-    `response` is `transfer` on the HR grid.
+    `response` is `transfer` on the HR grid; the numbers are as in `wiener`, or (B,).
     """
     h, w = lr.shape[-2:]
-    sigma = torch.as_tensor(noise_sigma, dtype=lr.dtype, device=lr.device).reshape(-1, 1, 1)
+    sigma, unknown = (
+        torch.as_tensor(value, dtype=lr.dtype, device=lr.device).reshape(-1, 1, 1)
+        for value in (noise_sigma, kernel_error)
+    )
     prior = _prior(h * scale, w * scale, lr.dtype, lr.device)
-    folded = (prior * response.abs() ** 2).reshape(-1, scale, h, scale, w).sum((1, 3)) / scale**2
+    power = response.abs() ** 2
+    if unknown.any():
+        power = power + unknown**2 * _unknown(h * scale, w * scale, scale, lr.dtype, lr.device)
+    folded = (prior * power).reshape(-1, scale, h, scale, w).sum((1, 3)) / scale**2
     spectrum = torch.fft.fft2(lr)
     towards = prior * response.conj()
     results = [
@@ -74,7 +101,7 @@ def wiener_periodic(lr: Tensor, response: Tensor, scale: int, noise_sigma: Tenso
     return torch.stack(results, 1)
 
 
-def wiener(lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0) -> Tensor:
+def wiener(lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0, kernel_error: float = 0.0) -> Tensor:
     """Super-resolve by the aliased Wiener filters, with half-sample symmetric borders.
 
     Args:
@@ -82,6 +109,7 @@ def wiener(lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0) -> 
         kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
         noise_sigma: Standard deviation of the noise in `lr`, [0, 1] units.
+        kernel_error: Standard deviation u of the error of the kernel's transfer function; 0 for a kernel that is known.
 
     Returns:
         Images, (B, C, F, s·h, s·w), one per floor, not clamped.
@@ -90,6 +118,6 @@ def wiener(lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0) -> 
     margin = 8 + kernel.shape[-1] // scale  # the wrap-around is mirrored away and decays within it
     padded = pad_symmetric(lr.reshape(batch * channels, 1, h, w), margin)[:, 0].to(torch.float32)
     response = transfer(kernel.to(padded)[None], scale, padded.shape[-2] * scale, padded.shape[-1] * scale)
-    sr = wiener_periodic(padded, response, scale, noise_sigma)
+    sr = wiener_periodic(padded, response, scale, noise_sigma, kernel_error)
     rows, columns = slice(margin * scale, (margin + h) * scale), slice(margin * scale, (margin + w) * scale)
     return sr[..., rows, columns].reshape(batch, channels, len(FLOORS), h * scale, w * scale).to(lr.dtype)

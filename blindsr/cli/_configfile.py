@@ -98,7 +98,13 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 _WRONG = object()
-_WORDS: Mapping[object, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", Path: "a path"}
+_WORDS: Mapping[object, str] = {
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def _fitted(value: object, hint: object) -> object:

@@ -2,8 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from blindsr.zssr.start.training import StartTrainingConfig
 
 __all__ = ["command"]
 
@@ -26,6 +31,12 @@ __all__ = ["command"]
     type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Learn from the pictures in this folder.  [default: synthetic dead leaves, no photograph]",
+)
+@click.option(
+    "--like",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="FILE|leaves",
+    help="Train as these weights were trained; leaves are those that come along. Only --images may be given beside it.",
 )
 @click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Optimiser steps.")
 @click.option(
@@ -53,6 +64,7 @@ __all__ = ["command"]
 def command(
     output: Path,
     images: Path | None,
+    like: Path | None,
     steps: int,
     anneal_from: int | None,
     threads: int | None,
@@ -72,17 +84,38 @@ def command(
     from blindsr.runtime import set_threads
     from blindsr.zssr.start.training import StartTrainingConfig
 
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if like is not None and (extra := given & {"steps", "anneal_from", *settings}):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra))
+        raise click.UsageError(f"--like brings its own {options}; leave one of them out.")
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
     set_threads(threads)
-    config = StartTrainingConfig(
-        steps=steps,
-        anneal_from=steps * 7 // 10 if anneal_from is None else anneal_from,
-        warm_up=max(1, min(500, steps // 10)),
-        checkpoint_every=max(1, min(2000, steps // 10)),
-        report_every=max(1, min(100, steps // 10)),
-        **settings,  # type: ignore[arg-type]
+    config = (
+        _config_of(like)
+        if like is not None
+        else StartTrainingConfig(
+            steps=steps,
+            anneal_from=steps * 7 // 10 if anneal_from is None else anneal_from,
+            warm_up=max(1, min(500, steps // 10)),
+            checkpoint_every=max(1, min(2000, steps // 10)),
+            report_every=max(1, min(100, steps // 10)),
+            **settings,  # type: ignore[arg-type]
+        )
     )
     with listening(quiet=quiet, verbose=verbose) as listener:
         written = train_start_file(output, config, images=images, overwrite=force, listener=listener)
-    click.echo(json.dumps({"output": str(written), "steps": steps}, ensure_ascii=False) if as_json else str(written))
+    click.echo(
+        json.dumps({"output": str(written), "steps": config.steps}, ensure_ascii=False) if as_json else str(written)
+    )
+
+
+def _config_of(like: Path) -> "StartTrainingConfig":
+    from blindsr.zssr.start.training import StartTrainingConfig
+    from blindsr.zssr.start.weights import training_of
+
+    stored = training_of(None if str(like) == "leaves" else like)
+    stored.pop("images_from", None)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return StartTrainingConfig(**values)

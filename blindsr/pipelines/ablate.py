@@ -5,6 +5,7 @@ Interrupted and run again, it keeps what is done (`blindsr.pipelines.ablation_pl
 
 import multiprocessing
 import platform
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -84,16 +85,25 @@ def _run_all(cells: Sequence[Cell], folder: Path, device: str, jobs: int, thread
         return
     # Spawned: a fork of a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(jobs, len(cells)), mp_context=context) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(max_workers=min(jobs, len(cells)), mp_context=context, initializer=_quiet) as pool:
         futures = {pool.submit(_row_or_error, cell, folder, device, threads): cell for cell in cells}
         try:
             for future in as_completed(futures):
                 error = future.exception()
                 cell = futures[future]
                 yield cell, future.result() if error is None else _error_row(cell, error)
-        finally:
-            # Ctrl-C, or a full disk: what has not begun is not begun.
+        except BaseException:
+            # Ctrl-C, a full disk, a listener that gave up: nothing that has begun is worth minutes of waiting.
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+
+
+def _quiet() -> None:
+    """Let Ctrl-C end a process at once, without a traceback for each of them: the parent says it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _row_or_error(cell: Cell, folder: Path, device: str, threads: int) -> Row:

@@ -8,7 +8,7 @@ from blindsr.errors import ImageError
 
 __all__ = ["SHIFT_ALARM", "find_shift"]
 
-# HR px; a shift of a tenth costs about 0.1 dB on sharp photographs, half a pixel 2 to 4 dB.
+# HR px. Half a pixel costs 2 to 4 dB; aligned results on DIV2KRK-like sets stay under 0.03.
 SHIFT_ALARM = 0.1
 _LEAST = 16  # px; below it nothing is left to compare
 # σ in HR px of the two Gaussians whose difference is compared: below 1.5 px lie the frequencies that an SR image lacks

@@ -55,7 +55,7 @@ def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, lis
         The image, (1, C, round(r·H), round(r·W)) for a scale r, and what led to it.
 
     Raises:
-        ImageError, ConfigError, KernelError, DivergenceError: As `estimate_kernel` and `blindsr.pipelines.known.upscale`.
+        ImageError, ConfigError, KernelError, DivergenceError: As `estimate_kernel` and `known.upscale`.
     """
     settings = Settings() if settings is None else settings
     started = time.perf_counter()

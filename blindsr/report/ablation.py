@@ -129,7 +129,6 @@ def _view(row: Mapping[str, Any], figures: ImageRow, folder: Path, scale: int) -
             "gain": "" if method == BICUBIC else number(figures.gain, 2, signed=True),
             "SSIM": number(figures.ssim_y, 4),
             "NCC": "" if figures.ncc is None else number(figures.ncc, 3),
-            "s": number(figures.seconds, 1),
         },
     )
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from blindsr.report.kernel_panel import kernel_panel
+from blindsr.report.kernel_panel import kernel_cards, transfer_curves
 from blindsr.report.model import Entry, View
 from blindsr.report.pictures import choose_crops, data_uri, shrunk
 
@@ -33,7 +33,7 @@ def comparison(entry: Entry, colours: Mapping[str, int], *, reference: str | Non
         f'<article class="card" id="{anchor(entry.name)}"><h2>{escape(entry.heading or entry.name)}</h2>'
         f"{f'<ul class=chips>{chips}</ul>' if chips else ''}"
         f"{_pictures(entry, crops, colours)}{_zoomed(entry, crops, colours)}"
-        f"{kernel_panel(entry.views, colours, reference)}{notes}</article>"
+        f"{transfer_curves(entry.views, colours, reference)}{notes}</article>"
     )
 
 
@@ -41,7 +41,8 @@ def _pictures(entry: Entry, crops: Sequence[_Crop], colours: Mapping[str, int]) 
     slider = _slider(entry, crops)
     if len(entry.views) == 2:
         return slider  # nothing to choose
-    return f'<div class="pair"><div>{slider}</div>{_methods(entry, colours)}</div>'
+    beside = _methods(entry, colours) + kernel_cards(entry.views, colours)
+    return f'<div class="pair"><div>{slider}</div><div class="beside">{beside}</div></div>'
 
 
 def _slider(entry: Entry, crops: Sequence[_Crop]) -> str:
@@ -103,13 +104,14 @@ def _zoomed(entry: Entry, crops: Sequence[_Crop], colours: Mapping[str, int]) ->
         f"{''.join(_crop_figure(view, crop, colours[view.method]) for view in entry.views)}</div>"
         for crop in crops
     )
+    after = ""
     if len(entry.views) == 2:
-        rows = f'<div class="rows">{rows}</div>'
+        rows, after = f'<div class="rows">{rows}</div>', kernel_cards(entry.views, colours)
     side = crops[0][2]
     places = " and ".join(f"x {left}, y {top}" for top, left, _ in crops)
     return (
         f'<h3>Where they differ most</h3><p class="small">{side}×{side} px at {places}, pixel by pixel; '
-        f"outlined in the picture above.</p>{rows}"
+        f"outlined in the picture above.</p>{rows}{after}"
     )
 
 

@@ -11,20 +11,19 @@ from blindsr.kernels.picture import colour_map
 from blindsr.report.model import View
 from blindsr.report.pictures import data_uri
 
-__all__ = ["kernel_panel"]
+__all__ = ["kernel_cards", "transfer_curves"]
 
 _Floats = NDArray[np.float64]
 
 
-def kernel_panel(views: Sequence[View], colours: Mapping[str, int], reference: str | None) -> str:
-    """HTML of all kernels of an entry.
+def kernel_cards(views: Sequence[View], colours: Mapping[str, int]) -> str:
+    """HTML of the kernels of an entry, on one frame and one colour scale; empty if no view has one.
 
     Args:
         views: Those with a kernel are shown.
         colours: Number of the colour of each method.
-        reference: Method whose kernel's axes the curves follow; None, or one without a kernel, takes the last.
     """
-    shown = [(view, view.kernel) for view in views if view.kernel is not None]
+    shown = _shown(views)
     if not shown:
         return ""
     frame = max(_reach(kernel) for _, kernel in shown)
@@ -34,17 +33,35 @@ def kernel_panel(views: Sequence[View], colours: Mapping[str, int], reference: s
     high = max(float(kernel.array.max()) for kernel in blurs)
     saturates = any(float(kernel.array.max()) > high for _, kernel in shown)
     cards = "".join(_card(view, kernel, frame, (low, high), colours[view.method]) for view, kernel in shown)
-    axes = next((kernel for view, kernel in shown if view.method == reference), shown[-1][1])
-    whose = next((view.label for view, kernel in shown if kernel is axes), "")
-    curves = [
-        _curves(shown, colours, axes.angle + turn, title) for turn, title in ((0.0, "long axis"), (90.0, "short axis"))
-    ]
     return (
-        f'<div class="kernels"><div class="kernel-row">{cards}</div>{_bar(low, high, saturates=saturates)}</div>'
-        f'<div class="mtfs">{"".join(curves)}</div>'
-        f'<p class="small">Kernels: {frame}×{frame} HR pixels, one colour scale; the square is one LR pixel, the ring '
-        f"one σ. Transfer curves run along the axes of “{escape(whose)}”.</p>"
+        f'<div class="kernels"><div class="kernel-row">{cards}</div>{_bar(low, high, saturates=saturates)}'
+        f'<p class="small">{frame}×{frame} HR pixels; the square is one LR pixel, the ring one σ.</p></div>'
     )
+
+
+def transfer_curves(views: Sequence[View], colours: Mapping[str, int], reference: str | None) -> str:
+    """HTML of the transfer curves of an entry's kernels along two axes; empty if no view has a kernel.
+
+    Args:
+        views: Those with a kernel are shown.
+        colours: Number of the colour of each method.
+        reference: Method whose kernel's axes the curves follow; None, or one without a kernel, takes the last.
+    """
+    shown = _shown(views)
+    if not shown:
+        return ""
+    whose, axes = next(((v, k) for v, k in shown if v.method == reference), shown[-1])
+    curves = "".join(
+        _curves(shown, colours, axes.angle + turn, title) for turn, title in ((0.0, "long axis"), (90.0, "short axis"))
+    )
+    return (
+        f'<h3>What each kernel lets through</h3><p class="small">Along the axes of “{escape(whose.label)}”.</p>'
+        f'<div class="mtfs">{curves}</div>'
+    )
+
+
+def _shown(views: Sequence[View]) -> list[tuple[View, Kernel]]:
+    return [(view, view.kernel) for view in views if view.kernel is not None]
 
 
 def _is_bicubic(kernel: Kernel) -> bool:
@@ -78,7 +95,8 @@ def _card(view: View, kernel: Kernel, frame: int, limits: tuple[float, float], c
         f'<figure class="kernel c{colour}"><div class="kernel-image">'
         f'<img src="{data_uri(pixels, "png")}" alt="Weights of the kernel: {escape(view.label)}">'
         f"{_marks(kernel, frame)}</div>"
-        f'<figcaption><span class="dot"></span>{escape(view.label)}<span class="small">{words}</span></figcaption>'
+        f'<figcaption><span class="dot"></span>{escape(view.label.removesuffix(" kernel"))}'
+        f'<span class="small">{words}</span></figcaption>'
         "</figure>"
     )
 

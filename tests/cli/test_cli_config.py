@@ -74,7 +74,10 @@ def test_every_key_of_run_is_an_option_of_the_same_name():
 
 
 def test_tables_reach_their_settings(make):
-    text = "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n[run]\nstart = \"random\"\n[zssr]\nchannels = 8\n"
+    text = (
+        "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n"
+        '[run]\nstart = "random"\n[zssr]\nchannels = 8\n'
+    )
     settings = make(text).settings
     assert settings.spectral.tile == 32
     assert settings.kernelgan.generator_filters == (7, 5, 3)

@@ -69,3 +69,13 @@ def test_another_suffix_is_refused(tmp_path):
 def test_quiet_and_verbose_exclude_each_other(tmp_path):
     result = train("-o", tmp_path / "w.safetensors", "-q", "-v", *SMALL)
     assert result.exit_code == 2
+
+
+def test_a_start_can_be_trained_like_another(folder, tmp_path):
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert train("-o", first, "--images", folder, *SMALL).exit_code == 0
+    assert train("-o", second, "--images", folder, "--like", first).exit_code == 0
+    assert first.read_bytes() == second.read_bytes()
+    refused = train("-o", tmp_path / "c.safetensors", "--like", "leaves", "--steps", "4")
+    assert refused.exit_code == 2
+    assert "--like brings its own --steps" in refused.stderr

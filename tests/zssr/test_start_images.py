@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
 from blindsr.errors import ConfigError
-from blindsr.zssr.start.degradations import KernelBank, canvas_side, random_kernel, random_noise_sigma
+from blindsr.kernels import gaussian
+from blindsr.ops import degrade
+from blindsr.zssr.start.degradations import (
+    KernelBank,
+    canvas_side,
+    degrade_unlike,
+    random_kernel,
+    random_noise_sigma,
+    unlike,
+)
 from blindsr.zssr.start.leaves import LeavesConfig, leaves
 from blindsr.zssr.start.pool import SHARD, LeavesPool
+from blindsr.zssr.start.wiener import transfer
 
 SMALL = LeavesConfig(size=64)
 
@@ -103,3 +114,26 @@ def test_most_images_have_no_noise_and_none_has_more_than_ten_levels():
     sigmas = np.array([random_noise_sigma(rng) for _ in range(2000)])
     assert 0.6 < (sigmas == 0).mean() < 0.7
     assert 5 / 255 < sigmas.max() <= 10 / 255
+
+
+def test_what_a_true_kernel_may_be_keeps_the_sum_and_differs_by_a_little():
+    kernels = gaussian([[2.0, 0.5], [0.5, 1.2]], 2).tensor()[None].repeat(20, 1, 1)
+    response = transfer(kernels, 2, 40, 36)
+    actual = unlike(kernels, response, 2, np.random.default_rng(0))
+    assert torch.allclose(actual[:, 0, 0].abs(), torch.ones(20), atol=1e-4)
+    error = (actual - response).abs()
+    assert (error.amax((1, 2)) > 0.01).all()
+    assert error.square().mean().sqrt() < 0.08
+    # A real image stays real: the response at −f is the conjugate of that at f.
+    mirrored = actual.roll((-1, -1), (1, 2)).flip(1, 2)
+    assert torch.allclose(actual[:, 1:20, 1:18], mirrored.conj()[:, 1:20, 1:18], atol=1e-5)
+
+
+def test_degrading_by_what_the_kernel_may_be_is_near_to_degrading_by_the_kernel():
+    hr = torch.from_numpy(leaves(0, 3, LeavesConfig(size=80)) / 255.0).float()[None, None, :72]
+    kernel = gaussian([[2.0, 0.5], [0.5, 1.2]], 2).tensor()
+    exact = degrade(hr, kernel, 2)
+    first, second = (degrade_unlike(hr, kernel, 2, np.random.default_rng(seed)) for seed in (0, 1))
+    assert first.shape == exact.shape
+    assert 1e-4 < (first - exact).square().mean().sqrt() < 0.03
+    assert not torch.equal(first, second)

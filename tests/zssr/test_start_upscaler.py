@@ -190,14 +190,15 @@ def test_settings_out_of_bounds_are_refused(fault):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scale", "gain"), [(2, 0.05), (4, -0.05)])
-def test_adaptation_does_not_lose(scale, gain):
+@pytest.mark.parametrize(("scale", "error", "gain"), [(2, 0.0, 0.05), (2, 0.04, -0.02), (4, 0.0, -0.05)])
+def test_adaptation_does_not_lose(scale, error, gain):
+    """With a known kernel, and with one that is a tenth too wide and said to be doubtful."""
     hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(180, 200)
     kernel = gaussian(0.55 * scale, scale)
     lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
-    start, adapted = (
-        psnr(upscale_from_start(lr, kernel, StartConfig(steps=n, precision="fp32")).image, hr) for n in (0, 60)
-    )
+    told = gaussian(0.605 * scale, scale) if error else kernel
+    base = StartConfig(steps=0, kernel_error=error, precision="fp32")
+    start, adapted = (psnr(upscale_from_start(lr, told, replace(base, steps=n)).image, hr) for n in (0, 60))
     assert adapted - start > gain
 
 

@@ -10,6 +10,7 @@ import copy
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from blindsr.kernels import Kernel
 from blindsr.ops import degrade, dihedral, imresize
 from blindsr.zssr.checks import check_finite, seeded
 from blindsr.zssr.start.config import StartConfig
+from blindsr.zssr.start.degradations import degrade_unlike
 from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.inference import Trust, residual_of
 from blindsr.zssr.start.network import StartNetwork
@@ -62,6 +64,7 @@ class SharpPairs:
         self, answer: Tensor, kernel: Kernel, views: tuple[int, ...], trust: Trust, generator: torch.Generator
     ) -> None:
         self.scale, self.generator = kernel.scale, generator
+        self._errors = np.random.default_rng(self._integer(2**31))
         weights = kernel.tensor(answer)
         self.pairs: list[_Pair] = []
         for plane in torch.split(answer, 1):
@@ -74,7 +77,13 @@ class SharpPairs:
         lengths = [min(side, _LARGEST) // self.scale * self.scale for side in father.shape[-2:]]
         top, left = (self._integer(side - length + 1) for side, length in zip(father.shape[-2:], lengths, strict=True))
         father = father[..., top : top + lengths[0], left : left + lengths[1]].contiguous()
-        son = degrade(father, weights, self.scale)
+        # The sons of an estimated kernel are made by what the true one may be, another for each pair: the network
+        # then learns to be careful where the estimate cannot be trusted, and does not lose by it.
+        son = (
+            degrade_unlike(father, weights, self.scale, self._errors)
+            if trust.kernel_error
+            else degrade(father, weights, self.scale)
+        )
         if trust.noise_sigma:
             son = son + trust.noise_sigma * torch.randn(son.shape, generator=self.generator).to(son)
         son = torch.round(son * 255) / 255  # photographs have 8 bits, and so had the images of the training

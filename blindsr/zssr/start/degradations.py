@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.kernels import bicubic
+from blindsr.ops import pad_symmetric
 from blindsr.zssr.start.wiener import transfer
 
-__all__ = ["KernelBank", "canvas_side", "random_kernel", "random_noise_sigma", "unlike"]
+__all__ = ["KernelBank", "canvas_side", "degrade_unlike", "random_kernel", "random_noise_sigma", "unlike"]
 
 Array = NDArray[np.float64]
 _LONGEST = 10  # side of the canvas in LR pixels
@@ -95,8 +96,20 @@ def unlike(kernels: Tensor, response: Tensor, scale: int, rng: np.random.Generat
     changed = transfer(noisy / noisy.sum((1, 2), keepdim=True), scale, height, width)
     errors = torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
     angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
+    angle = angle.to(kernels)
     exponent = (errors[0] + errors[1] * torch.cos(angle) + errors[2] * torch.sin(angle)).clamp(-0.5, 0.5)
     return changed * response.abs().clamp(0.01, 1.0) ** exponent
+
+
+def degrade_unlike(hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """Degrade images (B, 1, s·h, s·w) as one kernel might that `kernel` is an estimate of; borders are symmetric."""
+    margin = 8 + kernel.shape[-1] // scale  # LR pixels: the wrap-around is mirrored away
+    padded = pad_symmetric(hr, margin * scale)[:, 0]
+    height, width = padded.shape[-2:]
+    response = unlike(kernel[None], transfer(kernel[None], scale, height, width), scale, rng)
+    spectrum = (torch.fft.fft2(padded) * response).reshape(-1, scale, height // scale, scale, width // scale)
+    lr: Tensor = torch.fft.ifft2(spectrum.mean((1, 3))).real
+    return lr[:, None, margin:-margin, margin:-margin]
 
 
 def _fit(array: Array, side: int) -> Array:

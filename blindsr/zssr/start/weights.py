@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from blindsr.errors import ConfigError, OutputError
 from blindsr.zssr.start.network import StartNetwork
 
-__all__ = ["SHIPPED", "load_start", "save_start"]
+__all__ = ["SHIPPED", "load_start", "save_start", "training_of"]
 
 SHIPPED = Path(__file__).parent / "weights" / "leaves.safetensors"
 _FORMAT = "blindsr-start-1"
@@ -25,9 +26,30 @@ def save_start(path: Path, weights: dict[str, Tensor], config: dict[str, object]
     """
     half = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
     try:
-        save_file(half, path, {"format": _FORMAT, "config": json.dumps(config)})
-    except (OSError, SafetensorError) as error:
+        path.write_bytes(save(half, {"format": _FORMAT, "config": json.dumps(config)}))
+    except OSError as error:
         raise OutputError(f"cannot write the start to {path}: {error}.") from error
+
+
+def training_of(path: Path | None = None) -> dict[str, Any]:
+    """The settings that a start was trained with, by name; None is the one that comes with blindsr.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or no start.
+    """
+    return _read(SHIPPED if path is None else path)[1]
+
+
+def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"a start must be a safetensors file of `blindsr train-start`, {source}: {error}.") from error
+    if metadata.get("format") != _FORMAT:
+        raise ConfigError(f"a start must have the format {_FORMAT}, {source} has {metadata.get('format')!r}.")
+    return weights, dict(json.loads(metadata["config"]))
 
 
 def load_start(path: Path | None = None, *, device: torch.device | str = "cpu") -> StartNetwork:
@@ -41,15 +63,7 @@ def load_start(path: Path | None = None, *, device: torch.device | str = "cpu") 
         ConfigError: The file is missing, damaged, or no start.
     """
     source = SHIPPED if path is None else path
-    try:
-        with safe_open(source, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"a start must be a safetensors file of `blindsr train-start`, {source}: {error}.") from error
-    if metadata.get("format") != _FORMAT:
-        raise ConfigError(f"a start must have the format {_FORMAT}, {source} has {metadata.get('format')!r}.")
-    config = json.loads(metadata["config"])
+    weights, config = _read(source)
     network = StartNetwork(
         channels=int(config["channels"]), blocks=int(config["blocks"]), scales=tuple(config["scales"])
     )

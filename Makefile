@@ -1,12 +1,13 @@
 # Two commands set up everything on a fresh machine: `make demo` and `make test`.
 # make demo PHOTO=mine.jpg SCALE=4    the main job on a photograph of yours
+# make ablation-demo                  estimated against true kernels on three photographs, as a page
 PYTHON ?= python3
 PHOTO ?= examples/chelsea.png
 SCALE ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format wheel clean
+.PHONY: demo ablation-demo test lint format wheel clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -24,6 +25,12 @@ demo: $(VENV)/installed
 	$(BIN)/blindsr estimate-and-upscale "$(PHOTO)" --scale $(SCALE) --force \
 	  -o "demo/$(notdir $(basename $(PHOTO)))_blindsr_x$(SCALE).png"
 	@echo "The results are in the folder demo/: open the picture beside the original at 100 %."
+
+ablation-demo: $(VENV)/installed
+	$(BIN)/python benchmarks/sample_photographs.py demo/photos
+	$(BIN)/blindsr degrade demo/photos -o demo/set --force
+	$(BIN)/blindsr ablate demo/set -o demo/ablation --config benchmarks/ablation_demo.toml --jobs 2
+	@echo "Open demo/ablation/report.html in a browser."
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "kernelgan": GROUND | OPERATORS,
     "spectral": GROUND | OPERATORS,
     "zssr": GROUND | OPERATORS,
+    "simulation": GROUND | OPERATORS,
 }
 # Third-party package: where it may be imported.
 ONLY_IN = {

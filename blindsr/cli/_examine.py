@@ -12,9 +12,12 @@ from blindsr.runtime import available_devices, bf16_reason, choose_device, usabl
 
 __all__ = ["examine"]
 
-_REQUIRED = ("torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imageio", "click", "rich")
+_REQUIRED = ("torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imageio", "click", "rich", "safetensors")
 # Name on the package index, name of the import, what it is for.
-_EXTRAS = (("imagecodecs", "imagecodecs", "TIFF files with LZW, JPEG and other compressions"),)
+_EXTRAS = (
+    ("imagecodecs", "imagecodecs", "read TIFF files with LZW, JPEG and other compressions"),
+    ("matplotlib", "matplotlib", "draw the figures of an ablation as PDF and PNG"),
+)
 
 
 def _version(name: str) -> str:
@@ -53,5 +56,5 @@ def _device(name: str) -> str:
 
 def _extra(name: str, module: str, purpose: str) -> str:
     if importlib.util.find_spec(module) is None:
-        return f"not found; it would read {purpose}"
-    return f"{_version(name)}; reads {purpose}"
+        return f"not found; it would {purpose}"
+    return f"{_version(name)}; to {purpose}"

@@ -145,4 +145,7 @@ def show_ablation(results: "AblationResults", *, as_json: bool) -> None:
         for m in summary.methods
     ]
     count = summary.methods[0].images if summary.methods else 0
-    print_table(f"×{results.plan['scale']}, {count} images, {len(results.plan['seeds'])} seed(s)", columns, rows)
+    seeds = len(results.plan["seeds"])
+    print_table(
+        f"×{results.plan['scale']}, {count} image{'s' * (count != 1)}, {seeds} seed{'s' * (seeds != 1)}", columns, rows
+    )

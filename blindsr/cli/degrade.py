@@ -109,7 +109,7 @@ def command(
             overwrite=force,
             listener=listener,
         )
-        listener.line(f"done: {len(made.rows)} images in {made.folder}")
+        listener.line(f"done: {len(made.rows)} image{'s' * (len(made.rows) != 1)} in {made.folder}")
     click.echo(json.dumps(made.rows, ensure_ascii=False) if as_json else str(made.folder))
     if made.failures:
         raise SystemExit(1)

@@ -28,5 +28,5 @@ def test_doctor_json_has_the_same_facts(run):
 
 
 def test_doctor_names_an_extra_that_is_missing_and_what_it_is_for(run, monkeypatch):
-    monkeypatch.setattr(_examine, "_EXTRAS", (("no-such-package", "no_such_package", "nothing"),))
-    assert "not found; it would read nothing" in run("doctor").stdout
+    monkeypatch.setattr(_examine, "_EXTRAS", (("no-such-package", "no_such_package", "do nothing"),))
+    assert "not found; it would do nothing" in run("doctor").stdout

@@ -73,7 +73,7 @@ def test_degrade_goes_on_after_a_broken_picture_and_says_so(run, photo, tmp_path
     result = run("degrade", photo, tmp_path / "broken.png", "-o", tmp_path / "set")
     assert result.exit_code == 1
     assert "note: broken.png was left out" in result.stderr
-    assert "done: 1 images" in result.stderr
+    assert "done: 1 image in" in result.stderr
 
 
 def test_evaluate_prints_a_table_or_json_or_csv_of_the_same_figures(run, made, tmp_path):

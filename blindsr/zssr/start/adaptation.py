@@ -30,7 +30,7 @@ __all__ = ["STAGE", "SharpPairs", "adapt"]
 STAGE = "zssr"
 # Sizes of the fathers against the start's answer. Small ones are sharper, large ones have more pixels to learn from.
 FATHERS = (0.6, 0.75, 0.9)
-HELD_OUT = 0.5  # size of the father that is never trained on: its pair decides whether the steps are kept
+HELD_OUT = 0.5  # size of the father that is never trained on: its pairs decide whether the steps are kept
 _LARGEST = 1024  # side of the largest window of a father; each view has another, so a large image is still seen
 _WARM_UP = 0.1  # share of the steps
 
@@ -42,6 +42,11 @@ class _Pair:
     son: Tensor
     linear: Tensor
     father: Tensor
+
+    @classmethod
+    def together(cls, pairs: "list[_Pair]") -> "_Pair":
+        """One batch of pairs of one size."""
+        return cls(*(torch.cat([getattr(pair, name) for pair in pairs]) for name in ("son", "linear", "father")))
 
     def cut(self, top: int, left: int, side: int, scale: int) -> "_Pair":
         inner = (..., slice(top, top + side), slice(left, left + side))
@@ -71,7 +76,8 @@ class SharpPairs:
             for size in FATHERS:
                 sharp = imresize(plane, size)
                 self.pairs += [self._pair(dihedral(sharp, view), weights, trust) for view in views]
-        self._held_out = self._pair(imresize(answer[:1], HELD_OUT), weights, trust)
+        held_out = imresize(answer[:1], HELD_OUT)
+        self._held_out = [self._pair(dihedral(held_out, view), weights, trust) for view in views]
 
     def _pair(self, father: Tensor, weights: Tensor, trust: Trust) -> _Pair:
         lengths = [min(side, _LARGEST) // self.scale * self.scale for side in father.shape[-2:]]
@@ -101,13 +107,16 @@ class SharpPairs:
             height, width = pair.son.shape[-2:]
             top, left = self._integer(height - side + 1), self._integer(width - side + 1)
             crops.append(pair.cut(top, left, side, self.scale))
-        return _Pair(*(torch.cat([getattr(crop, name) for crop in crops]) for name in ("son", "linear", "father")))
+        return _Pair.together(crops)
 
     def judge(self, side: int) -> _Pair:
-        """The middle of the pair that is held out."""
-        height, width = self._held_out.son.shape[-2:]
-        side = min(side, height, width)
-        return self._held_out.cut((height - side) // 2, (width - side) // 2, side, self.scale)
+        """The middles of the pairs that are held out."""
+        side = min(side, *(min(pair.son.shape[-2:]) for pair in self._held_out))
+        middles = []
+        for pair in self._held_out:
+            top, left = ((length - side) // 2 for length in pair.son.shape[-2:])
+            middles.append(pair.cut(top, left, side, self.scale))
+        return _Pair.together(middles)
 
 
 def adapt(

@@ -25,6 +25,7 @@ _COMMANDS = {
     "evaluate": "blindsr.cli.evaluate",
     "ablate": "blindsr.cli.ablate",
     "report": "blindsr.cli.report",
+    "train-start": "blindsr.cli.train_start",
     "doctor": "blindsr.cli.doctor",
 }
 _INTERRUPTED = 130

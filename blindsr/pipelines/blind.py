@@ -7,13 +7,16 @@ from torch import Tensor
 
 from blindsr import spectral
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.events import Listener, Notice, ignore
 from blindsr.kernelgan import estimator as kernelgan
-from blindsr.kernels import KernelEstimate
+from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.pipelines.checks import check_image
 from blindsr.pipelines.known import super_resolve
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Region, Settings
+from blindsr.zssr.checks import least_side
+from blindsr.zssr.start.config import StartConfig
+from blindsr.zssr.start.plausibility import more_plausible
 
 __all__ = ["estimate_and_upscale", "estimate_kernel"]
 
@@ -39,8 +42,25 @@ def estimate_kernel(image: Tensor, settings: Settings | None = None, *, listener
     looked_at = image if settings.region is None else crop_region(image, settings.region)
     if settings.estimator == "kernelgan":
         return kernelgan.estimate_kernel(looked_at, settings.network_scale, settings.kernelgan, listener=listener)
-    # "auto" is the spectral fit: on data with known kernels it is nearer to the truth (docs/kernel-estimation.md).
-    return spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
+    # "auto" starts from the spectral fit: on data with known kernels it is nearer to the truth than KernelGAN's.
+    estimate = spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
+    if settings.estimator == "auto" and isinstance(settings.zssr, StartConfig) and not estimate.notes:
+        return _guarded(looked_at, estimate, settings.zssr, listener)
+    return estimate
+
+
+def _guarded(image: Tensor, estimate: KernelEstimate, config: StartConfig, listener: Listener) -> KernelEstimate:
+    """Narrow an estimate whose answer rings: a spectrum takes a sharp photograph of soft things for a blurred one."""
+    if min(image.shape[-2:]) < least_side(estimate.kernel.scale):
+        return estimate
+    kernel = more_plausible(image, estimate.kernel, config)
+    if kernel is estimate.kernel:
+        return estimate
+    how = "the bicubic kernel" if kernel.digest == bicubic(kernel.scale).digest else "a narrower one"
+    note = f"with the kernel of the spectrum the result would ring; {how} explains the photograph better and is used."
+    listener(Notice(stage=estimate.method, message=note))
+    provenance = {**estimate.kernel.provenance, "guard": f"replaced by {how}"}
+    return replace(estimate, kernel=Kernel(kernel.array, kernel.scale, provenance), notes=(note,))
 
 
 def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> Upscaled:

@@ -17,7 +17,9 @@ from blindsr.zssr import upscale as upscale_from_random
 from blindsr.zssr.start.config import ESTIMATED_KERNEL_ERROR, StartConfig
 from blindsr.zssr.start.upscaler import upscale_from_start
 
-__all__ = ["super_resolve", "upscale"]
+__all__ = ["ESTIMATORS", "super_resolve", "upscale"]
+
+ESTIMATORS = ("spectral", "kernelgan")
 
 
 def upscale(
@@ -54,7 +56,9 @@ def super_resolve(
     image: Tensor, kernel: Kernel, estimate: KernelEstimate | None, settings: Settings, *, listener: Listener
 ) -> Upscaled:
     """The second half of every pipeline: ZSSR with a kernel, then the figures of the result."""
-    if estimate is not None and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
+    estimated = estimate is not None or kernel.provenance.get("made_by") in ESTIMATORS
+    if estimated and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
+        # Also a kernel read from a file, if an estimator made it: both halves of the job give what the whole one gives.
         settings = replace(settings, zssr=replace(settings.zssr, kernel_error=ESTIMATED_KERNEL_ERROR))
     started = time.perf_counter()
     result = _zssr(image, kernel, settings, listener)

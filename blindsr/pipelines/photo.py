@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import Photo, default_suffix, premultiply, read_photo, unpremultiply, write_photo
+from blindsr.image_io.jpeg import jpeg_noise
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.files import kernel_bytes
 from blindsr.kernels.picture import kernel_picture
 from blindsr.ops import imresize
+from blindsr.ops.noise import estimate_noise
 from blindsr.pipelines import blind, known
 from blindsr.pipelines.memory import check_memory
 from blindsr.pipelines.outputs import Outputs, check_outputs, image_outputs, kernel_outputs, staged
@@ -31,6 +33,8 @@ from blindsr.pipelines.record import (
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.runtime import choose_device
+from blindsr.zssr.start.config import StartConfig
+from blindsr.zssr.start.upscaler import LEAST_NOISE_SIDE
 
 __all__ = ["PhotoResult", "estimate_photo_kernel", "upscale_photo"]
 
@@ -177,6 +181,7 @@ def upscale_photo(
     height, width, channels = photo.pixels.shape
     check_memory(height, width, channels, settings.scale, job.device)
     image = _colours(photo, job.device)
+    settings = _with_compression(job, source, settings, image)
     if kernel is None:
         upscaled = blind.estimate_and_upscale(image, settings, listener=listener)
     else:
@@ -184,6 +189,21 @@ def upscale_photo(
     job.timings.update(upscaled.timings)
     job.notes.extend((*kernel_notes, *upscaled.notes))
     return _finish(job, outputs, photo, upscaled, overwrite=overwrite)
+
+
+def _with_compression(job: "_Job", source: Path, settings: Settings, image: Tensor) -> Settings:
+    """Settings that treat what a JPEG's quantisation has added as noise, unless a noise level was asked for.
+
+    An estimate from the picture cannot see it: compression has smoothed the flat areas that the estimate looks at.
+    """
+    if not isinstance(settings.zssr, StartConfig) or settings.zssr.noise_sigma is not None:
+        return settings
+    compression = jpeg_noise(source)
+    if compression <= 0:
+        return settings
+    measured = estimate_noise(image) if min(image.shape[-2:]) >= LEAST_NOISE_SIDE else 0.0
+    job.notes.append(f"JPEG compression of about {255 * compression:.1f} grey levels is treated as noise.")
+    return replace(settings, zssr=replace(settings.zssr, noise_sigma=max(compression, measured)))
 
 
 def estimate_photo_kernel(

@@ -14,12 +14,12 @@ from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, correct, from_planes, super_resolve, to_planes
 from blindsr.zssr.start.weights import load_start
 
-__all__ = ["upscale_from_start"]
+__all__ = ["LEAST_NOISE_SIDE", "upscale_from_start"]
 
 # Measured noise below this may as well be texture. Above it, corrections would carry the noise that was just removed
 # back into the image: at one grey level they cost a whole dB, without noise they gain 0.2 dB.
 _CLEAN = 0.75 / 255
-_LEAST_SIDE = 96  # of an image whose noise is estimated: a smaller one may be texture all over
+LEAST_NOISE_SIDE = 96  # of an image whose noise is estimated: a smaller one may be texture all over
 
 
 def upscale_from_start(
@@ -102,7 +102,7 @@ def _noise(planes: Tensor, told: float | None) -> tuple[float, tuple[str, ...]]:
     """The noise that is told or estimated, and a sentence if it was estimated to be there."""
     if told is not None:
         return told, ()
-    if min(planes.shape[-2:]) < _LEAST_SIDE:
+    if min(planes.shape[-2:]) < LEAST_NOISE_SIDE:
         return 0.0, ()
     sigma = estimate_noise(planes.transpose(0, 1))
     if sigma <= _CLEAN:

@@ -18,6 +18,8 @@ def kernel_in_words(kernel: Kernel) -> str:
     """A kernel in a sentence: widths in pixels of the result."""
     long, short = kernel.sigmas
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
+    if kernel.provenance.get("guard") == "replaced by the bicubic kernel":
+        return f"bicubic, in place of an estimate whose result would ring ({size})"
     if kernel.provenance.get("made_by") in ("bicubic", "box"):
         # Bicubic's negative taps make its second moment zero: a σ would mislead.
         return f"{kernel.provenance['made_by']} ({size})"

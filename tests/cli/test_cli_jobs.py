@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blindsr.kernels import bicubic, box, gaussian
+from blindsr.cli._show import kernel_in_words
+from blindsr.kernels import Kernel, bicubic, box, gaussian
 from blindsr.kernels.files import kernel_bytes, read_kernel
 
 SUMMARY = """note: the photograph is rather flat.
@@ -298,3 +299,8 @@ def test_a_kernel_for_another_scale_is_refused(run, photo, fakes, tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("error: k.npz is a kernel for scale 3, but scale 2 was asked for; run with scale 3")
     assert fakes.kernels == []
+
+
+def test_a_bicubic_kernel_that_replaced_an_estimate_is_named():
+    guarded = Kernel(bicubic(2).array, 2, {"made_by": "spectral", "guard": "replaced by the bicubic kernel"})
+    assert kernel_in_words(guarded) == "bicubic, in place of an estimate whose result would ring (8×8 for ×2)"

@@ -21,6 +21,7 @@ from blindsr.pipelines.record import plain
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr.config import ZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 QUICK = Settings(zssr=ZSSRConfig(steps=2, channels=4, crop=16, precision="fp32"))
 
@@ -228,3 +229,17 @@ def test_what_does_not_fit_is_refused_with_both_numbers(monkeypatch):
     with pytest.raises(ImageError, match=r"10000×10000 px ×2 needs about 49\.4 GiB of memory, 4\.0 GiB are free; crop"):
         memory.check_memory(10_000, 10_000, 3, 2.0)
     memory.check_memory(1000, 1000, 3, 2.0)
+
+
+def test_what_a_jpeg_lost_is_treated_as_noise_and_said(save, bicubic_only):
+    samples = np.asarray(data.astronaut()[20:68, 200:240])
+    compressed, lossless = (upscale_photo(save(samples, name)) for name in ("photo.jpg", "plain.png"))
+    assert compressed.upscaled.settings.zssr.noise_sigma > 1 / 255
+    assert any("JPEG compression of about" in note for note in compressed.notes)
+    assert lossless.upscaled.settings.zssr.noise_sigma is None
+
+
+def test_a_noise_level_that_was_asked_for_beats_the_jpeg(save, bicubic_only):
+    asked = Settings(zssr=StartConfig(noise_sigma=0.0))
+    result = upscale_photo(save(np.asarray(data.astronaut()[20:68, 200:240]), "photo.jpg"), asked)
+    assert result.upscaled.settings.zssr.noise_sigma == 0.0

@@ -1,6 +1,8 @@
 """Speed and memory: every stage, what a step costs, and how it grows with the image.
 
     python benchmarks/speed.py -o speed.json [--sizes 128,256,512] [--threads 1] [--repeats 3]
+    python benchmarks/speed.py -o gpu.json --device cuda --sizes 512x340 --cases 'sr, default; whole job, default'
+    python benchmarks/speed.py -o fp32.json --precision fp32 --sizes 512x340 --cases 'sr, fast; sr, default'
 
 Each case runs in a process of its own, so that its peak of memory is its own; each repeat is timed after one that is
 not. Ratios between the cases of one run mean something, seconds of two machines do not.
@@ -9,6 +11,7 @@ not. Ratios between the cases of one run mean something, seconds of two machines
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +32,7 @@ from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernels import gaussian
 from blindsr.pipelines import blind, known
 from blindsr.pipelines.settings import Settings, preset
-from blindsr.runtime import set_threads
+from blindsr.runtime import choose_device, set_threads
 from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
@@ -52,13 +56,19 @@ class Stopwatch:
         return [b - a for a, b in zip(self.times[2:], self.times[3:], strict=False)]
 
 
-def photograph(side: int) -> torch.Tensor:
-    """(1, 3, side, side) in [0, 1]: a photograph, mirrored to the size."""
+def photograph(width: int, height: int) -> torch.Tensor:
+    """(1, 3, height, width) in [0, 1]: a photograph, mirrored to the size."""
     image = data.astronaut().astype(np.float32) / 255
-    tiles = -(-side // image.shape[0])
-    rows = np.concatenate([image if i % 2 == 0 else image[::-1] for i in range(tiles)])[:side]
-    whole = np.concatenate([rows if i % 2 == 0 else rows[:, ::-1] for i in range(tiles)], axis=1)[:, :side]
+    rows = np.concatenate([image if i % 2 == 0 else image[::-1] for i in range(-(-height // 512))])[:height]
+    across = [rows if i % 2 == 0 else rows[:, ::-1] for i in range(-(-width // 512))]
+    whole = np.concatenate(across, axis=1)[:, :width]
     return torch.from_numpy(np.ascontiguousarray(whole)).permute(2, 0, 1)[None].contiguous()
+
+
+def _of(name: str) -> Settings:
+    """A preset at the precision that was asked for."""
+    settings = preset(name)
+    return replace(settings, zssr=replace(settings.zssr, precision=_PRECISION[0]))
 
 
 def _steps(zssr: StartConfig | ZSSRConfig | PaperZSSRConfig, steps: int) -> Settings:
@@ -69,6 +79,9 @@ def _steps(zssr: StartConfig | ZSSRConfig | PaperZSSRConfig, steps: int) -> Sett
 
 def _kernelgan(iterations: int) -> Settings:
     return Settings(estimator="kernelgan", kernelgan=KernelGANConfig(iterations=iterations, report_every=1))
+
+
+_PRECISION: list[Any] = ["auto"]  # of the cases by preset; set in the process that runs the case
 
 
 # Case: what runs, with an image and a listener.
@@ -85,26 +98,40 @@ CASES: dict[str, Callable[[torch.Tensor, Stopwatch], object]] = {
     "sr, as published, step": lambda image, watch: known.upscale(
         image, _KERNEL, _steps(PaperZSSRConfig.named("given"), _STEPS), listener=watch
     ),
-    "whole job, fast": lambda image, watch: blind.estimate_and_upscale(image, preset("fast"), listener=ignore),
+    "sr, fast": lambda image, watch: known.upscale(image, _KERNEL, _of("fast")),
+    "sr, default": lambda image, watch: known.upscale(image, _KERNEL, _of("default")),
+    "sr, best": lambda image, watch: known.upscale(image, _KERNEL, _of("best")),
+    "whole job, fast": lambda image, watch: blind.estimate_and_upscale(image, _of("fast"), listener=ignore),
+    "whole job, default": lambda image, watch: blind.estimate_and_upscale(image, _of("default"), listener=ignore),
 }
 
 
-def measure(name: str, side: int, repeats: int, threads: int | None) -> dict[str, object]:
-    """Time one case."""
+def measure(
+    name: str, size: tuple[int, int], repeats: int, threads: int | None, device_name: str, precision: str
+) -> dict[str, object]:
+    """Time one case on an image of (width, height)."""
     used = set_threads(threads)
-    image = photograph(side)
+    device = choose_device(device_name)
+    _PRECISION[0] = precision
+    image = photograph(*size).to(device)
     start = _peak()
     seconds, steps = [], []
     for repeat in range(repeats + 1):
         watch = Stopwatch()
         began = time.perf_counter()
         CASES[name](image, watch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # what was started has also ended
         if repeat:  # the first one warms up
             seconds.append(time.perf_counter() - began)
             steps += watch.per_step()
     return {
         "case": name,
-        "side": side,
+        "side": size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}",
+        "device": str(device),
+        "precision": precision,
+        "device_peak_mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "threads": used,
         "seconds": _spread(seconds),
         "step_ms": _spread([1000 * s for s in steps]) if steps else None,
@@ -125,19 +152,23 @@ def _peak() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--sizes", default="128,256,512", help="sides of the input, px")
+    parser.add_argument("--sizes", default="128,256,512", help="of the input, px: sides, or WIDTHxHEIGHT")
     parser.add_argument("--cases", help=f"of: {'; '.join(CASES)}  (separated by semicolons)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the cases by preset")
     arguments = parser.parse_args()
     cases = [name.strip() for name in arguments.cases.split(";")] if arguments.cases else list(CASES)
-    sizes = [int(side) for side in arguments.sizes.split(",")]
+    choose_device(arguments.device)  # a device that is not here is found out now
+    sizes = [_size(text) for text in arguments.sizes.split(",")]
     rows = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
         for name in cases:
-            for side in sizes:
-                row = pool.submit(measure, name, side, arguments.repeats, arguments.threads).result()
+            for size in sizes:
+                how = (arguments.repeats, arguments.threads, arguments.device, arguments.precision)
+                row = pool.submit(measure, name, size, *how).result()
                 rows.append(row)
                 print(_in_words(row), flush=True)
     content = {**circumstances(), "rows": rows, "ratios": _ratios(rows)}
@@ -146,10 +177,15 @@ def main() -> None:
         print(f"{words}: {ratio}")
 
 
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
 def _in_words(row: dict[str, object]) -> str:
     step = row["step_ms"]
     return (
-        f"{row['case']:28s} {row['side']:>5} px  {row['seconds']['median']:8.3f} s"  # type: ignore[index]
+        f"{row['case']:28s} {row['side']:>8} px  {row['seconds']['median']:8.3f} s"  # type: ignore[index]
         + (f"  {step['median']:8.2f} ms a step" if isinstance(step, dict) else " " * 20)
         + f"  +{row['peak_mib']:.0f} MiB"
     )
@@ -161,9 +197,11 @@ def _ratios(rows: list[dict[str, object]]) -> dict[str, float]:
     ratios = {}
     for (case, side), row in found.items():
         key = "step_ms" if row["step_ms"] else "seconds"
-        double = found.get((case, 2 * side))  # type: ignore[operator]
+        double = found.get((case, 2 * side)) if isinstance(side, int) else None
         if double is not None:
-            ratios[f"{case}, {2 * side} px over {side} px"] = round(double[key]["median"] / row[key]["median"], 2)  # type: ignore[index]
+            ratios[f"{case}, {2 * int(str(side))} px over {side} px"] = round(
+                double[key]["median"] / row[key]["median"], 2
+            )  # type: ignore[index]
         published = found.get(("sr, as published, step", side))
         if case in ("sr, learned start, step", "sr, random weights, step") and published:
             ratios[f"published step over {case}, {side} px"] = round(

@@ -71,8 +71,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> object:
     """Import a public name at its first use (PEP 562)."""
-    if name == "kernels":  # blindsr.kernels.gaussian(…) needs no import of its own
-        return import_module("blindsr.kernels")
+    if name in ("kernels", "sensors"):  # blindsr.kernels.gaussian(…) needs no import of its own
+        return import_module(f"blindsr.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'blindsr' has no attribute {name!r}")
     value: object = getattr(import_module(_HOME_OF[name]), name)

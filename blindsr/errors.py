@@ -24,8 +24,15 @@ __all__ = [
 ]
 
 
+# File names may hold line breaks, and sequences that a terminal obeys.
+_SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
 class BlindSRError(Exception):
-    """Base of all errors that blindsr raises on purpose."""
+    """Base of all errors that blindsr raises on purpose. As text it is one line, whatever names are in it."""
+
+    def __str__(self) -> str:
+        return super().__str__().translate(_SHOWN)
 
 
 class ConfigError(BlindSRError, ValueError):

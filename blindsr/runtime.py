@@ -3,7 +3,10 @@
 Chosen once, at the top; everything below follows its input.
 """
 
+import contextlib
+import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +20,8 @@ __all__ = [
     "bf16_reason",
     "choose_device",
     "choose_dtype",
+    "is_out_of_memory",
+    "release_memory",
     "set_threads",
     "usable_cores",
 ]
@@ -105,3 +110,21 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if bf16_reason(device)[0] else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the host's or a device's, could not be had.
+
+    torch raises a RuntimeError of its CPU allocator, whose text is all that tells it from others.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system: glibc keeps what was cut into pieces, a gigabyte after some tiles."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # musl has no such call, and no such habit
+            ctypes.CDLL(None).malloc_trim(0)

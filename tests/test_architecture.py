@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "metrics": GROUND | OPERATORS,
     "kernelgan": GROUND | OPERATORS,
     "spectral": GROUND | OPERATORS,
+    "l0": GROUND | OPERATORS,
     "zssr": GROUND | OPERATORS,
     "simulation": GROUND | OPERATORS,
+    "sensors": GROUND | {"kernels", "ops"},
 }
 # Third-party package: where it may be imported.
 ONLY_IN = {
@@ -33,9 +35,19 @@ ONLY_IN = {
     "tifffile": ("image_io",),
     "imageio": ("image_io",),
     "imagecodecs": ("image_io",),
+    "pillow_heif": ("image_io",),
+    "rawpy": ("image_io",),
+    "h5py": ("kernels.matlab",),
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc"}
-WITHOUT_TORCH = ["blindsr", "blindsr.kernels", "blindsr.image_io", "blindsr.metrics", "blindsr.cli.main"]
+WITHOUT_TORCH = [
+    "blindsr",
+    "blindsr.kernels",
+    "blindsr.sensors",
+    "blindsr.image_io",
+    "blindsr.metrics",
+    "blindsr.cli.main",
+]
 
 
 def imported(tree):

@@ -12,11 +12,12 @@ from blindsr.errors import ConfigError
 
 __all__ = ["RUN_KEYS", "TABLES", "read_tables", "table_values"]
 
-TABLES = ("run", "spectral", "kernelgan", "zssr")
+TABLES = ("run", "spectral", "l0", "kernelgan", "zssr")
 
 # [run] has the names of the command line's options. Its values are checked by the same types.
 RUN_KEYS: Mapping[str, Any] = {
-    "scale": float,
+    "scale": float | tuple[float, float],
+    "size": tuple[int, int],
     "preset": str,
     "estimator": str,
     "start": str,

@@ -4,11 +4,14 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import click
 
-__all__ = ["PHOTO", "Common", "common_options"]
+if TYPE_CHECKING:
+    from blindsr.image_io.options import FileOptions
+
+__all__ = ["FILE_OPTIONS", "PHOTO", "Common", "common_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,12 +20,17 @@ R = TypeVar("R")
 PHOTO = click.Path(readable=False, path_type=Path)
 
 
+# What they decide is in `Common.files`.
+FILE_OPTIONS = ("output_format", "quality", "strip_metadata", "max_pixels")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """The shared options as they were given; None is "not given"."""
 
     output: Path | None
-    scale: float | None
+    scale: float | tuple[float, float] | None
+    size: tuple[int, int] | None
     preset: str | None
     estimator: str | None
     start: str | None
@@ -32,6 +40,11 @@ class Common:
     seed: int | None
     threads: int | None
     precision: str | None
+    max_memory: int | None
+    output_format: str | None
+    quality: int | None
+    strip_metadata: bool | None
+    max_pixels: int | None
     config: Path | None
     force: bool
     as_json: bool
@@ -42,6 +55,20 @@ class Common:
         """Refuse a contradiction."""
         if self.quiet and self.verbose:
             raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
+        if self.scale is not None and self.size is not None:
+            raise click.UsageError("--scale and --size exclude each other; give one of them.")
+
+    @property
+    def files(self) -> "FileOptions":
+        """How pictures are read and written."""
+        from blindsr.image_io import MAX_PIXELS, FileOptions
+
+        return FileOptions(
+            format=self.output_format,
+            quality=self.quality,
+            strip_metadata=bool(self.strip_metadata),
+            max_pixels=self.max_pixels or MAX_PIXELS,
+        )
 
 
 class _RegionType(click.ParamType[tuple[int, int, int, int]]):
@@ -61,6 +88,74 @@ class _RegionType(click.ParamType[tuple[int, int, int, int]]):
         return x, y, width, height
 
 
+class _ScaleType(click.ParamType["float | tuple[float, float]"]):
+    name = "n|nxm"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | tuple[float, float]:
+        if isinstance(value, float | tuple):
+            return value
+        try:
+            factors = [float(part) for part in str(value).lower().replace("×", "x").split("x")]
+        except ValueError:
+            factors = []
+        if not 1 <= len(factors) <= 2 or not all(1 <= factor <= 8 for factor in factors) or max(factors) == 1:
+            self.fail(
+                f"needs a number above 1 and up to 8, or two as 2x3 (across and down), got {value!r}.", param, ctx
+            )
+        return factors[0] if len(factors) == 1 else (factors[0], factors[1])
+
+
+class _SizeType(click.ParamType[tuple[int, int]]):
+    name = "wxh"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            width, height = (int(part) for part in str(value).lower().replace("×", "x").split("x"))
+        except ValueError:
+            width = height = 0
+        if width < 1 or height < 1:
+            self.fail(f"needs width and height in pixels, got {value!r}; for example 1920x1080.", param, ctx)
+        return width, height
+
+
+class _MemoryType(click.ParamType[int]):
+    name = "n[M|G]B"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().upper().removesuffix("B").removesuffix("I")
+        factor = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:], 1)
+        try:
+            count = int(float(text.rstrip("KMG")) * factor)
+        except (ValueError, OverflowError):
+            count = 0
+        if count < 1:
+            self.fail(f"needs an amount of memory, got {value!r}; for example 4GB.", param, ctx)
+        return count
+
+
+class _PixelsType(click.ParamType[int]):
+    name = "n[M|G]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().upper()
+        factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
+        try:
+            count = round(float(text.rstrip("KMG")) * factor)
+        except (ValueError, OverflowError):
+            count = 0
+        if count < 1:
+            self.fail(f"needs a number of pixels, got {value!r}; for example 500M.", param, ctx)
+        return count
+
+
 _OPTIONS = {
     "output": click.option(
         "-o",
@@ -71,9 +166,14 @@ _OPTIONS = {
     ),
     "scale": click.option(
         "--scale",
-        type=click.FloatRange(1, 4, min_open=True),
+        type=_ScaleType(),
         show_default="2",
-        help="Output over input: 2, 3, 4, or a real number above 1.",
+        help="Output over input, up to 8: a whole or a real number, or two, such as 2x3, across and down.",
+    ),
+    "size": click.option(
+        "--size",
+        type=_SizeType(),
+        help="Width and height of the result in pixels, such as 1920x1080, instead of --scale.",
     ),
     "preset": click.option(
         "--preset",
@@ -83,7 +183,7 @@ _OPTIONS = {
     ),
     "estimator": click.option(
         "--estimator",
-        type=click.Choice(["auto", "spectral", "kernelgan"]),
+        type=click.Choice(["auto", "spectral", "l0", "kernelgan"]),
         show_default="auto",
         help="Who estimates the kernel.",
     ),
@@ -119,6 +219,34 @@ _OPTIONS = {
         type=click.Choice(["auto", "fp32", "bf16"]),
         show_default="auto",
         help="Of the network's arithmetic; auto is bf16 where the processor has it.",
+    ),
+    "max_memory": click.option(
+        "--max-memory",
+        type=_MemoryType(),
+        show_default="what is free",
+        help="What a job may take, such as 4GB: larger photographs are worked on in smaller tiles.",
+    ),
+    "output_format": click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif"]),
+        help="Of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]",
+    ),
+    "quality": click.option(
+        "--quality",
+        type=click.IntRange(1, 100),
+        help="Of JPEG, WebP and AVIF.  [default: 95; WebP lossless]",
+    ),
+    "strip_metadata": click.option(
+        "--strip-metadata",
+        is_flag=True,
+        help="Leave EXIF, XMP, texts, place and the note on its making out of the result; its colour profile stays.",
+    ),
+    "max_pixels": click.option(
+        "--max-pixels",
+        type=_PixelsType(),
+        show_default="268M",
+        help="Refuse larger pictures: a small file may unpack to more than the memory. 500M are 500 megapixels.",
     ),
     "config": click.option(
         "--config",

@@ -1,6 +1,7 @@
 """From options and run.toml to `Settings`. The command line beats the file, the file beats the preset."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from blindsr.cli._configfile import RUN_KEYS, TABLES, read_tables, table_values
@@ -9,7 +10,7 @@ from blindsr.errors import ConfigError
 from blindsr.pipelines.settings import Region, Settings, preset
 from blindsr.zssr.config import PaperZSSRConfig
 
-__all__ = ["Run", "make_run"]
+__all__ = ["Run", "make_run", "network_scale"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Run:
     settings: Settings
     device: str = "auto"
     threads: int | None = None
+    preset: str = "default"
 
 
 def make_run(common: Common) -> Run:
@@ -38,7 +40,7 @@ def make_run(common: Common) -> Run:
     if "zssr_setting" in run:
         settings = replace(settings, zssr=PaperZSSRConfig.named(run["zssr_setting"]))
     parts: dict[str, Any] = {}
-    for name in ("spectral", "kernelgan", "zssr"):
+    for name in ("spectral", "l0", "kernelgan", "zssr"):
         part: Any = getattr(settings, name)
         values: dict[str, Any] = table_values(tables[name], type(part), name)
         if name == "zssr" and "precision" in run:
@@ -47,8 +49,37 @@ def make_run(common: Common) -> Run:
     if "region" in run:
         x, y, width, height = run["region"]
         parts["region"] = Region(x=x, y=y, width=width, height=height)
-    for key in ("scale", "estimator", "seed"):
+    if common.size is not None:
+        run.pop("scale", None)
+    elif common.scale is not None:
+        run.pop("size", None)
+    if "size" in run and "scale" in run:
+        raise ConfigError("scale and size exclude each other; leave one of them out of [run].")
+    if isinstance(run.get("scale"), tuple):
+        parts["factors"] = run.pop("scale")
+    for key in ("scale", "size", "estimator", "seed"):
         if key in run:
             parts[key] = run[key]
     settings = replace(settings, **parts)
-    return Run(settings=settings, device=run.get("device", "auto"), threads=run.get("threads"))
+    return Run(
+        settings=settings,
+        device=run.get("device", "auto"),
+        threads=run.get("threads"),
+        preset=run.get("preset", "default"),
+    )
+
+
+def network_scale(settings: Settings, photo: Path) -> int:
+    """The factor that a kernel is needed for; with --size it depends on the photograph.
+
+    Raises:
+        ConfigError: The photograph does not say how large it is, or the size does not enlarge it.
+    """
+    if settings.size is None:
+        return settings.network_scale
+    from blindsr.image_io.probe import picture_size
+
+    found = picture_size(photo)
+    if found is None:
+        raise ConfigError(f"--size needs a photograph that says how large it is, {photo} does not; use --scale.")
+    return settings.for_image(*found[:2]).network_scale

@@ -1,6 +1,7 @@
 """What a command says at its end: the result on stdout, a summary for people on stderr."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from blindsr.kernels import Kernel
 from blindsr.pipelines.photo import PhotoResult
 from blindsr.pipelines.result import CONSISTENCY_MEANING
 
-__all__ = ["kernel_in_words", "show"]
+__all__ = ["kernel_in_words", "show", "summary"]
 
 
 def kernel_in_words(kernel: Kernel) -> str:
@@ -32,6 +33,14 @@ def show(result: PhotoResult, common: Common, listener: RichListener) -> None:
     """Print the path or the JSON record on stdout, and the summary on stderr."""
     outputs = result.outputs
     main = outputs.kernel if outputs.image is None else outputs.image
+    papers = [path.name for path in (outputs.kernel, outputs.picture, outputs.record) if path != main]
+    summary(result, listener, files=f"{main}, and beside it {', '.join(papers)}")
+    # Bytes: the name of a file need not be text.
+    click.echo(_as_json(result).encode("utf-8", "backslashreplace") if common.as_json else os.fsencode(main))
+
+
+def summary(result: PhotoResult, listener: RichListener, *, files: str) -> None:
+    """Say what came out, in some lines on stderr; `files` is where it went."""
     for note in result.notes:
         listener.note(note)
     listener.line(f"kernel: {_origin(result)}, {kernel_in_words(result.kernel)}")
@@ -42,9 +51,7 @@ def show(result: PhotoResult, common: Common, listener: RichListener) -> None:
         listener.line(f"done: {width}×{height} px in {result.seconds:.1f} s")
     else:
         listener.line(f"done: in {result.seconds:.1f} s")
-    papers = [path.name for path in (outputs.kernel, outputs.picture, outputs.record) if path != main]
-    listener.line(f"files: {main}, and beside it {', '.join(papers)}")
-    click.echo(_as_json(result) if common.as_json else str(main))
+    listener.line(f"files: {files}")
 
 
 def _origin(result: PhotoResult) -> str:

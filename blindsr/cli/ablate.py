@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blindsr.cli._options import PHOTO, Common, common_options
+from blindsr.cli._options import FILE_OPTIONS, PHOTO, Common, common_options
 
 if TYPE_CHECKING:
     from blindsr.cli._progress import RichListener
@@ -37,7 +37,7 @@ __all__ = ["command"]
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes; they share the threads.")
 @click.option("--no-report", is_flag=True, help="Write no report.html.")
 @click.option("--plot", is_flag=True, help="Write ablation.pdf and .png too; needs blindsr[plot].")
-@common_options(without=("output", "estimator", "region", "seed", "force"))
+@common_options(without=("output", "estimator", "region", "seed", "force", "size", "max_memory", *FILE_OPTIONS))
 def command(
     common: Common,
     dataset: Path,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from blindsr.cli._kernel import KernelChoice, kernel_options, one_kernel
 from blindsr.cli._options import PHOTO
 
 if TYPE_CHECKING:
-    from blindsr.kernels.conventions import Convention
+    from blindsr.kernels import Kernel
 
 __all__ = ["command"]
 
@@ -30,12 +31,7 @@ __all__ = ["command"]
     help="div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], motion[:LENGTH], defocus[:DIAMETER] or "
     "bicubic; without numbers they are drawn for each image.",
 )
-@click.option("--kernel", metavar="FILE|NAME", help="One kernel for all images instead of a law, as in `upscale`.")
-@click.option(
-    "--kernel-convention",
-    type=click.Choice(["ours", "kernelgan", "generator", "fkp", "mzsr", "kair"]),
-    help="Whose convention the kernel file follows.  [default: detected, and said]",
-)
+@kernel_options(without=("linear_light",))
 @click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Factor from LR to HR.")
 @click.option(
     "--phase",
@@ -58,11 +54,10 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON array instead of the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors on stderr.")
 def command(
+    choice: KernelChoice,
     sources: tuple[Path, ...],
     output: Path,
     law: str | None,
-    kernel: str | None,
-    kernel_convention: "Convention | None",
     scale: int,
     phase: Literal["centred", "corner"] | None,
     noise: float,
@@ -78,19 +73,19 @@ def command(
 
     An image's kernel and noise come from the seed and the image's name: adding an image changes no other one.
     """
-    from blindsr.cli._kernel import load_kernel
     from blindsr.cli._progress import listening
     from blindsr.pipelines.simulate import simulate_set
     from blindsr.simulation import Degradation, Law
 
-    if kernel is not None and (law is not None or phase is not None):
+    if choice.is_given and (law is not None or phase is not None):
         raise click.UsageError("--kernel takes the place of --law, and keeps its own phase; give one of them.")
-    if kernel is None and kernel_convention is not None:
+    if choice.kernel is None and choice.kernel_convention is not None:
         raise click.UsageError("--kernel-convention has no meaning without --kernel.")
     with listening(quiet=quiet, verbose=False) as listener:
-        blur = Law.parse(law or "div2krk")
-        if kernel is not None:
-            given, notes = load_kernel(kernel, scale, kernel_convention)
+        blur: Law | Kernel = Law.parse(law or "div2krk")
+        if choice.is_given:
+            given, notes = choice.load(scale)
+            blur = one_kernel(given)
             for note in notes:
                 listener.note(note)
         made = simulate_set(
@@ -98,7 +93,7 @@ def command(
             output,
             Degradation(
                 scale=scale,
-                blur=blur if kernel is None else given,
+                blur=blur,
                 phase=phase or "centred",
                 noise_sigma=noise,
                 speckle_sigma=speckle,

@@ -15,7 +15,9 @@ __all__ = ["command"]
     epilog="Example: blindsr estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
 )
 @click.argument("photo", type=PHOTO)
-@common_options(without=("start", "zssr_setting", "precision"))
+@common_options(
+    without=("start", "zssr_setting", "precision", "size", "max_memory", "output_format", "quality", "strip_metadata")
+)
 def command(common: Common, photo: Path) -> None:
     """Estimate the kernel of PHOTO: the blur between it and a sharp, larger version.
 
@@ -37,6 +39,7 @@ def command(common: Common, photo: Path) -> None:
             output=common.output,
             overwrite=common.force,
             device=run.device,
+            files=common.files,
             listener=listener,
         )
     show(result, common, listener)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "estimate-and-upscale": "blindsr.cli.estimate_and_upscale",
     "estimate-kernel": "blindsr.cli.estimate_kernel",
     "upscale": "blindsr.cli.upscale",
+    "kernel": "blindsr.cli.kernel",
     "degrade": "blindsr.cli.degrade",
     "evaluate": "blindsr.cli.evaluate",
     "ablate": "blindsr.cli.ablate",

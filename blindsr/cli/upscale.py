@@ -1,14 +1,12 @@
 """`blindsr upscale`: with a kernel that is known."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from blindsr.cli._options import PHOTO, Common, common_options
-
-if TYPE_CHECKING:
-    from blindsr.kernels.conventions import Convention
+from blindsr.cli._batch_options import Batch, batch_options, photos_argument
+from blindsr.cli._kernel import KernelChoice, kernel_options
+from blindsr.cli._options import Common, common_options
 
 __all__ = ["command"]
 
@@ -16,49 +14,39 @@ __all__ = ["command"]
 @click.command(
     "upscale",
     short_help="Upscale with a kernel that is known.",
-    epilog="Example: blindsr upscale photo.png --kernel gaussian:1.2 --scale 2",
+    epilog="Example: blindsr upscale photo.tif --sensor sentinel2:B4 --scale 2",
 )
-@click.argument("photo", type=PHOTO)
-@click.option(
-    "--kernel",
-    required=True,
-    metavar="FILE|NAME",
-    help="A kernel file (.npz, .npy, .mat), or bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE; "
-    "sigmas in pixels of the result, ANGLE in degrees.",
-)
-@click.option(
-    "--kernel-convention",
-    type=click.Choice(["ours", "kernelgan", "generator", "fkp", "mzsr", "kair"]),
-    help="Whose convention the kernel file follows.  [default: detected, and said]",
-)
+@photos_argument
+@kernel_options()
 @common_options(without=("estimator", "region"))
-def command(common: Common, photo: Path, kernel: str, kernel_convention: "Convention | None") -> None:
-    """Upscale PHOTO with a kernel that is known.
+@batch_options(without=("shared_kernel",))
+def command(
+    batch: Batch,
+    common: Common,
+    choice: KernelChoice,
+    photos: tuple[Path, ...],
+) -> None:
+    """Upscale each PHOTO with a kernel that is known: --kernel or --sensor.
 
     Beside the result are written the kernel as it was used (.kernel.npz), its picture (.kernel.png) and a
-    record of the run (.json).
+    record of the run (.json). PHOTO may be a folder or a glob, and - is standard input.
+    Of many, -o names the folder of the results, and one that fails does not stop the others.
     """
-    from blindsr.cli._kernel import load_kernel
-    from blindsr.cli._progress import listening
-    from blindsr.cli._settings import make_run
-    from blindsr.cli._show import show
-    from blindsr.pipelines.photo import upscale_photo
-    from blindsr.runtime import set_threads
+    from blindsr.cli._photos import run_photos
+    from blindsr.cli._settings import make_run, network_scale
 
     run = make_run(common)
-    set_threads(run.threads)
-    known, notes = load_kernel(kernel, run.settings.network_scale, kernel_convention)
-    with listening(quiet=common.quiet, verbose=common.verbose) as listener:
-        for note in notes:
-            listener.note(note)
-        result = upscale_photo(
-            photo,
-            run.settings,
-            kernel=known,
-            kernel_notes=notes,
-            output=common.output,
-            overwrite=common.force,
-            device=run.device,
-            listener=listener,
-        )
-    show(result, common, listener)
+    known, notes = choice.load(network_scale(run.settings, photos[0]))
+    run_photos(
+        common,
+        batch,
+        photos,
+        run,
+        {
+            "kernel": known,
+            "kernel_notes": notes,
+            "linear_light": choice.linear_light,
+            "files": common.files,
+            "max_memory": common.max_memory,
+        },
+    )

@@ -3,6 +3,11 @@
 import math
 from pathlib import Path
 
+from PIL import Image
+
+from blindsr.errors import ImageError
+from blindsr.image_io.decoding import decoding
+
 __all__ = ["jpeg_noise"]
 
 # Coefficients (row, column) with row + column up to this: the half of lower frequencies. The others are mostly rounded
@@ -22,12 +27,10 @@ def jpeg_noise(path: Path) -> float:
     Returns:
         σ in [0, 1] units; 0.0 for a file that is no JPEG or cannot be read.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with decoding(path), Image.open(path, formats=("JPEG",)) as image:
             tables = getattr(image, "quantization", None)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except ImageError:
         return 0.0
     if not tables:
         return 0.0

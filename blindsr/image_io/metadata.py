@@ -1,24 +1,34 @@
-"""Orientation, EXIF, XMP and resolution: what is applied, what is reset, what is carried over."""
+"""Orientation and EXIF: what is applied, what is reset, what is carried over."""
 
-import re
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-__all__ = ["clean_exif", "clean_xmp", "exif_for_size", "exif_orientation", "swaps_axes", "upright"]
+__all__ = [
+    "clean_exif",
+    "exif_for_size",
+    "exif_of_tiff",
+    "exif_orientation",
+    "exif_with_software",
+    "plausible_dpi",
+    "stored_window",
+    "swaps_axes",
+    "upright",
+]
 
 _HEADER = b"Exif\x00\x00"
+_LEAST_DPI = 0.1  # PNG counts whole pixels per metre
 _ORIENTATION = int(ExifTags.Base.Orientation)
+_DIRECTORIES = (int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo))
 _EXIF_WIDTH_HEIGHT = ((int(ExifTags.Base.ExifImageWidth), 0), (int(ExifTags.Base.ExifImageHeight), 1))
 # Tags that describe how a TIFF stores its samples; in the EXIF of another file they would be wrong.
 _STORAGE_TAGS = (
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 301, 317, 320, 322, 323, 324, 325, 330, 338, 339}
     | {347, 512, 513, 514, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
-    | {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
+    | {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844}
 )
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>\s*))[2-8]")
 
 
 def upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -33,6 +43,25 @@ def upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (2, 3, 6, 7):
         samples = samples[:, ::-1]
     return np.ascontiguousarray(samples)
+
+
+def stored_window(
+    window: tuple[int, int, int, int], size: tuple[int, int], orientation: int
+) -> tuple[int, int, int, int]:
+    """Find where a window of the upright picture lies in the file's samples: `upright` of those is the window.
+
+    Args:
+        window: Rows top … bottom, columns left … right of the upright picture.
+        size: Width and height of the upright picture.
+        orientation: As for `upright`.
+    """
+    top, bottom, left, right = window
+    width, height = size
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    return (left, right, top, bottom) if swaps_axes(orientation) else (top, bottom, left, right)
 
 
 def swaps_axes(orientation: int) -> bool:
@@ -77,12 +106,43 @@ def exif_for_size(exif: bytes | None, size: tuple[int, int]) -> bytes | None:
     return block.tobytes()
 
 
-def clean_xmp(xmp: bytes | str | None) -> bytes | None:
-    """Reset the orientation that an XMP packet may repeat."""
-    if not xmp:
+def exif_with_software(exif: bytes | None, program: str) -> bytes:
+    """Name the program that made the picture in an EXIF block; None makes one."""
+    block = Image.Exif() if exif is None else _load(exif)
+    block[int(ExifTags.Base.Software)] = program
+    return block.tobytes()
+
+
+def exif_of_tiff(stream: BinaryIO) -> bytes | None:
+    """Gather the camera's tags of a TIFF, or of a raw file that is one, into an EXIF block; None if there are none."""
+    try:
+        found = _tags_of_tiff(stream)
+        block = Image.Exif()  # what Pillow makes of a BigTIFF has offsets of 64 bits, which no EXIF has
+        block.update({tag: value for tag, value in found.items() if tag not in {*_STORAGE_TAGS, *_DIRECTORIES}})
+        for directory in _DIRECTORIES:
+            block.get_ifd(directory).update(found.get_ifd(directory))
+        return block.tobytes()
+    except Exception:  # no TIFF, or a damaged one: the samples are what matters
         return None
-    packet = xmp.encode("utf-8") if isinstance(xmp, str) else xmp
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", packet.rstrip(b"\x00")) or None
+
+
+def plausible_dpi(dpi: object) -> tuple[float, float] | None:
+    """A resolution in pixels per inch, if it is one that a picture may have."""
+    if not isinstance(dpi, tuple) or len(dpi) != 2:
+        return None
+    x, y = float(dpi[0]), float(dpi[1])
+    return (x, y) if _LEAST_DPI <= x <= 1e6 and _LEAST_DPI <= y <= 1e6 else None
+
+
+def _tags_of_tiff(stream: BinaryIO) -> Image.Exif:
+    stream.seek(0)
+    head = stream.read(8)
+    stream.seek(0)
+    if head[2:3] == b"+" or head[3:4] == b"+":  # BigTIFF
+        return Image.open(stream, formats=("TIFF",)).getexif()
+    found = Image.Exif()
+    found.load_from_fp(stream)
+    return found
 
 
 def _load(exif: bytes) -> Image.Exif:

@@ -4,11 +4,13 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from blindsr.errors import OutputError
+from blindsr.errors import BlindSRError, OutputError
 
-__all__ = ["atomic_write_bytes", "check_output"]
+__all__ = ["atomic_file", "atomic_write_bytes", "check_output"]
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -43,37 +45,59 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def atomic_write_bytes(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write a file so that, whatever happens, `path` holds all of `data` or what it held before.
 
+    Raises:
+        OutputError: The file exists, the folder refuses, or the disk is full. Nothing is left behind.
+    """
+    with atomic_file(path, overwrite=overwrite, expected=len(data)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: bool, expected: int = 0) -> Iterator[BinaryIO]:
+    """Open a file for writing (and reading back) that gets its name only after the block has ended well.
+
     The bytes go to a hidden file in the same folder, to the disk, and only then get their name. Without
     `overwrite` a file that appears meanwhile wins, and this one is refused.
+
+    Args:
+        path: The file.
+        overwrite: Replace a file that exists.
+        expected: Bytes that it will have, as far as they are known: what a full disk is told to lack.
+
+    Yields:
+        The hidden file, open as "w+b".
 
     Raises:
         OutputError: The file exists, the folder refuses, or the disk is full. Nothing is left behind.
     """
     check_output(path, overwrite=overwrite)
     temporary = path.with_name(f".blindsr-{secrets.token_hex(8)}.tmp")
+    size = expected
     try:
-        _write_and_sync(temporary, data)
+        with open(temporary, "x+b", opener=_create) as file:
+            try:
+                yield file
+            finally:
+                with contextlib.suppress(OSError, ValueError):
+                    size = max(size, file.tell())
+            file.flush()
+            os.fsync(file.fileno())
         if overwrite:
             temporary.replace(path)
         else:
             _name_if_free(temporary, path)
         _sync_folder(path.parent)
+    except BlindSRError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise _explained(error, path, len(data)) from error
+        raise _explained(error, path, size) from error
     finally:  # also after Ctrl-C
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
 
 
-def _write_and_sync(path: Path, data: bytes) -> None:
-    # 0o666 less the umask, like any file; tempfile would make it private.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _create(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o666)  # less the umask, like any file; tempfile would make it private
 
 
 def _name_if_free(temporary: Path, path: Path) -> None:

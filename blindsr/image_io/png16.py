@@ -16,7 +16,7 @@ from blindsr.errors import ImageError
 from blindsr.image_io.png_chunks import SIGNATURE, Header, chunk
 from blindsr.image_io.png_filters import filter_rows, unfilter_rows
 
-__all__ = ["encode_png", "read_samples16"]
+__all__ = ["encode_png", "png_parts", "read_samples16"]
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 _COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
@@ -86,28 +86,36 @@ class _Inflater:
 
 
 def encode_png(samples: NDArray[Any], extra_chunks: bytes = b"") -> bytes:
-    """Encode a PNG of 8 or 16 bits per sample.
+    """Encode a PNG of 8 or 16 bits per sample: `png_parts` of a picture in memory."""
+    return b"".join(png_parts(samples.shape, samples.dtype, iter([samples]), extra_chunks))
+
+
+def png_parts(
+    shape: tuple[int, ...], dtype: np.dtype[Any], rows: Iterator[NDArray[Any]], extra_chunks: bytes = b""
+) -> Iterator[bytes]:
+    """Encode a PNG of 8 or 16 bits per sample while its rows come.
 
     Args:
-        samples: (H, W, C) uint8 or uint16; C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+        shape: (H, W, C); C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+        dtype: uint8 or uint16.
+        rows: Samples from top to bottom, (h, W, C), H rows in all.
         extra_chunks: Finished chunks that stand between the header and the samples.
+
+    Yields:
+        The file, in parts.
     """
-    height, width, channels = samples.shape
-    depth = 8 * samples.dtype.itemsize
-    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
-    body = b"".join(chunk(b"IDAT", part) for part in _compressed(samples) if part)
-    return SIGNATURE + chunk(b"IHDR", header) + extra_chunks + body + chunk(b"IEND", b"")
-
-
-def _compressed(samples: NDArray[Any]) -> Iterator[bytes]:
-    height, width, channels = samples.shape
-    size = channels * samples.dtype.itemsize
+    height, width, channels = shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
+    yield SIGNATURE + chunk(b"IHDR", header) + extra_chunks
+    size = channels * dtype.itemsize
     engine = zlib.compressobj(_COMPRESSION)
     previous = np.zeros((width, size), np.uint8)
-    for top in range(0, height, _BAND):
-        band = samples[top : top + _BAND]
-        big_endian = np.ascontiguousarray(band, band.dtype.newbyteorder(">"))
-        rows = big_endian.view(np.uint8).reshape(len(band), width, size)
-        yield engine.compress(filter_rows(rows, previous).tobytes())
-        previous = rows[-1]
-    yield engine.flush()
+    for part in rows:
+        for top in range(0, len(part), _BAND):
+            band = part[top : top + _BAND]
+            big_endian = np.ascontiguousarray(band, band.dtype.newbyteorder(">"))
+            filtered = big_endian.view(np.uint8).reshape(len(band), width, size)
+            if packed := engine.compress(filter_rows(filtered, previous).tobytes()):
+                yield chunk(b"IDAT", packed)
+            previous = filtered[-1]
+    yield chunk(b"IDAT", engine.flush()) + chunk(b"IEND", b"")

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 from blindsr.errors import ImageError
 
-__all__ = ["SIGNATURE", "Header", "PngChunks", "chunk", "read_chunks", "xmp_chunk"]
+__all__ = ["SIGNATURE", "Header", "PngChunks", "chunk", "read_chunks", "text_chunk", "xmp_chunk"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _COLOUR = (b"sRGB", b"gAMA", b"cHRM", b"cICP")
 _SINGLE = (b"tRNS", b"iCCP", b"eXIf", b"pHYs", b"acTL", *_COLOUR)
-_MAX_UNPACKED = 1 << 26  # a profile or a text of more than 64 MiB is an attack
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_MAX_UNPACKED = 1 << 26  # a profile or a packet of more than 64 MiB is an attack
+_MAX_TEXT = 1 << 20
+_MAX_TEXTS = 1000
 _INCH = 0.0254  # metres
 
 
@@ -38,6 +41,7 @@ class PngChunks:
     compressed: list[bytes] = field(default_factory=list)
     single: dict[bytes, bytes] = field(default_factory=dict)
     xmp: bytes | None = None
+    texts: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def colour(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -83,7 +87,7 @@ def read_chunks(data: bytes) -> PngChunks:
         whole = len(body) == length and at + 12 + length <= len(data)
         if name == b"IEND":
             break
-        if name in (b"IHDR", b"IDAT", b"iTXt", *_SINGLE):
+        if name in (b"IHDR", b"IDAT", *_TEXTS, *_SINGLE):
             if whole and zlib.crc32(body, zlib.crc32(name)) != int.from_bytes(data[at + 8 + length :][:4], "big"):
                 raise ImageError(f"the checksum of a PNG chunk {name.decode()} is wrong; get an intact copy")
             _keep(parts, name, body)
@@ -101,21 +105,50 @@ def xmp_chunk(xmp: bytes) -> bytes:
     return chunk(b"iTXt", _XMP_KEYWORD + bytes(5) + xmp)
 
 
+def text_chunk(keyword: str, text: str) -> bytes:
+    """Build the chunk of a text: tEXt if Latin-1 can hold it, else iTXt."""
+    name = keyword.encode("latin-1", errors="replace")[:79]
+    try:
+        return chunk(b"tEXt", name + b"\x00" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return chunk(b"iTXt", name + bytes(5) + text.encode("utf-8", errors="replace"))
+
+
 def _keep(parts: PngChunks, name: bytes, body: bytes) -> None:
     if name == b"IDAT":
         parts.compressed.append(body)
     elif name in _SINGLE:
         parts.single.setdefault(name, body)
     elif name == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\x00"):
-        flags, rest = body[len(_XMP_KEYWORD) + 1 :][:2], body[len(_XMP_KEYWORD) + 3 :]
-        text = rest.split(b"\x00", 2)[-1]  # after language and translated keyword
-        parts.xmp = _unpack(text) if flags[:1] == b"\x01" else text
+        parts.xmp = _international(body, _MAX_UNPACKED)
+    elif name in _TEXTS and len(parts.texts) < _MAX_TEXTS:
+        _keep_text(parts, name, body)
 
 
-def _unpack(packed: bytes) -> bytes | None:
+def _keep_text(parts: PngChunks, name: bytes, body: bytes) -> None:
+    keyword, separator, rest = body.partition(b"\x00")
+    # ImageMagick's copies of EXIF and XMP in hexadecimal: they would say the old orientation and size.
+    if not separator or not keyword or keyword.startswith(b"Raw profile type"):
+        return
+    text = rest if name == b"tEXt" else _unpack(rest[1:], _MAX_TEXT) if name == b"zTXt" else None
+    if name == b"iTXt":
+        text = _international(body, _MAX_TEXT)
+    if text is not None and len(text) <= _MAX_TEXT:
+        encoding = "utf-8" if name == b"iTXt" else "latin-1"
+        parts.texts.append((keyword.decode("latin-1"), text.decode(encoding, errors="replace")))
+
+
+def _international(body: bytes, limit: int) -> bytes | None:
+    """The text of an iTXt chunk: after keyword, two flags, language and translated keyword."""
+    after = body.partition(b"\x00")[2]
+    text = after[2:].split(b"\x00", 2)[-1]
+    return _unpack(text, limit) if after[:1] == b"\x01" else text
+
+
+def _unpack(packed: bytes, limit: int = _MAX_UNPACKED) -> bytes | None:
     try:
         engine = zlib.decompressobj()
-        unpacked = engine.decompress(packed, _MAX_UNPACKED)
+        unpacked = engine.decompress(packed, limit)
     except zlib.error:
         return None
     return unpacked if engine.eof else None

@@ -4,8 +4,9 @@ import struct
 import zlib
 
 from blindsr.image_io.metadata import exif_for_size
-from blindsr.image_io.photo import Photo
-from blindsr.image_io.png_chunks import chunk, xmp_chunk
+from blindsr.image_io.photo import PhotoHeader
+from blindsr.image_io.png_chunks import chunk, text_chunk, xmp_chunk
+from blindsr.image_io.xmp import xmp_for_size
 
 __all__ = ["png_metadata"]
 
@@ -13,7 +14,7 @@ _INCH = 0.0254  # metres
 _EXIF_HEADER = b"Exif\x00\x00"
 
 
-def png_metadata(photo: Photo) -> bytes:
+def png_metadata(photo: PhotoHeader, size: tuple[int, int]) -> bytes:
     """Build the chunks between header and samples, in the order that the specification asks for."""
     chunks = [chunk(name, body) for name, body in photo.png_colour if not (photo.icc_profile and name == b"sRGB")]
     if photo.icc_profile:  # sRGB and iCCP exclude each other
@@ -21,9 +22,10 @@ def png_metadata(photo: Photo) -> bytes:
     if photo.dpi:
         x, y = (round(value / _INCH) for value in photo.dpi)
         chunks.append(chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
-    exif = exif_for_size(photo.exif, photo.size)
+    exif = exif_for_size(photo.exif, size)
     if exif:
         chunks.append(chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER)))
-    if photo.xmp:
-        chunks.append(xmp_chunk(photo.xmp))
+    if xmp := xmp_for_size(photo.xmp, size):
+        chunks.append(xmp_chunk(xmp))
+    chunks.extend(text_chunk(keyword, text) for keyword, text in photo.texts)
     return b"".join(chunks)

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from blindsr.errors import ImageError
 from blindsr.image_io.colour import cmyk_to_srgb
 from blindsr.image_io.decoding import check_size
+from blindsr.image_io.metadata import plausible_dpi
 from blindsr.image_io.png16 import read_samples16
 from blindsr.image_io.png_chunks import PngChunks, read_chunks
 from blindsr.image_io.raw import RawImage
@@ -18,13 +19,14 @@ from blindsr.image_io.raw import RawImage
 __all__ = ["NEEDED", "decode_pillow", "decode_png"]
 
 #: The formats, as error messages name them.
-NEEDED = "PNG, JPEG, TIFF, WebP, AVIF, BMP or GIF"
+NEEDED = "PNG, JPEG, TIFF, WebP, AVIF, BMP, GIF, HEIC or camera raw"
 
 # Formats whose samples Pillow gives in full. Others (JPEG 2000, PPM, …) may have more bits than it passes on.
+_IPTC = 0x0404  # among the resources of a JPEG's marker APP13
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF")
 
 
-def decode_png(data: bytes, path: Path) -> RawImage:
+def decode_png(data: bytes, path: Path, max_pixels: int) -> RawImage:
     """Decode a PNG of any kind: its own reader for 16 bits, Pillow for the others.
 
     Raises:
@@ -33,7 +35,7 @@ def decode_png(data: bytes, path: Path) -> RawImage:
     """
     chunks = read_chunks(data)
     header = chunks.header
-    check_size(header.width, header.height, path)
+    check_size(header.width, header.height, path, max_pixels)
     notes = []
     if header.depth == 16:
         samples: NDArray[Any] = read_samples16(header, chunks.compressed)
@@ -54,8 +56,9 @@ def decode_png(data: bytes, path: Path) -> RawImage:
         icc_profile=chunks.icc_profile,
         exif=chunks.exif,
         xmp=chunks.xmp,
-        dpi=chunks.dpi,
+        dpi=plausible_dpi(chunks.dpi),
         png_colour=chunks.colour,
+        texts=tuple(chunks.texts),
         notes=notes,
     )
 
@@ -75,7 +78,7 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
 
 
-def decode_pillow(data: bytes, path: Path) -> RawImage:
+def decode_pillow(data: bytes, path: Path, max_pixels: int) -> RawImage:
     """Decode one of the other formats.
 
     Raises:
@@ -88,7 +91,7 @@ def decode_pillow(data: bytes, path: Path) -> RawImage:
         raise ImageError(
             f"{path}: needed {NEEDED}, this file is none of them or is damaged; convert it, or get an intact copy"
         ) from None
-    check_size(*picture.size, path)
+    check_size(*picture.size, path, max_pixels)
     notes = []
     format_ = "JPEG" if picture.format == "MPO" else str(picture.format)
     frames = int(getattr(picture, "n_frames", 1))
@@ -105,6 +108,8 @@ def decode_pillow(data: bytes, path: Path) -> RawImage:
         notes.append(note)
     exif = picture.info.get("exif")
     xmp = picture.info.get("xmp")
+    iptc = picture.info.get("photoshop", {}).get(_IPTC)
+    comment = picture.info.get("comment")
     samples, has_alpha = _palette_free(picture)
     return RawImage(
         samples=samples,
@@ -113,9 +118,20 @@ def decode_pillow(data: bytes, path: Path) -> RawImage:
         icc_profile=icc_profile,
         exif=exif,
         xmp=xmp,
-        dpi=_plausible_dpi(picture.info.get("dpi")),
+        iptc=iptc if isinstance(iptc, bytes) else None,
+        texts=(("Comment", _text(comment)),) if isinstance(comment, bytes | str) and comment else (),
+        dpi=plausible_dpi(picture.info.get("dpi")),
         notes=notes,
     )
+
+
+def _text(comment: bytes | str) -> str:
+    if isinstance(comment, str):
+        return comment
+    try:
+        return comment.decode("utf-8")
+    except UnicodeDecodeError:
+        return comment.decode("latin-1")
 
 
 def _palette_free(picture: Image.Image) -> tuple[NDArray[Any], bool]:
@@ -132,10 +148,3 @@ def _palette_free(picture: Image.Image) -> tuple[NDArray[Any], bool]:
         )
     samples = np.asarray(picture)
     return (samples[..., None] if samples.ndim == 2 else samples), picture.mode in ("LA", "RGBA")
-
-
-def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
-    if not isinstance(dpi, tuple) or len(dpi) != 2:
-        return None
-    x, y = float(dpi[0]), float(dpi[1])
-    return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None

@@ -1,32 +1,68 @@
-"""Write a photograph in the depth, channels and colour space that it came in."""
+"""Write a photograph in the depth, channels and colour space that it came in: as a whole, or while its rows come."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from blindsr.errors import BlindSRError, OutputError
-from blindsr.image_io.metadata import exif_for_size
-from blindsr.image_io.output import atomic_write_bytes, check_output
-from blindsr.image_io.photo import Photo
-from blindsr.image_io.png16 import encode_png
+from blindsr.image_io.formats import check_format, default_suffix, losses
+from blindsr.image_io.output import atomic_file, check_output
+from blindsr.image_io.photo import Photo, PhotoHeader, Strip
+from blindsr.image_io.png16 import png_parts
 from blindsr.image_io.png_metadata import png_metadata
 from blindsr.image_io.samples import file_samples
+from blindsr.image_io.writing_pillow import encode_avif, encode_jpeg, encode_webp
 
-__all__ = ["default_suffix", "write_photo"]
-
-#: JPEG and AVIF quality; 95 is the highest that Pillow's documentation recommends for JPEG.
-DEFAULT_QUALITY = 95
-_JPEG_EXIF_LIMIT = 65533  # bytes of one marker
+__all__ = ["write_photo", "write_strips"]
 
 
-def default_suffix(photo: Photo) -> str:
-    """Name the file type that holds the photo as it is: ".png" if it can (8 or 16 bits, gray or RGB), else ".tif"."""
-    return ".png" if _fits_png(photo) else ".tif"
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """What an encoder is asked for; `shape` is (H, W, C with alpha)."""
+
+    header: PhotoHeader
+    shape: tuple[int, int, int]
+    quality: int | None
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self, strips: Iterable[Strip], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+        """The samples of the file, strip by strip; they are counted.
+
+        Raises:
+            OutputError: The strips do not fill the picture.
+        """
+        height, width, channels = self.shape
+        done = 0
+        for strip in _marked(strips):
+            samples = file_samples(strip, self.header, dtype)
+            done += len(samples)
+            if samples.shape[1:] != (width, channels) or done > height:
+                raise OutputError(
+                    f"a strip must be (h, {width}, {channels}) and all together {height} rows, got {samples.shape} "
+                    f"and {done} rows; this is a defect"
+                )
+            yield samples
+        if done != height:
+            raise OutputError(f"the strips must be {height} rows together, they are {done}; this is a defect")
+
+
+class _StripsError(Exception):
+    """Carries what the caller's strips raised past those who would take it for a failure to write."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _marked(strips: Iterable[Strip]) -> Iterator[Strip]:
+    try:
+        yield from strips
+    except Exception as error:
+        raise _StripsError(error) from error
 
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: int | None = None) -> tuple[str, ...]:
@@ -36,7 +72,7 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
     at all.
 
     Args:
-        photo: What is written, with its depth, alpha, profile, EXIF, XMP and resolution.
+        photo: What is written, with its depth, alpha, profile, EXIF, XMP, resolution and georeference.
         path: The file.
         overwrite: Replace a file that exists.
         quality: 1 to 100 for the lossy formats; None is 95 for JPEG and AVIF, lossless for WebP.
@@ -48,126 +84,106 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
         OutputError: The suffix is not known, the format cannot hold the channels, alpha or floats, the file
             exists, the folder refuses, or the disk is full. Nothing is left behind.
     """
-    encode = _encoder(photo, path, quality)
+    is_transparent = photo.alpha is not None
+    check_format(photo, photo.channels, path, size=photo.size, is_transparent=is_transparent, quality=quality)
+    return _write(photo, photo.channels, path, photo.size, [photo.samples], overwrite=overwrite, quality=quality)
+
+
+def write_strips(
+    header: PhotoHeader,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    channels: int,
+    strips: Iterable[Strip],
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> tuple[str, ...]:
+    """Write a photo while its rows come; a TIFF that may pass 4 GB becomes a BigTIFF.
+
+    Args:
+        header: Everything but the samples.
+        path: The file; see `write_photo`.
+        size: Width and height.
+        channels: Without alpha.
+        strips: Rows from top to bottom, each strip of any height. PNG and TIFF are written as they come; other
+            formats are collected in 8 bits first. What it raises passes through, and nothing is left behind.
+        overwrite: Replace a file that exists.
+        quality: As for `write_photo`.
+
+    Returns:
+        Sentences on what the format could not keep.
+
+    Raises:
+        OutputError: As `write_photo`; or the strips do not fill the picture.
+    """
+    check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
+    return _write(header, channels, path, size, strips, overwrite=overwrite, quality=quality)
+
+
+def _write(
+    header: PhotoHeader,
+    channels: int,
+    path: Path,
+    size: tuple[int, int],
+    strips: Iterable[Strip],
+    *,
+    overwrite: bool,
+    quality: int | None,
+) -> tuple[str, ...]:
     check_output(path, overwrite=overwrite)
-    notes: list[str] = []
+    target = _Target(header=header, shape=(size[1], size[0], channels + header.has_alpha), quality=quality)
+    target.notes.extend(losses(header, path))
     try:
-        data = encode(photo, notes, quality)
+        with atomic_file(path, overwrite=overwrite) as file:
+            _ENCODERS[path.suffix.lower()](target, strips, file)
+    except _StripsError as failed:
+        raise failed.error from failed.error.__cause__
     except MemoryError as error:
         raise OutputError(f"not enough memory to encode {path.name}; write a smaller picture") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, BlindSRError):
-            raise
-        raise OutputError(f"cannot encode {path.name}: {error}; choose {default_suffix(photo)}") from error
-    atomic_write_bytes(path, data, overwrite=overwrite)
-    return tuple(notes)
+    return tuple(target.notes)
 
 
-def _encoder(photo: Photo, path: Path, quality: int | None) -> Callable[[Photo, list[str], int | None], bytes]:
-    suffix = path.suffix.lower()
-    if suffix not in _ENCODERS:
-        raise OutputError(
-            f"the suffix of the output must be one of {', '.join(_ENCODERS)}, got {suffix!r}; rename {path.name}"
-        )
-    if quality is not None and not 1 <= quality <= 100:
-        raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
-    if quality is not None and suffix in (".png", ".tif", ".tiff"):
-        raise OutputError(f"quality is for JPEG, WebP and AVIF, {suffix} keeps every bit; leave it out")
-    if suffix not in (".tif", ".tiff"):
-        if photo.dtype.kind == "f":
-            raise OutputError(f"{suffix} holds no floats; write {path.stem}.tif")
-        if photo.channels not in (1, 3):
-            raise OutputError(f"{suffix} holds gray or RGB, not {photo.channels} bands; write {path.stem}.tif")
-    if suffix in (".jpg", ".jpeg") and photo.alpha is not None:
-        raise OutputError(f"{suffix} holds no alpha channel; write {path.stem}.png")
-    return _ENCODERS[suffix]
+def _encode_png(target: _Target, strips: Iterable[Strip], file: BinaryIO) -> None:
+    dtype = target.header.dtype
+    chunks = png_metadata(target.header, (target.shape[1], target.shape[0]))
+    for part in png_parts(target.shape, dtype, target.rows(strips, dtype), chunks):
+        file.write(part)
 
 
-def _fits_png(photo: Photo) -> bool:
-    return photo.dtype.kind == "u" and photo.channels in (1, 3)
-
-
-def _encode_png(photo: Photo, notes: list[str], _quality: int | None) -> bytes:
-    return encode_png(file_samples(photo, photo.dtype), png_metadata(photo))
-
-
-def _encode_tiff(photo: Photo, notes: list[str], _quality: int | None) -> bytes:
+def _encode_tiff(target: _Target, strips: Iterable[Strip], file: BinaryIO) -> None:
     from blindsr.image_io.writing_tiff import encode_tiff  # tifffile is loaded only for a TIFF
 
-    _say_lost_png_colour(photo, notes)
-    return encode_tiff(photo)
+    encode_tiff(target.header, target.shape, target.rows(strips, target.header.dtype), file)
 
 
-def _encode_jpeg(photo: Photo, notes: list[str], quality: int | None) -> bytes:
-    if photo.has_alpha:
-        notes.append("JPEG holds no alpha channel: the one of the file, opaque everywhere, is left out")
-    samples = _eight_bits(photo, notes, "JPEG")[..., : photo.channels]
-    # 4:4:4, as 4:2:0 would halve the colour resolution that was just computed.
-    return _encode_pillow(photo, samples, notes, "JPEG", {"quality": quality or DEFAULT_QUALITY, "subsampling": 0})
+def _by_pillow(
+    encode: Callable[[PhotoHeader, NDArray[Any], list[str], int | None], bytes],
+) -> Callable[[_Target, Iterable[Strip], BinaryIO], None]:
+    def encode_collected(target: _Target, strips: Iterable[Strip], file: BinaryIO) -> None:
+        samples = np.empty(target.shape, np.uint8)
+        top = 0
+        for rows in target.rows(strips, samples.dtype):
+            samples[top : top + len(rows)] = rows
+            top += len(rows)
+        try:
+            data = encode(target.header, samples, target.notes, target.quality)
+        except (OSError, ValueError) as error:
+            if isinstance(error, BlindSRError):
+                raise
+            better = default_suffix(target.header, target.shape[2] - target.header.has_alpha)
+            raise OutputError(f"cannot encode this picture: {error}; choose {better}") from error
+        file.write(data)
+
+    return encode_collected
 
 
-def _encode_webp(photo: Photo, notes: list[str], quality: int | None) -> bytes:
-    samples = _as_colour(_eight_bits(photo, notes, "WebP"), notes, "WebP")
-    options: dict[str, Any] = {"lossless": True, "exact": True} if quality is None else {"quality": quality}
-    return _encode_pillow(photo, samples, notes, "WEBP", options)
-
-
-def _encode_avif(photo: Photo, notes: list[str], quality: int | None) -> bytes:
-    samples = _as_colour(_eight_bits(photo, notes, "AVIF"), notes, "AVIF")
-    return _encode_pillow(
-        photo, samples, notes, "AVIF", {"quality": quality or DEFAULT_QUALITY, "subsampling": "4:4:4"}
-    )
-
-
-def _eight_bits(photo: Photo, notes: list[str], name: str) -> NDArray[Any]:
-    if photo.dtype != np.uint8:
-        notes.append(f"{name} holds 8 bits: the {8 * photo.dtype.itemsize}-bit samples were rounded")
-    return file_samples(photo, np.dtype(np.uint8))
-
-
-def _as_colour(samples: NDArray[Any], notes: list[str], name: str) -> NDArray[Any]:
-    if samples.shape[2] > 2:
-        return samples
-    notes.append(f"{name} holds no gray: it was written as RGB")
-    return np.concatenate([np.repeat(samples[..., :1], 3, axis=2), samples[..., 1:]], axis=2)
-
-
-def _encode_pillow(
-    photo: Photo, samples: NDArray[Any], notes: list[str], format_: str, options: dict[str, Any]
-) -> bytes:
-    _say_lost_png_colour(photo, notes)
-    if photo.dpi and format_ == "JPEG":
-        options["dpi"] = photo.dpi
-    if photo.icc_profile:
-        options["icc_profile"] = photo.icc_profile
-    exif = exif_for_size(photo.exif, photo.size)
-    if exif and format_ == "JPEG" and len(exif) > _JPEG_EXIF_LIMIT:
-        notes.append(f"JPEG holds {_JPEG_EXIF_LIMIT} bytes of EXIF, this photo has {len(exif)}: it is left out")
-    elif exif:
-        options["exif"] = exif
-    if photo.xmp and format_ == "JPEG" and len(photo.xmp) > _JPEG_EXIF_LIMIT - 29:  # less the XMP signature
-        notes.append("the XMP packet is too long for a JPEG: it is left out")
-    elif photo.xmp:
-        options["xmp"] = photo.xmp
-    file = io.BytesIO()
-    Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(file, format_, **options)
-    return file.getvalue()
-
-
-def _say_lost_png_colour(photo: Photo, notes: list[str]) -> None:
-    # sRGB is what a reader without a profile assumes anyway, and a profile outranks the others but for cICP.
-    lost = [name.decode() for name, _ in photo.png_colour if name != b"sRGB"]
-    has_srgb = any(name == b"sRGB" for name, _ in photo.png_colour)
-    if lost and not has_srgb and not photo.icc_profile:
-        notes.append(f"the PNG's colour description ({', '.join(lost)}) is kept in a PNG only: it is left out")
-
-
-_ENCODERS: dict[str, Callable[[Photo, list[str], int | None], bytes]] = {
+_ENCODERS: dict[str, Callable[[_Target, Iterable[Strip], BinaryIO], None]] = {
     ".png": _encode_png,
     ".tif": _encode_tiff,
     ".tiff": _encode_tiff,
-    ".jpg": _encode_jpeg,
-    ".jpeg": _encode_jpeg,
-    ".webp": _encode_webp,
-    ".avif": _encode_avif,
+    ".jpg": _by_pillow(encode_jpeg),
+    ".jpeg": _by_pillow(encode_jpeg),
+    ".webp": _by_pillow(encode_webp),
+    ".avif": _by_pillow(encode_avif),
 }

@@ -1,11 +1,14 @@
 """Downscaling kernels: one value, formulas, arithmetic, files, pictures; without torch."""
 
+from blindsr.kernels.bands import BandKernels
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
 from blindsr.kernels.estimate import KernelEstimate
 from blindsr.kernels.families import bicubic, box, gaussian
-from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels.figures import compare, describe
+from blindsr.kernels.files import kernel_bytes, read_kernel, read_kernels
 from blindsr.kernels.kernel import Kernel
 from blindsr.kernels.picture import kernel_picture
+from blindsr.kernels.shapes import defocus, motion
 from blindsr.kernels.transform import (
     centre,
     compose,
@@ -17,13 +20,17 @@ from blindsr.kernels.transform import (
 )
 
 __all__ = [
+    "BandKernels",
     "Convention",
     "Kernel",
     "KernelEstimate",
     "bicubic",
     "box",
     "centre",
+    "compare",
     "compose",
+    "defocus",
+    "describe",
     "detect",
     "fit",
     "flip",
@@ -31,8 +38,10 @@ __all__ = [
     "gaussian",
     "kernel_bytes",
     "kernel_picture",
+    "motion",
     "normalised_cross_correlation",
     "read_kernel",
+    "read_kernels",
     "resample",
     "shift",
     "to_convention",

@@ -148,6 +148,10 @@ class Kernel:
         content = np.ascontiguousarray(self.array.round(9) + 0.0).tobytes() + str(self.scale).encode()
         return hashlib.sha256(content).hexdigest()[:12]
 
+    def __reduce__(self) -> tuple[type["Kernel"], tuple[object, ...]]:
+        # The read-only mapping cannot be pickled; a batch sends kernels to its processes.
+        return Kernel, (np.array(self.array), self.scale, dict(self.provenance))
+
     def __repr__(self) -> str:
         long, short = self.sigmas
         shape = f"σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°"

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from blindsr.kernels.bands import BandKernels
 from blindsr.kernels.kernel import Kernel
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["colour_map", "kernel_picture"]
+__all__ = ["bands_picture", "colour_map", "kernel_picture"]
 
 _Colour = tuple[int, int, int]
 _Point = tuple[float, float]
 
 _SIZE: Final = (1500, 960)  # px of the finished picture
 _FINER: Final = 2
+_MOST_BANDS: Final = 8
 _INK: Final = (38, 40, 46)
 _FAINT: Final = (222, 224, 229)
 _GREY: Final = (118, 122, 130)
@@ -85,6 +87,26 @@ def kernel_picture(kernel: Kernel, *, title: str | None = None) -> bytes:
     _draw_transfer(canvas, kernel, _Axes(canvas, (930, 468, 1450, 720)))
     _draw_caption(canvas, kernel)
     return canvas.png()
+
+
+def bands_picture(kernels: BandKernels) -> bytes:
+    """Draw the kernels of an image's bands one below the other, up to eight of them.
+
+    Returns:
+        A PNG file, 1500 px wide and 960 px high for each band.
+    """
+    from PIL import Image
+
+    shown = list(zip(kernels.names, kernels.kernels, strict=True))[:_MOST_BANDS]
+    pages = [
+        Image.open(io.BytesIO(kernel_picture(kernel, title=f"Downscaling kernel of band {n}"))) for n, kernel in shown
+    ]
+    sheet = Image.new("RGB", (_SIZE[0], _SIZE[1] * len(pages)), "white")
+    for row, page in enumerate(pages):
+        sheet.paste(page, (0, _SIZE[1] * row))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @dataclass

@@ -8,6 +8,7 @@ from blindsr.ops.backproject import back_project
 from blindsr.ops.borders import pad_symmetric
 from blindsr.ops.degrade import degrade, degrade_adjoint
 from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
+from blindsr.ops.planes import luma
 from blindsr.ops.resize import imresize
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "dihedral",
     "dihedral_inverse",
     "imresize",
+    "luma",
     "pad_symmetric",
     "shave",
 ]

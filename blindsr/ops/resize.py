@@ -5,6 +5,7 @@ axis shrinks, the cubic is stretched by the inverse scale, which is what makes i
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from blindsr.errors import ImageError
 from blindsr.ops.borders import mirror
 
-__all__ = ["imresize"]
+__all__ = ["imresize", "imresize_rows", "rows_needed"]
 
 Border = Literal["symmetric", "replicate"]
 
@@ -120,3 +121,40 @@ def imresize(
     for axis in axes:
         image = resized(image, axis)
     return image
+
+
+def rows_needed(height: int, out_height: int, first: int, last: int) -> tuple[int, int]:
+    """Rows of the input, [first, last), that rows [first, last) of the output depend on."""
+    index, _ = _row_taps(height, out_height, torch.device("cpu"))
+    used = index[first:last]
+    return int(used.min()), int(used.max()) + 1
+
+
+def imresize_rows(
+    rows: Callable[[int, int], Tensor], size: tuple[int, int], out_size: tuple[int, int], first: int, last: int
+) -> Tensor:
+    """Rows [first, last) of `imresize(image, size=out_size)`, from no more of the image than they need.
+
+    Args:
+        rows: Gives rows [a, b) of the image, (B, C, b − a, W).
+        size: (H, W) of the image.
+        out_size: (H, W) of the whole output.
+        first: First row of the output that is wanted.
+        last: One past the last.
+
+    Returns:
+        (B, C, last − first, out_size[1]), not clamped; what `imresize` gives there, up to rounding.
+    """
+    a, b = rows_needed(size[0], out_size[0], first, last)
+    piece = rows(a, b)
+    index, weight = _row_taps(size[0], out_size[0], piece.device)
+    index, weight = index[first:last] - a, weight[first:last].to(piece.dtype)
+    out = piece.index_select(-2, index[:, 0]) * weight[:, :1]
+    for tap in range(1, index.shape[1]):
+        out += piece.index_select(-2, index[:, tap]) * weight[:, tap : tap + 1]
+    return _resize_axis(out, -1, out_size[1], out_size[1] / size[1], border="symmetric", antialias=True)
+
+
+def _row_taps(height: int, out_height: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    scale = out_height / height
+    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", device)

@@ -5,7 +5,6 @@ torn last line of a killed run is not.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from blindsr.errors import ConfigError, OutputError
 from blindsr.image_io import atomic_write_bytes
+from blindsr.pipelines.jsonlines import append_line, read_lines
 
 __all__ = ["AblationResults", "Store"]
 
@@ -62,17 +62,7 @@ class Store:
 
     def rows(self) -> dict[str, Row]:
         """Every row by its key; of a cell that failed and was run again, the last one."""
-        if not self.results.is_file():
-            return {}
-        found: dict[str, Row] = {}
-        for line in self.results.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict) and "key" in row:
-                found[row["key"]] = row
-        return found
+        return {row["key"]: row for row in read_lines(self.results) if "key" in row}
 
     def finished(self, row: Row | None) -> bool:
         """Whether a row is of a cell that succeeded, and its files are still there."""
@@ -86,21 +76,7 @@ class Store:
         Raises:
             OutputError: The disk refuses.
         """
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-        try:
-            with self.results.open("a+b") as file:
-                if file.tell() and not self._ends_a_line():
-                    file.write(b"\n")
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write {self.results}: {error.strerror}; free some space there.") from error
-
-    def _ends_a_line(self) -> bool:
-        with self.results.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+        append_line(self.results, row)
 
     def write_plan(self, plan: Mapping[str, object]) -> None:
         """Say what was asked for."""

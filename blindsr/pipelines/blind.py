@@ -5,18 +5,18 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from blindsr import spectral
+from blindsr import l0, spectral
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, Notice, ignore
+from blindsr.events import Listener, ignore
 from blindsr.kernelgan import estimator as kernelgan
-from blindsr.kernels import Kernel, KernelEstimate, bicubic
+from blindsr.kernels import KernelEstimate
+from blindsr.pipelines.auto import choose_kernel
 from blindsr.pipelines.checks import check_image
 from blindsr.pipelines.known import super_resolve
+from blindsr.pipelines.passes import FIRST_PASS, carried
 from blindsr.pipelines.result import Upscaled
+from blindsr.pipelines.sampling import looked_at as part_to_look_at
 from blindsr.pipelines.settings import Region, Settings
-from blindsr.zssr.checks import least_side
-from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.plausibility import more_plausible
 
 __all__ = ["estimate_and_upscale", "estimate_kernel"]
 
@@ -39,28 +39,17 @@ def estimate_kernel(image: Tensor, settings: Settings | None = None, *, listener
     """
     settings = Settings() if settings is None else settings
     check_image(image)
-    looked_at = image if settings.region is None else crop_region(image, settings.region)
+    if settings.network_scale in FIRST_PASS:
+        first = replace(settings, scale=float(FIRST_PASS[settings.network_scale]), factors=None, size=None)
+        return carried(estimate_kernel(image, first, listener=listener), settings.network_scale)
+    looked_at = part_to_look_at(image if settings.region is None else crop_region(image, settings.region))
     if settings.estimator == "kernelgan":
         return kernelgan.estimate_kernel(looked_at, settings.network_scale, settings.kernelgan, listener=listener)
-    # "auto" starts from the spectral fit: on data with known kernels it is nearer to the truth than KernelGAN's.
-    estimate = spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
-    if settings.estimator == "auto" and isinstance(settings.zssr, StartConfig) and not estimate.notes:
-        return _guarded(looked_at, estimate, settings.zssr, listener)
-    return estimate
-
-
-def _guarded(image: Tensor, estimate: KernelEstimate, config: StartConfig, listener: Listener) -> KernelEstimate:
-    """Narrow an estimate whose answer rings: a spectrum takes a sharp photograph of soft things for a blurred one."""
-    if min(image.shape[-2:]) < least_side(estimate.kernel.scale):
-        return estimate
-    kernel = more_plausible(image, estimate.kernel, config)
-    if kernel is estimate.kernel:
-        return estimate
-    how = "the bicubic kernel" if kernel.digest == bicubic(kernel.scale).digest else "a narrower one"
-    note = f"with the kernel of the spectrum the result would ring; {how} explains the photograph better and is used."
-    listener(Notice(stage=estimate.method, message=note))
-    provenance = {**estimate.kernel.provenance, "guard": f"replaced by {how}"}
-    return replace(estimate, kernel=Kernel(kernel.array, kernel.scale, provenance), notes=(note,))
+    if settings.estimator == "l0":
+        return l0.estimate_kernel(looked_at, settings.network_scale, settings.l0, listener=listener)
+    if settings.estimator == "spectral":
+        return spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
+    return choose_kernel(looked_at, settings, listener=listener)
 
 
 def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> Upscaled:
@@ -77,7 +66,7 @@ def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, lis
     Raises:
         ImageError, ConfigError, KernelError, DivergenceError: As `estimate_kernel` and `known.upscale`.
     """
-    settings = Settings() if settings is None else settings
+    settings = (Settings() if settings is None else settings).for_image(image.shape[-2], image.shape[-1])
     started = time.perf_counter()
     estimate = estimate_kernel(image, settings, listener=listener)
     seconds = time.perf_counter() - started

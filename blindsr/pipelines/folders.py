@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from blindsr.errors import ImageError
+from blindsr.image_io.camera_raw import RAW_SUFFIXES
 
-__all__ = ["images_in", "kernels_in", "matched", "stems"]
+__all__ = ["images_in", "is_picture", "kernels_in", "matched", "stems"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", ".gif", ".heic", ".heif")
 _KERNELS = (".npz", ".npy", ".mat")
 
 
@@ -20,7 +21,7 @@ def images_in(paths: Iterable[Path]) -> tuple[Path, ...]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not _is_kernel_picture(p))
+            found += sorted(p for p in path.iterdir() if is_picture(p))
         elif path.exists():
             found.append(path)
         else:
@@ -43,8 +44,9 @@ def kernels_in(path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-def _is_kernel_picture(path: Path) -> bool:
-    return path.stem.endswith(".kernel")
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture by its suffix, and not the drawing of a kernel."""
+    return path.suffix.lower() in (*_PICTURES, *RAW_SUFFIXES) and not path.stem.endswith(".kernel")
 
 
 def stems(paths: Iterable[Path]) -> dict[str, Path]:

@@ -10,16 +10,19 @@ from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops import imresize
 from blindsr.pipelines.checks import check_image
+from blindsr.pipelines.place import place_caution
+from blindsr.pipelines.prepare import prepare
 from blindsr.pipelines.result import CONSISTENCY_ALARM, Upscaled, consistency
 from blindsr.pipelines.settings import Settings
-from blindsr.zssr import PaperZSSRConfig, ZSSRConfig, ZSSRResult, upscale_paper
-from blindsr.zssr import upscale as upscale_from_random
+from blindsr.zssr import PaperZSSRConfig, ZSSRResult, upscale_paper
+from blindsr.zssr.source import TensorSource
 from blindsr.zssr.start.config import ESTIMATED_KERNEL_ERROR, StartConfig
-from blindsr.zssr.start.upscaler import upscale_from_start
 
-__all__ = ["ESTIMATORS", "super_resolve", "upscale"]
+__all__ = ["ESTIMATORS", "doubted", "super_resolve", "trusted", "upscale"]
 
-ESTIMATORS = ("spectral", "kernelgan")
+ESTIMATORS = ("spectral", "l0", "kernelgan")
+_FREE_FORM_KERNEL_ERROR = 0.1
+_CHOSEN_KERNEL_ERROR = 0.02  # of the bicubic kernel where the evidence speaks for it
 
 
 def upscale(
@@ -29,21 +32,21 @@ def upscale(
 
     Args:
         image: (1, C, H, W), float, [0, 1]; left unchanged. Everything runs on its device.
-        kernel: Downscaling kernel for ⌈settings.scale⌉.
+        kernel: Downscaling kernel for `settings.network_scale`.
         settings: The default preset if None.
         listener: Takes the events of the run.
 
     Returns:
-        The image, (1, C, round(r·H), round(r·W)) for a scale r, and what led to it. A real r runs the next whole
-        number and is resized.
+        The image, (1, C, round(r·H), round(r·W)) for a scale r, and what led to it. A real r, a size and factors that
+        differ by axis run the next whole number that networks are for, and are resized.
 
     Raises:
         ImageError: Not one float image in [0, 1], or too small.
         KernelError: The kernel is for another scale, or larger than the image.
         DivergenceError: A training left the finite numbers.
     """
-    settings = Settings() if settings is None else settings
     check_image(image)
+    settings = (Settings() if settings is None else settings).for_image(image.shape[-2], image.shape[-1])
     if kernel.scale != settings.network_scale:
         raise KernelError(
             f"the run at ×{settings.scale:g} needs a kernel for scale {settings.network_scale}, this one is for "
@@ -56,23 +59,17 @@ def super_resolve(
     image: Tensor, kernel: Kernel, estimate: KernelEstimate | None, settings: Settings, *, listener: Listener
 ) -> Upscaled:
     """The second half of every pipeline: ZSSR with a kernel, then the figures of the result."""
-    estimated = estimate is not None or kernel.provenance.get("made_by") in ESTIMATORS
-    if estimated and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
-        # Also a kernel read from a file, if an estimator made it: both halves of the job give what the whole one gives.
-        settings = replace(settings, zssr=replace(settings.zssr, kernel_error=ESTIMATED_KERNEL_ERROR))
+    settings, estimated = trusted(kernel, estimate, settings)
     started = time.perf_counter()
     result = _zssr(image, kernel, settings, listener)
     seconds = time.perf_counter() - started
     agreement = consistency(result.image, image, kernel)
-    notes = [*(estimate.notes if estimate else ()), *result.notes]
-    if agreement < CONSISTENCY_ALARM:
-        notes.append(
-            f"the result does not explain the input: degraded again it is only {agreement:.1f} dB near it "
-            f"({CONSISTENCY_ALARM:g} dB or more is usual); the kernel or the training is doubtful."
-        )
+    notes = [*(estimate.notes if estimate else ()), *result.notes, *doubted(agreement)]
+    if not estimated and (aside := place_caution(image, result.image, kernel)):
+        notes.append(aside)
     sr = result.image
-    if settings.scale != settings.network_scale:
-        size = (round(image.shape[-2] * settings.scale), round(image.shape[-1] * settings.scale))
+    size = settings.output_size(image.shape[-2], image.shape[-1])
+    if size != tuple(sr.shape[-2:]):
         sr = imresize(sr, size=size).clamp(0, 1)
     return Upscaled(
         image=sr,
@@ -87,9 +84,33 @@ def super_resolve(
     )
 
 
+def trusted(kernel: Kernel, estimate: KernelEstimate | None, settings: Settings) -> tuple[Settings, bool]:
+    """The settings with how far the kernel is to be trusted, and whether it was estimated."""
+    estimated = estimate is not None or kernel.provenance.get("made_by") in ESTIMATORS
+    if estimated and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
+        # Also a kernel read from a file, if an estimator made it: both halves of the job give what the whole one gives.
+        settings = replace(settings, zssr=replace(settings.zssr, kernel_error=_error_of(kernel)))
+    return settings, estimated
+
+
+def _error_of(kernel: Kernel) -> float:
+    """How wrong an estimate usually is: measured by the PSNR that each gives (docs/kernel-estimation.md)."""
+    if "guard" in kernel.provenance:
+        return _CHOSEN_KERNEL_ERROR
+    return _FREE_FORM_KERNEL_ERROR if kernel.provenance.get("made_by") == "l0" else ESTIMATED_KERNEL_ERROR
+
+
+def doubted(agreement: float) -> tuple[str, ...]:
+    """A sentence for the user where the result does not explain the input."""
+    if agreement >= CONSISTENCY_ALARM:
+        return ()
+    return (
+        f"the result does not explain the input: degraded again it is only {agreement:.1f} dB near it "
+        f"({CONSISTENCY_ALARM:g} dB or more is usual); the kernel or the training is doubtful.",
+    )
+
+
 def _zssr(image: Tensor, kernel: Kernel, settings: Settings, listener: Listener) -> ZSSRResult:
     if isinstance(settings.zssr, PaperZSSRConfig):
         return upscale_paper(image, kernel, settings.zssr, listener=listener)
-    if isinstance(settings.zssr, ZSSRConfig):
-        return upscale_from_random(image, kernel, settings.zssr, listener=listener)
-    return upscale_from_start(image, kernel, settings.zssr, listener=listener)
+    return prepare(TensorSource(image), kernel, settings, listener=listener).result(listener=listener)

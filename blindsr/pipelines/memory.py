@@ -1,4 +1,4 @@
-"""Whether an image fits into memory: asked before the work begins, so that nobody waits for a crash."""
+"""How much memory a job takes, and the tiles with which it takes no more than it may."""
 
 import os
 from pathlib import Path
@@ -6,19 +6,74 @@ from pathlib import Path
 import torch
 
 from blindsr.errors import ImageError
+from blindsr.zssr.strips import LEAST_TILE, default_tile, halved
 
-__all__ = ["available_memory", "check_memory", "needed_memory"]
+__all__ = ["available_memory", "check_memory", "choose_tile", "needed_memory"]
 
-# Copies of the output, in float32, that exist at the peak, and what does not grow with the image (a tile and its
-# features). Measured as the peak resident size of runs on 600 × 400 and 1800 × 1200 px: 10.3 copies and 190 MiB.
-COPIES = 11
-FIXED = 256 * 2**20
 _GIB = 2**30
+# Measured as the peak resident size of whole jobs: docs/speed-and-memory.md.
+FIXED = 900 * 2**20  # the interpreter, torch, what a kernel is estimated from and what the steps learn from
+FIXED_SMALL = 256 * 2**20  # the same for a photograph of next to no pixels, beyond the interpreter and torch
+_PER_TILE_PIXEL = 110  # bytes per HR pixel of a tile with its halo: transforms, features
+_PER_TILE_SAMPLE = 16  # bytes per HR sample of a tile: the bands before and after
+_PER_STRIP_SAMPLE = 6  # bytes per HR sample of a strip as high as a tile: itself, and part of the next
+_STORED = 2  # bytes per sample of the input where the file is not read by strips
+_HALO = 96  # LR pixels, at most
 
 
-def needed_memory(height: int, width: int, channels: int, scale: float) -> int:
-    """Bytes that upscaling an image of this size takes at its peak, roughly and rounded up."""
-    return FIXED + int(height * scale * width * scale * channels * 4 * COPIES)
+def needed_memory(height: int, width: int, channels: int, scale: float, tile: int | None = None) -> int:
+    """Bytes that upscaling an image of this size takes at its peak, roughly and rounded up.
+
+    Args:
+        height: Of the input, px.
+        width: Of the input, px.
+        channels: Of the input.
+        scale: Output over input.
+        tile: Side of a tile, LR pixels; None is what is taken where there is memory enough.
+    """
+    tile = default_tile(max(2, round(scale))) if tile is None else tile
+    rows, columns = (min(side, tile + 2 * _HALO) * scale for side in (height, width))
+    window = rows * columns * (_PER_TILE_PIXEL + _PER_TILE_SAMPLE * channels)
+    strip = min(height, tile) * scale * width * scale * channels * _PER_STRIP_SAMPLE
+    # What learns from the image looks at no more than this, and at less of a small one.
+    looked_at = FIXED_SMALL + min(1.0, height * width / 1.5e6) * (FIXED - FIXED_SMALL)
+    return int(looked_at + window + strip + height * width * channels * _STORED)
+
+
+def choose_tile(
+    shape: tuple[int, int, int],
+    scale: int,
+    out_size: tuple[int, int],
+    device: torch.device | None = None,
+    *,
+    budget: int | None = None,
+) -> int:
+    """The largest tile, LR pixels a side, with which a job stays within its memory.
+
+    Args:
+        shape: Bands, height and width of the input.
+        scale: Whole-number factor that is run.
+        out_size: Height and width of the result, for the message.
+        device: Where the work is done.
+        budget: Bytes that it may take; None is what is free.
+
+    Raises:
+        ImageError: Not even the smallest tile will do; the message says both numbers and what to do.
+    """
+    bands, height, width = shape
+    free = available_memory(device) if budget is None else budget
+    tile = default_tile(scale)
+    while free is not None and needed_memory(height, width, bands, scale, tile) > free:
+        smaller = halved(tile)
+        if not smaller:
+            needed = needed_memory(height, width, bands, scale, tile)
+            may = f"{free / _GIB:.1f} GiB are free" if budget is None else f"--max-memory allows {free / _GIB:.1f} GiB"
+            raise ImageError(
+                f"upscaling {width}×{height} px to {out_size[1]}×{out_size[0]} px needs about {needed / _GIB:.1f} GiB "
+                f"of memory even in tiles of {LEAST_TILE} px, {may}; crop the photograph, or choose a smaller scale."
+            )
+        tile = smaller
+    return tile
 
 
 def available_memory(device: torch.device | None = None) -> int | None:
@@ -51,7 +106,15 @@ def _free_control_group() -> int | None:
     return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
 
 
-def check_memory(height: int, width: int, channels: int, scale: float, device: torch.device | None = None) -> None:
+def check_memory(
+    height: int,
+    width: int,
+    channels: int,
+    scale: float,
+    device: torch.device | None = None,
+    *,
+    budget: int | None = None,
+) -> None:
     """Refuse an image that will not fit.
 
     Args:
@@ -60,12 +123,13 @@ def check_memory(height: int, width: int, channels: int, scale: float, device: t
         channels: Of the input.
         scale: Output over input.
         device: Where the work will be done; None is the host.
+        budget: Bytes that it may take; None is what is free.
 
     Raises:
         ImageError: The work needs more memory than there is free; the message says both numbers and what to
             do.
     """
-    free = available_memory(device)
+    free = available_memory(device) if budget is None else budget
     needed = needed_memory(height, width, channels, scale)
     if free is not None and needed > free:
         raise ImageError(

@@ -1,6 +1,8 @@
 """Where the results of a run go, and how they get there: all of them, or none."""
 
+import contextlib
 import filecmp
+import hashlib
 import os
 import shutil
 import tempfile
@@ -12,7 +14,7 @@ from pathlib import Path
 from blindsr.errors import OutputError
 from blindsr.image_io import check_output
 
-__all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "staged"]
+__all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "leftovers", "staged"]
 
 _KERNEL_SUFFIXES = (".npz", ".npy", ".mat")
 
@@ -27,8 +29,11 @@ class Outputs:
     record: Path
 
     def all(self) -> tuple[Path, ...]:
-        """Every file, the one that the user asked for last: when it is there, everything is."""
-        papers = (self.picture, self.record, self.kernel)
+        """Every file, the one that the user asked for last: when it is there, everything is.
+
+        The record is the first: whatever a killed run leaves behind, the record beside it says whose it is.
+        """
+        papers = (self.record, self.picture, self.kernel)
         return papers if self.image is None else (*papers, self.image)
 
     def names(self) -> dict[str, str]:
@@ -42,11 +47,11 @@ class Outputs:
         return {role: path.name for role, path in roles.items() if path is not None}
 
 
-def _base(photo: Path, scale: float) -> str:
-    return f"{photo.stem}_blindsr_x{scale:g}"
+def _base(photo: Path, scale: float | str) -> str:
+    return f"{photo.stem}_blindsr_{scale}" if isinstance(scale, str) else f"{photo.stem}_blindsr_x{scale:g}"
 
 
-def image_outputs(photo: Path, scale: float, suffix: str, output: Path | None = None) -> Outputs:
+def image_outputs(photo: Path, scale: float | str, suffix: str, output: Path | None = None) -> Outputs:
     """The image at `output`, by default PHOTO_blindsr_x2.png beside PHOTO; its papers share its stem."""
     image = photo.with_name(_base(photo, scale) + suffix) if output is None else output
     return Outputs(
@@ -57,7 +62,7 @@ def image_outputs(photo: Path, scale: float, suffix: str, output: Path | None = 
     )
 
 
-def kernel_outputs(photo: Path, scale: float, output: Path | None = None) -> Outputs:
+def kernel_outputs(photo: Path, scale: float | str, output: Path | None = None) -> Outputs:
     """The kernel at `output`, by default PHOTO_blindsr_x2.kernel.npz beside the photograph.
 
     Raises:
@@ -115,18 +120,51 @@ class Staging:
             if not (path.is_file() and filecmp.cmp(self.place(path), path, shallow=False)):
                 check_output(path, overwrite=overwrite)
         new = [path for path in outputs.all() if not path.exists()]
+        for path in outputs.all():
+            # On the disk before it has a name: a power cut must not leave a whole name on an empty file.
+            _sync(self.place(path))
         try:
             for path in outputs.all():
                 self.place(path).replace(path)
+            _sync(outputs.kernel.parent)
         except BaseException:
             for path in new:
                 path.unlink(missing_ok=True)
             raise
 
 
+def _sync(path: Path) -> None:
+    # Not every system lets a folder be opened; a file that could just be written can be.
+    with contextlib.suppress(PermissionError, IsADirectoryError):
+        # Windows syncs only what is open for writing.
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _prefix(outputs: Outputs, run_id: str | None) -> str:
+    if run_id is None:
+        return ".blindsr-"
+    # With the name in it: of two equal photographs in a folder, neither is the other's leftover.
+    name = f"{run_id}/{outputs.kernel.name}".encode("utf-8", "surrogateescape")
+    return f".blindsr-{hashlib.sha256(name).hexdigest()[:16]}-"
+
+
+def leftovers(outputs: Outputs, run_id: str) -> tuple[Path, ...]:
+    """Hidden folders that a killed run of this name has left beside its outputs."""
+    prefix = _prefix(outputs, run_id)
+    return tuple(path for path in outputs.kernel.parent.iterdir() if path.name.startswith(prefix))
+
+
 @contextmanager
-def staged(outputs: Outputs) -> Iterator[Staging]:
+def staged(outputs: Outputs, run_id: str | None = None) -> Iterator[Staging]:
     """Give a staging folder that is gone afterwards: a full disk and Ctrl-C leave nothing behind.
+
+    Args:
+        outputs: What will be written.
+        run_id: Names the folder, so that `leftovers` finds it after a kill that no program can answer.
 
     Raises:
         OutputError: The system refuses to write; nothing of this run is left, and older files are as they
@@ -135,7 +173,7 @@ def staged(outputs: Outputs) -> Iterator[Staging]:
     parent = outputs.kernel.parent
     folder: Path | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".blindsr-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(outputs, run_id), dir=parent))
         yield Staging(folder)
     except OutputError as error:
         # The user knows the folder of the results, not the hidden one in it.

@@ -1,106 +1,48 @@
 """The job on a file: a photograph in; a larger photograph, its kernel and the record of the run out."""
 
-import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from blindsr.events import Listener, Notice, ignore
-from blindsr.image_io import Photo, default_suffix, premultiply, read_photo, unpremultiply, write_photo
-from blindsr.image_io.jpeg import jpeg_noise
-from blindsr.kernels import Kernel, KernelEstimate
-from blindsr.kernels.files import kernel_bytes
-from blindsr.kernels.picture import kernel_picture
-from blindsr.ops import imresize
-from blindsr.ops.noise import estimate_noise
-from blindsr.pipelines import blind, known
-from blindsr.pipelines.memory import check_memory
-from blindsr.pipelines.outputs import Outputs, check_outputs, image_outputs, kernel_outputs, staged
-from blindsr.pipelines.record import (
-    describe_estimate,
-    describe_kernel,
-    describe_run,
-    describe_upscaled,
-    distinct,
-    file_digest,
-    plain,
+from blindsr.events import Listener, ignore
+from blindsr.image_io import (
+    DEFAULT_FILES,
+    FileOptions,
+    Photo,
+    check_format,
+    default_suffix,
+    premultiply,
+    read_photo,
+    unpremultiply,
+    upscale_valid,
+    without_metadata,
+    write_photo,
 )
+from blindsr.kernels import Kernel
+from blindsr.kernels.bands import BandKernels
+from blindsr.ops import imresize
+from blindsr.pipelines import blind
+from blindsr.pipelines.bands import LinearLight, decide_light, upscale_known
+from blindsr.pipelines.compression import with_compression
+from blindsr.pipelines.job import Facts, Job, PhotoResult, finish, kernel_files, with_its_making
+from blindsr.pipelines.large_photo import Names, is_large, upscale_large_photo
+from blindsr.pipelines.memory import check_memory
+from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
+from blindsr.pipelines.record import file_digest
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.runtime import choose_device
-from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.upscaler import LEAST_NOISE_SIDE
 
 __all__ = ["PhotoResult", "estimate_photo_kernel", "upscale_photo"]
 
-STAGE = "photo"
 
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoResult:
-    """What a job on a file made.
-
-    Args:
-        outputs: The files.
-        kernel: The kernel that was used or estimated.
-        upscaled: The result of the pipeline; None when only the kernel was wanted.
-        record: What the .json says.
-        notes: Sentences for the user, all of them.
-        seconds: From reading the photograph to the last file.
-    """
-
-    outputs: Outputs
-    kernel: Kernel
-    upscaled: Upscaled | None
-    record: Mapping[str, object]
-    notes: tuple[str, ...]
-    seconds: float
-
-
-@dataclass
-class _Job:
-    """What is gathered while a job runs."""
-
-    source: Path
-    settings: Settings
-    device: torch.device
-    listener: Listener
-    digest: str = ""
-    notes: list[str] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def say(self, sentences: tuple[str, ...]) -> None:
-        for sentence in sentences:
-            self.listener(Notice(stage=STAGE, message=sentence))
-        self.notes.extend(sentences)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[name] = time.perf_counter() - start
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-
-def _start(source: Path, settings: Settings, device: str, listener: Listener) -> _Job:
-    return _Job(source, settings, choose_device(device), listener)
-
-
-def _read(job: _Job) -> Photo:
+def _read(job: Job) -> Photo:
     with job.timed("read"):
-        photo = read_photo(job.source)
+        photo = read_photo(job.source, max_pixels=job.files.max_pixels)
         job.digest = file_digest(job.source)
     job.say(photo.notes)
-    return photo
+    return without_metadata(photo) if job.files.strip_metadata else photo
 
 
 def _colours(photo: Photo, device: torch.device) -> Tensor:
@@ -112,37 +54,36 @@ def _colours(photo: Photo, device: torch.device) -> Tensor:
 def _larger(photo: Photo, sr: Tensor) -> Photo:
     """The photograph with the pixels of the result, and its alpha resized to them."""
     pixels = sr[0].permute(1, 2, 0).float().cpu().numpy()
+    valid = None if photo.valid is None else upscale_valid(photo.valid, *pixels.shape[:2])
     if photo.alpha is None:
-        return photo.with_result(pixels)
+        return photo.with_result(pixels, valid=valid)
     alpha = imresize(torch.from_numpy(photo.alpha.copy())[None, None], size=(sr.shape[-2], sr.shape[-1]))
     alpha_sr = alpha.clamp(0, 1)[0, 0].numpy()
-    return photo.with_result(unpremultiply(pixels, alpha_sr).clip(0, 1), alpha_sr)
+    return photo.with_result(unpremultiply(pixels, alpha_sr).clip(0, 1), alpha_sr, valid)
 
 
-def _kernel_files(kernel: Kernel, outputs: Outputs) -> dict[Path, bytes]:
-    return {
-        outputs.kernel: kernel_bytes(kernel, outputs.kernel.suffix.lower()),
-        outputs.picture: kernel_picture(kernel),
-    }
-
-
-def _rehearse(photo: Photo, outputs: Outputs) -> None:
+def _rehearse(photo: Photo, outputs: Outputs, run_id: str | None, quality: int | None) -> None:
     """Write one pixel: a suffix that cannot hold this kind of photograph is found out now, not after the work."""
     alpha = None if photo.alpha is None else photo.alpha[:1, :1]
-    with staged(outputs) as staging:
+    with staged(outputs, run_id) as staging:
         if outputs.image is not None:
-            write_photo(photo.with_result(photo.pixels[:1, :1], alpha), staging.place(outputs.image))
+            write_photo(photo.with_result(photo.pixels[:1, :1], alpha), staging.place(outputs.image), quality=quality)
 
 
 def upscale_photo(
     source: Path,
     settings: Settings | None = None,
     *,
-    kernel: Kernel | None = None,
+    kernel: Kernel | BandKernels | None = None,
     kernel_notes: tuple[str, ...] = (),
+    linear_light: LinearLight = "auto",
     output: Path | None = None,
+    output_stem: Path | None = None,
+    run_id: str | None = None,
     overwrite: bool = False,
     device: str = "auto",
+    files: FileOptions = DEFAULT_FILES,
+    max_memory: int | None = None,
     listener: Listener = ignore,
 ) -> PhotoResult:
     """Upscale a photograph, and write the kernel, its picture and a record beside the result.
@@ -153,11 +94,18 @@ def upscale_photo(
     Args:
         source: The photograph's file.
         settings: The defaults if None.
-        kernel: The kernel for ⌈scale⌉; None estimates it from the photograph.
+        kernel: The kernel for ⌈scale⌉, or one for each band; None estimates it from the photograph.
         kernel_notes: What was said when the kernel was read; the record keeps it.
+        linear_light: Of a known kernel: whether to undo the sRGB curve before upscaling (docs/known-kernels.md).
         output: The image to write; None is PHOTO_blindsr_x2.png (or .tif) beside the photograph.
+        output_stem: Instead of `output`: its path without the suffix, which the photograph's samples then decide.
+        run_id: What a batch calls this job, kept in the record; the hidden folder of a job that was killed is told by
+            it (`blindsr.pipelines.outputs.leftovers`).
         overwrite: Replace results that exist.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        files: How pictures are read and written.
+        max_memory: Bytes that the job may take; None is what is free. Large photographs are read, upscaled and
+            written by strips in either case.
         listener: Takes the events.
 
     Returns:
@@ -171,39 +119,47 @@ def upscale_photo(
         DivergenceError: The training left the finite numbers.
     """
     settings = Settings() if settings is None else settings
-    job = _start(source, settings, device, listener)
+    job = Job(source, settings, choose_device(device), listener, files)
+    job.run_id = run_id
+    if not isinstance(kernel, BandKernels) and is_large(source, kernel, settings, linear_light, max_memory):
+        names = Names(output=output, stem=output_stem, overwrite=overwrite)
+        return upscale_large_photo(job, kernel, kernel_notes, names, max_memory)
     photo = _read(job)
-    outputs = image_outputs(source, settings.scale, default_suffix(photo), output)
+    settings = job.settings = settings.for_image(*photo.pixels.shape[:2])
+    if output_stem is not None:
+        output = output_stem.with_name(output_stem.name + files.suffix(default_suffix(photo)))
+    outputs = image_outputs(source, settings.label, files.suffix(default_suffix(photo)), output)
+    if outputs.image is not None:
+        files.check_name(outputs.image)
     # Drawn only if there is something to compare it with.
-    known_contents = _kernel_files(kernel, outputs) if kernel is not None and outputs.kernel.exists() else {}
+    known_contents = kernel_files(kernel, outputs) if kernel is not None and outputs.kernel.exists() else {}
     check_outputs(outputs, source, known_contents, overwrite=overwrite)
-    _rehearse(photo, outputs)
+    if outputs.image is not None:
+        size = settings.output_size(*photo.pixels.shape[:2])[::-1]
+        is_transparent = photo.alpha is not None
+        check_format(photo, photo.channels, outputs.image, size=size, is_transparent=is_transparent)
+    _rehearse(photo, outputs, run_id, files.quality)
     height, width, channels = photo.pixels.shape
-    check_memory(height, width, channels, settings.scale, job.device)
+    check_memory(height, width, channels, settings.scale, job.device, budget=max_memory)
     image = _colours(photo, job.device)
-    settings = _with_compression(job, source, settings, image)
+    settings = with_compression(job, settings, image)
     if kernel is None:
         upscaled = blind.estimate_and_upscale(image, settings, listener=listener)
     else:
-        upscaled = known.upscale(image, kernel, settings, listener=listener)
+        linear, said = decide_light(linear_light, photo, kernel)
+        job.say(said)
+        upscaled = upscale_known(image, kernel, settings, linear=linear, listener=listener)
     job.timings.update(upscaled.timings)
     job.notes.extend((*kernel_notes, *upscaled.notes))
-    return _finish(job, outputs, photo, upscaled, overwrite=overwrite)
 
+    def make(staging: Staging) -> Upscaled:
+        if outputs.image is not None:
+            with job.timed("write"):
+                larger = with_its_making(job, _larger(photo, upscaled.image), upscaled.kernel)
+                job.say(tuple(write_photo(larger, staging.place(outputs.image), quality=files.quality)))
+        return upscaled
 
-def _with_compression(job: "_Job", source: Path, settings: Settings, image: Tensor) -> Settings:
-    """Settings that treat what a JPEG's quantisation has added as noise, unless a noise level was asked for.
-
-    An estimate from the picture cannot see it: compression has smoothed the flat areas that the estimate looks at.
-    """
-    if not isinstance(settings.zssr, StartConfig) or settings.zssr.noise_sigma is not None:
-        return settings
-    compression = jpeg_noise(source)
-    if compression <= 0:
-        return settings
-    measured = estimate_noise(image) if min(image.shape[-2:]) >= LEAST_NOISE_SIDE else 0.0
-    job.notes.append(f"JPEG compression of about {255 * compression:.1f} grey levels is treated as noise.")
-    return replace(settings, zssr=replace(settings.zssr, noise_sigma=max(compression, measured)))
+    return finish(job, outputs, Facts.of(photo), make, overwrite=overwrite)
 
 
 def estimate_photo_kernel(
@@ -213,6 +169,7 @@ def estimate_photo_kernel(
     output: Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
+    files: FileOptions = DEFAULT_FILES,
     listener: Listener = ignore,
 ) -> PhotoResult:
     """Estimate the kernel of a photograph, and write it with its picture and a record.
@@ -224,6 +181,7 @@ def estimate_photo_kernel(
             photograph.
         overwrite: Replace results that exist.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        files: How pictures are read and written.
         listener: Takes the events.
 
     Returns:
@@ -236,59 +194,11 @@ def estimate_photo_kernel(
         DivergenceError: The training left the finite numbers.
     """
     settings = Settings() if settings is None else settings
-    job = _start(source, settings, device, listener)
-    outputs = kernel_outputs(source, settings.scale, output)
+    job = Job(source, settings, choose_device(device), listener, files)
+    outputs = kernel_outputs(source, settings.label, output)
     photo = _read(job)
     check_outputs(outputs, source, overwrite=overwrite)
     with job.timed("kernel"):
         estimate = blind.estimate_kernel(_colours(photo, job.device), settings, listener=listener)
     job.notes.extend(estimate.notes)
-    return _finish(job, outputs, photo, estimate, overwrite=overwrite)
-
-
-def _finish(
-    job: _Job, outputs: Outputs, photo: Photo, found: Upscaled | KernelEstimate, *, overwrite: bool
-) -> PhotoResult:
-    """Write everything; nothing has its name before all is written."""
-    with staged(outputs) as staging:
-        with job.timed("write"):
-            if isinstance(found, Upscaled) and outputs.image is not None:
-                job.say(tuple(write_photo(_larger(photo, found.image), staging.place(outputs.image))))
-            for path, content in _kernel_files(found.kernel, outputs).items():
-                staging.place(path).write_bytes(content)
-        record = _record(job, outputs, photo, found)
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        staging.place(outputs.record).write_text(text + "\n", encoding="utf-8")
-        staging.release(outputs, overwrite=overwrite)
-    return PhotoResult(
-        outputs=outputs,
-        kernel=found.kernel,
-        upscaled=found if isinstance(found, Upscaled) else None,
-        record=record,
-        notes=distinct(job.notes),
-        seconds=job.seconds,
-    )
-
-
-def _record(job: _Job, outputs: Outputs, photo: Photo, found: Upscaled | KernelEstimate) -> dict[str, object]:
-    height, width, channels = photo.pixels.shape
-    estimate = found.estimate if isinstance(found, Upscaled) else found
-    return {
-        "input": {
-            "name": job.source.name,
-            "sha256": job.digest,
-            "width": width,
-            "height": height,
-            "colour_channels": channels,
-            "alpha": photo.alpha is not None,
-        },
-        "files": outputs.names(),
-        "kernel": describe_kernel(found.kernel),
-        "estimate": None if estimate is None else describe_estimate(estimate),
-        **(describe_upscaled(found) if isinstance(found, Upscaled) else {}),
-        "notes": list(distinct(job.notes)),
-        "timings": {name: round(seconds, 3) for name, seconds in job.timings.items()},
-        "seconds": round(job.seconds, 3),
-        **describe_run(job.settings, job.device),
-        "history": plain(found.history),
-    }
+    return finish(job, outputs, Facts.of(photo), lambda staging: estimate, overwrite=overwrite)

@@ -80,12 +80,21 @@ def describe_upscaled(upscaled: Upscaled) -> dict[str, object]:
     return {
         "output": {"width": width, "height": height},
         "precision": upscaled.dtype,
+        **_describe_bands(upscaled),
         "consistency": {
             "psnr_db": plain(upscaled.consistency),
             "alarm": upscaled.consistency < CONSISTENCY_ALARM,
             "meaning": CONSISTENCY_MEANING,
         },
     }
+
+
+def _describe_bands(upscaled: Upscaled) -> dict[str, object]:
+    """The kernel of each band, where each had its own."""
+    if upscaled.band_kernels is None:
+        return {}
+    named = zip(upscaled.band_kernels.names, upscaled.band_kernels.kernels, strict=True)
+    return {"band_kernels": {name: describe_kernel(kernel) for name, kernel in named}}
 
 
 def describe_run(settings: Settings, device: torch.device) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from blindsr.kernels import Kernel, KernelEstimate
+from blindsr.kernels.bands import BandKernels
 from blindsr.ops import degrade, shave
 from blindsr.pipelines.settings import Settings
 
@@ -34,6 +35,7 @@ class Upscaled:
         consistency: PSNR(SR ⋆ k ↓s, input) in dB; see `CONSISTENCY_MEANING`.
         dtype: Of the heavy arithmetic: "bfloat16" or "float32".
         notes: Sentences for the user.
+        band_kernels: Where each band had a kernel of its own; `kernel` is then that of the first.
     """
 
     image: Tensor
@@ -45,6 +47,7 @@ class Upscaled:
     consistency: float = math.inf
     dtype: str = "float32"
     notes: tuple[str, ...] = ()
+    band_kernels: BandKernels | None = None
 
 
 def consistency(sr: Tensor, lr: Tensor, kernel: Kernel) -> float:

@@ -21,7 +21,7 @@ from blindsr.report.page import page
 __all__ = ["report_for_photo", "report_path"]
 
 
-def report_path(photo: Path, scale: float, output: Path | None = None) -> Path:
+def report_path(photo: Path, scale: float | str, output: Path | None = None) -> Path:
     """Where the page goes: beside the enlarged image, with its stem."""
     image = image_outputs(photo, scale, ".png", output).image
     return (photo if image is None else image).with_suffix(".html")
@@ -48,10 +48,10 @@ def report_for_photo(photo: Path, result: PhotoResult, path: Path, *, overwrite:
         raise ValueError("a report on a photograph shows the enlarged image; this job made a kernel alone.")
     entry = _entry(photo, result, result.upscaled)
     record: Mapping[str, Any] = result.record
-    scale = f"{result.upscaled.settings.scale:g}"
+    label = result.upscaled.settings.label.replace("x", "×")
     html = page(
         title=photo.name,
-        eyebrow=f"blindsr {record['versions']['blindsr']} · ×{scale} · {str(record['finished'])[:10]}",
+        eyebrow=f"blindsr {record['versions']['blindsr']} · {label} · {str(record['finished'])[:10]}",
         lead=_lead(result, result.upscaled),
         body=[comparison(entry, {"interpolation": 0, "sr": 2}, reference="sr")],
         details={name: record[key] for name, key in _DETAILS.items() if key in record},

@@ -17,6 +17,7 @@ class SpectralConfig:
     exponent_sigma: float = 0.3  # prior spread of α
     prior_weight: float = 0.03  # weight of the prior against one fitted frequency, times their number
     own_blur: float = 0.25  # β in cov(k_s) = (s² − β)·Σ_LR: HR's own blur, calibrated once at ×2
+    discs: bool = False  # whether a disc of defocus is tried as well, and taken where it explains the spectrum
     seed: int = 0  # draws the tiles of a large image
 
     def __post_init__(self) -> None:

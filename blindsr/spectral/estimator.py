@@ -9,9 +9,11 @@ from blindsr.errors import ImageError
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.families import gaussian_size
+from blindsr.ops import luma
 from blindsr.spectral.config import SpectralConfig
-from blindsr.spectral.fit import fit_spectrum
-from blindsr.spectral.periodogram import luma, mean_periodogram
+from blindsr.spectral.disc import disc_kernel, fit_disc
+from blindsr.spectral.fit import fit_spectrum, spectrum_points
+from blindsr.spectral.periodogram import mean_periodogram
 
 __all__ = ["estimate_kernel"]
 
@@ -28,7 +30,7 @@ def _widest(scale: int) -> int:
 def estimate_kernel(
     lr: Tensor, scale: int, config: SpectralConfig | None = None, *, listener: Listener = ignore
 ) -> KernelEstimate:
-    """Fit a Gaussian kernel to the mean spectrum of an image's luma.
+    """Fit a Gaussian kernel, or a disc of defocus, to the mean spectrum of an image's luma.
 
     The blur that the spectrum shows, Σ in LR px², is that of the whole way from the scene to the LR image. The
     downscaling kernel is that without HR's own blur: cov(k_s) = (s² − β)·Σ (docs/kernel-estimation.md).
@@ -40,7 +42,8 @@ def estimate_kernel(
         listener: Takes the events of stage "spectral".
 
     Returns:
-        A centred Gaussian kernel. Of a flat image, the bicubic kernel with a note that says so.
+        A centred Gaussian kernel, or a disc where the spectrum has its rings. Of a flat image, the bicubic kernel with
+        a note that says so.
 
     Raises:
         ImageError: Not (1, C, H, W), or a side under 16 px.
@@ -55,7 +58,19 @@ def estimate_kernel(
         listener(Notice(stage=STAGE, message=note))
         listener(StageDone(stage=STAGE, steps=0, reason="flat image"))
         return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), notes=(note,))
-    fitted = fit_spectrum(periodogram, scale, config)
+    points = spectrum_points(periodogram, scale)
+    fitted = fit_spectrum(points, config)
+    figures = {
+        "exponent": fitted.exponent,
+        "noise": fitted.noise,
+        "residual": fitted.residual,
+        "tiles": float(periodogram.tiles),
+    }
+    disc = fit_disc(points, fitted, config) if config.discs else None
+    if disc is not None and disc.explains(fitted):
+        listener(StageDone(stage=STAGE, steps=1))
+        figures |= {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
+        return KernelEstimate(kernel=disc_kernel(disc, scale), method=STAGE, settings=asdict(config), figures=figures)
     covariance = (scale**2 - config.own_blur) * fitted.covariance
     kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), _widest(scale)))
     kernel = Kernel(kernel.array, scale, {"made_by": STAGE, "covariance_yx": covariance.round(6).tolist()})
@@ -64,11 +79,5 @@ def estimate_kernel(
         kernel=kernel,
         method=STAGE,
         settings=asdict(config),
-        figures={
-            "exponent": fitted.exponent,
-            "noise": fitted.noise,
-            "residual": fitted.residual,
-            "tiles": float(periodogram.tiles),
-            "sigma_lr_long": math.sqrt((kernel.sigmas[0] ** 2) / (scale**2 - config.own_blur)),
-        },
+        figures=figures | {"sigma_lr_long": math.sqrt(kernel.sigmas[0] ** 2 / (scale**2 - config.own_blur))},
     )

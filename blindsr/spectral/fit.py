@@ -1,5 +1,6 @@
 """The parametric model of a photograph's spectrum after blur, subsampling and noise, and its fit."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import optimize
 from blindsr.spectral.config import SpectralConfig
 from blindsr.spectral.periodogram import Periodogram
 
-__all__ = ["SpectrumFit", "fit_spectrum"]
+__all__ = ["SpectrumFit", "SpectrumPoints", "fit_spectrum", "spectrum_points"]
 
 # Below this frequency (in tile harmonics) the Hann window leaks the mean into the spectrum.
 _LOWEST_HARMONIC = 2.0
@@ -61,45 +62,75 @@ def _aliases(frequencies: NDArray[np.float64], scale: int) -> NDArray[np.float64
     return np.asarray(shifted[~outside.all(1)])
 
 
-def fit_spectrum(periodogram: Periodogram, scale: int, config: SpectralConfig) -> SpectrumFit:
+@dataclass(frozen=True)
+class SpectrumPoints:
+    """What a model is fitted to: half of the plane (a real image's spectrum is point symmetric).
+
+    Args:
+        frequencies: (F, 2), (y, x), cycles per LR pixel.
+        log_power: (F,).
+        aliases: (M, F, 2): what sampling folds onto each frequency; beyond `beyond` where there is nothing.
+    """
+
+    frequencies: NDArray[np.float64]
+    log_power: NDArray[np.float64]
+    aliases: NDArray[np.float64]
+    beyond: float = 100.0
+
+    def prior(self, exponent: float, config: SpectralConfig) -> float:
+        """The residual that holds α.
+
+        The points of one photograph share its structure: together they weigh far less than their number, so the
+        prior is scaled up with it.
+        """
+        weight = math.sqrt(config.prior_weight * len(self.log_power))
+        return weight * (exponent - config.exponent) / config.exponent_sigma
+
+    def amplitude(self, exponent: float) -> float:
+        """Log A by the lowest frequencies."""
+        radius = np.linalg.norm(self.frequencies, axis=1)
+        low = radius <= np.quantile(radius, 0.05)
+        return float((self.log_power[low] + exponent * np.log(radius[low])).mean())
+
+    @property
+    def lowest_power(self) -> float:
+        """Mean log-power at the lowest frequencies."""
+        radius = np.linalg.norm(self.frequencies, axis=1)
+        return float(self.log_power[radius <= np.quantile(radius, 0.05)].mean())
+
+
+def spectrum_points(periodogram: Periodogram, scale: int) -> SpectrumPoints:
+    """The points of a periodogram that are fitted; `scale` bounds the aliases."""
+    n = len(periodogram.frequency)
+    y, x = np.meshgrid(periodogram.frequency, periodogram.frequency, indexing="ij")
+    used = (np.hypot(y, x) * n >= _LOWEST_HARMONIC) & ((x > 0) | ((x == 0) & (y > 0)))
+    frequencies = np.stack([y[used], x[used]], -1)
+    return SpectrumPoints(frequencies, np.log(periodogram.power[used] + 1e-300), _aliases(frequencies, scale))
+
+
+def fit_spectrum(points: SpectrumPoints, config: SpectralConfig) -> SpectrumFit:
     """Fit A, α, N and Σ to a mean periodogram with a Huber loss and a Gaussian prior on α.
 
     The spectrum of photographs falls as |f|^−α with α near 2 (Field, JOSA A 1987); what falls faster, and not
     equally in all directions, is the blur. α and the width of an isotropic blur trade off, hence the prior.
 
     Args:
-        periodogram: Of an image that is not flat.
-        scale: Factor from LR to HR: it bounds the aliases.
+        points: Of an image that is not flat.
         config: The prior.
 
     Returns:
         The parameters at the optimum.
     """
-    n = len(periodogram.frequency)
-    y, x = np.meshgrid(periodogram.frequency, periodogram.frequency, indexing="ij")
-    # Half of the plane: a real image's spectrum is point symmetric.
-    used = (np.hypot(y, x) * n >= _LOWEST_HARMONIC) & ((x > 0) | ((x == 0) & (y > 0)))
-    frequencies = np.stack([y[used], x[used]], -1)
-    log_power = np.log(periodogram.power[used] + 1e-300)
-    aliases = _aliases(frequencies, scale)
-    points = len(log_power)
 
     def residuals(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        misfit = log_power - _log_model(theta, aliases)
-        # The points of one photograph share its structure: together they weigh far less than their number, so the prior
-        # is scaled up with it.
-        prior = np.sqrt(config.prior_weight * points) * (theta[1] - config.exponent) / config.exponent_sigma
-        return np.append(misfit, prior)
+        return np.append(points.log_power - _log_model(theta, points.aliases), points.prior(theta[1], config))
 
-    radius = np.hypot(frequencies[:, 0], frequencies[:, 1])
-    low = radius <= np.quantile(radius, 0.05)
-    amplitude = float((log_power[low] + config.exponent * np.log(radius[low])).mean())
-    start = np.array([amplitude, config.exponent, float(np.quantile(log_power, 0.01)) - 2.0, 0.6, 0.0, 0.6])
+    floor = float(np.quantile(points.log_power, 0.01)) - 2.0
+    start = np.array([points.amplitude(config.exponent), config.exponent, floor, 0.6, 0.0, 0.6])
     fitted = optimize.least_squares(residuals, start, loss="huber", f_scale=0.5, max_nfev=200)
-    misfit = fitted.fun[:-1]
     return SpectrumFit(
         covariance=_covariance(fitted.x),
         exponent=float(fitted.x[1]),
-        noise=float(np.exp(fitted.x[2] - log_power[low].mean())),
-        residual=float(np.sqrt(np.mean(misfit**2))),
+        noise=float(np.exp(fitted.x[2] - points.lowest_power)),
+        residual=float(np.sqrt(np.mean(fitted.fun[:-1] ** 2))),
     )

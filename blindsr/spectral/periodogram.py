@@ -10,7 +10,7 @@ from torch import Tensor
 from blindsr.errors import ImageError
 from blindsr.spectral.config import SpectralConfig
 
-__all__ = ["Periodogram", "luma", "mean_periodogram"]
+__all__ = ["Periodogram", "mean_periodogram"]
 
 LEAST_TILE = 16
 # A tile whose grey levels spread less than this says nothing about a blur: 1.2 of 255 is rounding and noise.
@@ -30,18 +30,6 @@ class Periodogram:
     power: NDArray[np.float64]
     frequency: NDArray[np.float64]
     tiles: int
-
-
-def luma(image: Tensor) -> Tensor:
-    """One plane (H, W) of an image (1, C, H, W): BT.601 luma of RGB, the mean of anything else.
-
-    Chroma is left out on purpose: JPEG's 4:2:0 blurs it by a kernel of its own.
-    """
-    planes = image[0].double()
-    if planes.shape[0] == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114], dtype=planes.dtype, device=planes.device)
-        return (weights[:, None, None] * planes).sum(0)
-    return planes.mean(0)
 
 
 def mean_periodogram(plane: Tensor, config: SpectralConfig) -> Periodogram:

@@ -8,7 +8,9 @@ from torch import Tensor
 from blindsr.errors import DivergenceError, ImageError, KernelError
 from blindsr.kernels import Kernel
 
-__all__ = ["check_finite", "check_input", "least_side", "seeded"]
+__all__ = ["SMALLER_STEP", "check_finite", "check_input", "check_shape", "least_side", "seeded"]
+
+SMALLER_STEP = 0.25  # of the learning rate: what a training that diverged is tried again with, once
 
 
 def least_side(scale: int) -> int:
@@ -25,7 +27,12 @@ def check_input(lr: Tensor, kernel: Kernel) -> None:
     """
     if lr.ndim != 4 or lr.shape[0] != 1 or not lr.is_floating_point():
         raise ImageError(f"ZSSR takes one floating-point image (1, C, H, W), got {tuple(lr.shape)} of {lr.dtype}.")
-    height, width = lr.shape[-2:]
+    check_shape((lr.shape[1], lr.shape[2], lr.shape[3]), kernel)
+
+
+def check_shape(shape: tuple[int, int, int], kernel: Kernel) -> None:
+    """Check the size, (C, H, W), of an image that is not in memory; errors as `check_input`."""
+    _, height, width = shape
     least = least_side(kernel.scale)
     if min(height, width) < least:
         raise ImageError(

@@ -1,23 +1,37 @@
 """Our ZSSR: train a small network on the image's own pairs, apply it to the image, back-project."""
 
+import math
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor, nn
 
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.errors import DivergenceError
+from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import back_project, imresize
-from blindsr.runtime import choose_dtype
-from blindsr.zssr.checks import check_finite, check_input, seeded
+from blindsr.runtime import choose_dtype, is_out_of_memory
+from blindsr.zssr.checks import SMALLER_STEP, check_finite, check_input, check_shape, seeded
 from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.network import ShuffleNet
 from blindsr.zssr.pairs import Pair, Pairs
+from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.result import ZSSRResult
 from blindsr.zssr.schedule import EarlyStop, learning_rate
+from blindsr.zssr.source import Source, TensorSource, most_detailed, spread_windows, whole
+from blindsr.zssr.strips import Margin
 from blindsr.zssr.tiling import run_tiled
 
-__all__ = ["upscale"]
+__all__ = ["prepare", "upscale"]
 
 STAGE = "zssr"
+# Samples, pixels times bands, that are learned from: the largest photograph of the usual measuring sets is looked at
+# as a whole. Eight views of it and of its sons are kept.
+LEARNED_PIXELS = 4_500_000
+_LEAST_LEARNED = 192  # side of the window of an image of very many bands
+_CANDIDATES = 16  # windows that are looked at for the one that is learned from
+_LESS = 0.25  # of the pixels to learn from, after the memory ran out
+_SEEN_CORRECTIONS = 3  # whose reach a tile is given
 
 
 class _Run:
@@ -69,6 +83,27 @@ class _Run:
         return imresize(lr, float(scale)).add_(residual)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """A window's result: the network, the corrections."""
+
+    run: _Run
+    kernel: Kernel
+
+    @property
+    def margin(self) -> Margin:
+        """The network's halo, and a share of the corrections' whole reach: each sees less of the one before."""
+        once = math.ceil(self.kernel.size / (2 * self.kernel.scale)) + 2
+        corrections = min(self.run.config.back_projections, _SEEN_CORRECTIONS) * once
+        return Margin(self.run.network.halo + corrections)
+
+    def __call__(self, window: Tensor) -> Tensor:
+        sr = self.run.super_resolve(window)
+        iterations = self.run.config.back_projections
+        sr = back_project(sr, window, self.kernel.tensor(window), self.kernel.scale, iterations=iterations)
+        return sr.clamp_(0, 1)
+
+
 def upscale(lr: Tensor, kernel: Kernel, config: ZSSRConfig | None = None, *, listener: Listener = ignore) -> ZSSRResult:
     """Super-resolve one image by a network trained on nothing but that image.
 
@@ -78,7 +113,7 @@ def upscale(lr: Tensor, kernel: Kernel, config: ZSSRConfig | None = None, *, lis
         lr: (1, C, h, w), float, [0, 1]; any C, all channels are learned together. It is left unchanged.
         kernel: Downscaling kernel for the scale wanted.
         config: Settings; the defaults if None.
-        listener: Takes the events of stage "zssr".
+        listener: Takes the events of stages "zssr" and, of a large image, "tiles".
 
     Returns:
         The image, (1, C, s·h, s·w), float32, clamped to [0, 1], on the device of `lr`.
@@ -86,16 +121,69 @@ def upscale(lr: Tensor, kernel: Kernel, config: ZSSRConfig | None = None, *, lis
     Raises:
         ImageError: Not one float image, or a side under 8·s px.
         KernelError: The kernel is larger than the image.
-        DivergenceError: The training left the finite numbers.
+        DivergenceError: The training left the finite numbers, twice.
 
     References:
         Shocher, Cohen, Irani, "'Zero-Shot' Super-Resolution using Deep Internal Learning", CVPR 2018,
         arXiv:1712.06087; Shi et al., CVPR 2016 (pixel shuffle). Differences: docs/zssr.md.
     """
-    config = ZSSRConfig() if config is None else config
     check_input(lr, kernel)
-    lr = lr.detach().float()
-    run = _Run(lr, kernel, config)
+    return prepare(TensorSource(lr), kernel, config, listener=listener).result(listener=listener)
+
+
+def prepare(
+    source: Source, kernel: Kernel, config: ZSSRConfig | None = None, *, listener: Listener = ignore
+) -> Prepared:
+    """Do all of `upscale` whose cost does not grow with the image; arguments and errors are the same.
+
+    Of an image that is large, a window of the most detail is learned from.
+    """
+    config = ZSSRConfig() if config is None else config
+    check_shape(source.shape, kernel)
+    pixels, notes = LEARNED_PIXELS, tuple[str, ...]()
+    for attempt in (1, 2):
+        try:
+            run = _Run(_learned(source, pixels), kernel, config)
+            steps = _train(run, listener)
+        except (DivergenceError, MemoryError, RuntimeError) as error:
+            if attempt == 2 or not (isinstance(error, DivergenceError) or is_out_of_memory(error)):
+                raise
+            if isinstance(error, DivergenceError):
+                config = replace(config, learning_rate=config.learning_rate * SMALLER_STEP)
+                note = f"the training diverged; it was made again at a learning rate of {config.learning_rate:.1e}."
+            else:
+                pixels = int(pixels * _LESS)
+                note = "out of memory while learning from the image; a quarter of it is learned from instead."
+            listener(Notice(stage=STAGE, message=note))
+            notes = (note,)
+        else:
+            break
+    answer = _Answer(run, kernel)
+    return Prepared(
+        source=source,
+        scale=kernel.scale,
+        margin=lambda: answer.margin,
+        answer=answer,
+        retry=answer,
+        steps=steps,
+        history={name: tuple(values) for name, values in run.history.items()},
+        dtype=str(run.dtype).removeprefix("torch."),
+        notes=notes,
+    )
+
+
+def _learned(source: Source, pixels: int) -> Tensor:
+    """The whole of a small image, a window of a large one: (1, C, h, w)."""
+    bands, height, width = source.shape
+    if height * width * bands <= pixels:
+        return whole(source)
+    side = max(_LEAST_LEARNED, int((pixels / bands) ** 0.5))
+    return source.window(*most_detailed(source, spread_windows(source, side, _CANDIDATES), 1)[0])
+
+
+def _train(run: _Run, listener: Listener) -> int:
+    """Train to the last step, or until the fixed patch says that it is enough; returns the number of steps."""
+    config = run.config
     stop = EarlyStop(config.stop_margin, config.stop_patience)
     listener(StageStarted(stage=STAGE, max_steps=config.steps))
     step, reason = 0, ""
@@ -112,11 +200,4 @@ def upscale(lr: Tensor, kernel: Kernel, config: ZSSRConfig | None = None, *, lis
             reason = "the fixed patch has stopped to improve"
             break
     listener(StageDone(stage=STAGE, steps=step, reason=reason))
-    sr = run.super_resolve(lr)
-    sr = back_project(sr, lr, kernel.tensor(lr), kernel.scale, iterations=config.back_projections)
-    return ZSSRResult(
-        image=sr.clamp_(0, 1),
-        steps=step,
-        history={name: tuple(values) for name, values in run.history.items()},
-        dtype=str(run.dtype).removeprefix("torch."),
-    )
+    return step

@@ -14,7 +14,7 @@ from blindsr.events import Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import KernelEstimate, gaussian
 from blindsr.ops import imresize
 from blindsr.pipelines import blind, known
-from blindsr.pipelines import photo as photo_job
+from blindsr.pipelines import job as photo_job
 from blindsr.pipelines.result import Upscaled
 
 Run = Callable[..., Result]

@@ -54,6 +54,7 @@ def test_every_key_of_run_changes_the_run(make):
     plain = make("")
     values = {
         "scale": "3",
+        "size": "[100, 90]",
         "preset": '"fast"',
         "estimator": '"kernelgan"',
         "start": '"random"',
@@ -114,12 +115,12 @@ def test_a_region_is_four_numbers(make):
     [
         (
             "[zsr]\nsteps = 1\n",
-            r"run\.toml has an unknown table 'zsr'; tables are \[run\], \[spectral\], \[kernelgan\]",
+            r"run\.toml has an unknown table 'zsr'; tables are \[run\], \[spectral\], \[l0\], \[kernelgan\]",
         ),
         ("steps = 1\n", r"unknown key outside of a table 'steps'"),
         ("zssr = 1\n", r"unknown key outside of a table 'zssr'"),
         ("[run]\nscal = 2\n", r"\[run\] has no key 'scal'; did you mean 'scale'\?"),
-        ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; known keys are scale, preset, "),
+        ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; known keys are scale, size, preset, "),
         ("[spectral]\ntiles = 2\n", r"\[spectral\] has no key 'tiles'; did you mean '(max_tiles|tile)'"),
         ("[kernelgan]\niteration = 2\n", r"\[kernelgan\] has no key 'iteration'; did you mean 'iterations'"),
         ("[zssr]\nseed = 2\n", r"\[zssr\] seed is set for the whole run; write seed into \[run\]"),
@@ -128,9 +129,9 @@ def test_a_region_is_four_numbers(make):
         ("[zssr]\nsteps = true\n", r"\[zssr\] steps must be a whole number, got True"),
         ('[zssr]\nlearning_rate = "fast"\n', r"\[zssr\] learning_rate must be a number, got 'fast'"),
         ("[kernelgan]\ngenerator_filters = 3\n", r"generator_filters must be an array of values, each a whole number"),
-        ("[run]\nscale = [2]\n", r"\[run\] scale must be a number, got \[2\]"),
+        ("[run]\nscale = [2]\n", r"\[run\] scale must be a number or an array of 2 values, each a number, got \[2\]"),
         ("[run]\ndevice = 1\n", r"\[run\] device must be a text, got 1"),
-        ("[run]\nscale = 9\n", r"scale must be over 1 and at most 4, got 9"),
+        ("[run]\nscale = 9\n", r"scale must be over 1 and at most 8, got 9"),
         ('[run]\npreset = "slow"\n', r"preset must be one of fast, default, best, paper, got 'slow'"),
         ("[zssr]\nsteps = -1\n", r"steps must be 0 or more"),
         ('[run]\nstart = "random"\n[zssr]\nsteps = 0\n', r"steps must be 1 or more"),

@@ -10,6 +10,7 @@ from blindsr.cli import _options
 from blindsr.cli.main import _COMMANDS, cli
 from blindsr.errors import DeviceError, DivergenceError
 from blindsr.kernels.conventions import Convention
+from blindsr.pipelines.bands import LINEAR_LIGHT
 from blindsr.pipelines.settings import PRESETS, Settings
 from blindsr.zssr.config import ZSSRSetting
 
@@ -81,7 +82,8 @@ def test_the_choices_of_the_options_are_those_of_the_library():
     assert tuple(by_name["zssr_setting"].type.choices) == ZSSRSetting.__args__
     assert tuple(by_name["estimator"].type.choices) == Settings.__annotations__["estimator"].__args__
     upscale = {p.name: p for p in cli.get_command(click.Context(cli), "upscale").params}
-    assert tuple(upscale["kernel_convention"].type.choices) == Convention.__args__
+    assert sorted(upscale["kernel_convention"].type.choices) == sorted(("auto", *Convention.__args__))
+    assert tuple(upscale["linear_light"].type.choices) == LINEAR_LIGHT
 
 
 def test_the_defaults_that_help_shows_are_those_of_the_dataclasses():
@@ -99,7 +101,7 @@ def test_the_defaults_that_help_shows_are_those_of_the_dataclasses():
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (DivergenceError("the loss is NaN\nat step 3."), "error: the loss is NaN at step 3.\n"),
+        (DivergenceError("the loss is NaN\nat step 3."), "error: the loss is NaN\\nat step 3.\n"),
         (DeviceError("no cuda."), "error: no cuda.\n"),
     ],
 )

@@ -13,6 +13,7 @@ from PIL import Image
 
 from blindsr.errors import ImageError
 from blindsr.image_io import read_photo
+from blindsr.image_io.decoding import decoding, unprinted
 from blindsr.image_io.png_chunks import SIGNATURE, chunk
 
 PICTURE = Image.fromarray(skimage.data.coffee()[:31, :37])
@@ -138,15 +139,12 @@ def test_the_limit_of_pillow_is_put_back(tmp_path):
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_are_counted_and_placed(tmp_path, value):
-    samples = np.zeros((31, 37), np.float32)
-    samples[3, 5] = samples[7, 1] = value
-    tifffile.imwrite(tmp_path / "a.tif", samples)
-    refused(tmp_path / "a.tif", "2 of 1147 are NaN or infinite, the first at row 3, column 5")
+def test_a_picture_without_a_single_measured_value(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((31, 37), np.nan, np.float32))
+    refused(tmp_path / "a.tif", "every sample is NaN, infinite or marked as no data; there is nothing to enlarge")
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint32, np.complex64])
+@pytest.mark.parametrize("dtype", [np.uint64, np.complex64])
 def test_sample_types_that_cannot_be_kept(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((31, 37), dtype))
     refused(tmp_path / "a.tif", np.dtype(dtype).name)
@@ -158,7 +156,8 @@ def test_alpha_out_of_its_range(tmp_path):
     refused(tmp_path / "a.tif", r"alpha must lie in \[0, 1\], it spans \[2, 2\]")
 
 
-def test_a_codec_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("without_imagecodecs")
+def test_a_codec_that_is_missing_is_named_with_its_extra(tmp_path):
     # A 16-bit RGB file in LZW: tifffile needs imagecodecs, and Pillow would cut it to 8 bits.
     tifffile.imwrite(tmp_path / "a.tif", np.ones((31, 37, 3), np.uint16), photometric="rgb", compression="zlib")
     data = bytearray((tmp_path / "a.tif").read_bytes())
@@ -167,10 +166,6 @@ def test_a_codec_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
     struct.pack_into("<H", data, place, 5)
     (tmp_path / "a.tif").write_bytes(data)
 
-    def without_imagecodecs(*_args, **_kwargs):
-        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", without_imagecodecs)
     refused(tmp_path / "a.tif", r'LZW, which needs the package imagecodecs; run pip install "blindsr\[tiff\]"')
 
 
@@ -179,3 +174,30 @@ def test_a_damaged_exif_block_does_not_cost_the_picture(tmp_path):
     photo = read_photo(tmp_path / "a.jpg")
     assert photo.pixels.shape == (31, 37, 3)
     assert any("EXIF" in note for note in photo.notes)
+
+
+def test_a_tiff_with_fewer_strips_than_it_needs_is_not_filled_up_by_chance(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((31, 37), np.uint16), compression="zlib", rowsperstrip=31)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        place = file.pages.first.tags["RowsPerStrip"].valueoffset
+    struct.pack_into("<H", data, place, 8)
+    (tmp_path / "a.tif").write_bytes(data)
+    refused(tmp_path / "a.tif", "needs 4 strips or tiles, it has 1; get an intact copy")
+
+
+def test_what_a_decoder_prints_does_not_reach_the_terminal(capfd):
+    with unprinted() as printed:
+        os.write(2, b"libsomething: error\nand more\n")
+    os.write(2, b"of the program\n")
+    assert printed == ["libsomething: error", "and more"]
+    assert capfd.readouterr() == ("", "of the program\n")
+
+
+def test_what_decoders_log_becomes_a_note(tmp_path, capfd):
+    from PIL import TiffImagePlugin
+
+    with decoding(tmp_path / "a.tif") as said:
+        TiffImagePlugin.logger.error("More samples per pixel than can be decoded: %s", 5)
+    assert said == ["More samples per pixel than can be decoded: 5"]
+    assert capfd.readouterr() == ("", "")

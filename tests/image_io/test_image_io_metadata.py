@@ -6,10 +6,10 @@ import struct
 import numpy as np
 import pytest
 import skimage.data
-import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, IptcImagePlugin
 
 from blindsr.image_io import read_photo, write_photo
+from blindsr.image_io.iptc import iptc_marker
 from blindsr.image_io.png_chunks import SIGNATURE, chunk
 
 SAMPLES = skimage.data.rocket()[100:131, 200:237]
@@ -50,7 +50,9 @@ def test_the_picture_is_turned_as_pillow_turns_it(tmp_path, orientation, suffix)
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_tiff_is_turned_too_by_either_decoder(tmp_path, orientation, compression):
+def test_a_tiff_is_turned_too_by_either_decoder(tmp_path, request, orientation, compression):
+    if compression is not None:
+        request.getfixturevalue("without_imagecodecs")
     Image.fromarray(SAMPLES).save(tmp_path / "a.tif", tiffinfo={274: orientation}, compression=compression)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -117,12 +119,6 @@ def test_the_colour_chunks_of_a_png_are_kept_and_missed_elsewhere(tmp_path):
     assert "gAMA" in write_photo(photo, tmp_path / "b.tif")[0]
 
 
-def test_the_georeference_of_a_tiff_is_missed_aloud(tmp_path):
-    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True)]
-    tifffile.imwrite(tmp_path / "a.tif", SAMPLES, photometric="rgb", extratags=tags)
-    assert read_photo(tmp_path / "a.tif").notes == ("the georeference of the TIFF is not carried over",)
-
-
 def test_metadata_after_the_samples_of_a_png_are_found(tmp_path):
     Image.fromarray(SAMPLES).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
@@ -130,3 +126,48 @@ def test_metadata_after_the_samples_of_a_png_are_found(tmp_path):
     (tmp_path / "a.png").write_bytes(data[:-12] + chunk(b"eXIf", body) + data[-12:])
     assert data.startswith(SIGNATURE)
     np.testing.assert_allclose(read_photo(tmp_path / "a.png").pixels * 255, SAMPLES[::-1, ::-1], atol=0.01)
+
+
+IPTC = b"\x1c\x02\x78\x00\x07A title" + b"\x1c\x02\x19\x00\x03key"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_iptc_captions_and_the_comment_of_a_jpeg_are_kept(tmp_path, suffix):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.jpg", extra=iptc_marker(IPTC), comment="Grüße", xmp=XMP)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert (photo.iptc, photo.texts) == (IPTC, (("Comment", "Grüße"),))
+    notes = write_photo(photo, tmp_path / f"b{suffix}")
+    again = read_photo(tmp_path / f"b{suffix}")
+    assert again.iptc == IPTC
+    assert again.xmp == photo.xmp
+    if suffix == ".jpg":
+        assert (notes, again.texts) == ((), photo.texts)
+        with Image.open(tmp_path / "b.jpg") as written:
+            assert IptcImagePlugin.getiptcinfo(written) == {(2, 120): b"A title", (2, 25): b"key"}
+    else:
+        assert "Comment" in notes[0]
+
+
+def test_captions_that_a_png_has_no_place_for_are_missed_aloud(tmp_path):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.jpg", extra=iptc_marker(IPTC), comment="Grüße")
+    notes = write_photo(read_photo(tmp_path / "a.jpg"), tmp_path / "b.png")
+    assert notes == ("the IPTC captions are kept in a TIFF or JPEG only: they are left out",)
+    assert read_photo(tmp_path / "b.png").texts == (("Comment", "Grüße"),)
+    assert iptc_marker(bytes(65600)) is None
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_what_xmp_repeats_of_size_and_picture_is_set_right(tmp_path, suffix):
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d exif:PixelXDimension="37" tiff:ImageLength=\'31\'>'
+        b"<exif:PixelYDimension>31</exif:PixelYDimension><tiff:ImageWidth> 37</tiff:ImageWidth>"
+        b"<xmp:Thumbnails><a>old\npicture</a></xmp:Thumbnails><xmp:Rating>5</xmp:Rating></d></x:xmpmeta>"
+    )
+    Image.fromarray(SAMPLES).save(tmp_path / "a.jpg", xmp=packet)
+    photo = read_photo(tmp_path / "a.jpg")
+    write_photo(photo.with_result(photo.pixels.repeat(2, axis=0).repeat(3, axis=1)), tmp_path / f"b{suffix}")
+    assert read_photo(tmp_path / f"b{suffix}").xmp == (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d exif:PixelXDimension="111" tiff:ImageLength=\'62\'>'
+        b"<exif:PixelYDimension>62</exif:PixelYDimension><tiff:ImageWidth> 111</tiff:ImageWidth>"
+        b"<xmp:Rating>5</xmp:Rating></d></x:xmpmeta>"
+    )

@@ -95,6 +95,7 @@ def test_tiled_deflated_and_big_tiffs_are_read(tmp_path, options):
     np.testing.assert_allclose(read_photo(tmp_path / "a.tif").pixels * 65535, samples, atol=0.01)
 
 
+@pytest.mark.usefixtures("without_imagecodecs")
 def test_an_lzw_tiff_of_8_bits_needs_no_extra_package(tmp_path):
     samples = random_samples(np.uint8, 3)
     Image.fromarray(samples).save(tmp_path / "a.tif", compression="tiff_lzw")

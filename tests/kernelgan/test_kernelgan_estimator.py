@@ -178,7 +178,8 @@ def test_double_precision_stays_double(plain):
 
 @pytest.mark.parametrize("size", [(39, 50), (57, 39), (64, 65)])
 def test_smaller_images_get_smaller_crops(size):
-    assert estimate_kernel(photograph(*size), 2, SHORT).kernel.size == 14
+    # At a calm rate: at that of SHORT, chance and the processor's rounding can leave no positive weight.
+    assert estimate_kernel(photograph(*size), 2, replace(SHORT, learning_rate=2e-4)).kernel.size == 14
 
 
 @pytest.mark.parametrize("size", [(38, 80), (80, 38)])

@@ -122,7 +122,10 @@ def test_a_kernel_of_whole_numbers_is_read(tmp_path):
 
 def test_a_kernel_for_another_scale_is_refused_with_both_scales(tmp_path):
     path = write(tmp_path, "k.npz", kernel_bytes(KERNEL, ".npz"))
-    with pytest.raises(KernelError, match=r"for scale 2, but scale 4 was asked for; run with scale 2, or carry"):
+    with pytest.raises(
+        KernelError,
+        match=r"for scale 2, but scale 4 was asked for; run with scale 2, or carry it over: blindsr kernel convert",
+    ):
         read_kernel(path, scale=4)
 
 
@@ -131,7 +134,8 @@ def test_a_kernel_for_another_scale_is_refused_with_both_scales(tmp_path):
     [
         (np.zeros((4, 4)), "is all zero"),
         (np.ones(4), "must be a 2-D array, k.npy holds 1-D"),
-        (np.ones((3, 4, 4)), "holds 3-D"),
+        (np.ones((3, 4, 4)), r"holds 3 kernels; choose one with index= \(--kernel-index\), 0 to 2"),
+        (np.ones((3, 4, 4, 2)), "1 to 1001 px a side, k.npy holds 3×4×4×2"),
         (np.full((4, 4), np.nan), "holds NaN or infinity"),
         (np.array([[1.0, -1.0], [-1.0, 1.0]]), "sums to 0: it is no blur kernel"),
         (np.ones((0, 4)), "1 to 1001 px a side"),
@@ -157,10 +161,10 @@ def test_a_folder_is_refused(tmp_path):
 
 
 def test_another_suffix_is_refused(tmp_path):
-    with pytest.raises(KernelError, match=r"must be one of \.npz, \.npy, \.mat, got k\.txt"):
-        read_kernel(write(tmp_path, "k.txt", b"1 2 3"), scale=2)
-    with pytest.raises(KernelError, match=r"got '\.txt'"):
-        kernel_bytes(KERNEL, ".txt")
+    with pytest.raises(KernelError, match=r"must be one of \.npz, \.npy, \.mat, \.txt, \.csv, got k\.doc"):
+        read_kernel(write(tmp_path, "k.doc", b"1 2 3"), scale=2)
+    with pytest.raises(KernelError, match=r"got '\.doc'"):
+        kernel_bytes(KERNEL, ".doc")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".mat"])
@@ -204,7 +208,7 @@ def test_a_cell_array_of_several_kernels_is_refused(tmp_path):
     cells = np.empty((1, 3), dtype=object)
     for i in range(3):
         cells[0, i] = np.ones((3, 3)) / 9
-    with pytest.raises(KernelError, match="holds 3 kernels; save the one you want"):
+    with pytest.raises(KernelError, match="holds 3 kernels; choose one with index="):
         read_kernel(write(tmp_path, "k.mat", mat(kernels=cells)), scale=2)
 
 

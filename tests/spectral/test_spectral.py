@@ -7,10 +7,10 @@ from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
 from blindsr.kernels.transform import flip
-from blindsr.ops import degrade, dihedral
+from blindsr.ops import degrade, dihedral, luma
 from blindsr.spectral import SpectralConfig, estimate_kernel
-from blindsr.spectral.fit import fit_spectrum
-from blindsr.spectral.periodogram import Periodogram, luma, mean_periodogram
+from blindsr.spectral.fit import fit_spectrum, spectrum_points
+from blindsr.spectral.periodogram import Periodogram, mean_periodogram
 
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 
@@ -47,7 +47,7 @@ def test_a_synthetic_spectrum_gives_its_parameters_back():
             quadratic = covariance[0, 0] * u * u + 2 * covariance[0, 1] * u * v + covariance[1, 1] * v * v
             radius = np.hypot(u, v) + (np.hypot(u, v) == 0)
             power += inside * radius**-exponent * np.exp(-4 * np.pi**2 * quadratic)
-    fitted = fit_spectrum(Periodogram(power + 1e-9, frequency, 100), 2, SpectralConfig())
+    fitted = fit_spectrum(spectrum_points(Periodogram(power + 1e-9, frequency, 100), 2), SpectralConfig())
     np.testing.assert_allclose(fitted.covariance, covariance, atol=0.02)
     assert fitted.exponent == pytest.approx(exponent, abs=0.05)
     assert fitted.residual < 0.02

@@ -1,25 +1,33 @@
 """Super-resolution from the learned start: one forward pass, then as many steps on the image as are wanted."""
 
+from dataclasses import dataclass, replace
+from functools import cache
+
 import torch
 from torch import Tensor
 
-from blindsr.events import Listener, StageDone, StageStarted, ignore
+from blindsr.errors import DivergenceError
+from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel
-from blindsr.ops.noise import estimate_noise
-from blindsr.runtime import choose_dtype
-from blindsr.zssr.checks import check_input
+from blindsr.runtime import choose_dtype, is_out_of_memory
+from blindsr.zssr.checks import SMALLER_STEP, check_input, check_shape
+from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.result import ZSSRResult
+from blindsr.zssr.source import Source, TensorSource
 from blindsr.zssr.start.adaptation import STAGE, adapt
 from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, correct, from_planes, super_resolve, to_planes
+from blindsr.zssr.start.network import StartNetwork
+from blindsr.zssr.start.reach import margin
+from blindsr.zssr.start.samples import LEARNED_PIXELS, LEAST_NOISE_SIDE, learned_bands, learned_planes, noise_of
 from blindsr.zssr.start.weights import load_start
 
-__all__ = ["LEAST_NOISE_SIDE", "upscale_from_start"]
+__all__ = ["CLEAN", "LEAST_NOISE_SIDE", "prepare_from_start", "upscale_from_start"]
 
 # Measured noise below this may as well be texture. Above it, corrections would carry the noise that was just removed
 # back into the image: at one grey level they cost a whole dB, without noise they gain 0.2 dB.
-_CLEAN = 0.75 / 255
-LEAST_NOISE_SIDE = 96  # of an image whose noise is estimated: a smaller one may be texture all over
+CLEAN = 0.75 / 255
+_LESS = 0.25  # of the pixels to learn from, after the memory ran out
 
 
 def upscale_from_start(
@@ -29,13 +37,13 @@ def upscale_from_start(
 
     The network takes planes. Of a colour image, luma goes through it and chroma through the Wiener filter alone
     (through the network as well, chroma gains a tenth of a dB for 2.5 times the time); any other number of bands
-    goes through it band by band.
+    goes through it band by band, and all of them teach it.
 
     Args:
         lr: (1, C, h, w), float, [0, 1]; any C; three are red, green, blue. It is left unchanged.
         kernel: Downscaling kernel for the scale wanted.
         config: Settings; the defaults if None.
-        listener: Takes the events of stage "zssr".
+        listener: Takes the events of stages "zssr" and, of a large image, "tiles".
 
     Returns:
         The image, (1, C, s·h, s·w), float32, clamped to [0, 1], on the device of `lr`. With steps = 0 its history
@@ -45,7 +53,7 @@ def upscale_from_start(
         ImageError: Not one float image, or a side under 8·s px.
         KernelError: The kernel is larger than the image.
         ConfigError: The weights are missing, damaged, or for other scales.
-        DivergenceError: The training left the finite numbers.
+        DivergenceError: The training left the finite numbers, twice.
 
     References:
         Shocher, Cohen, Irani, "'Zero-Shot' Super-Resolution using Deep Internal Learning", CVPR 2018; Soh, Cho, Cho,
@@ -53,58 +61,116 @@ def upscale_from_start(
         "Learning a Single Convolutional Super-Resolution Network for Multiple Degradations", CVPR 2018, for the
         kernel as an input. Neither photographs nor their weights are used: docs/start.md.
     """
-    config = StartConfig() if config is None else config
     check_input(lr, kernel)
-    lr = lr.detach().float()
-    network = load_start(config.weights, device=lr.device)
+    return prepare_from_start(TensorSource(lr), kernel, config, listener=listener).result(listener=listener)
+
+
+def prepare_from_start(
+    source: Source, kernel: Kernel, config: StartConfig | None = None, *, listener: Listener = ignore
+) -> Prepared:
+    """Do all of `upscale_from_start` whose cost does not grow with the image; arguments and errors are the same.
+
+    Noise is estimated, and the steps are made, on windows of an image that is large.
+    """
+    config = StartConfig() if config is None else config
+    check_shape(source.shape, kernel)
+    network = load_start(config.weights, device=source.device)
     network.require_scale(kernel.scale)
-    dtype = choose_dtype(config.precision, lr.device)
-    planes = to_planes(lr)
-    learned = 1 if len(planes) == 3 else len(planes)
+    dtype = choose_dtype(config.precision, source.device)
 
-    sigma, notes = _noise(planes[:learned], config.noise_sigma)
+    sigma, notes = _noise(source, config.noise_sigma)
     trust = Trust(noise_sigma=sigma, kernel_error=config.kernel_error or 0.0)
-    iterations = config.back_projections if sigma <= _CLEAN else 0
-
-    def answer(net: torch.nn.Module, part: Tensor, count: int) -> Tensor:
-        sr = super_resolve(
-            net,  # type: ignore[arg-type]
-            part,
-            kernel,
-            trust=trust,
-            dtype=dtype,
-            max_tile=config.max_tile,
-            learned=count,
-        )
-        return correct(sr, part, kernel, trust=trust, iterations=iterations)
-
+    answer = _Answer(network, kernel, trust, config, dtype)
     history: dict[str, tuple[float, ...]] = {}
     if config.steps:
-        first = answer(network, planes[:learned], learned).clamp_(0, 1)
-        adapted, history, _ = adapt(network, first, kernel, config, trust=trust, dtype=dtype, listener=listener)
-        if adapted is network:
-            notes += ("the steps on the image were no better than the start on a held-out patch; they are not used.",)
-        network = adapted
+        answer, history, said = _adapted(source, answer, listener)
+        notes += said
     else:
         listener(StageStarted(stage=STAGE, max_steps=0))
         listener(StageDone(stage=STAGE, steps=0))
-    sr = from_planes(answer(network, planes, learned))
-    return ZSSRResult(
-        image=sr.clamp_(0, 1),
+    return Prepared(
+        source=source,
+        scale=kernel.scale,
+        margin=cache(lambda: margin(kernel, trust, network.halo)),
+        answer=answer,
+        retry=replace(answer, dtype=torch.float32),
         steps=config.steps,
         history=history,
         dtype=str(dtype).removeprefix("torch."),
+        noise_sigma=sigma,
         notes=notes,
     )
 
 
-def _noise(planes: Tensor, told: float | None) -> tuple[float, tuple[str, ...]]:
+@dataclass(frozen=True)
+class _Answer:
+    """A window's result: the Wiener filter, the network where a plane is learned, the corrections."""
+
+    network: StartNetwork
+    kernel: Kernel
+    trust: Trust
+    config: StartConfig
+    dtype: torch.dtype
+
+    def of_planes(self, planes: Tensor, learned: int) -> Tensor:
+        """(P, 1, h, w) → (P, 1, s·h, s·w), not clamped; one plane at a time, so that the memory is that of one."""
+        iterations = self.config.back_projections if self.trust.noise_sigma <= CLEAN else 0
+        results = []
+        for number, plane in enumerate(torch.split(planes, 1)):
+            sr = super_resolve(
+                self.network,
+                plane,
+                self.kernel,
+                trust=self.trust,
+                dtype=self.dtype,
+                max_tile=self.config.max_tile,
+                learned=int(number < learned),
+            )
+            results.append(correct(sr, plane, self.kernel, trust=self.trust, iterations=iterations))
+        return torch.cat(results)
+
+    def __call__(self, window: Tensor) -> Tensor:
+        return from_planes(self.of_planes(to_planes(window), learned_bands(window.shape[1]))).clamp_(0, 1)
+
+
+def _adapted(
+    source: Source, answer: _Answer, listener: Listener
+) -> tuple[_Answer, dict[str, tuple[float, ...]], tuple[str, ...]]:
+    """The answer of a network that has learned from the image, the curves, and what has to be said.
+
+    A divergence is tried again once with a smaller step, a lack of memory with less to learn from.
+    """
+    config, pixels, notes = answer.config, LEARNED_PIXELS, tuple[str, ...]()
+    for attempt in (1, 2):
+        try:
+            planes = learned_planes(source, answer.kernel.scale, pixels)
+            first = answer.of_planes(planes, len(planes)).clamp_(0, 1)
+            network, history, _ = adapt(
+                answer.network, first, answer.kernel, config, trust=answer.trust, dtype=answer.dtype, listener=listener
+            )
+        except (DivergenceError, MemoryError, RuntimeError) as error:
+            if attempt == 2 or not (isinstance(error, DivergenceError) or is_out_of_memory(error)):
+                raise
+            if isinstance(error, DivergenceError):
+                config = replace(config, learning_rate=config.learning_rate * SMALLER_STEP)
+                note = f"the steps on the image diverged; they were made again at a rate of {config.learning_rate:.1e}."
+            else:
+                pixels = int(pixels * _LESS)
+                note = "out of memory while learning from the image; a quarter of it is learned from instead."
+            listener(Notice(stage=STAGE, message=note))
+            notes = (note,)
+        else:
+            break
+    if network is answer.network:
+        notes += ("the steps on the image were no better than the start on a held-out patch; they are not used.",)
+    return replace(answer, network=network), history, notes
+
+
+def _noise(source: Source, told: float | None) -> tuple[float, tuple[str, ...]]:
     """The noise that is told or estimated, and a sentence if it was estimated to be there."""
     if told is not None:
         return told, ()
-    if min(planes.shape[-2:]) < LEAST_NOISE_SIDE:
-        return 0.0, ()
-    sigma = estimate_noise(planes.transpose(0, 1))
-    if sigma <= _CLEAN:
+    sigma = noise_of(source)
+    if sigma <= CLEAN:
         return 0.0, ()
     return sigma, (f"noise of {255 * sigma:.1f} grey levels was measured and is suppressed.",)

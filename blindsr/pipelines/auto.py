@@ -1,0 +1,152 @@
+"""The estimator "auto": what kind of kernel the photograph shows, by evidence, and then the kernel.
+
+1. The spectral fit: a Gaussian. It is right for most blurs, and wrong in two ways.
+2. A photograph that was made small on a computer is not blurred at all: its kernel is bicubic. The spectrum takes soft
+   things for blur; the edges and the answer's sparsity know better.
+3. Camera shake and strong defocus are no Gaussians: where the edges are far wider than the spectrum says, a free-form
+   kernel is estimated, and taken if its answer is clearly sparser.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindsr import l0, spectral
+from blindsr.events import Listener, Notice
+from blindsr.kernels import Kernel, KernelEstimate, bicubic
+from blindsr.l0.estimator import LEAST_SIDE
+from blindsr.pipelines.settings import Settings
+from blindsr.spectral.edges import along, edge_widths
+from blindsr.zssr.checks import least_side
+from blindsr.zssr.start.config import StartConfig
+from blindsr.zssr.start.plausibility import narrowed, roughness
+
+__all__ = ["choose_kernel", "evidence", "is_sharp", "sharpness"]
+
+# Fitted by benchmarks/sharpness.py: the logarithm of the odds that the kernel is bicubic. In this order: a constant;
+# mean and range of the spectral log-variances; log-variances of the sharpest edges (mean of the upper 2 % and 0.5 %
+# at 30 grey levels, least direction of the former, upper 10 % at 12, upper 2 % at 60); exponent, log noise and log
+# residual of the fit; log-ratios of the roughness against the bicubic kernel's and a narrower one's.
+_WEIGHTS = (
+    -3.267, -4.643, -1.864, -0.191, -0.234, -0.157, 0.835, -1.309, -0.192, 0.178, -0.779, 6.159, 5.495,
+)  # fmt: skip
+# The same from the two ratios alone: they still speak where the spectrum is absurd.
+_RATIO_WEIGHTS = (0.878, 15.647, 9.378)
+_SHARP, _SHARP_BY_RATIOS = 1.0, 2.0
+_NARROWER = 0.7
+# Mean of σ (spectrum) / σ (edges); Gaussians have 0.8 … 1.6. Below it the spectrum has missed the blur.
+_MISSED = 0.8
+_AGREEMENT = 0.85  # of the kernels from both halves of the photograph
+_SPARSER_THAN_BICUBIC = 0.97  # roughness of a disc's answer; sharp photographs have 0.98 and more
+_CLEARLY = 0.92  # roughness against the better of the Gaussian and the bicubic kernel
+
+
+def choose_kernel(image: Tensor, settings: Settings, *, listener: Listener) -> KernelEstimate:
+    """Estimate the kernel of an image by what the image allows.
+
+    Args:
+        image: (1, C, H, W), float, [0, 1].
+        settings: Scale and the settings of the estimators.
+        listener: Takes the events.
+
+    Returns:
+        The spectral, the free-form or the bicubic kernel; a note says if it is not the first.
+    """
+    scale = settings.network_scale
+    estimate = spectral.estimate_kernel(image, scale, settings.spectral, listener=listener)
+    too_small = min(image.shape[-2:]) < least_side(scale)
+    if estimate.notes or too_small or not isinstance(settings.zssr, StartConfig):
+        return estimate
+    disc = _disc(image, estimate, settings)
+    if disc is not None:
+        return disc
+    odds = sharpness(image, estimate, settings.zssr)
+    missed = _spectrum_missed_the_blur(image, estimate.kernel)
+    if missed and (free := _free_form(image, estimate, settings, is_sharp(odds), listener)) is not None:
+        return free
+    estimate = replace(estimate, figures={**estimate.figures, "sharpness": odds[0]})
+    if is_sharp(odds):
+        note = "the photograph is as sharp as its pixels allow: the bicubic kernel explains it better and is used."
+    elif missed:
+        note = "the blur could not be estimated with confidence: the bicubic kernel is used, which is the safe one."
+    else:
+        return estimate
+    listener(Notice(stage=estimate.method, message=note))
+    kernel = bicubic(scale)
+    provenance = {**estimate.kernel.provenance, "guard": "replaced by the bicubic kernel"}
+    return replace(estimate, kernel=Kernel(kernel.array, scale, provenance), notes=(note,))
+
+
+def is_sharp(odds: tuple[float, float]) -> bool:
+    """Whether `sharpness` speaks for the bicubic kernel."""
+    return odds[0] > _SHARP or odds[1] > _SHARP_BY_RATIOS
+
+
+def sharpness(image: Tensor, estimate: KernelEstimate, config: StartConfig) -> tuple[float, float]:
+    """Logarithms of the odds that the kernel is bicubic and not the spectral Gaussian: all evidence; the answers alone.
+
+    Args:
+        image: (1, C, H, W), float, [0, 1].
+        estimate: The spectral estimate of it.
+        config: Weights and precision of the start that gives the answers.
+    """
+    seen = evidence(image, estimate, config)
+    return float(np.dot(_WEIGHTS, seen)), float(np.dot(_RATIO_WEIGHTS, seen[[0, -2, -1]]))
+
+
+def evidence(image: Tensor, estimate: KernelEstimate, config: StartConfig) -> NDArray[np.float64]:
+    """What `sharpness` weighs, (13,): see `_WEIGHTS`."""
+    kernel = estimate.kernel
+    as_is, narrow, plain = roughness(image, (kernel, narrowed(kernel, _NARROWER), bicubic(kernel.scale)), config)
+    beta = float(estimate.settings["own_blur"])  # type: ignore[arg-type]
+    spectrum = np.log(along(kernel.covariance) / (kernel.scale**2 - beta) + 0.02)
+    edges = 2 * np.log(edge_widths(image))
+    figures = estimate.figures
+    return np.array([
+        1.0, spectrum.mean(), spectrum.max() - spectrum.min(),
+        edges[1, 1].mean(), edges[1, 2].mean(), edges[1, 1].min(), edges[0, 0].mean(), edges[2, 1].mean(),
+        figures["exponent"], math.log(figures["noise"] + 1e-6), math.log(figures["residual"] + 1e-6),
+        math.log(as_is / plain), math.log(as_is / narrow),
+    ])  # fmt: skip
+
+
+def _disc(image: Tensor, estimate: KernelEstimate, settings: Settings) -> KernelEstimate | None:
+    """A disc of defocus, if the spectrum allows for one and its answer is sparser than those of the other kernels."""
+    found = spectral.estimate_kernel(image, estimate.kernel.scale, replace(settings.spectral, discs=True))
+    if "disc_radius_lr" not in found.figures or found.kernel.size > min(image.shape[-2:]):
+        return None
+    config = settings.zssr if isinstance(settings.zssr, StartConfig) else None
+    kernels = (found.kernel, estimate.kernel, bicubic(estimate.kernel.scale))
+    disc, gaussian, plain = roughness(image, kernels, config)
+    return found if disc < gaussian and disc < _SPARSER_THAN_BICUBIC * plain else None
+
+
+def _spectrum_missed_the_blur(image: Tensor, kernel: Kernel) -> bool:
+    """Whether the sharpest edges are far wider than an estimate says."""
+    by_spectrum = np.sqrt(along(kernel.covariance)) / kernel.scale
+    return float((by_spectrum / edge_widths(image)[1, 1]).mean()) < _MISSED
+
+
+def _free_form(
+    image: Tensor, estimate: KernelEstimate, settings: Settings, sharp: bool, listener: Listener
+) -> KernelEstimate | None:
+    """A free-form kernel, if both halves of the image tell it and its answer is sparser.
+
+    Clearly sparser, where the photograph may be sharp: a wide kernel on a sharp photograph is the worst of all errors.
+    """
+    scale = estimate.kernel.scale
+    if min(image.shape[-2:]) < LEAST_SIDE:
+        return None
+    free = l0.estimate_kernel(image, scale, settings.l0, listener=listener)
+    if free.figures["agreement"] < _AGREEMENT or free.kernel.size > min(image.shape[-2:]):
+        return None
+    config = settings.zssr if isinstance(settings.zssr, StartConfig) else None
+    rough, *others = roughness(image, (free.kernel, estimate.kernel, bicubic(scale)), config)
+    if rough > (_CLEARLY if sharp else 1.0) * min(others):
+        return None
+    note = "the edges are blurred by camera shake or defocus that is no Gaussian: a free-form kernel is used."
+    listener(Notice(stage=free.method, message=note))
+    return replace(free, notes=(*free.notes, note), figures={**free.figures, "roughness": rough})

@@ -1,0 +1,93 @@
+"""The spectrum of a photograph out of focus: a disc of light has rings of zeros where a Gaussian has none."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+from scipy.ndimage import gaussian_filter
+
+from blindsr.kernels import Kernel
+from blindsr.spectral.config import SpectralConfig
+from blindsr.spectral.fit import SpectrumFit, SpectrumPoints
+
+__all__ = ["DiscFit", "disc_kernel", "fit_disc"]
+
+_WIDEST_SOFTNESS = 0.4  # LR pixels
+_OVERSAMPLING = 9
+
+
+@dataclass(frozen=True)
+class DiscFit:
+    """A disc convolved with a small Gaussian.
+
+    Args:
+        radius: Of the disc, LR pixels.
+        softness: σ of the Gaussian, LR pixels.
+        residual: As of `SpectrumFit`.
+    """
+
+    radius: float
+    softness: float
+    residual: float
+
+    def explains(self, gaussian: SpectrumFit) -> bool:
+        """Whether this may be a disc at all.
+
+        Any other blur makes the soft part as wide as it may be, or the disc a point; a sharp photograph has no soft
+        part, and a residual far over that of the Gaussian, which has a direction more to fit with, is no disc either.
+        """
+        soft = 0.08 <= self.softness <= 0.36
+        return self.radius >= 0.6 and soft and self.residual <= 1.2 * gaussian.residual
+
+
+def fit_disc(points: SpectrumPoints, gaussian: SpectrumFit, config: SpectralConfig) -> DiscFit:
+    """Fit A, α, N, the radius R and the softness σ to a mean periodogram, as `fit_spectrum` does for a Gaussian.
+
+    The transfer function is 2 J₁(2πRf)/(2πRf) · exp(−2π²σ²f²) (Goodman, "Introduction to Fourier Optics", 6.4).
+
+    Args:
+        points: The periodogram's points.
+        gaussian: The fit of a Gaussian: the start.
+        config: The prior on α.
+    """
+    radius = np.linalg.norm(points.aliases, axis=-1)
+    outside = radius > points.beyond
+    radius = np.where(outside, 1.0, radius)
+    log_radius, squared = np.log(radius), radius**2
+
+    def residuals(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        argument = 2 * np.pi * theta[3] * radius
+        transfer = 2 * special.j1(argument) / np.maximum(argument, 1e-9)
+        signal = theta[0] - theta[1] * log_radius + np.log(transfer**2 + 1e-6) - 4 * np.pi**2 * theta[4] ** 2 * squared
+        model = np.logaddexp(np.logaddexp.reduce(np.where(outside, -300.0, signal), axis=0), theta[2])
+        return np.append(points.log_power - model, points.prior(theta[1], config))
+
+    # A disc's variance along an axis is R²/4.
+    likely = math.sqrt(2 * max(float(np.trace(gaussian.covariance)) - 0.08, 0.1))
+    amplitude, floor = points.amplitude(config.exponent), float(np.quantile(points.log_power, 0.01)) - 2
+    bounds = ([-50, 0, -60, 0.1, 0.05], [50, 5, 20, 10, _WIDEST_SOFTNESS])
+    best = min(
+        (
+            optimize.least_squares(
+                residuals, [amplitude, config.exponent, floor, min(share * likely, 9.9), 0.2],
+                loss="huber", f_scale=0.5, max_nfev=40, bounds=bounds,
+            )
+            for share in (0.8, 1.0, 1.2)
+        ),
+        key=lambda fit: float(fit.cost),
+    )  # fmt: skip
+    return DiscFit(float(best.x[3]), float(best.x[4]), float(np.sqrt(np.mean(best.fun[:-1] ** 2))))
+
+
+def disc_kernel(fit: DiscFit, scale: int) -> Kernel:
+    """The disc on the HR grid: each weight is the mean over its HR pixel."""
+    radius, softness = fit.radius * scale, fit.softness * scale
+    side = 2 * math.ceil(radius + 3 * softness + 1) + scale
+    fine = (np.arange(side * _OVERSAMPLING) - (side * _OVERSAMPLING - 1) / 2) / _OVERSAMPLING
+    disc = np.clip((radius - np.hypot(fine[:, None], fine)) * _OVERSAMPLING + 0.5, 0, 1)
+    soft = gaussian_filter(disc, softness * _OVERSAMPLING)
+    weights = soft.reshape(side, _OVERSAMPLING, side, _OVERSAMPLING).mean((1, 3))
+    provenance = {"made_by": "spectral", "disc_radius_lr": round(fit.radius, 4), "softness_lr": round(fit.softness, 4)}
+    return Kernel.normalised(weights, scale, provenance)

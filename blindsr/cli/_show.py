@@ -20,10 +20,15 @@ def kernel_in_words(kernel: Kernel) -> str:
     long, short = kernel.sigmas
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
     if kernel.provenance.get("guard") == "replaced by the bicubic kernel":
-        return f"bicubic, in place of an estimate whose result would ring ({size})"
+        return f"bicubic, in place of the estimate ({size})"
     if kernel.provenance.get("made_by") in ("bicubic", "box"):
         # Bicubic's negative taps make its second moment zero: a σ would mislead.
         return f"{kernel.provenance['made_by']} ({size})"
+    if "disc_radius_lr" in kernel.provenance:
+        width = 2 * kernel.scale * float(str(kernel.provenance["disc_radius_lr"]))
+        return f"a disc of defocus, {width:.1f} px wide ({size})"
+    if kernel.provenance.get("made_by") == "l0":
+        return f"of free form, σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
     if long - short < 0.05 * long:
         return f"σ {long:.2f} px in all directions ({size})"
     return f"σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"

@@ -22,7 +22,7 @@ __all__ = ["ESTIMATORS", "doubted", "super_resolve", "trusted", "upscale"]
 
 ESTIMATORS = ("spectral", "l0", "kernelgan")
 _FREE_FORM_KERNEL_ERROR = 0.1
-_CHOSEN_KERNEL_ERROR = 0.02  # of the bicubic kernel where the evidence speaks for it
+_CHOSEN_KERNEL_ERROR = 0.0  # the bicubic kernel is chosen, not estimated: the result is that of `--kernel bicubic`
 
 
 def upscale(

@@ -304,4 +304,4 @@ def test_a_kernel_for_another_scale_is_refused(run, photo, fakes, tmp_path):
 
 def test_a_bicubic_kernel_that_replaced_an_estimate_is_named():
     guarded = Kernel(bicubic(2).array, 2, {"made_by": "spectral", "guard": "replaced by the bicubic kernel"})
-    assert kernel_in_words(guarded) == "bicubic, in place of an estimate whose result would ring (8×8 for ×2)"
+    assert kernel_in_words(guarded) == "bicubic, in place of the estimate (8×8 for ×2)"

@@ -1,13 +1,17 @@
 """How noisy an image is."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 
 from blindsr.errors import ImageError
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade
-from blindsr.ops.noise import estimate_noise
+from blindsr.ops.noise import estimate_blocking, estimate_noise
 
 
 def noisy(image, sigma, seed=0):
@@ -48,3 +52,44 @@ def test_an_image_that_is_too_small_is_refused():
         estimate_noise(torch.rand(1, 1, 31, 64))
     with pytest.raises(ImageError, match="32 px"):
         estimate_noise(torch.rand(64, 64))
+
+
+def speckled(strength):
+    rows = torch.linspace(0.15, 0.8, 256, dtype=torch.float64)[:, None].expand(256, 256)
+    clean = (rows + 0.05 * torch.sin(torch.arange(256) / 9))[None, None]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return clean, (clean * (1 + strength * noise)).clamp(0, 1)
+
+
+def test_speckle_is_judged_by_the_middle_tile():
+    clean, noisy = speckled(0.2)
+    true = float((noisy - clean).std())
+    # Bright tiles are left out where they clip.
+    assert 0.6 * true < estimate_noise(noisy) < 1.25 * true
+
+
+def as_jpeg(quality, shift=0):
+    file = io.BytesIO()
+    Image.fromarray(data.camera()[:256, :256]).save(file, "JPEG", quality=quality)
+    decoded = np.asarray(Image.open(file))[shift:, shift:].copy()
+    return torch.from_numpy(decoded)[None, None].double() / 255
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75])
+def test_the_seams_of_a_jpeg_tell_its_error(quality):
+    original = torch.from_numpy(data.camera()[:256, :256].copy())[None, None].double() / 255
+    error = float((as_jpeg(quality) - original).std())
+    assert 0.4 * error < estimate_blocking(as_jpeg(quality)) < 1.6 * error
+
+
+def test_what_was_never_compressed_has_no_seams():
+    for picture in (data.camera(), data.coffee()[..., 1], data.brick(), data.text()):
+        image = torch.from_numpy(picture[:160, :160].copy())[None, None].double() / 255
+        assert estimate_blocking(image) == 0
+    assert estimate_blocking(as_jpeg(50, shift=3)) == 0
+    assert estimate_blocking(torch.full((1, 1, 40, 40), 0.5)) == 0
+
+
+def test_seams_need_some_blocks():
+    with pytest.raises(ImageError, match="32 px"):
+        estimate_blocking(torch.zeros(1, 1, 31, 64))

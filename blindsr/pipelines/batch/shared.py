@@ -31,7 +31,7 @@ Matrix = NDArray[np.float64]
 # does, and at least LEAST away (relative, Frobenius): single estimates scatter, docs/reliability.md.
 _FAR = 4.0
 _LEAST = 0.6
-# Photographs that are asked whether the result would ring.
+# Photographs that are asked whether they are sharp.
 _JUDGES = 7
 # Long over short axis up to which they are asked. Sharp pictures of soft things seem blurred alike in all directions,
 # or each in its own: one direction that many photographs agree on is the camera's, whatever the guard thinks of it.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindsr.ops.noise import estimate_noise
+from blindsr.ops.noise import estimate_blocking, estimate_noise
 from blindsr.zssr.source import Source, most_detailed, spread_windows, whole
 from blindsr.zssr.start.inference import to_planes
 
@@ -48,7 +48,8 @@ def noise_of(source: Source, pixels: int = LEARNED_PIXELS) -> float:
     if min(height, width) < LEAST_NOISE_SIDE:
         return 0.0
     if height * width * learned <= pixels // 4:
-        return estimate_noise(to_planes(whole(source))[:learned].transpose(0, 1))
+        planes = to_planes(whole(source))[:learned].transpose(0, 1)
+        return max(estimate_noise(planes), estimate_blocking(planes))
     windows = spread_windows(source, _NOISE_WINDOW, _NOISE_WINDOWS)
-    planes = [to_planes(source.window(*window))[:learned] for window in windows]
-    return estimate_noise(torch.cat(planes).contiguous())
+    parts = [to_planes(source.window(*window))[:learned] for window in windows]
+    return estimate_noise(torch.cat(parts).contiguous())

@@ -63,6 +63,7 @@ def choose_kernel(image: Tensor, settings: Settings, *, listener: Listener) -> K
     disc = _disc(image, estimate, settings)
     if disc is not None:
         return disc
+    estimate = replace(estimate, figures={**estimate.figures, **_likeness_of_halves(image, settings)})
     odds = sharpness(image, estimate, settings.zssr)
     missed = _spectrum_missed_the_blur(image, estimate.kernel)
     if missed and (free := _free_form(image, estimate, settings, is_sharp(odds), listener)) is not None:
@@ -122,6 +123,25 @@ def _disc(image: Tensor, estimate: KernelEstimate, settings: Settings) -> Kernel
     kernels = (found.kernel, estimate.kernel, bicubic(estimate.kernel.scale))
     disc, gaussian, plain = roughness(image, kernels, config)
     return found if disc < gaussian and disc < _SPARSER_THAN_BICUBIC * plain else None
+
+
+def _likeness_of_halves(image: Tensor, settings: Settings) -> dict[str, float]:
+    """How alike the estimates from two halves are: the confidence of the whole. Nothing of a small image.
+
+    `halves_ncc` is the normalised cross-correlation of the kernels, `halves_spread` the difference of their covariances
+    against the sum (Frobenius).
+    """
+    height, width = image.shape[-2:]
+    if min(max(height, width) // 2, min(height, width)) < LEAST_SIDE:
+        return {}
+    halves = image.tensor_split(2, dim=-1 if width >= height else -2)
+    kernels = [spectral.estimate_kernel(half, settings.network_scale, settings.spectral).kernel for half in halves]
+    first, second = (kernel.covariance for kernel in kernels)
+    side = max(kernel.size for kernel in kernels)
+    arrays = [np.pad(kernel.array, (side - kernel.size) // 2) for kernel in kernels]
+    product = float((arrays[0] * arrays[1]).sum() / np.linalg.norm(arrays[0]) / np.linalg.norm(arrays[1]))
+    spread = float(np.linalg.norm(first - second) / max(float(np.linalg.norm(first + second)), 1e-9))
+    return {"halves_ncc": product, "halves_spread": spread}
 
 
 def _spectrum_missed_the_blur(image: Tensor, kernel: Kernel) -> bool:

@@ -39,6 +39,8 @@ def test_a_gaussian_blur_stays_the_spectral_estimate():
     assert estimate.notes == ()
     assert not [event for event in heard if isinstance(event, Notice)]
     assert likeness(estimate.kernel, truth) > 0.95
+    assert 0.9 < estimate.figures["halves_ncc"] <= 1
+    assert 0 <= estimate.figures["halves_spread"] < 0.3
 
 
 @pytest.mark.slow

@@ -22,12 +22,12 @@ from blindsr.pipelines.ablation_tables import markdown_table
 from blindsr.pipelines.record import plain
 from blindsr.pipelines.settings import PRESETS, preset
 from blindsr.report.ablation import write_ablation_report
-from blindsr.runtime import set_threads
+from blindsr.runtime import prepare_process
 
 
 def main() -> None:
     arguments = _arguments()
-    threads = set_threads(arguments.threads)
+    threads = prepare_process(arguments.threads)
     runs = []
     for folder in arguments.sets:
         images = read_dataset(folder, limit=arguments.limit)

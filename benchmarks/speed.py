@@ -32,11 +32,12 @@ from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernels import gaussian
 from blindsr.pipelines import blind, known
 from blindsr.pipelines.settings import Settings, preset
-from blindsr.runtime import choose_device, set_threads
+from blindsr.runtime import choose_device, prepare_process
 from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 _STEPS = 12  # timed steps of a training: its cost is linear in them
+_KERNELGAN_STEPS = 200  # of KernelGAN, whose steps take milliseconds
 _KERNEL = gaussian([[2.2, 0.5], [0.5, 1.1]], 2)
 
 
@@ -78,7 +79,8 @@ def _steps(zssr: StartConfig | ZSSRConfig | PaperZSSRConfig, steps: int) -> Sett
 
 
 def _kernelgan(iterations: int) -> Settings:
-    return Settings(estimator="kernelgan", kernelgan=KernelGANConfig(iterations=iterations, report_every=1))
+    """The paper's KernelGAN, cut short; the losses are reported as seldom as in a whole run."""
+    return Settings(estimator="kernelgan", kernelgan=KernelGANConfig(iterations=iterations))
 
 
 _PRECISION: list[Any] = ["auto"]  # of the cases by preset; set in the process that runs the case
@@ -87,7 +89,7 @@ _PRECISION: list[Any] = ["auto"]  # of the cases by preset; set in the process t
 # Case: what runs, with an image and a listener.
 CASES: dict[str, Callable[[torch.Tensor, Stopwatch], object]] = {
     "spectral estimate": lambda image, watch: blind.estimate_kernel(image, Settings(estimator="spectral")),
-    "kernelgan step": lambda image, watch: blind.estimate_kernel(image, _kernelgan(_STEPS), listener=watch),
+    "kernelgan step": lambda image, watch: blind.estimate_kernel(image, _kernelgan(_KERNELGAN_STEPS), listener=watch),
     "sr, learned start, no step": lambda image, watch: known.upscale(image, _KERNEL, _steps(StartConfig(), 0)),
     "sr, learned start, step": lambda image, watch: known.upscale(
         image, _KERNEL, _steps(StartConfig(), _STEPS), listener=watch
@@ -110,7 +112,7 @@ def measure(
     name: str, size: tuple[int, int], repeats: int, threads: int | None, device_name: str, precision: str
 ) -> dict[str, object]:
     """Time one case on an image of (width, height)."""
-    used = set_threads(threads)
+    used = prepare_process(threads)
     device = choose_device(device_name)
     _PRECISION[0] = precision
     image = photograph(*size).to(device)

@@ -21,12 +21,14 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "is_out_of_memory",
+    "prepare_process",
     "release_memory",
-    "set_threads",
     "usable_cores",
 ]
 
 Precision = Literal["auto", "fp32", "bf16"]
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT = 2**30  # bytes
 
 
 def usable_cores() -> int:
@@ -59,17 +61,29 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def set_threads(count: int | None) -> int:
-    """Let torch use `count` threads (None: one per usable core) and return the number.
+def prepare_process(threads: int | None) -> int:
+    """Make the process a worker of ours: so many threads for torch (None: one per usable core), and freed memory kept.
+
+    glibc gives every large tensor back to the system when it is freed and asks for zeroed pages for the next: a third
+    of the processor time of a large photograph. Up to a gigabyte is kept instead; `release_memory` gives it back. What
+    a program that imports blindsr does with its memory is its own affair, so nothing but the command calls this.
+
+    Returns:
+        The number of threads.
 
     Raises:
-        ConfigError: `count` is below 1.
+        ConfigError: `threads` is below 1.
     """
-    if count is not None and count < 1:
-        raise ConfigError(f"threads must be 1 or more, got {count}.")
-    threads = usable_cores() if count is None else count
-    torch.set_num_threads(threads)
-    return threads
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be 1 or more, got {threads}.")
+    count = usable_cores() if threads is None else threads
+    torch.set_num_threads(count)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(None)
+            library.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+            library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    return count
 
 
 def _cpu_flags() -> set[str]:

@@ -12,6 +12,9 @@ from blindsr.cli._batch_progress import BatchShow, batch_showing
 from blindsr.cli._batch_show import show_plan, show_summary
 from blindsr.cli._options import Common
 from blindsr.cli._settings import Run
+from blindsr.errors import ConfigError
+from blindsr.image_io import DEFAULT_FILES
+from blindsr.image_io.probe import picture_size
 from blindsr.pipelines.batch.forecast import forecast, machine_speed
 from blindsr.pipelines.batch.inputs import Inputs, find_photos
 from blindsr.pipelines.batch.manifest import MANIFEST, Manifest, locked
@@ -20,7 +23,8 @@ from blindsr.pipelines.batch.plan import BatchPlan, make_plan
 from blindsr.pipelines.batch.run import run_batch
 from blindsr.pipelines.batch.task import Options
 from blindsr.pipelines.memory import available_memory
-from blindsr.runtime import choose_device, set_threads, usable_cores
+from blindsr.pipelines.settings import Settings
+from blindsr.runtime import choose_device, prepare_process, usable_cores
 
 if TYPE_CHECKING:
     from blindsr.pipelines.batch.engine import Engine
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["run_many"]
 
 _WITHOUT_STRIPS = 2 * 2**30
+_OWN_MEMORY = 320 * 2**20  # of this process, which waits for its workers
 
 
 def run_many(
@@ -43,12 +48,12 @@ def run_many(
         template=batch.name_template or DEFAULT_TEMPLATE,
         label=run.settings.label,
         preset=run.preset,
-        suffix=None if common.output_format is None else common.files.suffix(""),
+        suffix=None if run.files.format is None else run.files.suffix(""),
     )
-    further = _shared_out(job, len(devices))
+    further = _shared_out(job, batch, len(devices))
     options = Options(settings=run.settings, kernel=further.pop("kernel", None), photo=further, report=report)
     path = batch.manifest or (common.output or _together(inputs)) / MANIFEST
-    set_threads(threads)
+    prepare_process(threads)
     with batch_showing(as_json=common.as_json, quiet=common.quiet, verbose=common.verbose) as show:
         for note in further.get("kernel_notes", ()):
             show.line(f"note: {note}")
@@ -101,10 +106,12 @@ def _devices(text: str, batch: Batch) -> tuple[str, ...]:
     return tuple(names[i % len(names)] for i in range(count))
 
 
-def _shared_out(job: Mapping[str, Any], workers: int) -> dict[str, Any]:
-    """The job of each worker: they share the memory, or what is free of it."""
+def _shared_out(job: Mapping[str, Any], batch: Batch, workers: int) -> dict[str, Any]:
+    """The job of each worker: they share the memory with this process, or what is free; a cluster's have their own."""
+    if batch.executor in ("dask", "inline"):
+        return dict(job)
     if (most := job.get("max_memory")) is not None:
-        return {**job, "max_memory": most // workers}
+        return {**job, "max_memory": max(0, most - _OWN_MEMORY) // workers}
     free = available_memory() if workers > 1 else None
     # With less than this a job goes by strips, also one that is small enough to need none.
     return dict(job) if free is None else {**job, "max_memory": max(free // workers, _WITHOUT_STRIPS)}
@@ -143,7 +150,25 @@ def _with_shared_kernel(inputs: Inputs, options: Options, manifest: Manifest, de
 
     paths = [photo.path for photo in inputs.photos]
     with show.preparing("shared kernel", len(paths)) as count:
-        found = shared_kernel_for(paths, options.settings, manifest, device=device, listener=count)
+        files = options.photo.get("files", DEFAULT_FILES)
+        settings = _of_one_factor(options.settings, paths)
+        found = shared_kernel_for(paths, settings, manifest, device=device, files=files, listener=count)
     for note in found.notes:
         show.line(f"note: {note}")
     return replace(options, kernel=found.kernel, photo={**options.photo, "kernel_notes": found.notes[:1]})
+
+
+def _of_one_factor(settings: Settings, photos: Sequence[Path]) -> Settings:
+    """The settings with the factor that a size means for all of some photographs.
+
+    Raises:
+        ConfigError: It means different factors, which one kernel cannot serve.
+    """
+    if settings.size is None:
+        return settings
+    sizes = (picture_size(photo) for photo in photos)
+    factors = sorted({settings.for_image(*size[:2]).network_scale for size in sizes if size is not None})
+    if len(factors) != 1:
+        given = f"×{' and ×'.join(map(str, factors))}" if factors else "none that can be told"
+        raise ConfigError(f"one kernel is for one factor, this --size needs {given} of these photographs; use --scale.")
+    return replace(settings, scale=float(factors[0]), factors=None, size=None)

@@ -16,7 +16,7 @@ from blindsr.events import Notice, StageStarted, StepDone
 from blindsr.pipelines.batch.events import BatchEvent, BatchStarted, PhotoDone, PhotoSaid, PhotoStarted
 from blindsr.pipelines.batch.forecast import Forecast
 
-__all__ = ["BatchShow", "batch_showing", "duration", "printable"]
+__all__ = ["BatchShow", "batch_showing", "duration", "printable", "reason"]
 
 # The share of a photograph that its training is: the rest is reading, estimating, and writing.
 _TRAINING = 0.8
@@ -35,6 +35,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def reason(source: Path, row: dict[str, Any]) -> str:
+    """Why a photograph failed, without its name at the beginning, which workers know as an absolute one."""
+    error = str(row.get("error", "unknown"))
+    return error.removeprefix(f"{source.absolute()}: ").removeprefix(f"{source}: ")
 
 
 class BatchShow:
@@ -99,6 +105,13 @@ class BatchShow:
         """Print a line as it is: no markup, no wrapping."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def _complain(self, text: str) -> None:
+        """Print a line even where nothing but errors is to be said; a JSON record says it on stdout."""
+        if not self.console.quiet:
+            self.line(text)
+        elif not self.as_json:
+            click.echo(text, err=True)
+
     def _begin(self, event: BatchStarted) -> None:
         self._total, self._open = event.photos, event.open
         self._started = time.monotonic()
@@ -142,8 +155,7 @@ class BatchShow:
             self._done += 1
             self._failed += status == "failed"
         if status == "failed":
-            error = str(event.row["error"]).removeprefix(f"{event.source}: ")
-            self.line(f"failed: {printable(event.source)}: {error}")
+            self._complain(f"failed: {printable(event.source)}: {reason(event.source, event.row)}")
         elif self.verbose:
             self.line(f"{printable(event.source)}: {status}")
         self._tell(event.source, event.row)

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from blindsr.cli._batch_progress import duration, printable
+from blindsr.cli._batch_progress import duration, printable, reason
 from blindsr.pipelines.batch.forecast import Forecast
 from blindsr.pipelines.batch.plan import BatchPlan, Item, State
 from blindsr.pipelines.batch.run import BatchResult
@@ -33,11 +33,13 @@ def show_plan(plan: BatchPlan, expected: Forecast, *, as_json: bool) -> None:
             click.echo(json.dumps({"status": item.state, **_fields(item, plan), "expected_seconds": needed}))
         return
     for item, needed in rows:
+        if item.state == "failed":
+            click.echo(f"fails: {printable(item.source)}: {reason(item.source, item.row or {})}")
+            continue
         place = printable(Path(_fields(item, plan)["target"]))
         time = "" if needed is None else f", about {duration(needed)}"
-        why = f": {item.row['error']}" if item.state == "failed" and item.row else ""
-        verb = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "fails"}[item.state]
-        click.echo(f"{verb}: {printable(item.source)} → {place}{time}{why}")
+        verb = "to do" if item.state == "open" else item.state
+        click.echo(f"{verb}: {printable(item.source)} → {place}{time}")
     click.echo(_in_words(plan, expected))
 
 
@@ -60,11 +62,15 @@ def _in_words(plan: BatchPlan, expected: Forecast) -> str:
 
 
 def show_summary(result: BatchResult, manifest: Path, *, quiet: bool) -> None:
-    """Say what came out on stderr: a line, and a table of what failed."""
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    """Say what came out on stderr: a line, and a table of what failed; if quiet, only why it stopped, if it did."""
+    if quiet:
+        if result.stopped:
+            click.echo(f"stopped: {result.stopped}", err=True)
+        return
+    console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         # Into a file the table goes whole: it must not be cut at the 80 columns of no terminal.
-        console = Console(stderr=True, quiet=quiet, highlight=False, width=240)
+        console = Console(stderr=True, highlight=False, width=240)
     table = Table(show_edge=False, pad_edge=False, title=f"in {duration(result.seconds)}", title_justify="left")
     table.add_column("photographs")
     table.add_column(str(len(result.rows)), justify="right")
@@ -72,13 +78,13 @@ def show_summary(result: BatchResult, manifest: Path, *, quiet: bool) -> None:
         if count := result.count(status):
             table.add_row(words, str(count))
     console.print(table)
-    failed = [(path, str(row.get("error", ""))) for path, row in result.rows if row["status"] == "failed"]
+    failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
     if failed:
         listed = Table(show_edge=False, pad_edge=False)
         listed.add_column("failed")
         listed.add_column("why", overflow="fold")
         for path, error in failed:
-            listed.add_row(printable(path), error.removeprefix(f"{path}: "))
+            listed.add_row(printable(path), error)
         console.print(listed)
     if result.stopped:
         console.print(f"stopped: {result.stopped}", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from blindsr.errors import ConfigError
 
 __all__ = ["RUN_KEYS", "TABLES", "read_tables", "table_values"]
 
-TABLES = ("run", "spectral", "l0", "kernelgan", "zssr")
+TABLES = ("run", "files", "spectral", "l0", "kernelgan", "zssr")
 
 # [run] has the names of the command line's options. Its values are checked by the same types.
 RUN_KEYS: Mapping[str, Any] = {
@@ -27,6 +27,7 @@ RUN_KEYS: Mapping[str, Any] = {
     "seed": int,
     "threads": int,
     "precision": str,
+    "max_memory": int | str,
 }
 
 # Fields that the run decides for every part; a second place to set them would be ignored or contradict.

@@ -16,6 +16,10 @@ _REQUIRED = ("torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "i
 # Name on the package index, name of the import, what it is for.
 _EXTRAS = (
     ("imagecodecs", "imagecodecs", "read TIFF files with LZW, JPEG and other compressions"),
+    ("pillow-heif", "pillow_heif", "read and write HEIC, as telephones do"),
+    ("rawpy", "rawpy", "read the raw files of cameras"),
+    ("h5py", "h5py", "read kernels in MATLAB v7.3 files"),
+    ("distributed", "distributed", "run a batch on many machines (--executor dask)"),
     ("matplotlib", "matplotlib", "draw the figures of an ablation as PDF and PNG"),
 )
 

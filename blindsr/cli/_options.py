@@ -4,12 +4,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from blindsr.image_io.options import FileOptions
+from blindsr.cli._amounts import MEMORY, PIXELS, amount
 
 __all__ = ["FILE_OPTIONS", "PHOTO", "Common", "common_options"]
 
@@ -20,7 +19,7 @@ R = TypeVar("R")
 PHOTO = click.Path(readable=False, path_type=Path)
 
 
-# What they decide is in `Common.files`.
+# How pictures are read and written; what they decide is in `Run.files`.
 FILE_OPTIONS = ("output_format", "quality", "strip_metadata", "max_pixels")
 
 
@@ -57,18 +56,6 @@ class Common:
             raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
         if self.scale is not None and self.size is not None:
             raise click.UsageError("--scale and --size exclude each other; give one of them.")
-
-    @property
-    def files(self) -> "FileOptions":
-        """How pictures are read and written."""
-        from blindsr.image_io import MAX_PIXELS, FileOptions
-
-        return FileOptions(
-            format=self.output_format,
-            quality=self.quality,
-            strip_metadata=bool(self.strip_metadata),
-            max_pixels=self.max_pixels or MAX_PIXELS,
-        )
 
 
 class _RegionType(click.ParamType[tuple[int, int, int, int]]):
@@ -128,13 +115,7 @@ class _MemoryType(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        text = str(value).strip().upper().removesuffix("B").removesuffix("I")
-        factor = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:], 1)
-        try:
-            count = int(float(text.rstrip("KMG")) * factor)
-        except (ValueError, OverflowError):
-            count = 0
-        if count < 1:
+        if (count := amount(str(value), MEMORY)) is None:
             self.fail(f"needs an amount of memory, got {value!r}; for example 4GB.", param, ctx)
         return count
 
@@ -145,13 +126,7 @@ class _PixelsType(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        text = str(value).strip().upper()
-        factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
-        try:
-            count = round(float(text.rstrip("KMG")) * factor)
-        except (ValueError, OverflowError):
-            count = 0
-        if count < 1:
+        if (count := amount(str(value), PIXELS)) is None:
             self.fail(f"needs a number of pixels, got {value!r}; for example 500M.", param, ctx)
         return count
 
@@ -224,22 +199,23 @@ _OPTIONS = {
         "--max-memory",
         type=_MemoryType(),
         show_default="what is free",
-        help="What a job may take, such as 4GB: larger photographs are worked on in smaller tiles.",
+        help="What all may take together, such as 4GB; --jobs share it. Large photographs are worked on in tiles "
+        "that fit. On a cluster: what each worker may take.",
     ),
     "output_format": click.option(
         "--format",
         "output_format",
-        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif"]),
+        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic"]),
         help="Of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]",
     ),
     "quality": click.option(
         "--quality",
         type=click.IntRange(1, 100),
-        help="Of JPEG, WebP and AVIF.  [default: 95; WebP lossless]",
+        help="Of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]",
     ),
     "strip_metadata": click.option(
-        "--strip-metadata",
-        is_flag=True,
+        "--strip-metadata/--keep-metadata",
+        default=None,
         help="Leave EXIF, XMP, texts, place and the note on its making out of the result; its colour profile stays.",
     ),
     "max_pixels": click.option(
@@ -252,7 +228,7 @@ _OPTIONS = {
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE.toml",
-        help="Settings from a file, with tables [run], [spectral], [kernelgan], [zssr].",
+        help="Settings from a file, with tables [run], [files], [spectral], [l0], [kernelgan], [zssr].",
     ),
     "force": click.option("--force", is_flag=True, help="Overwrite results that exist."),
     "as_json": click.option(

@@ -10,7 +10,7 @@ from blindsr.cli._progress import listening
 from blindsr.cli._settings import Run
 from blindsr.cli._show import show
 from blindsr.pipelines.photo import upscale_photo
-from blindsr.runtime import set_threads
+from blindsr.runtime import prepare_process
 
 __all__ = ["run_photos"]
 
@@ -41,7 +41,7 @@ def run_photos(
 
 
 def _run_one(common: Common, photo: Path, run: Run, job: Mapping[str, Any], *, report: bool) -> None:
-    set_threads(run.threads)
+    prepare_process(run.threads)
     if report:
         from blindsr.image_io import check_output
         from blindsr.report.photo import report_for_photo, report_path

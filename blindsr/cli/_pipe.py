@@ -16,7 +16,7 @@ from blindsr.cli._settings import Run
 from blindsr.cli._show import show, summary
 from blindsr.errors import ImageError
 from blindsr.pipelines.photo import PhotoResult, upscale_photo
-from blindsr.runtime import set_threads
+from blindsr.runtime import prepare_process
 
 __all__ = ["run_pipe"]
 
@@ -38,7 +38,7 @@ def run_pipe(
         raise click.UsageError("the picture goes to standard output, where --report and --json have no place; see -o.")
     if to_pipe and sys.stdout.isatty():
         raise click.UsageError("the picture would go to the terminal; send it to a file or a pipe, or name one by -o.")
-    set_threads(run.threads)
+    prepare_process(run.threads)
     with (
         tempfile.TemporaryDirectory(prefix="blindsr-") as folder,
         _source(photos[0], Path(folder)) as source,

@@ -1,12 +1,16 @@
 """From options and run.toml to `Settings`. The command line beats the file, the file beats the preset."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from blindsr.cli._amounts import MEMORY, PIXELS, amount
 from blindsr.cli._configfile import RUN_KEYS, TABLES, read_tables, table_values
 from blindsr.cli._options import Common
 from blindsr.errors import ConfigError
+from blindsr.image_io import DEFAULT_FILES, FileOptions
+from blindsr.image_io.options import LOSSLESS, format_of
 from blindsr.pipelines.settings import Region, Settings, preset
 from blindsr.zssr.config import PaperZSSRConfig
 
@@ -21,6 +25,8 @@ class Run:
     device: str = "auto"
     threads: int | None = None
     preset: str = "default"
+    max_memory: int | None = None
+    files: FileOptions = DEFAULT_FILES
 
 
 def make_run(common: Common) -> Run:
@@ -66,7 +72,43 @@ def make_run(common: Common) -> Run:
         device=run.get("device", "auto"),
         threads=run.get("threads"),
         preset=run.get("preset", "default"),
+        max_memory=_amount(run.get("max_memory"), MEMORY, "[run] max_memory", "4GB"),
+        files=_files(common, tables["files"]),
     )
+
+
+def _files(common: Common, table: Mapping[str, object]) -> FileOptions:
+    """How pictures are read and written. A name that -o gives, or --format, makes the file's format void.
+
+    Raises:
+        ConfigError: A value is out of its bounds, or the table has an unknown key or a wrong type.
+    """
+    values: dict[str, Any] = dict(table)
+    if isinstance(values.get("max_pixels"), str):
+        values["max_pixels"] = _amount(values["max_pixels"], PIXELS, "[files] max_pixels", "500M")
+    given = {
+        "format": common.output_format,
+        "quality": common.quality,
+        "strip_metadata": common.strip_metadata,
+        "max_pixels": common.max_pixels,
+    }
+    checked: dict[str, Any] = dict(table_values(values, FileOptions, "files"))
+    if said := common.output_format or format_of(common.output or Path()):
+        checked.pop("format", None)
+        if said in LOSSLESS:
+            checked.pop("quality", None)
+    checked.update((name, value) for name, value in given.items() if value is not None)
+    return FileOptions(**checked)
+
+
+def _amount(value: int | str | None, kilo: int, name: str, example: str) -> int | None:
+    if not isinstance(value, str):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be 1 or more, got {value}.")
+        return value
+    if (count := amount(value, kilo)) is None:
+        raise ConfigError(f"{name} must be an amount such as {example}, got {value!r}.")
+    return count
 
 
 def network_scale(settings: Settings, photo: Path) -> int:

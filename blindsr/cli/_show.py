@@ -9,6 +9,7 @@ import click
 from blindsr.cli._options import Common
 from blindsr.cli._progress import RichListener
 from blindsr.kernels import Kernel
+from blindsr.kernels.halves import halves_of
 from blindsr.pipelines.photo import PhotoResult
 from blindsr.pipelines.result import CONSISTENCY_MEANING
 
@@ -49,6 +50,8 @@ def summary(result: PhotoResult, listener: RichListener, *, files: str) -> None:
     for note in result.notes:
         listener.note(note)
     listener.line(f"kernel: {_origin(result)}, {kernel_in_words(result.kernel)}")
+    if (halves := halves_of(result.kernel)) is not None:
+        listener.line(f"confidence: {halves}")
     if result.upscaled is not None:
         figure = result.upscaled.consistency
         listener.line(f"consistency: {figure:.1f} dB. {CONSISTENCY_MEANING}")

@@ -31,6 +31,5 @@ def command(batch: Batch, common: Common, photos: tuple[Path, ...], report: bool
     from blindsr.cli._photos import run_photos
     from blindsr.cli._settings import make_run
 
-    run_photos(
-        common, batch, photos, make_run(common), {"files": common.files, "max_memory": common.max_memory}, report=report
-    )
+    run = make_run(common)
+    run_photos(common, batch, photos, run, {"files": run.files, "max_memory": run.max_memory}, report=report)

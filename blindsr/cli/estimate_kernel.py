@@ -28,10 +28,10 @@ def command(common: Common, photo: Path) -> None:
     from blindsr.cli._settings import make_run
     from blindsr.cli._show import show
     from blindsr.pipelines.photo import estimate_photo_kernel
-    from blindsr.runtime import set_threads
+    from blindsr.runtime import prepare_process
 
     run = make_run(common)
-    set_threads(run.threads)
+    prepare_process(run.threads)
     with listening(quiet=common.quiet, verbose=common.verbose) as listener:
         result = estimate_photo_kernel(
             photo,
@@ -39,7 +39,7 @@ def command(common: Common, photo: Path) -> None:
             output=common.output,
             overwrite=common.force,
             device=run.device,
-            files=common.files,
+            files=run.files,
             listener=listener,
         )
     show(result, common, listener)

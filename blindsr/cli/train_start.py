@@ -81,7 +81,7 @@ def command(
     """
     from blindsr.cli._progress import listening
     from blindsr.pipelines.start import train_start_file
-    from blindsr.runtime import set_threads
+    from blindsr.runtime import prepare_process
     from blindsr.zssr.start.training import StartTrainingConfig
 
     context = click.get_current_context()
@@ -91,7 +91,7 @@ def command(
         raise click.UsageError(f"--like brings its own {options}; leave one of them out.")
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other; give one of them.")
-    set_threads(threads)
+    prepare_process(threads)
     config = (
         _config_of(like)
         if like is not None

@@ -46,7 +46,7 @@ def command(
             "kernel": known,
             "kernel_notes": notes,
             "linear_light": choice.linear_light,
-            "files": common.files,
-            "max_memory": common.max_memory,
+            "files": run.files,
+            "max_memory": run.max_memory,
         },
     )

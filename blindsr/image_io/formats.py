@@ -7,15 +7,17 @@ import numpy as np
 from blindsr.errors import OutputError
 from blindsr.image_io.photo import Photo, PhotoHeader
 from blindsr.image_io.provenance import OWN_KEYWORDS
+from blindsr.image_io.writing_heic import check_heic
 
 __all__ = ["WRITTEN", "check_format", "default_suffix", "losses"]
 
 #: Suffixes of files that are written.
-WRITTEN = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif")
+WRITTEN = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif")
 _PNG_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
-# Pixels a side: of libjpeg, and of the 14 bits in a WebP.
-_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
-_TIFF, _JPEG, _LOSSLESS = (".tif", ".tiff"), (".jpg", ".jpeg"), (".png", ".tif", ".tiff")
+# Pixels a side: of libjpeg, of the 14 bits in a WebP, and of x265.
+_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".heic": 65535, ".heif": 65535}
+_TIFF, _JPEG, _HEIC = (".tif", ".tiff"), (".jpg", ".jpeg"), (".heic", ".heif")
+_LOSSLESS = (".png", *_TIFF)
 
 
 def default_suffix(photo: PhotoHeader, channels: int | None = None) -> str:
@@ -50,7 +52,8 @@ def check_format(
         quality: As for `write_photo`.
 
     Raises:
-        OutputError: The suffix is not known, or the format cannot hold the size, channels, alpha, floats or quality.
+        OutputError: The suffix is not known, the format cannot hold the size, channels, alpha, floats or quality, or
+            it needs a package that is not here.
     """
     suffix = path.suffix.lower()
     if suffix not in WRITTEN:
@@ -60,7 +63,7 @@ def check_format(
     if quality is not None and not 1 <= quality <= 100:
         raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
     if quality is not None and suffix in _LOSSLESS:
-        raise OutputError(f"quality is for JPEG, WebP and AVIF, {suffix} keeps every bit; leave it out")
+        raise OutputError(f"quality is for JPEG, WebP, AVIF and HEIC, {suffix} keeps every bit; leave it out")
     if suffix not in _TIFF:
         if header.dtype not in _PNG_DTYPES:
             kind = "floats" if header.dtype.kind == "f" else f"{header.dtype} samples"
@@ -73,6 +76,8 @@ def check_format(
         )
     if suffix in _JPEG and is_transparent:
         raise OutputError(f"{suffix} holds no alpha channel; write {path.stem}.png")
+    if suffix in _HEIC:
+        check_heic(path)
 
 
 def losses(header: PhotoHeader, path: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from blindsr.image_io.decoding import decoding
 from blindsr.image_io.holes import usable_nodata
-from blindsr.image_io.metadata import clean_exif, exif_orientation, swaps_axes
+from blindsr.image_io.metadata import clean_exif, exif_orientation, exif_resolution, swaps_axes
 from blindsr.image_io.photo import PhotoHeader
 from blindsr.image_io.raw import RawHeader
 from blindsr.image_io.samples import SampleScan, stored_dtype
@@ -37,12 +37,13 @@ def draft_header(raw: RawHeader, dtype: np.dtype[Any], size: tuple[int, int], pa
         ImageError: Samples of this type cannot be kept.
     """
     notes = list(raw.notes)
-    orientation, exif = raw.orientation, None
+    orientation, exif, dpi = raw.orientation, None, raw.dpi
     with decoding(path) as said:
         try:
             if raw.format not in _TURNED_BY_DECODER:
                 orientation = exif_orientation(raw.exif)
             exif = clean_exif(raw.exif)
+            dpi = dpi or exif_resolution(raw.exif)
         except Exception:  # a damaged EXIF block must not cost the picture
             notes.append("the EXIF block of the file is damaged: it is not kept")
         xmp = clean_xmp(raw.xmp)
@@ -68,7 +69,7 @@ def draft_header(raw: RawHeader, dtype: np.dtype[Any], size: tuple[int, int], pa
         exif=exif,
         xmp=xmp,
         iptc=raw.iptc if raw.iptc and len(raw.iptc) > _IPTC_RECORD_HEAD else None,
-        dpi=raw.dpi[::-1] if raw.dpi and swap else raw.dpi,
+        dpi=dpi[::-1] if dpi and swap else dpi,
         png_colour=raw.png_colour,
         geo=geo,
         texts=raw.texts,

@@ -1,5 +1,6 @@
 """HEIC photographs, as telephones write them, through the optional package pillow-heif."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from blindsr.errors import ImageError
 from blindsr.image_io.decoding import check_size
 from blindsr.image_io.raw import RawImage
 
-__all__ = ["decode_heic", "is_heic"]
+__all__ = ["decode_heic", "heic_size", "is_heic"]
 
 # Brands of ISO/IEC 23008-12 with HEVC inside; "mif1" and "msf1" name the container alone.
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -61,3 +62,20 @@ def decode_heic(data: bytes, path: Path, max_pixels: int) -> RawImage:
         xmp=picture.info.get("xmp"),
         notes=notes,
     )
+
+
+def heic_size(path: Path) -> tuple[int, int, int] | None:
+    """Height, width and bands of the main picture, upright; None without pillow-heif.
+
+    Raises:
+        Exception: Whatever pillow-heif raises on damaged files.
+    """
+    if importlib.util.find_spec("pillow_heif") is None:
+        return None
+    import pillow_heif
+
+    file: Any = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+    picture: Any = file[file.primary_index]
+    width, height = picture.size
+    _, bands = _MODES.get(picture.mode) or _DEEP_MODES[picture.mode]
+    return height, width, bands

@@ -13,6 +13,7 @@ __all__ = ["jpeg_noise"]
 # Coefficients (row, column) with row + column up to this: the half of lower frequencies. The others are mostly rounded
 # to zero, which takes detail away and adds nothing.
 _LOW = 7
+_ANY_SIZE = 2**62  # only the header is read
 
 
 def jpeg_noise(path: Path) -> float:
@@ -28,7 +29,7 @@ def jpeg_noise(path: Path) -> float:
         σ in [0, 1] units; 0.0 for a file that is no JPEG or cannot be read.
     """
     try:
-        with decoding(path), Image.open(path, formats=("JPEG",)) as image:
+        with decoding(path, _ANY_SIZE), Image.open(path, formats=("JPEG",)) as image:
             tables = getattr(image, "quantization", None)
     except ImageError:
         return 0.0

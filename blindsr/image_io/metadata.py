@@ -1,5 +1,6 @@
 """Orientation and EXIF: what is applied, what is reset, what is carried over."""
 
+from numbers import Real
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,6 +12,8 @@ __all__ = [
     "exif_for_size",
     "exif_of_tiff",
     "exif_orientation",
+    "exif_resolution",
+    "exif_with_resolution",
     "exif_with_software",
     "plausible_dpi",
     "stored_window",
@@ -22,6 +25,9 @@ _HEADER = b"Exif\x00\x00"
 _LEAST_DPI = 0.1  # PNG counts whole pixels per metre
 _ORIENTATION = int(ExifTags.Base.Orientation)
 _DIRECTORIES = (int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo))
+_RESOLUTION = (int(ExifTags.Base.XResolution), int(ExifTags.Base.YResolution))
+_UNIT = int(ExifTags.Base.ResolutionUnit)
+_INCH, _UNITS = 2, {2: 1.0, 3: 2.54}  # what EXIF's inch and centimetre are, in inches
 _EXIF_WIDTH_HEIGHT = ((int(ExifTags.Base.ExifImageWidth), 0), (int(ExifTags.Base.ExifImageHeight), 1))
 # Tags that describe how a TIFF stores its samples; in the EXIF of another file they would be wrong.
 _STORAGE_TAGS = (
@@ -110,6 +116,27 @@ def exif_with_software(exif: bytes | None, program: str) -> bytes:
     """Name the program that made the picture in an EXIF block; None makes one."""
     block = Image.Exif() if exif is None else _load(exif)
     block[int(ExifTags.Base.Software)] = program
+    return block.tobytes()
+
+
+def exif_resolution(exif: bytes | None) -> tuple[float, float] | None:
+    """Read the resolution of an EXIF block in pixels per inch; None if it has none, or one that makes no sense."""
+    if not exif:
+        return None
+    block = _load(exif)
+    factor = _UNITS.get(block.get(_UNIT, _INCH), 0.0)
+    values = (block.get(tag) for tag in _RESOLUTION)
+    return plausible_dpi(tuple(float(value) * factor for value in values if isinstance(value, Real)))
+
+
+def exif_with_resolution(exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
+    """Put a resolution into an EXIF block, where the format has no other place for it; None makes a block."""
+    if dpi is None:
+        return exif
+    block = _load(exif) if exif else Image.Exif()
+    for tag, value in zip(_RESOLUTION, dpi, strict=True):
+        block[tag] = value
+    block[_UNIT] = _INCH
     return block.tobytes()
 
 

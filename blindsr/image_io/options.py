@@ -6,11 +6,13 @@ from pathlib import Path
 from blindsr.errors import ConfigError, OutputError
 from blindsr.image_io.decoding import MAX_PIXELS
 
-__all__ = ["DEFAULT_FILES", "SUFFIXES", "FileOptions"]
+__all__ = ["DEFAULT_FILES", "LOSSLESS", "SUFFIXES", "FileOptions", "format_of"]
 
 #: The formats that are written, and the suffix of each.
-SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif"}
-_ALSO = {".tiff": "tiff", ".jpeg": "jpeg"}
+SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "heic": ".heic"}
+#: Those that keep every bit, and so have no quality.
+LOSSLESS = ("png", "tiff")
+_ALSO = {".tiff": "tiff", ".jpeg": "jpeg", ".heif": "heic"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,9 +20,9 @@ class FileOptions:
     """How pictures are read and written.
 
     Args:
-        format: "png", "tiff", "jpeg", "webp" or "avif"; None is what holds the photograph as it is, or what the
+        format: "png", "tiff", "jpeg", "webp", "avif" or "heic"; None is what holds the photograph as it is, or what the
             output's name says.
-        quality: 1 to 100 for JPEG, WebP and AVIF; None is 95 for JPEG and AVIF, lossless for WebP.
+        quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, lossless for WebP.
         strip_metadata: Leave out EXIF, XMP, texts, georeference, and what the result would say of its making.
         max_pixels: A larger picture is refused: a small file may unpack to more than the memory.
 
@@ -54,13 +56,17 @@ class FileOptions:
         Raises:
             OutputError: It does.
         """
-        suffix = output.suffix.lower()
-        named = _ALSO.get(suffix) or next((name for name, known in SUFFIXES.items() if known == suffix), None)
-        if self.format is not None and named != self.format:
+        if self.format is not None and format_of(output) != self.format:
             raise OutputError(
                 f"the format asked for is {self.format}, the output {output.name} is named otherwise; "
                 f"name it {output.stem}{SUFFIXES[self.format]}, or leave out the format."
             )
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file's name says; None if it says none that is written."""
+    suffix = path.suffix.lower()
+    return _ALSO.get(suffix) or next((name for name, known in SUFFIXES.items() if known == suffix), None)
 
 
 #: Formats and quality by the photograph, metadata kept.

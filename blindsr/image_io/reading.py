@@ -17,9 +17,9 @@ from blindsr.image_io.raw import RawImage
 from blindsr.image_io.reading_pillow import NEEDED, decode_pillow, decode_png
 from blindsr.image_io.samples import SampleScan, map_samples, needs_scan
 
-__all__ = ["decode_file", "is_plain_tiff", "named_errors", "opened", "read_photo"]
+__all__ = ["TIFF_SIGNATURES", "decode_file", "is_plain_tiff", "named_errors", "opened", "read_photo"]
 
-_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SIGNATURE_LENGTH = 32
 
 
@@ -58,7 +58,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if path.is_dir():
             raise ImageError(f"{path}: {needed}, this is a folder; name a file in it")
         if path.exists() and not path.is_file():
-            raise ImageError(f"{path}: {needed}, this is a device or a pipe; save it as a file first")
+            raise ImageError(
+                f"{path}: {needed}, this is a device or a pipe; save it as a file, or send it to "
+                "standard input and say - instead of a name"
+            )
         size, file = path.stat().st_size, path.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path}: {needed}, there is no such file; check the name") from None
@@ -97,7 +100,7 @@ def named_errors(path: Path) -> Iterator[None]:
 def is_plain_tiff(file: BinaryIO, path: Path) -> bool:
     """Tell a TIFF or BigTIFF that is no camera's raw file by its first bytes and its name; leaves the file at 0."""
     head = _head(file)
-    return head.startswith(_TIFF_SIGNATURES) and path.suffix.lower() not in RAW_SUFFIXES
+    return head.startswith(TIFF_SIGNATURES) and path.suffix.lower() not in RAW_SUFFIXES
 
 
 def _head(file: BinaryIO) -> bytes:

@@ -15,6 +15,7 @@ from blindsr.image_io.photo import Photo, PhotoHeader, Strip
 from blindsr.image_io.png16 import png_parts
 from blindsr.image_io.png_metadata import png_metadata
 from blindsr.image_io.samples import file_samples
+from blindsr.image_io.writing_heic import encode_heic
 from blindsr.image_io.writing_pillow import encode_avif, encode_jpeg, encode_webp
 
 __all__ = ["write_photo", "write_strips"]
@@ -66,7 +67,7 @@ def _marked(strips: Iterable[Strip]) -> Iterator[Strip]:
 
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: int | None = None) -> tuple[str, ...]:
-    """Write a photo; the suffix of `path` names the format: .png, .tif(f), .jp(e)g, .webp, .avif.
+    """Write a photo; the suffix of `path` names its format, one of `formats.WRITTEN`.
 
     PNG and TIFF keep every bit. WebP is lossless unless `quality` is given. The file is there as a whole or not
     at all.
@@ -75,7 +76,7 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
         photo: What is written, with its depth, alpha, profile, EXIF, XMP, resolution and georeference.
         path: The file.
         overwrite: Replace a file that exists.
-        quality: 1 to 100 for the lossy formats; None is 95 for JPEG and AVIF, lossless for WebP.
+        quality: 1 to 100 for the lossy formats; None is 95, lossless for WebP.
 
     Returns:
         Sentences on what the format could not keep.
@@ -107,7 +108,8 @@ def write_strips(
         size: Width and height.
         channels: Without alpha.
         strips: Rows from top to bottom, each strip of any height. PNG and TIFF are written as they come; other
-            formats are collected in 8 bits first. What it raises passes through, and nothing is left behind.
+            formats are collected first, in 8 bits, or 16 for a HEIC of such a photo. What it raises passes through, and
+            nothing is left behind.
         overwrite: Replace a file that exists.
         quality: As for `write_photo`.
 
@@ -157,11 +159,13 @@ def _encode_tiff(target: _Target, strips: Iterable[Strip], file: BinaryIO) -> No
     encode_tiff(target.header, target.shape, target.rows(strips, target.header.dtype), file)
 
 
-def _by_pillow(
+def _collected(
     encode: Callable[[PhotoHeader, NDArray[Any], list[str], int | None], bytes],
+    *,
+    keeps_depth: bool = False,
 ) -> Callable[[_Target, Iterable[Strip], BinaryIO], None]:
     def encode_collected(target: _Target, strips: Iterable[Strip], file: BinaryIO) -> None:
-        samples = np.empty(target.shape, np.uint8)
+        samples = np.empty(target.shape, target.header.dtype if keeps_depth else np.uint8)
         top = 0
         for rows in target.rows(strips, samples.dtype):
             samples[top : top + len(rows)] = rows
@@ -182,8 +186,10 @@ _ENCODERS: dict[str, Callable[[_Target, Iterable[Strip], BinaryIO], None]] = {
     ".png": _encode_png,
     ".tif": _encode_tiff,
     ".tiff": _encode_tiff,
-    ".jpg": _by_pillow(encode_jpeg),
-    ".jpeg": _by_pillow(encode_jpeg),
-    ".webp": _by_pillow(encode_webp),
-    ".avif": _by_pillow(encode_avif),
+    ".jpg": _collected(encode_jpeg),
+    ".jpeg": _collected(encode_jpeg),
+    ".webp": _collected(encode_webp),
+    ".avif": _collected(encode_avif),
+    ".heic": _collected(encode_heic, keeps_depth=True),
+    ".heif": _collected(encode_heic, keeps_depth=True),
 }

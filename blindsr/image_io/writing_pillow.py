@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blindsr.image_io.iptc import iptc_marker
-from blindsr.image_io.metadata import exif_for_size
+from blindsr.image_io.metadata import exif_for_size, exif_with_resolution
 from blindsr.image_io.photo import PhotoHeader
 from blindsr.image_io.xmp import xmp_for_size
 
@@ -65,7 +65,8 @@ def _encode(
     if header.icc_profile:
         options["icc_profile"] = header.icc_profile
     size = (samples.shape[1], samples.shape[0])
-    exif, xmp = exif_for_size(header.exif, size), xmp_for_size(header.xmp, size)
+    block = header.exif if is_jpeg else exif_with_resolution(header.exif, header.dpi)
+    exif, xmp = exif_for_size(block, size), xmp_for_size(header.xmp, size)
     if exif and is_jpeg and len(exif) > _JPEG_MARKER_LIMIT:
         notes.append(f"JPEG holds {_JPEG_MARKER_LIMIT} bytes of EXIF, this photo has {len(exif)}: it is left out")
     elif exif:

@@ -6,7 +6,7 @@ Drawn with Pillow alone, at twice the size and then reduced, which is the antial
 import io
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.kernels.bands import BandKernels
+from blindsr.kernels.halves import halves_of
 from blindsr.kernels.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _Point = tuple[float, float]
 _SIZE: Final = (1500, 960)  # px of the finished picture
 _FINER: Final = 2
 _MOST_BANDS: Final = 8
+_WHITE: Final = (255, 255, 255)
 _INK: Final = (38, 40, 46)
 _FAINT: Final = (222, 224, 229)
 _GREY: Final = (118, 122, 130)
@@ -70,8 +72,9 @@ def kernel_picture(kernel: Kernel, *, title: str | None = None) -> bytes:
     """Draw a kernel.
 
     Left, the weights with HR-pixel ticks from the centre, the centre as a cross, one LR pixel as a square
-    and the 1-σ ellipse. Right, the cross-sections through the centre, and |K(f)| along both principal axes
-    with the Nyquist frequency of LR. Below, the figures.
+    and the 1-σ ellipse; thin white ones are those of estimates from random halves of the photograph, where there are
+    any. Right, the cross-sections through the centre, and |K(f)| along both principal axes with the Nyquist frequency
+    of LR. Below, the figures.
 
     Args:
         kernel: Any kernel.
@@ -308,19 +311,28 @@ def _draw_marks(axes: _Axes, kernel: Kernel) -> None:
     pixel = kernel.scale / 2
     corners = [(-pixel, -pixel), (pixel, -pixel), (pixel, pixel), (-pixel, pixel), (-pixel, -pixel)]
     for start, end in itertools.pairwise(corners):
-        axes.canvas.line([axes.place(*start), axes.place(*end)], (255, 255, 255), 3.5)
+        axes.canvas.line([axes.place(*start), axes.place(*end)], _WHITE, 3.5)
         axes.canvas.line([axes.place(*start), axes.place(*end)], _INK, 1.5, dash=6)
-    values, vectors = np.linalg.eigh(kernel.covariance)
-    t = np.linspace(0, 2 * np.pi, 181)
-    ring = vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * np.stack([np.cos(t), np.sin(t)]))
-    ring += kernel.centroid[:, None]
-    points = [axes.place(float(x), float(y)) for y, x in ring.T]
-    axes.canvas.line(points, (255, 255, 255), 5.5)
+    points = _ring(axes, kernel.covariance, kernel.centroid)
+    halves = halves_of(kernel)
+    axes.canvas.line(points, _WHITE, 5.5 if halves is None else 4)
+    # The wider their bundle is, the less is known.
+    for covariance in () if halves is None else halves.covariances:
+        axes.canvas.line(_ring(axes, covariance, kernel.centroid), _WHITE, 2)
     axes.canvas.line(points, _BLUE, 2.5)
     cx, cy = axes.place(0, 0)
-    for width, colour in ((4.5, (255, 255, 255)), (1.5, _INK)):
+    for width, colour in ((4.5, _WHITE), (1.5, _INK)):
         axes.canvas.line([(cx - 9, cy), (cx + 9, cy)], colour, width)
         axes.canvas.line([(cx, cy - 9), (cx, cy + 9)], colour, width)
+
+
+def _ring(axes: _Axes, covariance: NDArray[np.float64], middle: NDArray[np.float64]) -> list[_Point]:
+    """The 1-σ ellipse of a covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    t = np.linspace(0, 2 * np.pi, 181)
+    ring = vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * np.stack([np.cos(t), np.sin(t)]))
+    ring += middle[:, None]
+    return [axes.place(float(x), float(y)) for y, x in ring.T]
 
 
 def _draw_colour_bar(
@@ -383,14 +395,15 @@ def _draw_caption(canvas: _Canvas, kernel: Kernel) -> None:
         f"MTF at LR's Nyquist {at_long:.3f} / {at_short:.3f}",
         f"kernel {kernel.digest}",
     ]
-    origin = (
-        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in kernel.provenance.items())
-        or "of unknown origin"
-    )
-    canvas.line([(70, 800), (1450, 800)], _FAINT, 1.5)
-    canvas.text((70, 832), "   ·   ".join(figures), size=20, anchor="lm")
-    canvas.text((70, 868), "   ·   ".join(more), size=20, anchor="lm")
-    canvas.text((70, 908), _shortened(origin, 140), size=17, colour=_GREY, anchor="lm")
+    plain = {name: value for name, value in kernel.provenance.items() if not isinstance(value, Mapping)}
+    origin = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items()) or "of unknown origin"
+    lines = ["   ·   ".join(figures), "   ·   ".join(more)]
+    if (halves := halves_of(kernel)) is not None:
+        lines.append(f"{halves} (white ellipses)")
+    canvas.line([(70, 796), (1450, 796)], _FAINT, 1.5)
+    for row, words in enumerate(lines):
+        canvas.text((70, 826 + 34 * row), words, size=20, anchor="lm")
+    canvas.text((70, 830 + 34 * len(lines)), _shortened(origin, 140), size=17, colour=_GREY, anchor="lm")
 
 
 def _shortened(words: str, length: int) -> str:

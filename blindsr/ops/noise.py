@@ -14,6 +14,10 @@ _TILE = 16
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
 _LOWEST = 0.1  # share of the tiles, the smoothest, that are believed to show noise alone
 _FEWEST = 4  # tiles
+_COARSE = (1.0, -2.0, 1.0)  # second difference, which shows texture more than noise
+# Variance of the second difference against the fourth's, both of unit gain for white noise, on the smoothest tiles: of
+# noise (over 1, as the tiles are chosen by the latter), and of texture.
+_RATIO_OF_NOISE, _RATIO_OF_TEXTURE = 1.2, 2.4
 _BIAS = 0.816  # standard deviation that the lowest tenth of tiles of pure noise show, against the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
 _ROUNDING = 1 / 255 / math.sqrt(12)
@@ -32,8 +36,10 @@ def estimate_noise(image: Tensor) -> float:
 
     The fourth difference along both axes keeps the corners of the spectrum, where a lens leaves little and white noise
     is as strong as anywhere; edges along the axes vanish. Its size is taken on the smoothest tiles, as texture looks
-    like noise; a sharp image that is textured all over is still judged too noisy, by 3 grey levels in the worst of
-    35 images. What compression has smoothed away is not found.
+    like noise, and what looks more like texture than like white noise through a second, coarser filter is taken off.
+    Of 31 clean photographs one was judged to have over half a grey level; noise of 0.7 to 5 grey levels is found within
+    a tenth on most. Noise that is no longer white (enlarged, denoised) is taken for texture. What compression has
+    smoothed away is not found.
 
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are judged together.
@@ -52,20 +58,37 @@ def estimate_noise(image: Tensor) -> float:
             f"noise is estimated from images (B, C, H, W) of {2 * _TILE} px a side or more, got {tuple(image.shape)}."
         )
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
-    line = planes.new_tensor(_LINE)
-    differences = functional.conv2d(planes, (line[:, None] * line)[None, None] / line.square().sum())
-    variance = functional.avg_pool2d(differences.square(), _TILE).flatten()
+    variance, coarse = _variance(planes, _LINE), _variance(planes[..., 1:-1, 1:-1], _COARSE)
     inner = planes[..., 2:-2, 2:-2]
     brightest, darkest = functional.max_pool2d(inner, _TILE), -functional.max_pool2d(-inner, _TILE)
-    usable = variance[((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).flatten()]
+    unclipped = ((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).flatten()
+    usable = variance[unclipped]
     if len(usable) < _FEWEST:
         return 0.0
-    lowest = usable.sort().values[: max(_FEWEST, int(_LOWEST * len(usable)))]
-    sigma = math.sqrt(float(lowest.mean())) / _BIAS
-    middle = math.sqrt(float(usable.median()))
-    if sigma > _CERTAIN and middle > _UNEVEN * sigma:
-        sigma = middle
+    coarse, order = coarse[unclipped], usable.argsort()
+    lowest = order[: max(_FEWEST, int(_LOWEST * len(usable)))]
+    sigma = math.sqrt(_white(usable[lowest], coarse[lowest])) / _BIAS
+    if sigma > _CERTAIN:
+        half, width = len(usable) // 2, max(_FEWEST, len(lowest)) // 2
+        middle = order[half - width : half + width]
+        uneven = math.sqrt(_white(usable[middle], coarse[middle]))
+        sigma = uneven if uneven > _UNEVEN * sigma else sigma
     return math.sqrt(max(0.0, sigma**2 - _ROUNDING**2))
+
+
+def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
+    """Mean square of a difference along both axes, tile by tile; white noise keeps its variance."""
+    taps = planes.new_tensor(line)
+    differences = functional.conv2d(planes, (taps[:, None] * taps)[None, None] / taps.square().sum())
+    return functional.avg_pool2d(differences.square(), _TILE).flatten()
+
+
+def _white(fine: Tensor, coarse: Tensor) -> float:
+    """What of the fourth difference's variance is noise: of texture, whose spectrum falls, the second has more."""
+    variance = float(fine.mean())
+    ratio = float(coarse.mean()) / max(variance, 1e-12)
+    share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
+    return variance * min(1.0, max(0.0, share))
 
 
 def estimate_blocking(image: Tensor) -> float:

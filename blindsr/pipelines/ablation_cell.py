@@ -21,7 +21,7 @@ from blindsr.pipelines.ablation_plan import BICUBIC, INTERPOLATION, TRUE, Cell
 from blindsr.pipelines.evaluate import samples_8bit, score_image, score_kernel
 from blindsr.pipelines.record import plain
 from blindsr.pipelines.result import Upscaled
-from blindsr.runtime import choose_device, set_threads
+from blindsr.runtime import choose_device, prepare_process
 
 __all__ = ["run_cell"]
 
@@ -44,7 +44,7 @@ def run_cell(cell: Cell, folder: Path, *, device: str, threads: int | None) -> R
         BlindSRError: The run failed, or the files do not belong together.
     """
     if threads is not None:
-        set_threads(threads)
+        prepare_process(threads)
     lr = read_photo(cell.image.lr).pixels
     hr = samples_8bit(cell.image.hr)
     scale = cell.settings.network_scale

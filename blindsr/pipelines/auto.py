@@ -5,6 +5,8 @@
    things for blur; the edges and the answer's sparsity know better.
 3. Camera shake and strong defocus are no Gaussians: where the edges are far wider than the spectrum says, a free-form
    kernel is estimated, and taken if its answer is clearly sparser.
+4. Where nothing can be measured (a tiny, smooth or noisy image), or random halves of the image do not agree, the
+   bicubic kernel is the safe one.
 """
 
 import math
@@ -39,8 +41,15 @@ _SHARP, _SHARP_BY_RATIOS = 1.0, 2.0
 _NARROWER = 0.7
 # Mean of σ (spectrum) / σ (edges); Gaussians have 0.8 … 1.6. Below it the spectrum has missed the blur.
 _MISSED = 0.8
-_AGREEMENT = 0.85  # of the kernels from both halves of the photograph
+_AGREEMENT = 0.8  # of the kernels from both halves of the photograph
 _SPARSER_THAN_BICUBIC = 0.97  # roughness of a disc's answer; sharp photographs have 0.98 and more
+_LEAST_SIDE = 32  # LR px; of images of 24 px, three of twelve lost by their kernels, up to 12 dB
+_NO_TEXTURE = 4.0  # residual of the spectral fit; photographs have up to 2.3, a smooth gradient 15
+_NOISE_ALONE = 0.5  # noise of the power at the lowest frequencies; photographs with σ 10 have up to 0.24, noise 0.97
+# Of the halves' covariances: estimates that cost more than a dB had 0.28 and more; with noise, one of 0.22 cost 0.7 dB.
+_DISAGREEMENT, _DISAGREEMENT_IN_NOISE = 0.25, 0.18
+_NOISE = 1e-3  # at the lowest frequencies; photographs without noise have less
+_SAFE = "the bicubic kernel is used, which is the safe one."
 _CLEARLY = 0.92  # roughness against the better of the Gaussian and the bicubic kernel
 
 
@@ -53,17 +62,17 @@ def choose_kernel(image: Tensor, settings: Settings, *, listener: Listener) -> K
         listener: Takes the events.
 
     Returns:
-        The spectral, the free-form or the bicubic kernel; a note says if it is not the first.
+        The spectral, the free-form or the bicubic kernel; a note says if it is not the first, and why.
     """
     scale = settings.network_scale
     estimate = spectral.estimate_kernel(image, scale, settings.spectral, listener=listener)
-    too_small = min(image.shape[-2:]) < least_side(scale)
-    if estimate.notes or too_small or not isinstance(settings.zssr, StartConfig):
+    if estimate.notes or (why := _hopeless(image, estimate)) is not None:
+        return _safe(estimate, estimate.notes[0] if estimate.notes else f"{why}: {_SAFE}", listener)
+    if min(image.shape[-2:]) < least_side(scale) or not isinstance(settings.zssr, StartConfig):
         return estimate
     disc = _disc(image, estimate, settings)
     if disc is not None:
         return disc
-    estimate = replace(estimate, figures={**estimate.figures, **_likeness_of_halves(image, settings)})
     odds = sharpness(image, estimate, settings.zssr)
     missed = _spectrum_missed_the_blur(image, estimate.kernel)
     if missed and (free := _free_form(image, estimate, settings, is_sharp(odds), listener)) is not None:
@@ -72,13 +81,39 @@ def choose_kernel(image: Tensor, settings: Settings, *, listener: Listener) -> K
     if is_sharp(odds):
         note = "the photograph is as sharp as its pixels allow: the bicubic kernel explains it better and is used."
     elif missed:
-        note = "the blur could not be estimated with confidence: the bicubic kernel is used, which is the safe one."
+        note = f"the blur could not be estimated with confidence: {_SAFE}"
+    elif _halves_disagree(estimate):
+        note = f"random halves of the photograph tell different blurs: {_SAFE}"
     else:
         return estimate
-    listener(Notice(stage=estimate.method, message=note))
-    kernel = bicubic(scale)
-    provenance = {**estimate.kernel.provenance, "guard": "replaced by the bicubic kernel"}
-    return replace(estimate, kernel=Kernel(kernel.array, scale, provenance), notes=(note,))
+    return _safe(estimate, note, listener)
+
+
+def _hopeless(image: Tensor, estimate: KernelEstimate) -> str | None:
+    """Why no blur can be measured on an image, if so."""
+    side, figures = min(image.shape[-2:]), estimate.figures
+    if side < _LEAST_SIDE:
+        return f"a side of {side} px is too short to tell a blur, {_LEAST_SIDE} px are needed"
+    if figures["residual"] > _NO_TEXTURE:
+        return "the image has no texture on which a blur could be measured"
+    if figures["noise"] > _NOISE_ALONE:
+        return "the image shows hardly anything but noise"
+    return None
+
+
+def _halves_disagree(estimate: KernelEstimate) -> bool:
+    allowed = _DISAGREEMENT if estimate.figures["noise"] < _NOISE else _DISAGREEMENT_IN_NOISE
+    return estimate.figures.get("halves_spread", 0.0) > allowed
+
+
+def _safe(estimate: KernelEstimate, note: str, listener: Listener) -> KernelEstimate:
+    """The bicubic kernel in place of an estimate, and a sentence that says why."""
+    if note not in estimate.notes:
+        listener(Notice(stage=estimate.method, message=note))
+    kernel = bicubic(estimate.kernel.scale)
+    told = {name: value for name, value in estimate.kernel.provenance.items() if name != "halves"}
+    provenance = {**told, "guard": "replaced by the bicubic kernel"}
+    return replace(estimate, kernel=Kernel(kernel.array, kernel.scale, provenance), notes=(note,))
 
 
 def is_sharp(odds: tuple[float, float]) -> bool:
@@ -116,32 +151,15 @@ def evidence(image: Tensor, estimate: KernelEstimate, config: StartConfig) -> ND
 
 def _disc(image: Tensor, estimate: KernelEstimate, settings: Settings) -> KernelEstimate | None:
     """A disc of defocus, if the spectrum allows for one and its answer is sparser than those of the other kernels."""
-    found = spectral.estimate_kernel(image, estimate.kernel.scale, replace(settings.spectral, discs=True))
+    scale, config = estimate.kernel.scale, replace(settings.spectral, discs=True)
+    found = spectral.estimate_kernel(image, scale, replace(config, splits=0))
     if "disc_radius_lr" not in found.figures or found.kernel.size > min(image.shape[-2:]):
         return None
-    config = settings.zssr if isinstance(settings.zssr, StartConfig) else None
-    kernels = (found.kernel, estimate.kernel, bicubic(estimate.kernel.scale))
-    disc, gaussian, plain = roughness(image, kernels, config)
-    return found if disc < gaussian and disc < _SPARSER_THAN_BICUBIC * plain else None
-
-
-def _likeness_of_halves(image: Tensor, settings: Settings) -> dict[str, float]:
-    """How alike the estimates from two halves are: the confidence of the whole. Nothing of a small image.
-
-    `halves_ncc` is the normalised cross-correlation of the kernels, `halves_spread` the difference of their covariances
-    against the sum (Frobenius).
-    """
-    height, width = image.shape[-2:]
-    if min(max(height, width) // 2, min(height, width)) < LEAST_SIDE:
-        return {}
-    halves = image.tensor_split(2, dim=-1 if width >= height else -2)
-    kernels = [spectral.estimate_kernel(half, settings.network_scale, settings.spectral).kernel for half in halves]
-    first, second = (kernel.covariance for kernel in kernels)
-    side = max(kernel.size for kernel in kernels)
-    arrays = [np.pad(kernel.array, (side - kernel.size) // 2) for kernel in kernels]
-    product = float((arrays[0] * arrays[1]).sum() / np.linalg.norm(arrays[0]) / np.linalg.norm(arrays[1]))
-    spread = float(np.linalg.norm(first - second) / max(float(np.linalg.norm(first + second)), 1e-9))
-    return {"halves_ncc": product, "halves_spread": spread}
+    start = settings.zssr if isinstance(settings.zssr, StartConfig) else None
+    disc, gaussian, plain = roughness(image, (found.kernel, estimate.kernel, bicubic(scale)), start)
+    if disc < gaussian and disc < _SPARSER_THAN_BICUBIC * plain:
+        return spectral.estimate_kernel(image, scale, config)
+    return None
 
 
 def _spectrum_missed_the_blur(image: Tensor, kernel: Kernel) -> bool:

@@ -19,7 +19,7 @@ from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr.start.config import StartConfig
 
-__all__ = ["LINEAR_LIGHT", "LinearLight", "decide_light", "upscale_bands", "upscale_known"]
+__all__ = ["LINEAR_LIGHT", "LinearLight", "decide_light", "noise_of_light", "upscale_bands", "upscale_known"]
 
 LinearLight = Literal["auto", "on", "off"]
 LINEAR_LIGHT: Final = ("auto", "on", "off")
@@ -49,7 +49,7 @@ def upscale_known(
         ImageError, KernelError, DivergenceError: As `known.upscale`; also where bands and kernels differ in number.
     """
     if linear:
-        settings = _with_noise_of_light(image, settings)
+        settings = noise_of_light(image, settings)
         image = srgb_to_linear(image)
     if isinstance(kernel, BandKernels):
         result = upscale_bands(image, kernel, settings, listener=listener)
@@ -91,8 +91,13 @@ def upscale_bands(image: Tensor, kernels: BandKernels, settings: Settings, *, li
     )
 
 
-def _with_noise_of_light(image: Tensor, settings: Settings) -> Settings:
-    """The settings with a noise level that was given for encoded samples carried over to light."""
+def noise_of_light(image: Tensor, settings: Settings) -> Settings:
+    """The settings with a noise level that was given for encoded samples carried over to light.
+
+    Args:
+        image: The samples as they are encoded, [0, 1], or windows of them; any shape.
+        settings: Of the run.
+    """
     if not isinstance(settings.zssr, StartConfig) or not settings.zssr.noise_sigma:
         return settings
     step = 1 / 255

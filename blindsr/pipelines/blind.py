@@ -11,6 +11,7 @@ from blindsr.events import Listener, ignore
 from blindsr.kernelgan import estimator as kernelgan
 from blindsr.kernels import KernelEstimate
 from blindsr.pipelines.auto import choose_kernel
+from blindsr.pipelines.bars import without_bars
 from blindsr.pipelines.checks import check_image
 from blindsr.pipelines.known import super_resolve
 from blindsr.pipelines.passes import FIRST_PASS, carried
@@ -42,7 +43,8 @@ def estimate_kernel(image: Tensor, settings: Settings | None = None, *, listener
     if settings.network_scale in FIRST_PASS:
         first = replace(settings, scale=float(FIRST_PASS[settings.network_scale]), factors=None, size=None)
         return carried(estimate_kernel(image, first, listener=listener), settings.network_scale)
-    looked_at = part_to_look_at(image if settings.region is None else crop_region(image, settings.region))
+    asked_for = without_bars(image) if settings.region is None else crop_region(image, settings.region)
+    looked_at = part_to_look_at(asked_for)
     if settings.estimator == "kernelgan":
         return kernelgan.estimate_kernel(looked_at, settings.network_scale, settings.kernelgan, listener=listener)
     if settings.estimator == "l0":

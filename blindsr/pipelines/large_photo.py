@@ -14,7 +14,6 @@ from blindsr.image_io import (
     Strip,
     check_format,
     default_suffix,
-    premultiply,
     unpremultiply,
     without_metadata,
     write_strips,
@@ -22,8 +21,9 @@ from blindsr.image_io import (
 from blindsr.image_io.probe import picture_size
 from blindsr.image_io.strips import PhotoSource, open_strips
 from blindsr.kernels import Kernel
+from blindsr.ops.light import linear_to_srgb
 from blindsr.ops.resize import imresize_rows
-from blindsr.pipelines.bands import LinearLight, decide_light
+from blindsr.pipelines.bands import LinearLight, decide_light, noise_of_light
 from blindsr.pipelines.compression import with_compression
 from blindsr.pipelines.job import Facts, Job, PhotoResult, finish, kernel_files, with_its_making
 from blindsr.pipelines.memory import choose_tile
@@ -32,6 +32,7 @@ from blindsr.pipelines.record import file_digest
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.pipelines.stream import upscale_stream
+from blindsr.pipelines.windows import FileWindows
 from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.source import spread_windows
 
@@ -52,37 +53,23 @@ class Names:
     overwrite: bool
 
 
-def is_large(path: Path, kernel: Kernel | None, settings: Settings, light: LinearLight, max_memory: int | None) -> bool:
-    """Whether a photograph is to be worked on by strips.
-
-    Linear light and the published ZSSR need the whole image in memory; so does a kernel for each band.
-    """
+def is_large(path: Path, settings: Settings, max_memory: int | None) -> bool:
+    """Whether a photograph is to be worked on by strips; the published ZSSR needs the whole image in memory."""
     size = picture_size(path)
     if size is None or isinstance(settings.zssr, PaperZSSRConfig):
-        return False
-    if kernel is not None and light == "on":
         return False
     height, width, bands = size
     out_height, out_width = settings.output_size(height, width)
     return out_height * out_width * bands > LARGE or (max_memory is not None and max_memory < 2**31)
 
 
-class _Windows:
-    """A file as a `Source`: colours premultiplied where the photograph has alpha."""
-
-    def __init__(self, opened: PhotoSource, device: torch.device) -> None:
-        self._opened, self.device = opened, device
-        width, height = opened.size
-        self.shape = (opened.channels, height, width)
-
-    def window(self, rows: slice, columns: slice) -> Tensor:
-        photo = self._opened.read(rows.start, rows.stop, columns.start, columns.stop)
-        pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self.device)
-
-
 def upscale_large_photo(
-    job: Job, kernel: Kernel | None, kernel_notes: tuple[str, ...], names: Names, max_memory: int | None
+    job: Job,
+    kernel: Kernel | None,
+    kernel_notes: tuple[str, ...],
+    linear_light: LinearLight,
+    names: Names,
+    max_memory: int | None,
 ) -> PhotoResult:
     """Upscale a photograph by strips; results and errors as `blindsr.pipelines.photo.upscale_photo`."""
     with open_strips(job.source, max_pixels=job.files.max_pixels) as opened:
@@ -93,17 +80,18 @@ def upscale_large_photo(
         width, height = opened.size
         settings = job.settings = job.settings.for_image(height, width)
         outputs = _outputs(job, opened, kernel, names)
-        source = _Windows(opened, job.device)
+        source = FileWindows(opened, job.device)
         out_size = settings.output_size(height, width)
         tile = choose_tile(source.shape, settings.network_scale, out_size, job.device, budget=max_memory)
+        windows = spread_windows(source, _NOISE_WINDOW, _NOISE_WINDOWS)
+        sample = torch.cat([source.window(*window) for window in windows])
+        settings = with_compression(job, settings, sample)
+        linear = False
         if kernel is not None:
-            # Decided and said as for any photograph; only the answer "yes" of "auto" is not followed.
-            linear, _ = decide_light("auto", opened.read(0, 1, 0, 1), kernel)
-            if linear:
-                job.say(("the photograph is large: it is upscaled as it is encoded, not in linear light.",))
-        if job.source.suffix.lower() in (".jpg", ".jpeg"):
-            windows = spread_windows(source, _NOISE_WINDOW, _NOISE_WINDOWS)
-            settings = with_compression(job, settings, torch.cat([source.window(*window) for window in windows]))
+            linear, said = decide_light(linear_light, opened.read(0, 1, 0, 1), kernel)
+            job.say(said)
+        if linear:
+            settings, source = noise_of_light(sample, settings), FileWindows(opened, job.device, linear=True)
 
         def make(staging: Staging) -> Upscaled:
             def deliver(strips: Iterator[Tensor], used: Kernel) -> None:
@@ -114,7 +102,7 @@ def upscale_large_photo(
                     staging.place(outputs.image),
                     size=(out_size[1], out_size[0]),
                     channels=opened.channels,
-                    strips=_finished(strips, opened, out_size),
+                    strips=_finished(_encoded(strips) if linear else strips, opened, out_size),
                     quality=job.files.quality,
                 )
                 job.say(tuple(notes))
@@ -147,6 +135,12 @@ def _outputs(job: Job, opened: PhotoSource, kernel: Kernel | None, names: Names)
             quality=job.files.quality,
         )
     return outputs
+
+
+def _encoded(strips: Iterator[Tensor]) -> Iterator[Tensor]:
+    for strip in strips:
+        yield linear_to_srgb(strip).clamp_(0, 1)
+        del strip  # nobody holds it while the next one is made
 
 
 def _finished(strips: Iterator[Tensor], opened: PhotoSource, size: tuple[int, int]) -> Iterator[Strip]:

@@ -67,10 +67,10 @@ def choose_tile(
         smaller = halved(tile)
         if not smaller:
             needed = needed_memory(height, width, bands, scale, tile)
-            may = f"{free / _GIB:.1f} GiB are free" if budget is None else f"--max-memory allows {free / _GIB:.1f} GiB"
             raise ImageError(
                 f"upscaling {width}×{height} px to {out_size[1]}×{out_size[0]} px needs about {needed / _GIB:.1f} GiB "
-                f"of memory even in tiles of {LEAST_TILE} px, {may}; crop the photograph, or choose a smaller scale."
+                f"of memory even in tiles of {LEAST_TILE} px, {_may(free, budget)}; crop the photograph, or choose a "
+                f"smaller scale{'' if budget is None else ', or allow more (with --jobs each has a share)'}."
             )
         tile = smaller
     return tile
@@ -95,15 +95,38 @@ def _free_host() -> int | None:
     return None
 
 
-def _free_control_group() -> int | None:
-    """What a container's limit leaves: /proc/meminfo shows the whole machine even inside one."""
-    folder = Path("/sys/fs/cgroup")
+# Of the two versions of Linux's control groups: what their line in /proc/self/cgroup has for a name, where they are
+# mounted, and their files for limit, use, and the name in memory.stat of the cached files that can go at once.
+_CONTROL_GROUPS = (
+    ("", "", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def _free_control_group(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """What the limit of a container, or of a job of SLURM, leaves: /proc/meminfo shows the whole machine in both.
+
+    The limit may be that of a group further up, so all of them are asked.
+    """
+    lines = [line.split(":", 2) for line in _read(own).splitlines()]
+    found = []
+    for name, place, limit_file, use_file, cache in _CONTROL_GROUPS:
+        base = mounted / place
+        path = next((line[2].strip("/") for line in lines if len(line) == 3 and name in line[1].split(",")), "")
+        for folder in (base / path, *(base / parent for parent in Path(path).parents)):
+            limit, used = _read(folder / limit_file).strip(), _read(folder / use_file).strip()
+            if limit.isdigit() and used.isdigit():
+                words = (line.split() for line in _read(folder / "memory.stat").splitlines())
+                cached = next((int(word[1]) for word in words if word[:1] == [cache]), 0)
+                found.append(max(0, int(limit) - max(0, int(used) - cached)))
+    return min(found, default=None)
+
+
+def _read(path: Path) -> str:
     try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+        return path.read_text(encoding="ascii", errors="replace")
     except OSError:
-        return None
-    return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
+        return ""
 
 
 def check_memory(
@@ -134,5 +157,9 @@ def check_memory(
     if free is not None and needed > free:
         raise ImageError(
             f"upscaling {width}×{height} px ×{scale:g} needs about {needed / _GIB:.1f} GiB of memory, "
-            f"{free / _GIB:.1f} GiB are free; crop the photograph, choose a smaller scale, or free memory."
+            f"{_may(free, budget)}; crop the photograph, choose a smaller scale, or free memory."
         )
+
+
+def _may(free: int, budget: int | None) -> str:
+    return f"{free / _GIB:.1f} GiB are free" if budget is None else f"--max-memory allows it {free / _GIB:.1f} GiB"

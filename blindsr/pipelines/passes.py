@@ -15,18 +15,18 @@ from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, correct, from_planes, to_planes
 from blindsr.zssr.strips import Margin
 
-__all__ = ["FIRST_PASS", "carried", "join", "sample_of", "split_kernel"]
+__all__ = ["FIRST_PASS", "OWN_BLUR", "carried", "join", "sample_of", "split_kernel"]
 
 FIRST_PASS = {6: 3, 8: 4}  # factor: that of the first pass; the second one is ×2
-# β of the scale law cov(k_s) = (s² − β)·Σ, by which the first pass gets its kernel: the spectral estimator's.
-_OWN_BLUR = 0.25
+#: β of the scale law cov(k_s) = (s² − β)·Σ, by which the first pass gets its kernel: the spectral estimator's.
+OWN_BLUR = 0.25
 _LEAST_VARIANCE = 0.25  # HR px², of what is left to the second pass: about that of a pixel's own area
 _SAMPLE = 192  # side of the window of the first result that the second pass learns from, LR pixels
 
 
 def carried(estimate: KernelEstimate, scale: int) -> KernelEstimate:
     """An estimate for ×3 or ×4, for 6 or 8 by the scale law."""
-    return replace(estimate, kernel=resample(estimate.kernel, scale, own_blur=_OWN_BLUR))
+    return replace(estimate, kernel=resample(estimate.kernel, scale, own_blur=OWN_BLUR))
 
 
 def split_kernel(kernel: Kernel) -> tuple[Kernel, Kernel]:
@@ -37,7 +37,7 @@ def split_kernel(kernel: Kernel) -> tuple[Kernel, Kernel]:
     left, a Gaussian.
     """
     factor = FIRST_PASS[kernel.scale]
-    first = resample(kernel, factor, own_blur=_OWN_BLUR)
+    first = resample(kernel, factor, own_blur=OWN_BLUR)
     values, vectors = np.linalg.eigh(kernel.covariance - (kernel.scale // factor) ** 2 * first.covariance)
     rest = (vectors * np.maximum(values, _LEAST_VARIANCE)) @ vectors.T
     return first, gaussian(rest, kernel.scale // factor)

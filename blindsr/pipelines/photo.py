@@ -1,5 +1,6 @@
 """The job on a file: a photograph in; a larger photograph, its kernel and the record of the run out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from blindsr.image_io import (
     without_metadata,
     write_photo,
 )
+from blindsr.image_io.strips import open_strips
 from blindsr.kernels import Kernel
 from blindsr.kernels.bands import BandKernels
 from blindsr.ops import imresize
@@ -31,7 +33,9 @@ from blindsr.pipelines.memory import check_memory
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import file_digest
 from blindsr.pipelines.result import Upscaled
+from blindsr.pipelines.sampling import estimation_window
 from blindsr.pipelines.settings import Settings
+from blindsr.pipelines.windows import FileWindows
 from blindsr.runtime import choose_device
 
 __all__ = ["PhotoResult", "estimate_photo_kernel", "upscale_photo"]
@@ -121,9 +125,9 @@ def upscale_photo(
     settings = Settings() if settings is None else settings
     job = Job(source, settings, choose_device(device), listener, files)
     job.run_id = run_id
-    if not isinstance(kernel, BandKernels) and is_large(source, kernel, settings, linear_light, max_memory):
+    if not isinstance(kernel, BandKernels) and is_large(source, settings, max_memory):
         names = Names(output=output, stem=output_stem, overwrite=overwrite)
-        return upscale_large_photo(job, kernel, kernel_notes, names, max_memory)
+        return upscale_large_photo(job, kernel, kernel_notes, linear_light, names, max_memory)
     photo = _read(job)
     settings = job.settings = settings.for_image(*photo.pixels.shape[:2])
     if output_stem is not None:
@@ -196,9 +200,16 @@ def estimate_photo_kernel(
     settings = Settings() if settings is None else settings
     job = Job(source, settings, choose_device(device), listener, files)
     outputs = kernel_outputs(source, settings.label, output)
-    photo = _read(job)
-    check_outputs(outputs, source, overwrite=overwrite)
-    with job.timed("kernel"):
-        estimate = blind.estimate_kernel(_colours(photo, job.device), settings, listener=listener)
-    job.notes.extend(estimate.notes)
-    return finish(job, outputs, Facts.of(photo), lambda staging: estimate, overwrite=overwrite)
+    with open_strips(source, max_pixels=files.max_pixels) as opened:
+        with job.timed("read"):
+            job.digest = file_digest(source)
+        job.say(opened.header.notes)
+        check_outputs(outputs, source, overwrite=overwrite)
+        with job.timed("kernel"):
+            # Of a large photograph only the windows that are looked at become floats.
+            looked_at = estimation_window(FileWindows(opened, job.device), settings.region)
+            estimate = blind.estimate_kernel(looked_at, replace(settings, region=None), listener=listener)
+        job.notes.extend(estimate.notes)
+        width, height = opened.size
+        facts = Facts(width=width, height=height, channels=opened.channels, alpha=opened.is_transparent)
+    return finish(job, outputs, facts, lambda staging: estimate, overwrite=overwrite)

@@ -18,12 +18,15 @@ class SpectralConfig:
     prior_weight: float = 0.03  # weight of the prior against one fitted frequency, times their number
     own_blur: float = 0.25  # β in cov(k_s) = (s² − β)·Σ_LR: HR's own blur, calibrated once at ×2
     discs: bool = False  # whether a disc of defocus is tried as well, and taken where it explains the spectrum
-    seed: int = 0  # draws the tiles of a large image
+    splits: int = 3  # times that the tiles are split into random halves, whose estimates tell the doubt; 0 for none
+    seed: int = 0  # draws the tiles of a large image, and the halves
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         if self.tile < 16 or self.tile % 2:
             raise ConfigError(f"spectral.tile must be even and 16 or more, got {self.tile}.")
+        if self.splits < 0:
+            raise ConfigError(f"spectral.splits must be 0 or more, got {self.splits}.")
         if self.max_tiles < 1:
             raise ConfigError(f"spectral.max_tiles must be 1 or more, got {self.max_tiles}.")
         if self.exponent_sigma <= 0:

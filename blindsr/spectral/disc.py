@@ -57,27 +57,47 @@ def fit_disc(points: SpectrumPoints, gaussian: SpectrumFit, config: SpectralConf
     radius = np.where(outside, 1.0, radius)
     log_radius, squared = np.log(radius), radius**2
 
-    def residuals(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        argument = 2 * np.pi * theta[3] * radius
-        transfer = 2 * special.j1(argument) / np.maximum(argument, 1e-9)
+    def transfer_of(theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        argument = np.maximum(2 * np.pi * theta[3] * radius, 1e-9)
+        return argument, 2 * special.j1(argument) / argument
+
+    def signal_of(theta: NDArray[np.float64], transfer: NDArray[np.float64]) -> NDArray[np.float64]:
         signal = theta[0] - theta[1] * log_radius + np.log(transfer**2 + 1e-6) - 4 * np.pi**2 * theta[4] ** 2 * squared
-        model = np.logaddexp(np.logaddexp.reduce(np.where(outside, -300.0, signal), axis=0), theta[2])
+        return np.where(outside, -300.0, signal)
+
+    def residuals(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        signal = signal_of(theta, transfer_of(theta)[1])
+        model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
         return np.append(points.log_power - model, points.prior(theta[1], config))
+
+    def slopes(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        argument, transfer = transfer_of(theta)
+        signal = signal_of(theta, transfer)
+        model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
+        # How much of the power each alias has, and the noise the rest.
+        shares = np.where(outside, 0.0, np.exp(signal - model))
+        second = transfer - special.j0(argument)  # J₂
+        by_radius = -4 * transfer * second / argument / (transfer**2 + 1e-6) * 2 * np.pi * radius
+        parts = [shares, -shares * log_radius, shares * by_radius, -8 * np.pi**2 * theta[4] * shares * squared]
+        level, exponent, size, softness = (part.sum(0) for part in parts)
+        by_parameter = np.stack([level, exponent, 1 - level, size, softness], -1)
+        slope = points.prior(1.0, config) - points.prior(0.0, config)
+        return np.vstack([-by_parameter, [0, slope, 0, 0, 0]])
 
     # A disc's variance along an axis is R²/4.
     likely = math.sqrt(2 * max(float(np.trace(gaussian.covariance)) - 0.08, 0.1))
     amplitude, floor = points.amplitude(config.exponent), float(np.quantile(points.log_power, 0.01)) - 2
     bounds = ([-50, 0, -60, 0.1, 0.05], [50, 5, 20, 10, _WIDEST_SOFTNESS])
+    # Of a picture without any texture, such as a gradient, all of these may be absurd.
+    starts = [[amplitude, config.exponent, floor, share * likely, 0.2] for share in (0.8, 1.0, 1.2)]
+    inside = np.clip(starts, np.array(bounds[0]) + 1e-3, np.array(bounds[1]) - 1e-3)
     best = min(
         (
-            optimize.least_squares(
-                residuals, [amplitude, config.exponent, floor, min(share * likely, 9.9), 0.2],
-                loss="huber", f_scale=0.5, max_nfev=40, bounds=bounds,
-            )
-            for share in (0.8, 1.0, 1.2)
+            optimize.least_squares(residuals, start, slopes, loss="huber", f_scale=0.5, max_nfev=40, bounds=bounds)
+            for start in inside
         ),
         key=lambda fit: float(fit.cost),
-    )  # fmt: skip
+    )
     return DiscFit(float(best.x[3]), float(best.x[4]), float(np.sqrt(np.mean(best.fun[:-1] ** 2))))
 
 

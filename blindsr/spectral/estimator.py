@@ -9,11 +9,12 @@ from blindsr.errors import ImageError
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.families import gaussian_size
+from blindsr.kernels.halves import Halves, with_halves
 from blindsr.ops import luma
 from blindsr.spectral.config import SpectralConfig
 from blindsr.spectral.disc import disc_kernel, fit_disc
-from blindsr.spectral.fit import fit_spectrum, spectrum_points
-from blindsr.spectral.periodogram import mean_periodogram
+from blindsr.spectral.fit import SpectrumFit, fit_spectrum, spectrum_points
+from blindsr.spectral.periodogram import Periodogram, tile_spectra
 
 __all__ = ["estimate_kernel"]
 
@@ -43,7 +44,7 @@ def estimate_kernel(
 
     Returns:
         A centred Gaussian kernel, or a disc where the spectrum has its rings. Of a flat image, the bicubic kernel with
-        a note that says so.
+        a note that says so. What random halves of the tiles tell is in its figures and in the kernel's provenance.
 
     Raises:
         ImageError: Not (1, C, H, W), or a side under 16 px.
@@ -52,14 +53,32 @@ def estimate_kernel(
     if lr.ndim != 4 or lr.shape[0] != 1:
         raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
     listener(StageStarted(stage=STAGE))
-    periodogram = mean_periodogram(luma(lr), config)
+    spectra = tile_spectra(luma(lr), config)
+    periodogram = spectra.mean()
     if periodogram.tiles == 0:
         note = "the image is flat, it shows no blur to measure; the bicubic kernel is used."
         listener(Notice(stage=STAGE, message=note))
         listener(StageDone(stage=STAGE, steps=0, reason="flat image"))
         return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), notes=(note,))
+    kernel, figures, fitted = _fitted(periodogram, scale, config)
+    pairs = []
+    for split in range(config.splits):
+        if (halves := spectra.halves(config.seed + split)) is not None:
+            one, two = (_fitted(spectra.mean(half), scale, config, fitted)[0] for half in halves)
+            pairs.append((one, two))
+    if pairs:
+        found = Halves.measured(pairs)
+        kernel, figures = with_halves(kernel, found), figures | found.figures
+    listener(StageDone(stage=STAGE, steps=1))
+    return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), figures=figures)
+
+
+def _fitted(
+    periodogram: Periodogram, scale: int, config: SpectralConfig, near: SpectrumFit | None = None
+) -> tuple[Kernel, dict[str, float], SpectrumFit]:
+    """The kernel that a mean periodogram shows, the figures and the fit; `near` is the fit of a similar one."""
     points = spectrum_points(periodogram, scale)
-    fitted = fit_spectrum(points, config)
+    fitted = fit_spectrum(points, config, None if near is None else near.parameters)
     figures = {
         "exponent": fitted.exponent,
         "noise": fitted.noise,
@@ -68,16 +87,10 @@ def estimate_kernel(
     }
     disc = fit_disc(points, fitted, config) if config.discs else None
     if disc is not None and disc.explains(fitted):
-        listener(StageDone(stage=STAGE, steps=1))
-        figures |= {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
-        return KernelEstimate(kernel=disc_kernel(disc, scale), method=STAGE, settings=asdict(config), figures=figures)
+        radius = {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
+        return disc_kernel(disc, scale), figures | radius, fitted
     covariance = (scale**2 - config.own_blur) * fitted.covariance
     kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), _widest(scale)))
     kernel = Kernel(kernel.array, scale, {"made_by": STAGE, "covariance_yx": covariance.round(6).tolist()})
-    listener(StageDone(stage=STAGE, steps=1))
-    return KernelEstimate(
-        kernel=kernel,
-        method=STAGE,
-        settings=asdict(config),
-        figures=figures | {"sigma_lr_long": math.sqrt(kernel.sigmas[0] ** 2 / (scale**2 - config.own_blur))},
-    )
+    long = math.sqrt(kernel.sigmas[0] ** 2 / (scale**2 - config.own_blur))
+    return kernel, figures | {"sigma_lr_long": long}, fitted

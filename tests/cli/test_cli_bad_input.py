@@ -292,7 +292,13 @@ def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(pho
         "--threads",
         "1",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A suite that a shell runs in the background has SIGINT ignored, and its children inherit that.
+    own = signal.signal(sent, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(sent, own)
+    with process:
         line = process.stderr.readline()
         while line and "step 3 " not in line:
             line = process.stderr.readline()

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from blindsr.cli import _batch
 
@@ -74,6 +75,29 @@ def test_one_bad_file_is_said_the_rest_goes_on_and_the_exit_code_is_one(run, fol
     assert f"{folder}/a.png │ needed PNG" in result.stderr
     assert "run the same command again for the rest" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_name_of_a_failed_photograph_is_said_once(run, folder, fakes, monkeypatch):
+    """Workers know it by its absolute name, the user by the one that was given."""
+    monkeypatch.chdir(folder)
+    (folder / "a.png").write_bytes(b"no picture")
+    os.mkfifo(folder / "pipe.png")
+    plan = run("estimate-and-upscale", "a.png", "pipe.png", "-o", "out", "--dry-run")
+    assert "fails: pipe.png: this is a device or a pipe; save it as a file.\n" in plan.stdout
+    result = run("estimate-and-upscale", "a.png", "pipe.png", "-o", "out", *INLINE)
+    assert "failed: a.png: needed PNG, JPEG" in result.stderr
+    assert str(folder) not in result.stderr
+
+
+def test_quiet_says_errors_and_nothing_else(run, folder, fakes, monkeypatch):
+    (folder / "a.png").write_bytes(b"hello, I am a letter")
+    result = run("estimate-and-upscale", folder, *INLINE, "-q")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"failed: {folder}/a.png: needed PNG")
+    assert result.stderr.count("\n") == 1
+    fakes.fail = OSError(28, "No space left on device")
+    full = run("estimate-and-upscale", folder, "-r", *INLINE, "-q").stderr.splitlines()
+    assert full[-1].startswith("stopped: ")
 
 
 def test_json_is_one_record_for_each_photograph(run, folder, fakes):
@@ -240,6 +264,35 @@ def test_threads_are_divided_and_devices_go_round(run, folder, fakes, tmp_path, 
     assert made == [(("cpu", "cpu"), 2), 1, 1]
 
 
+def test_memory_is_divided_among_the_jobs_and_not_among_other_machines(run, folder, fakes, tmp_path, monkeypatch):
+    shares = []
+
+    class Engine:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, tasks, listener):
+            for task in tasks:
+                shares.append(task.options.photo["max_memory"])
+                yield task, {"status": "failed", "error": "not today"}
+
+    monkeypatch.setattr("blindsr.pipelines.batch.processes.ProcessEngine", Engine)
+    monkeypatch.setattr("blindsr.pipelines.batch.cluster.DaskEngine", Engine)
+    monkeypatch.setattr(_batch, "available_memory", lambda: 30 * 2**30)
+    arguments = ("estimate-and-upscale", folder / "a.png", "-o", tmp_path / "out")
+    dask = ("--executor", "dask", "--scheduler", "tcp://x:1", "--device", "cpu,cpu")
+    for options in (
+        ("--jobs", 4, "--max-memory", "6GB"),
+        ("--jobs", 3),
+        ("--jobs", 100),
+        (*dask, "--max-memory", "6GB"),
+        dask,
+    ):
+        run(*arguments, *options)
+    # Without a limit what is free is divided, but a job is not sent to work by strips for that.
+    assert shares == [(6 * 1024 - 320) * 2**18, 10 * 2**30, 2 * 2**30, 6 * 2**30, None]
+
+
 def test_a_device_that_is_not_here_is_one_line(run, folder, fakes):
     result = run("estimate-and-upscale", folder, "--device", "cpu,cuda:77")
     assert result.exit_code == 1
@@ -258,6 +311,19 @@ def test_a_shared_kernel_is_estimated_once_and_used_for_all(run, folder, fakes, 
     count = len(fakes.images)
     assert "2 of 2 photographs are done already" in run(*arguments).stderr
     assert len(fakes.images) == count, "the kernel is kept too"
+
+
+def test_a_shared_kernel_is_for_the_one_factor_that_a_size_means(run, folder, fakes, tmp_path):
+    arguments = ("estimate-and-upscale", folder, "--shared-kernel", *INLINE, "-o", tmp_path / "out")
+    result = run(*arguments, "--size", "120x144")
+    assert result.exit_code == 0, result.stderr
+    assert {kernel.scale for kernel in fakes.kernels} == {3}
+    Image.new("RGB", (100, 120)).save(folder / "large.png")
+    result = run(*arguments, "--size", "120x144", "--force")
+    assert result.exit_code == 1
+    assert (
+        "one kernel is for one factor, this --size needs ×2 and ×3 of these photographs; use --scale" in result.stderr
+    )
 
 
 def test_the_manifest_lies_where_all_photographs_are(tmp_path):

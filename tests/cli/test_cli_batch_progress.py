@@ -56,11 +56,11 @@ def test_a_terminal_sees_one_bar_for_all_and_the_stage_of_each_at_work():
     assert any("b.png" in line for line in after)
 
 
-def test_quiet_is_mute(capsys):
+def test_quiet_says_errors_alone(capsys):
     with batch_showing(as_json=False, quiet=True, verbose=False) as show:
         for event in EVENTS:
             show(event)
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "failed: /photos/a.png: it is damaged.\n")
 
 
 @pytest.mark.parametrize(

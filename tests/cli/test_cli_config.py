@@ -6,8 +6,8 @@ from blindsr.cli._configfile import RUN_KEYS
 from blindsr.cli._options import Common
 from blindsr.cli._settings import make_run
 from blindsr.errors import ConfigError
+from blindsr.image_io import FileOptions
 from blindsr.pipelines.settings import Region, Settings, preset
-from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 NOTHING = dict.fromkeys(Common.__dataclass_fields__) | {
@@ -64,10 +64,42 @@ def test_every_key_of_run_changes_the_run(make):
         "seed": "9",
         "threads": "1",
         "precision": '"fp32"',
+        "max_memory": '"4GB"',
     }
     assert set(values) == set(RUN_KEYS)
     for key, value in values.items():
         assert make(f"[run]\n{key} = {value}\n") != plain, key
+
+
+def test_the_file_says_how_pictures_are_written_and_the_command_line_beats_it(make):
+    text = '[files]\nformat = "jpeg"\nquality = 80\nstrip_metadata = true\nmax_pixels = "500M"\n'
+    asked = FileOptions(format="jpeg", quality=80, strip_metadata=True, max_pixels=500_000_000)
+    assert make(text).files == asked
+    assert make("").files == make().files == FileOptions()
+    assert make("[files]\nmax_pixels = 7\n").files.max_pixels == 7
+    other = {"output_format": "webp", "quality": 90, "strip_metadata": False, "max_pixels": 9}
+    assert make(text, **other).files == FileOptions(format="webp", quality=90, max_pixels=9)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"output": Path("a.jpg")}, FileOptions(quality=80)),
+        ({"output": Path("a.PNG")}, FileOptions()),
+        ({"output_format": "tiff"}, FileOptions(format="tiff")),
+        ({"output": Path("folder")}, FileOptions(format="heic", quality=80)),
+        ({"output": Path("a.png"), "quality": 70}, FileOptions(quality=70)),
+    ],
+)
+def test_a_name_on_the_command_line_beats_the_format_of_the_file(make, options, expected):
+    assert make('[files]\nformat = "heic"\nquality = 80\n', **options).files == expected
+
+
+def test_memory_is_an_amount_in_the_file_too(make):
+    text = '[run]\nmax_memory = "1.5 GiB"\n'
+    assert make(text).max_memory == 3 * 2**29
+    assert make(text, max_memory=9).max_memory == 9
+    assert make("[run]\nmax_memory = 7\n").max_memory == 7
 
 
 def test_every_key_of_run_is_an_option_of_the_same_name():
@@ -77,12 +109,12 @@ def test_every_key_of_run_is_an_option_of_the_same_name():
 def test_tables_reach_their_settings(make):
     text = (
         "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n"
-        '[run]\nstart = "random"\n[zssr]\nchannels = 8\n'
+        '[run]\nstart = "random"\n[zssr]\nbatch = 3\n'
     )
     settings = make(text).settings
     assert settings.spectral.tile == 32
     assert settings.kernelgan.generator_filters == (7, 5, 3)
-    assert (settings.kernelgan.iterations, settings.zssr.channels) == (10, 8)
+    assert (settings.kernelgan.iterations, settings.zssr.batch, settings.zssr.untrained) == (10, 3, True)
 
 
 def test_the_zssr_table_is_that_of_the_published_zssr_when_it_is_chosen(make):
@@ -99,7 +131,8 @@ def test_nested_arrays_become_tuples(make):
 
 def test_the_start_decides_which_settings_the_zssr_table_has(make):
     assert isinstance(make().settings.zssr, StartConfig)
-    assert isinstance(make(start="random").settings.zssr, ZSSRConfig)
+    assert make(start="random").settings.zssr.untrained
+    assert not make().settings.zssr.untrained
     assert make(start="mine.safetensors").settings.zssr.weights == Path("mine.safetensors")
     assert make('[zssr]\nweights = "mine.safetensors"\n').settings.zssr.weights == Path("mine.safetensors")
 
@@ -115,7 +148,7 @@ def test_a_region_is_four_numbers(make):
     [
         (
             "[zsr]\nsteps = 1\n",
-            r"run\.toml has an unknown table 'zsr'; tables are \[run\], \[spectral\], \[l0\], \[kernelgan\]",
+            r"run\.toml has an unknown table 'zsr'; tables are \[run\], \[files\], \[spectral\], \[l0\], \[kernelgan\]",
         ),
         ("steps = 1\n", r"unknown key outside of a table 'steps'"),
         ("zssr = 1\n", r"unknown key outside of a table 'zssr'"),
@@ -134,8 +167,15 @@ def test_a_region_is_four_numbers(make):
         ("[run]\nscale = 9\n", r"scale must be over 1 and at most 8, got 9"),
         ('[run]\npreset = "slow"\n', r"preset must be one of fast, default, best, paper, got 'slow'"),
         ("[zssr]\nsteps = -1\n", r"steps must be 0 or more"),
-        ('[run]\nstart = "random"\n[zssr]\nsteps = 0\n', r"steps must be 1 or more"),
+        ('[run]\nstart = "random"\n[zssr]\nweights = "a.safetensors"\n', r"untrained begins from random weights"),
         ('[run]\nstart = "random"\npreset = "paper"\n', r"the published ZSSR starts from random weights"),
+        ('[run]\nmax_memory = "much"\n', r"\[run\] max_memory must be an amount such as 4GB, got 'much'"),
+        ("[run]\nmax_memory = 0\n", r"\[run\] max_memory must be 1 or more, got 0"),
+        ('[files]\nmax_pixels = "many"\n', r"\[files\] max_pixels must be an amount such as 500M, got 'many'"),
+        ("[files]\nqualty = 80\n", r"\[files\] has no key 'qualty'; did you mean 'quality'"),
+        ("[files]\nquality = 101\n", r"quality must be 1 to 100, got 101"),
+        ('[files]\nformat = "bmp"\n', r"format must be one of png, tiff, jpeg, webp, avif, heic, got 'bmp'"),
+        ('[files]\nstrip_metadata = "yes"\n', r"\[files\] strip_metadata must be true or false, got 'yes'"),
         ("[run\n", r"run\.toml is no valid TOML: .*line 1.*; mend that line"),
     ],
 )

@@ -19,11 +19,18 @@ def test_format_and_quality(run, photo):
 def test_a_quality_that_the_format_has_none_of(run, photo):
     result = run("estimate-and-upscale", photo, "--quality", "80", "-q")
     assert result.exit_code == 1
-    assert "quality is for JPEG, WebP and AVIF" in result.stderr
+    assert "quality is for JPEG, WebP, AVIF and HEIC" in result.stderr
 
 
 def test_metadata_are_stripped(run, photo):
-    for options, expected in (([], True), (["--strip-metadata", "--force"], False)):
+    config = photo.with_name("run.toml")
+    config.write_text("[files]\nstrip_metadata = true\n")
+    for options, expected in (
+        ([], True),
+        (["--strip-metadata", "--force"], False),
+        (["--config", config, "--force"], False),
+        (["--config", config, "--keep-metadata", "--force"], True),
+    ):
         result = run("upscale", photo, "--kernel", "bicubic", "-q", *options)
         assert result.exit_code == 0, result.stderr
         assert (b"blindsr" in photo.with_name("photo_blindsr_x2.png").read_bytes()) is expected
@@ -34,6 +41,17 @@ def test_the_limit_of_pixels(run, photo, limit, code):
     result = run("estimate-and-upscale", photo, "--max-pixels", limit, "-q")
     assert result.exit_code == code
     assert ("at most 1000 pixels" in result.stderr) is (code == 1)
+
+
+def test_a_size_is_that_of_the_upright_picture(run, photo):
+    exif = Image.Exif()
+    exif[274] = 6  # 40×48 px in the file, 48×40 to the eye
+    turned = photo.with_name("turned.jpg")
+    Image.open(photo).save(turned, exif=exif)
+    result = run("upscale", turned, "--kernel", "gaussian:1.2", "--size", "96x80", "-q")
+    assert result.exit_code == 0, result.stderr
+    with Image.open(photo.with_name("turned_blindsr_96x80.png")) as larger:
+        assert larger.size == (96, 80)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many", "1T", "nan", "inf"])

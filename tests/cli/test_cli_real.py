@@ -10,7 +10,7 @@ from skimage import data
 from blindsr.kernels.files import read_kernel
 
 PAPER = "[zssr]\nmax_steps = 2\nlayers = 2\nchannels = 4\ncrop = 16\n[kernelgan]\niterations = 2\n"
-FAST = '[run]\nstart = "random"\n[zssr]\nsteps = 2\nlayers = 2\nchannels = 4\ncrop = 8\n'
+FAST = '[run]\nstart = "random"\n[zssr]\nsteps = 2\nbatch = 1\ncrop = 8\n'
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""HEIC and camera raw files, read through their optional packages."""
+"""HEIC and camera raw files, read and written through their optional packages."""
 
+import importlib.util
 import struct
 import sys
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
-from blindsr.errors import ImageError
-from blindsr.image_io import default_suffix, read_photo, write_photo
+from blindsr.errors import ImageError, OutputError
+from blindsr.image_io import Photo, default_suffix, read_photo, write_photo
 from blindsr.image_io.heic import is_heic
+from blindsr.image_io.probe import picture_size
 
 HEIGHT, WIDTH = 96, 130
 SAMPLES = np.ascontiguousarray(skimage.data.astronaut()[:HEIGHT, 150 : 150 + WIDTH])
@@ -65,6 +67,86 @@ def test_a_heic_is_turned_once_and_keeps_its_metadata(tmp_path, pillow_heif):
         assert written.getexif().get(274, 1) == 1
 
 
+@pytest.mark.parametrize(("kind", "bands"), [("gray", 1), ("colour", 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("is_transparent", [False, True])
+def test_what_is_written_as_heic_is_read_again(tmp_path, pillow_heif, kind, bands, dtype, is_transparent):
+    top = np.iinfo(dtype).max
+    pixels = (SAMPLES[..., :bands] / np.float32(255)).astype(np.float32)
+    alpha = np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
+    photo = Photo(
+        pixels=pixels,
+        alpha=alpha if is_transparent else None,
+        has_alpha=is_transparent,
+        dtype=np.dtype(dtype),
+        format="PNG",
+        value_range=(0, top),
+    )
+    notes = write_photo(photo, tmp_path / "a.heic", quality=100)
+    again = read_photo(tmp_path / "a.heic")
+    assert (again.format, again.dtype, again.size) == ("HEIC", dtype, photo.size)
+    assert np.abs(again.pixels - pixels).max() < 7 / 255
+    assert np.abs(again.pixels - pixels).mean() < 1 / 255
+    assert (again.alpha is None) is not is_transparent
+    if again.alpha is not None:
+        np.testing.assert_allclose(again.alpha, alpha, atol=1.1 / 255)
+    assert any("12 bits" in note for note in notes) is (dtype == np.uint16)
+    assert any("no gray with alpha" in note for note in notes) is (is_transparent and bands == 1)
+
+
+def test_a_heic_of_16_bits_has_12(tmp_path, pillow_heif):
+    levels = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH, 1)
+    photo = Photo(pixels=levels, dtype=np.dtype(np.uint16), format="PNG", value_range=(0, 65535))
+    write_photo(photo, tmp_path / "a.heic", quality=100)
+    assert len(np.unique(read_photo(tmp_path / "a.heic").pixels)) > 2**10
+
+
+def test_profile_exif_and_xmp_go_into_a_heic(tmp_path, pillow_heif):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Maker"
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"></x:xmpmeta>'
+    Image.fromarray(SAMPLES).save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, xmp=packet, dpi=(300, 300))
+    photo = read_photo(tmp_path / "a.jpg")
+    larger = photo.with_result(np.repeat(np.repeat(photo.pixels, 2, 0), 2, 1))
+    write_photo(larger, tmp_path / "b.heic", quality=80)
+    again = read_photo(tmp_path / "b.heic")
+    assert again.size == (2 * HEIGHT, 2 * WIDTH)  # turned by the orientation of the JPEG, and not turned again
+    assert again.icc_profile == profile
+    kept = Image.Exif()
+    kept.load(again.exif)
+    assert kept[271] == "Maker"
+    assert kept.get(274, 1) == 1
+    assert b"xmpmeta" in again.xmp
+    assert again.dpi == (300, 300)
+
+
+def test_the_quality_of_a_heic(tmp_path, pillow_heif):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    sizes = []
+    for quality in (10, 60, None):
+        path = tmp_path / f"{quality}.heic"
+        write_photo(photo, path, quality=quality)
+        sizes.append(path.stat().st_size)
+    assert sizes == sorted(set(sizes))
+
+
+def test_a_heic_without_its_package_is_refused_before_the_work(tmp_path, monkeypatch):
+    Image.fromarray(SAMPLES).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OutputError, match=r'run pip install "blindsr\[heic\]", or write b\.png'):
+        write_photo(photo, tmp_path / "b.heic")
+    assert not (tmp_path / "b.heic").exists()
+
+
+def test_floats_do_not_become_a_heic(tmp_path, pillow_heif):
+    photo = Photo(pixels=np.zeros((8, 9, 3), np.float32), dtype=np.dtype(np.float32), format="TIFF", value_range=(0, 1))
+    with pytest.raises(OutputError, match=r"\.heic holds no floats; write b\.tif"):
+        write_photo(photo, tmp_path / "b.heic")
+
+
 def test_an_avif_is_no_heic(tmp_path):
     Image.fromarray(SAMPLES).save(tmp_path / "a.avif", quality=100, subsampling="4:4:4")
     assert not is_heic((tmp_path / "a.avif").read_bytes()[:32])
@@ -116,6 +198,7 @@ def test_a_camera_raw_file_is_developed_to_16_bits(tmp_path):
     np.testing.assert_allclose(photo.pixels[64:192, 64:192], 0.4845, atol=0.01)
     assert photo.icc_profile is not None
     assert default_suffix(photo) == ".png"
+    assert picture_size(tmp_path / "a.dng") == (256, 320, 3)
     exif = Image.Exif()
     exif.load(photo.exif)
     assert exif[271] == "Maker"

@@ -61,7 +61,7 @@ def test_a_tiff_is_turned_too_by_either_decoder(tmp_path, request, orientation, 
     np.testing.assert_allclose(read_photo(tmp_path / "a.tif").pixels * 255, expected, atol=0.01)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
 def test_metadata_arrive_with_the_new_size_and_without_the_turn(tmp_path, suffix):
     photo = read_photo(described(tmp_path / "a.jpg"))
     doubled = photo.pixels.repeat(2, axis=0).repeat(2, axis=1)
@@ -80,8 +80,19 @@ def test_metadata_arrive_with_the_new_size_and_without_the_turn(tmp_path, suffix
     again = read_photo(tmp_path / f"b{suffix}")
     assert again.xmp == XMP.replace(b'"6"', b'"1"')
     assert again.icc_profile == PROFILE
-    if suffix != ".webp":  # it has no place for a resolution but in EXIF
-        np.testing.assert_allclose(again.dpi, (150, 300), rtol=1e-4)
+    np.testing.assert_allclose(again.dpi, (150, 300), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(2, (300, 150)), (3, (762, 381)), (1, None)])
+def test_a_resolution_that_only_exif_says(tmp_path, unit, expected):
+    exif = Image.Exif()
+    exif[282], exif[283] = 300.0, 150.0
+    exif[296] = unit
+    Image.fromarray(SAMPLES).save(tmp_path / "a.webp", exif=exif)
+    assert read_photo(tmp_path / "a.webp").dpi == expected
+    exif[282] = 0.0
+    Image.fromarray(SAMPLES).save(tmp_path / "b.webp", exif=exif)
+    assert read_photo(tmp_path / "b.webp").dpi is None
 
 
 def test_a_tiff_gives_its_metadata_back(tmp_path):

@@ -61,7 +61,45 @@ def test_a_sparse_kernel_costs_less_than_a_flat_one_of_the_same_sum():
     assert float(losses.sparsity_loss(delta(13, 6, 6), 0.2)) < 0.2 * float(losses.sparsity_loss(flat, 0.2))
 
 
-def test_sparsity_has_a_finite_slope_at_zero():
-    kernel = torch.zeros(3, 3, requires_grad=True)
-    losses.sparsity_loss(kernel, 0.2).backward()
-    assert bool(torch.isfinite(kernel.grad).all())
+def test_sparsity_has_a_finite_gradient_at_zero():
+    assert bool(torch.isfinite(losses.sparsity_gradient(torch.zeros(3, 3), 0.2)).all())
+
+
+def away_from_zero(*shape):
+    """Random numbers of both signs at which |x| has a gradient."""
+    numbers = torch.randn(*shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return (numbers + 0.1 * numbers.sign()).requires_grad_()
+
+
+MASK = losses.boundaries_mask(5, 2.0, torch.zeros(1, dtype=torch.float64))
+TARGET = torch.linspace(-1, 1, 60, dtype=torch.float64).view(1, 3, 4, 5)
+PAIRS = {
+    "adversarial": (losses.adversarial_loss, losses.adversarial_gradient, (1, 4, 5), ()),
+    "discriminator": (losses.discriminator_loss, losses.discriminator_gradient, (2, 4, 5), ()),
+    "bicubic": (losses.bicubic_loss, losses.bicubic_gradient, (1, 3, 4, 5), (TARGET,)),
+    "sum": (losses.sum_loss, losses.sum_gradient, (5, 5), ()),
+    "boundaries": (losses.boundaries_loss, losses.boundaries_gradient, (5, 5), (MASK,)),
+    "centralised": (losses.centralised_loss, losses.centralised_gradient, (5, 5), (2,)),
+    "sparsity": (losses.sparsity_loss, losses.sparsity_gradient, (5, 5), (0.2,)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("factor", [1.0, 0.02])
+def test_each_gradient_is_autograds(name, factor):
+    loss, gradient, shape, others = PAIRS[name]
+    argument = (factor * away_from_zero(*shape)).detach().requires_grad_()
+    expected = torch.autograd.grad(loss(argument, *others), argument)[0]
+    torch.testing.assert_close(
+        gradient(argument.detach(), *others).expand_as(expected), expected, rtol=1e-8, atol=1e-10
+    )
+
+
+def test_the_sum_has_gradients_of_both_signs():
+    assert float(losses.sum_gradient(torch.full((2, 2), 0.5))) == 1
+    assert float(losses.sum_gradient(torch.full((2, 2), 0.1))) == -1
+
+
+@pytest.mark.parametrize("missing", [loss for loss in losses.__all__ if loss.endswith("_loss")])
+def test_every_loss_has_its_gradient_tested(missing):
+    assert missing.removesuffix("_loss") in PAIRS

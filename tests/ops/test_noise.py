@@ -10,7 +10,7 @@ from skimage import data
 
 from blindsr.errors import ImageError
 from blindsr.kernels import gaussian
-from blindsr.ops import degrade
+from blindsr.ops import degrade, imresize
 from blindsr.ops.noise import estimate_blocking, estimate_noise
 
 
@@ -37,6 +37,16 @@ def test_noise_on_a_photograph_is_measured(sigma):
 def test_a_clean_photograph_of_bytes_has_less_than_half_a_level():
     clean = torch.round(photograph() * 255) / 255
     assert estimate_noise(clean) < 0.5 / 255
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_fine_texture_is_not_taken_for_noise(factor):
+    """In a small picture of much detail the smoothest tiles are texture, too; the fourth difference alone says 1."""
+    pixels = torch.from_numpy(data.coffee()[:396, :600].copy()).permute(2, 0, 1)[None].float() / 255
+    small = imresize(pixels, 1 / factor)[..., :96, -96:].mean(1, keepdim=True)
+    small = torch.round(small * 255).clamp(0, 255) / 255
+    assert estimate_noise(small) < 0.25 / 255
+    assert estimate_noise(noisy(small, 3 / 255)) == pytest.approx(3 / 255, rel=0.4)
 
 
 def test_flat_and_clipped_images_have_none():

@@ -72,6 +72,29 @@ def test_flat_and_tiny_images_have_a_kernel():
     assert choose_kernel(tiny, replace(FAST, scale=4.0), listener=ignore).kernel.scale == 4
 
 
+def test_images_that_tell_no_blur_say_so_and_get_the_safe_kernel():
+    noise = (0.5 + 0.15 * torch.randn(1, 1, 120, 140, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    gradient = (torch.linspace(0.2, 0.8, 140).expand(1, 1, 120, 140) * 255).round() / 255
+    tiny = lr(gaussian(2.0, 2), np.s_[60:108, 120:168])
+    for image, word in ((noise, "noise"), (gradient, "texture"), (tiny, "24 px is too short")):
+        heard = []
+        estimate = choose_kernel(image, FAST, listener=heard.append)
+        assert estimate.kernel.digest == bicubic(2).digest
+        assert estimate.kernel.provenance["guard"]
+        assert word in estimate.notes[0]
+        assert "safe" in estimate.notes[0]
+        assert [event.message for event in heard if isinstance(event, Notice)] == list(estimate.notes)
+
+
+def test_halves_that_disagree_get_the_safe_kernel(monkeypatch):
+    monkeypatch.setattr(auto, "_DISAGREEMENT", -1.0)
+    monkeypatch.setattr(auto, "_DISAGREEMENT_IN_NOISE", -1.0)
+    monkeypatch.setattr(auto, "_spectrum_missed_the_blur", lambda *_: False)
+    estimate = choose_kernel(lr(gaussian(2.4, 2), np.s_[60:260, 120:340]), FAST, listener=ignore)
+    assert estimate.kernel.digest == bicubic(2).digest
+    assert "halves" in estimate.notes[0]
+
+
 def test_the_input_is_left_alone_and_the_same_image_gives_the_same_kernel():
     image = lr(gaussian(2.0, 2), np.s_[60:260, 120:340])
     before = image.clone()

@@ -4,6 +4,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from blindsr.errors import ImageError
+from blindsr.image_io.probe import picture_size
 from blindsr.pipelines.batch.inputs import find_photos
 
 
@@ -111,6 +112,16 @@ def test_nothing_at_all_says_what_to_do(tmp_path):
     _as_result(tmp_path / "b")
     with pytest.raises(ImageError, match="1 pictures"):
         find_photos([tmp_path], recursive=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_a_problem_and_nobody_waits_for_it(tree):
+    os.mkfifo(tree / "pipe.png")
+    for arguments in ([tree], [tree / "pipe.png", tree / "a.png", tree / "b.JPG"]):
+        found = find_photos(arguments)
+        assert _names(found) == [(".", "a.png"), (".", "b.JPG")]
+        assert [(path.name, "a device or a pipe" in why) for path, why in found.problems] == [("pipe.png", True)]
+    assert picture_size(tree / "pipe.png") is None
 
 
 def test_a_folder_that_cannot_be_looked_into_is_a_problem_and_the_rest_goes_on(tree, monkeypatch):

@@ -44,6 +44,19 @@ def test_the_joint_estimate_is_nearer_to_the_truth_than_single_ones(pictures):
     assert "one kernel for all, from 5 of 5 photographs" in shared.sentences()[0]
 
 
+def test_for_factors_of_two_passes_it_is_carried_over(pictures):
+    truth = gaussian([[2.6, 0.5], [0.5, 1.3]], 2)
+    loaders = _loaders([_lr(picture, truth, i) for i, picture in enumerate(pictures[:3])])
+    shared = estimate_shared_kernel(loaders, Settings(scale=8))
+    first = estimate_shared_kernel(loaders, Settings(scale=4))
+    assert shared.kernel.scale == 8
+    assert shared.spread == first.spread
+    # Widths are said in pixels of the result.
+    wider = np.sqrt(shared.opinions[0].covariance[0, 0] / first.opinions[0].covariance[0, 0])
+    assert wider == pytest.approx(2, abs=0.05)
+    assert shared.kernel.sigmas[0] / first.kernel.sigmas[0] == pytest.approx(wider, abs=0.05)
+
+
 @pytest.fixture
 def estimates(monkeypatch):
     """Estimates by the first value of an image, instead of measuring."""

@@ -10,19 +10,23 @@ from PIL import Image
 from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
-from blindsr.image_io import read_photo
-from blindsr.kernels import bicubic, compose, gaussian
+from blindsr.image_io import FileOptions, read_photo, upscale_valid
+from blindsr.image_io.strips import PhotoSource
+from blindsr.kernels import Kernel, compose, gaussian
 from blindsr.ops import degrade, imresize
-from blindsr.pipelines import blind, known, large_photo, memory, passes
-from blindsr.pipelines.photo import upscale_photo
+from blindsr.pipelines import blind, known, large_photo, memory, passes, sampling
+from blindsr.pipelines.batch.manifest import Manifest
+from blindsr.pipelines.batch.shared_job import shared_kernel_for
+from blindsr.pipelines.photo import estimate_photo_kernel, upscale_photo
 from blindsr.pipelines.result import consistency
 from blindsr.pipelines.rows import ConsistencyMeter, resized
-from blindsr.pipelines.settings import NETWORK_SCALES, Settings
+from blindsr.pipelines.settings import NETWORK_SCALES, Region, Settings
 from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.source import TensorSource
 from blindsr.zssr.start.config import StartConfig
 
 PASS = Settings(zssr=StartConfig(steps=0, noise_sigma=0.0, precision="fp32"))
+MEASURED_NOISE = Settings(zssr=StartConfig(steps=0, precision="fp32"))
 KERNEL = gaussian([[1.5, 0.3], [0.3, 1.0]], 2)
 
 
@@ -56,7 +60,7 @@ def test_strips_are_resized_like_the_whole(cut, size):
 def write(folder, kind):
     """A photograph of some kind, 62×50."""
     pixels = data.astronaut()[20:70, 200:262]
-    path = folder / ("photo.tif" if kind in ("uint16", "float holes", "bands") else "photo.png")
+    path = folder / {"uint16": "photo.tif", "float holes": "photo.tif", "bands": "photo.tif"}.get(kind, "photo.png")
     if kind == "alpha":
         alpha = np.tile(np.linspace(0, 255, 62).astype(np.uint8), (50, 1))
         Image.fromarray(np.dstack([pixels, alpha])).save(path)
@@ -68,12 +72,21 @@ def write(folder, kind):
         tifffile.imwrite(path, floats)
     elif kind == "bands":
         tifffile.imwrite(path, np.dstack([pixels, pixels[..., :1]]), photometric="minisblack", planarconfig="contig")
+    elif kind == "heic":
+        path = folder / "photo.heic"
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_bytes("RGB", (62, 50), pixels.tobytes()).save(path, quality=95)
+    elif kind == "turned":
+        path = folder / "photo.jpg"
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.fromarray(pixels).save(path, quality=100, exif=exif)
     else:
         Image.fromarray(pixels).save(path)
     return path
 
 
-@pytest.mark.parametrize("kind", ["plain", "alpha", "uint16", "float holes", "bands"])
+@pytest.mark.parametrize("kind", ["plain", "alpha", "uint16", "float holes", "bands", "heic", "turned"])
 def test_by_strips_the_file_is_the_same(tmp_path, monkeypatch, kind):
     source = write(tmp_path, kind)
     whole = upscale_photo(source, PASS, kernel=KERNEL, output=tmp_path / "whole.tif", device="cpu")
@@ -108,6 +121,116 @@ def test_the_whole_job_by_strips_estimates_the_kernel_and_keeps_the_record(tmp_p
     assert any("JPEG compression" in note for note in result.notes)
 
 
+@pytest.mark.parametrize(("wanted", "noise"), [("auto", None), ("on", 0.02), ("off", None)])
+def test_light_by_strips_is_light_in_memory(tmp_path, monkeypatch, wanted, noise):
+    source = write(tmp_path, "plain")
+    kernel = Kernel(KERNEL.array, 2, {"made_by": "psf"})
+    settings = Settings(zssr=StartConfig(steps=0, noise_sigma=noise, precision="fp32"))
+
+    def job(name):
+        output = tmp_path / f"{name}.tif"
+        return upscale_photo(source, settings, kernel=kernel, linear_light=wanted, output=output, device="cpu")
+
+    whole = job("whole")
+    monkeypatch.setattr(large_photo, "LARGE", 0)
+    monkeypatch.setattr(memory, "default_tile", lambda scale: 32)
+    strips = job("strips")
+    assert strips.upscaled.image.device.type == "meta"
+    first, second = (read_photo(result.outputs.image).pixels for result in (whole, strips))
+    # Dark samples spread when light is encoded: a quarter of a grey level of light is more of them.
+    assert np.abs(first - second).mean() < 0.3 / 255
+    assert np.abs(first - second).max() < 5 / 255
+    assert [note for note in whole.notes if "light" in note] == [note for note in strips.notes if "light" in note]
+    assert any("in linear light" in note for note in strips.notes) is (wanted == "auto")
+    if noise is not None:
+        assert strips.upscaled.settings.zssr.noise_sigma == pytest.approx(
+            whole.upscaled.settings.zssr.noise_sigma, rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("scale", [2.0, 1.5])
+def test_a_geotiff_by_strips_is_where_rasterio_expects_it(tmp_path, by_strips, monkeypatch, scale):
+    rasterio = pytest.importorskip("rasterio")
+    samples = data.astronaut()[20:68, 200:264, :1].astype(np.uint16).transpose(2, 0, 1) * 11 + 1
+    samples = np.concatenate([samples, samples[:, ::-1], samples[:, :, ::-1], samples // 2 + 1])
+    samples[:, 10:20, 30:40] = 0
+    transform = rasterio.Affine(10.0, 0.0, 399960.0, 0.0, -10.0, 5300040.0)
+    profile = {"driver": "GTiff", "width": 64, "height": 48, "count": 4, "dtype": "uint16", "crs": "EPSG:32632"}
+    with rasterio.open(tmp_path / "a.tif", "w", transform=transform, nodata=0, tiled=True, **profile) as file:
+        file.write(samples)
+    monkeypatch.setattr(memory, "default_tile", lambda scale: 32)
+    settings = Settings(scale=scale, zssr=PASS.zssr)
+    result = upscale_photo(tmp_path / "a.tif", settings, kernel=KERNEL, device="cpu")
+    assert result.outputs.image.suffix == ".tif"
+    with rasterio.open(tmp_path / "a.tif") as before, rasterio.open(result.outputs.image) as after:
+        assert (after.width, after.height, after.count) == (64 * scale, 48 * scale, 4)
+        assert (after.crs, after.nodata, after.dtypes) == (before.crs, before.nodata, before.dtypes)
+        # As rasterio's documentation scales a transform: pixels are smaller, the corner stays.
+        expected = (10 / scale, 0, 399960, 0, -10 / scale, 5300040)
+        assert tuple(after.transform)[:6] == pytest.approx(expected, abs=1e-9)
+        assert after.bounds == pytest.approx(before.bounds)
+        hole = after.read_masks(1) == 0
+        assert np.array_equal(hole, ~upscale_valid(before.read_masks(1) > 0, *hole.shape))
+        assert after.read(1)[~hole].min() > 0
+
+
+def test_a_large_jpeg_of_any_name_is_known_as_one(tmp_path, by_strips):
+    source = tmp_path / "stdin"
+    Image.fromarray(data.astronaut()[20:84, 200:264]).save(source, "JPEG", quality=60)
+    result = upscale_photo(source, MEASURED_NOISE, kernel=KERNEL, output=tmp_path / "x.png", device="cpu")
+    assert any("JPEG compression" in note for note in result.notes)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Kernels are estimated from 96 px a side; the sizes of what is read are noted."""
+    read, sizes = PhotoSource.read, []
+
+    def noted(self, top, bottom, left=0, right=None):
+        sizes.append((bottom - top, (self.size[0] if right is None else right) - left))
+        return read(self, top, bottom, left, right)
+
+    monkeypatch.setattr(PhotoSource, "read", noted)
+    monkeypatch.setattr(sampling, "ESTIMATED_SIDE", 96)
+    return sizes
+
+
+def test_the_kernel_of_a_large_photograph_is_estimated_from_windows(tmp_path, small_windows):
+    pixels = data.astronaut()[:300, :340].copy()
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    settings = Settings(estimator="spectral")
+    result = estimate_photo_kernel(tmp_path / "photo.png", settings, device="cpu")
+    assert max(rows * columns for rows, columns in small_windows) == 96 * 96
+    assert result.record["input"]["width"] == 340
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    assert blind.estimate_kernel(image, settings).kernel.digest == result.kernel.digest
+
+
+def test_of_a_large_photograph_only_the_region_is_read(tmp_path, small_windows):
+    Image.fromarray(data.astronaut()[:300, :340]).save(tmp_path / "photo.png")
+    settings = Settings(estimator="spectral", region=Region(x=40, y=70, width=80, height=90))
+    result = estimate_photo_kernel(tmp_path / "photo.png", settings, device="cpu")
+    assert set(small_windows) == {(90, 80)}
+    assert result.record["settings"]["region"] == {"x": 40, "y": 70, "width": 80, "height": 90}
+    with pytest.raises(ConfigError, match="the region must lie inside the image of 340×300 px"):
+        estimate_photo_kernel(
+            tmp_path / "photo.png", Settings(region=Region(x=300, y=0, width=80, height=80)), overwrite=True
+        )
+
+
+def test_a_shared_kernel_is_estimated_from_windows_too(tmp_path, small_windows):
+    for name, left in (("a", 0), ("b", 150)):
+        Image.fromarray(data.astronaut()[100:340, left : left + 340]).save(tmp_path / f"{name}.png")
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    manifest = Manifest(tmp_path / "out.jsonl")
+    found = shared_kernel_for(photos, Settings(estimator="spectral"), manifest, device="cpu")
+    assert max(rows * columns for rows, columns in small_windows) == 96 * 96
+    assert "from 2 of 2 photographs" in found.notes[0]
+    (tmp_path / "blindsr-shared.kernel.json").unlink()
+    with pytest.raises(ImageError, match="none of 2 photographs"):
+        shared_kernel_for(photos, Settings(), manifest, device="cpu", files=FileOptions(max_pixels=1000))
+
+
 def test_an_error_while_strips_are_made_leaves_nothing(tmp_path, by_strips, monkeypatch):
     source = write(tmp_path, "plain")
 
@@ -126,7 +249,7 @@ def test_the_tile_follows_the_memory(monkeypatch):
     assert plenty == 1024
     assert 32 <= little < 1024
     assert memory.needed_memory(3000, 4000, 3, 2, little) <= 1600 * 2**20
-    with pytest.raises(ImageError, match=r"even in tiles of 32 px, --max-memory allows 0\.5 GiB"):
+    with pytest.raises(ImageError, match=r"even in tiles of 32 px, --max-memory allows it 0\.5 GiB"):
         memory.choose_tile(shape, 2, size, budget=2**29)
     monkeypatch.setattr(memory, "available_memory", lambda device: None)
     assert memory.choose_tile(shape, 4, size) == 512
@@ -203,7 +326,7 @@ def test_eight_times_in_two_passes_is_blindly_estimated_and_beats_interpolation(
 
 def test_the_published_algorithm_and_small_results_stay_in_memory(tmp_path):
     source = write(tmp_path, "plain")
-    assert not large_photo.is_large(source, None, Settings(), "auto", None)
-    assert large_photo.is_large(source, None, Settings(), "auto", 2**30)
+    assert not large_photo.is_large(source, Settings(), None)
+    assert large_photo.is_large(source, Settings(), 2**30)
     paper = Settings(zssr=PaperZSSRConfig())
-    assert not large_photo.is_large(source, bicubic(2), paper, "auto", 2**30)
+    assert not large_photo.is_large(source, paper, 2**30)

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import numpy as np
@@ -222,6 +223,39 @@ def test_memory_is_asked_of_the_smaller_of_machine_and_container(monkeypatch):
     monkeypatch.setattr(memory, "_free_host", lambda: None)
     assert memory.available_memory() is None
     memory.check_memory(10**6, 10**6, 3, 4)  # a machine that does not say is not refused
+
+
+def control_group(folder, limit, used, names, cached):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(names, (limit, used, f"anon 5\n{names[2]} {cached}\n"), strict=True):
+        (folder / ("memory.stat" if "inactive" in name else name)).write_text(f"{value}\n")
+
+
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def test_the_limit_of_a_job_is_found_wherever_it_was_set(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("0::/slurm/job_7/step_0\n")
+    ask = functools.partial(memory._free_control_group, tmp_path / "fs", own)
+    assert ask() is None
+    control_group(tmp_path / "fs/slurm/job_7/step_0", "max", 900, V2, 0)
+    assert ask() is None
+    control_group(tmp_path / "fs/slurm/job_7", 5000, 1500, V2, 400)  # files in the cache make room at once
+    assert ask() == 5000 - 1100
+    control_group(tmp_path / "fs/slurm", 9000, 8500, V2, 0)
+    assert ask() == 500
+    control_group(tmp_path / "fs", 100, 300, V2, 0)
+    assert ask() == 0
+
+
+def test_the_limit_of_an_older_kernels_container(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("5:devices:/a\n4:memory:/docker/a\n0::/\n")
+    control_group(tmp_path / "fs/memory", 2**63 - 4096, 700, V1, 0)
+    control_group(tmp_path / "fs/memory/docker/a", 4000, 2000, V1, 1000)
+    assert memory._free_control_group(tmp_path / "fs", own) == 3000
 
 
 def test_what_does_not_fit_is_refused_with_both_numbers(monkeypatch):

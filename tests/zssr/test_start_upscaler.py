@@ -8,12 +8,13 @@ from skimage import data
 
 from blindsr.errors import ConfigError, DivergenceError, ImageError
 from blindsr.events import StageDone, StageStarted, StepDone
-from blindsr.kernels import bicubic, gaussian
-from blindsr.ops import degrade, imresize
+from blindsr.kernels import Kernel, bicubic, gaussian
+from blindsr.ops import degrade, dihedral, dihedral_inverse, imresize
 from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, from_planes, super_resolve, to_planes
 from blindsr.zssr.start.upscaler import upscale_from_start
 from blindsr.zssr.start.weights import load_start
+from blindsr.zssr.start.wiener import wiener
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
 PASS = StartConfig(steps=0, noise_sigma=0.0, precision="fp32")
@@ -200,6 +201,55 @@ def test_adaptation_does_not_lose(scale, error, gain):
     base = StartConfig(steps=0, kernel_error=error, precision="fp32")
     start, adapted = (psnr(upscale_from_start(lr, told, replace(base, steps=n)).image, hr) for n in (0, 60))
     assert adapted - start > gain
+
+
+@pytest.mark.parametrize(("ensemble", "views"), [(2, (2,)), (4, (2, 4, 6)), (8, (1, 3, 5, 7))])
+def test_an_ensemble_turns_with_the_image_and_its_kernel(ensemble, views):
+    """Averaged over a group of views, the answer to a turned image with a turned kernel is the turned answer."""
+    lr, kernel = photograph(), gaussian([[2.0, 0.9], [0.9, 1.2]], 2)
+    config = replace(PASS, ensemble=ensemble)
+    straight = upscale_from_start(lr, kernel, config).image
+    single = upscale_from_start(lr, kernel, PASS).image
+    assert not torch.equal(straight, single)
+    assert float((straight - single).abs().mean()) < 2 / 255
+    for view in views:
+        array = dihedral(torch.tensor(kernel.array)[None, None], view)[0, 0].numpy()
+        turned = upscale_from_start(dihedral(lr, view), Kernel(array, 2), config).image
+        assert torch.allclose(dihedral_inverse(turned, view), straight, atol=2e-4)
+        alone = upscale_from_start(dihedral(lr, view), Kernel(array, 2), PASS).image
+        assert not torch.allclose(dihedral_inverse(alone, view), single, atol=2e-4)
+
+
+def test_an_ensemble_is_the_same_in_tiles():
+    lr = photograph(60, 52)
+    config = replace(PASS, ensemble=4)
+    whole = upscale_from_start(lr, KERNEL, config).image
+    tiled = upscale_from_start(lr, KERNEL, replace(config, max_tile=32)).image
+    assert torch.allclose(whole, tiled, atol=1e-4)
+
+
+def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image():
+    """On a photograph with sharp edges: the kernel alone beats interpolation, and the image's own pairs beat that."""
+    pixels = torch.from_numpy(data.astronaut()[:320, 100:420].copy()).permute(2, 0, 1)[None].float() / 255
+    hr = imresize(pixels, 0.5).clamp(0, 1)
+    kernel = gaussian(1.4, 2)
+    lr = torch.round(degrade(hr, kernel.tensor(), 2) * 255) / 255
+    none = StartConfig(untrained=True, steps=0, noise_sigma=0.0, back_projections=0, precision="fp32")
+    planes = to_planes(lr)
+    linear = from_planes(wiener(planes, kernel.tensor(planes), 2)[:, 0].mean(1, keepdim=True)).clamp(0, 1)
+    assert torch.allclose(upscale_from_start(lr, kernel, none).image, linear, atol=1e-6)
+    some = replace(none, steps=40, learning_rate=1e-3, batch=4, back_projections=1)
+    assert psnr(upscale_from_start(lr, kernel, some).image, hr) > psnr(linear, hr) + 0.02
+    assert psnr(linear, hr) > psnr(imresize(lr, 2.0), hr) + 1
+    few = replace(some, steps=2)
+    first, second, other = (upscale_from_start(lr, kernel, replace(few, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first.image, second.image)
+    assert first.history == second.history != other.history
+
+
+def test_weights_and_nothing_learned_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="random weights"):
+        StartConfig(untrained=True, weights=tmp_path / "a.safetensors")
 
 
 def test_planes_beyond_the_learned_ones_get_the_wiener_filter_alone():

@@ -17,15 +17,17 @@ from blindsr.image_io.probe import picture_size
 from blindsr.pipelines.batch.plan import BatchPlan, Item
 from blindsr.pipelines.batch.task import Options
 from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 __all__ = ["Forecast", "expected_seconds", "forecast", "machine_speed"]
 
 # Seconds on the reference, one thread (docs/reliability.md, "What a plan says").
 FIXED = 0.1  # a photograph's papers, and the beginning of everything
 LARGER = 4.6  # a megapixel of the result: read, one pass of the network, checked, written
-ESTIMATE = (0.2, 70.0)  # a kernel, with the question whether it would ring: once, and a megapixel up to LOOKED_AT
-LOOKED_AT = 0.25  # megapixels; what a larger photograph adds is not verified
-STEP = {"start": 0.16, "random": 0.022, "paper": 0.10}  # one step of the training on the photograph
+ESTIMATE = (5.5, 2.1)  # a kernel, with the questions that follow: once, and a megapixel up to LOOKED_AT
+LOOKED_AT = 4.2  # megapixels that a kernel is estimated from at most
+VIEW = 0.4  # of that, what each further view of an ensemble adds
+STEP = {"start": 0.19, "random": 0.11, "paper": 0.3}  # one step of the training on the photograph
 KERNELGAN_STEP = 0.0065
 PROBE = 0.045  # the probe
 
@@ -64,7 +66,8 @@ def expected_seconds(size: tuple[int, int, int], options: Options) -> float:
     settings = options.settings
     pixels = size[0] * size[1] / 1e6
     larger = math.prod(settings.output_size(*size[:2])) / 1e6
-    seconds = FIXED + LARGER * larger
+    views = settings.zssr.ensemble if isinstance(settings.zssr, StartConfig) else 1
+    seconds = FIXED + LARGER * larger * (1 + VIEW * (views - 1))
     if options.kernel is None and settings.estimator == "kernelgan":
         seconds += settings.kernelgan.iterations * KERNELGAN_STEP
     elif options.kernel is None:

@@ -28,7 +28,7 @@ class Inputs:
         photos: In the order of the arguments, and of their names within one.
         passed_over: Files in the folders that are no pictures by their suffix.
         results: Pictures in the folders that blindsr made.
-        problems: Folders that could not be looked into, with the reason: nothing is left out in silence.
+        problems: Folders that could not be looked into, and pipes, with the reason: nothing is left out in silence.
     """
 
     photos: tuple[Found, ...]
@@ -140,6 +140,9 @@ class _Search:
                 self._add(entry, place)
 
     def _add(self, path: Path, place: PurePath) -> None:
+        if _is_special(path):  # who opens a pipe that nobody writes to waits for ever
+            self.problems.append((path, f"{path}: this is a device or a pipe; save it as a file."))
+            return
         # The same file by two arguments is one photograph. Two links to it are two: they have names of their own.
         self.found.setdefault(os.path.normpath(path.absolute()), Found(path, place))
 
@@ -148,6 +151,13 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:  # a folder above it refuses
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:
         return False
 
 

@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_TEMPLATE", "FIELDS", "SUFFIXES", "Naming", "check_collisions
 DEFAULT_TEMPLATE = "{stem}_blindsr_{label}"
 FIELDS = ("stem", "suffix", "folder", "label", "scale", "preset")
 # Of files that blindsr writes. A template that ends in none of them leaves the choice to the photograph.
-SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif")
+SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

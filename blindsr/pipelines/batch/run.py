@@ -102,7 +102,8 @@ class _Run:
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OutputError):  # it proves itself the next time too
                 self.plan.manifest.note(item.source, item.target, row)
-        self.say(item, {**row, "status": "kept", "files": {"image": str(item.exists)}})
+        files = {} if item.exists is None else {"image": str(item.exists.absolute())}
+        self.say(item, {**row, "status": "kept", "files": files})
 
     def work(self, engine: Engine) -> str:
         """Run the open items; says why if it had to stop."""

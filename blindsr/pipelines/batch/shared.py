@@ -19,6 +19,7 @@ from blindsr.events import ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.pipelines import blind
 from blindsr.pipelines.auto import is_sharp, sharpness
+from blindsr.pipelines.passes import FIRST_PASS, OWN_BLUR, carried
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr.checks import least_side
 from blindsr.zssr.start.config import StartConfig
@@ -131,6 +132,9 @@ def estimate_shared_kernel(
         ImageError: No image shows a blur that can be measured.
     """
     settings = Settings() if settings is None else settings
+    if settings.network_scale in FIRST_PASS:
+        first = replace(settings, scale=float(FIRST_PASS[settings.network_scale]), factors=None, size=None)
+        return _carried(estimate_shared_kernel(images, first, listener=listener), settings.network_scale)
     single = replace(settings, estimator="spectral") if settings.estimator == "auto" else settings
     loaders = list(images)
     estimates: list[KernelEstimate | None] = []
@@ -167,6 +171,14 @@ def estimate_shared_kernel(
         error=spread / math.sqrt(len(widths)),
         guarded=guarded,
     )
+
+
+def _carried(shared: SharedKernel, scale: int) -> SharedKernel:
+    """A kernel for ×3 or ×4, for 6 or 8 by the scale law, and with it what each photograph says."""
+    kernel = carried(KernelEstimate(kernel=shared.kernel, method="shared"), scale).kernel
+    growth = (scale**2 - OWN_BLUR) / (shared.kernel.scale**2 - OWN_BLUR)
+    opinions = (o if o.covariance is None else replace(o, covariance=o.covariance * growth) for o in shared.opinions)
+    return replace(shared, kernel=kernel, opinions=tuple(opinions))
 
 
 def _own_estimate(load: Callable[[], Tensor], settings: Settings) -> KernelEstimate | None:

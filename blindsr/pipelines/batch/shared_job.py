@@ -3,17 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from blindsr import __version__
-from blindsr.errors import BlindSRError, ImageError
-from blindsr.image_io import atomic_write_bytes, premultiply, read_photo
+from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes
+from blindsr.image_io.strips import open_strips
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.kernels.picture import kernel_picture
@@ -21,7 +20,9 @@ from blindsr.pipelines.batch.manifest import Manifest
 from blindsr.pipelines.batch.shared import SharedKernel, estimate_shared_kernel
 from blindsr.pipelines.batch.task import read_record
 from blindsr.pipelines.record import describe_kernel, plain
-from blindsr.pipelines.settings import Settings
+from blindsr.pipelines.sampling import estimation_window
+from blindsr.pipelines.settings import Region, Settings
+from blindsr.pipelines.windows import FileWindows
 from blindsr.runtime import choose_device
 
 __all__ = ["NAME", "FoundKernel", "shared_kernel_for"]
@@ -50,6 +51,7 @@ def shared_kernel_for(
     manifest: Manifest,
     *,
     device: str = "auto",
+    files: FileOptions = DEFAULT_FILES,
     listener: Callable[[str, int], object] = lambda name, number: None,
 ) -> FoundKernel:
     """Estimate one kernel for photographs, and write it beside the manifest: blindsr-shared.kernel.npz, .png and .json.
@@ -61,6 +63,7 @@ def shared_kernel_for(
         settings: Estimator and scale.
         manifest: Knows the photographs' content; the kernel of the same content and settings is used again.
         device: Where to estimate.
+        files: How large a picture may be.
         listener: Takes each name and number.
 
     Raises:
@@ -76,9 +79,8 @@ def shared_kernel_for(
         kernel, _ = read_kernel(place, scale=settings.network_scale)
         return FoundKernel(kernel=kernel, notes=tuple(record.get("notes", ())), kept=True)
     where = choose_device(device)
-    shared = estimate_shared_kernel(
-        [(str(path), _loader(path, where)) for path in digests], settings, listener=listener
-    )
+    loaders = [(str(path), _loader(path, settings.region, where, files.max_pixels)) for path in digests]
+    shared = estimate_shared_kernel(loaders, replace(settings, region=None), listener=listener)
     notes = shared.sentences()
     atomic_write_bytes(place, kernel_bytes(shared.kernel, ".npz"), overwrite=True)
     atomic_write_bytes(base / f"{NAME}.kernel.png", kernel_picture(shared.kernel), overwrite=True)
@@ -102,14 +104,12 @@ def _key(digests: Sequence[str], settings: Settings) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _loader(path: Path, device: torch.device) -> Callable[[], Tensor]:
+def _loader(path: Path, region: Region | None, device: torch.device, max_pixels: int) -> Callable[[], Tensor]:
+    """Gives the part of a photograph that its kernel is estimated from."""
+
     def load() -> Tensor:
-        try:
-            photo = read_photo(path)
-        except BlindSRError as error:
-            raise ImageError(str(error)) from error
-        pixels = photo.pixels if photo.alpha is None else premultiply(photo.pixels, photo.alpha)
-        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].contiguous().to(device)
+        with open_strips(path, max_pixels=max_pixels) as opened:
+            return estimation_window(FileWindows(opened, device), region)
 
     return load
 

@@ -185,10 +185,10 @@ def run_task(task: Task, device: str = "auto", *, listener: Listener = ignore) -
 
 def _upscale(task: Task, device: str, listener: Listener) -> tuple[dict[str, Any], Path | None]:
     from blindsr.pipelines.photo import upscale_photo
-    from blindsr.runtime import set_threads
+    from blindsr.runtime import prepare_process
 
     if task.threads is not None:
-        set_threads(task.threads)
+        prepare_process(task.threads)
     outputs = task_outputs(task)
     page = outputs.record.with_suffix(".html") if task.options.report else None
     with contextlib.suppress(OSError):

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from blindsr.kernels import Kernel
-from blindsr.ops import degrade
+from blindsr.ops import degrade, dihedral, dihedral_inverse
 from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import wiener
 
 __all__ = ["Trust", "correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
 
+# The first 1, 2, 4 or 8 of the dihedral views: the half turn first, under which most kernels are the same.
+_VIEWS = (0, 2, 4, 6, 1, 3, 5, 7)
 # BT.601: the plane that carries the detail of a colour photograph. The chroma planes are B − Y and R − Y.
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -66,6 +68,7 @@ def super_resolve(
     dtype: torch.dtype,
     max_tile: int,
     learned: int | None = None,
+    ensemble: int = 1,
 ) -> Tensor:
     """Super-resolve planes, (P, 1, h, w) → (P, 1, s·h, s·w), not clamped.
 
@@ -80,15 +83,19 @@ def super_resolve(
         dtype: Of the network's arithmetic.
         max_tile: Side of a tile's core, LR pixels.
         learned: Planes, from the first, that the network works on; the others get the Wiener filter alone. All if None.
+        ensemble: Number of dihedral views of the image, and of the kernel with it, whose residuals are averaged.
     """
     scale, weights = kernel.scale, kernel.tensor(planes)
-    embedding = embed(weights, scale, trust.noise_sigma, trust.kernel_error)
+    views = [
+        (view, embed(dihedral(weights, view), scale, trust.noise_sigma, trust.kernel_error))
+        for view in _VIEWS[:ensemble]
+    ]
     results = []
     for number, plane in enumerate(torch.split(planes, 1)):
         linear = wiener(plane, weights, scale, trust.noise_sigma, trust.kernel_error)[:, 0]
         sr = linear.mean(1, keepdim=True)
         if learned is None or number < learned:
-            _add_residual(sr, network, plane, linear, embedding, scale, dtype, max_tile)
+            _add_residual(sr, network, plane, linear, views, scale, dtype, max_tile)
         results.append(sr)
     return torch.cat(results)
 
@@ -122,7 +129,7 @@ def _add_residual(
     network: StartNetwork,
     plane: Tensor,
     linear: Tensor,
-    embedding: Tensor,
+    views: list[tuple[int, Tensor]],
     scale: int,
     dtype: torch.dtype,
     max_tile: int,
@@ -134,8 +141,11 @@ def _add_residual(
             columns = _Span.around(left, max_tile, network.halo, width)
             lr_tile = plane[..., rows.outer, columns.outer]
             linear_tile = linear[..., rows.scaled(scale), columns.scaled(scale)]
-            residual = residual_of(network, lr_tile, linear_tile, embedding, scale, dtype)
-            sr[..., rows.core(scale), columns.core(scale)] += residual[..., rows.kept(scale), columns.kept(scale)]
+            for view, embedding in views:
+                seen, filtered = (dihedral(tile, view).contiguous() for tile in (lr_tile, linear_tile))
+                residual = dihedral_inverse(residual_of(network, seen, filtered, embedding, scale, dtype), view)
+                kept = residual[..., rows.kept(scale), columns.kept(scale)]
+                sr[..., rows.core(scale), columns.core(scale)] += kept / len(views) if len(views) > 1 else kept
 
 
 class _Span:

@@ -20,13 +20,13 @@ from blindsr.zssr.start.inference import Trust, correct, from_planes, super_reso
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.reach import margin
 from blindsr.zssr.start.samples import LEARNED_PIXELS, LEAST_NOISE_SIDE, learned_bands, learned_planes, noise_of
-from blindsr.zssr.start.weights import load_start
+from blindsr.zssr.start.weights import load_start, untrained_start
 
 __all__ = ["CLEAN", "LEAST_NOISE_SIDE", "prepare_from_start", "upscale_from_start"]
 
 # Measured noise below this may as well be texture. Above it, corrections would carry the noise that was just removed
 # back into the image: at one grey level they cost a whole dB, without noise they gain 0.2 dB.
-CLEAN = 0.75 / 255
+CLEAN = 0.5 / 255
 _LESS = 0.25  # of the pixels to learn from, after the memory ran out
 
 
@@ -74,7 +74,11 @@ def prepare_from_start(
     """
     config = StartConfig() if config is None else config
     check_shape(source.shape, kernel)
-    network = load_start(config.weights, device=source.device)
+    network = (
+        untrained_start(config.seed, device=source.device)
+        if config.untrained
+        else load_start(config.weights, device=source.device)
+    )
     network.require_scale(kernel.scale)
     dtype = choose_dtype(config.precision, source.device)
 
@@ -125,6 +129,7 @@ class _Answer:
                 dtype=self.dtype,
                 max_tile=self.config.max_tile,
                 learned=int(number < learned),
+                ensemble=self.config.ensemble,
             )
             results.append(correct(sr, plane, self.kernel, trust=self.trust, iterations=iterations))
         return torch.cat(results)

@@ -12,7 +12,7 @@ from torch import Tensor
 from blindsr.errors import ConfigError, OutputError
 from blindsr.zssr.start.network import StartNetwork
 
-__all__ = ["SHIPPED", "load_start", "save_start", "training_of"]
+__all__ = ["SHIPPED", "load_start", "save_start", "training_of", "untrained_start"]
 
 SHIPPED = Path(__file__).parent / "weights" / "leaves.safetensors"
 _FORMAT = "blindsr-start-1"
@@ -71,4 +71,20 @@ def load_start(path: Path | None = None, *, device: torch.device | str = "cpu") 
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(f"the weights in {source} do not fit its settings: {error}.") from error
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def untrained_start(seed: int, *, device: torch.device | str = "cpu") -> StartNetwork:
+    """A start that has learned nothing: random weights, zero in the last layers: it answers with the Wiener filter.
+
+    Args:
+        seed: Of the weights.
+        device: Where to.
+    """
+    network = StartNetwork()
+    network.initialise(torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for name, parameter in network.tails.named_parameters():
+            if name.endswith("weight"):
+                parameter.zero_()
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -8,7 +8,7 @@ import pytest
 from blindsr.errors import ConfigError
 from blindsr.runtime import prepare_process
 
-# Page faults of ten tensors of 32 MB, made and freed one after the other.
+# Page faults of ten tensors of 64 MB, made and freed one after the other, after ten others.
 _FAULTS = """
 import resource, sys, torch
 from blindsr.runtime import prepare_process, release_memory
@@ -16,14 +16,15 @@ if sys.argv[1] == "prepared":
     prepare_process(1)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(2**23)
+for _ in range(10):
+    torch.ones(2**24)
 before = faults()
 for _ in range(10):
-    torch.ones(2**23)
+    torch.ones(2**24)
 kept = faults() - before
 release_memory()
 before = faults()
-torch.ones(2**23)
+torch.ones(2**24)
 print(kept, faults() - before)
 """
 

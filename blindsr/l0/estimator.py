@@ -19,6 +19,7 @@ from blindsr.ops import luma
 __all__ = ["agreement", "estimate_kernel"]
 
 STAGE = "l0"
+AGREEMENT = 0.8  # of the halves' kernels, from which on an estimate is trusted
 LEAST_SIDE = 64  # LR pixels; a smaller image has too few edges
 _FAINTEST = 0.002  # weights of the interpolated kernel under this share of the largest are ringing of the spline
 _AT_THE_FRAME = 0.02  # share of the weights on the outermost ring from which on the frame is too small
@@ -65,7 +66,7 @@ def estimate_kernel(
         kernel, halves = _three_times(window, replace(config, side=larger))
     alike = agreement(*halves)
     notes: tuple[str, ...] = ()
-    if alike < 0.8:
+    if alike < AGREEMENT:
         notes = (f"the two halves of the photograph tell different kernels (their likeness is {alike:.2f} of 1).",)
         listener(Notice(stage=STAGE, message=notes[0]))
     listener(StageDone(stage=STAGE, steps=3))

@@ -8,10 +8,11 @@ from blindsr.ops.backproject import back_project
 from blindsr.ops.borders import pad_symmetric
 from blindsr.ops.degrade import degrade, degrade_adjoint
 from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
-from blindsr.ops.planes import luma
+from blindsr.ops.planes import BT601, luma
 from blindsr.ops.resize import imresize
 
 __all__ = [
+    "BT601",
     "back_project",
     "degrade",
     "degrade_adjoint",

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-__all__ = ["luma"]
+__all__ = ["BT601", "luma"]
+
+BT601 = (0.299, 0.587, 0.114)  # share of red, green and blue in the luma of a photograph
 
 
 def luma(image: Tensor) -> Tensor:
@@ -13,6 +15,6 @@ def luma(image: Tensor) -> Tensor:
     """
     planes = image[0].double()
     if planes.shape[0] == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114], dtype=planes.dtype, device=planes.device)
+        weights = torch.tensor(BT601, dtype=planes.dtype, device=planes.device)
         return (weights[:, None, None] * planes).sum(0)
     return planes.mean(0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from blindsr import l0, spectral
 from blindsr.events import Listener, Notice
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
-from blindsr.l0.estimator import LEAST_SIDE
+from blindsr.l0.estimator import AGREEMENT, LEAST_SIDE
 from blindsr.pipelines.settings import Settings
 from blindsr.spectral.edges import along, edge_widths
 from blindsr.zssr.checks import least_side
@@ -41,7 +41,6 @@ _SHARP, _SHARP_BY_RATIOS = 1.0, 2.0
 _NARROWER = 0.7
 # Mean of σ (spectrum) / σ (edges); Gaussians have 0.8 … 1.6. Below it the spectrum has missed the blur.
 _MISSED = 0.8
-_AGREEMENT = 0.8  # of the kernels from both halves of the photograph
 _SPARSER_THAN_BICUBIC = 0.97  # roughness of a disc's answer; sharp photographs have 0.98 and more
 _LEAST_SIDE = 32  # LR px; of images of 24 px, three of twelve lost by their kernels, up to 12 dB
 _NO_TEXTURE = 4.0  # residual of the spectral fit; photographs have up to 2.3, a smooth gradient 15
@@ -179,7 +178,7 @@ def _free_form(
     if min(image.shape[-2:]) < LEAST_SIDE:
         return None
     free = l0.estimate_kernel(image, scale, settings.l0, listener=listener)
-    if free.figures["agreement"] < _AGREEMENT or free.kernel.size > min(image.shape[-2:]):
+    if free.figures["agreement"] < AGREEMENT or free.kernel.size > min(image.shape[-2:]):
         return None
     config = settings.zssr if isinstance(settings.zssr, StartConfig) else None
     rough, *others = roughness(image, (free.kernel, estimate.kernel, bicubic(scale)), config)

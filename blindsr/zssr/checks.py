@@ -8,9 +8,7 @@ from torch import Tensor
 from blindsr.errors import DivergenceError, ImageError, KernelError
 from blindsr.kernels import Kernel
 
-__all__ = ["SMALLER_STEP", "check_finite", "check_input", "check_shape", "least_side", "seeded"]
-
-SMALLER_STEP = 0.25  # of the learning rate: what a training that diverged is tried again with, once
+__all__ = ["check_finite", "check_input", "check_shape", "least_side", "seeded"]
 
 
 def least_side(scale: int) -> int:

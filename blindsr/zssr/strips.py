@@ -16,6 +16,7 @@ from blindsr.errors import DivergenceError, ImageError
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.runtime import is_out_of_memory, release_memory
 from blindsr.zssr.source import Source
+from blindsr.zssr.tiling import Span
 
 __all__ = ["LEAST_TILE", "TILE_SIDE", "Answer", "Margin", "assemble", "default_tile", "halved", "strips"]
 
@@ -38,26 +39,6 @@ class Margin:
     fade: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A tile along one axis, LR pixels: its core [start, stop), and what is computed of it, [first, last)."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-    @property
-    def outer(self) -> slice:
-        return slice(self.first, self.last)
-
-    def core(self, scale: int) -> slice:
-        return slice(self.start * scale, self.stop * scale)
-
-    def kept(self, scale: int) -> slice:
-        return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
-
-
 def default_tile(scale: int) -> int:
     """Side of a tile's core, LR pixels, where there is memory enough."""
     return max(LEAST_TILE, TILE_SIDE // scale)
@@ -68,12 +49,12 @@ def halved(tile: int) -> int:
     return 0 if tile <= LEAST_TILE else max(LEAST_TILE, tile // 2)
 
 
-def _spans(start: int, length: int, tile: int, halo: int) -> list[_Span]:
+def _spans(start: int, length: int, tile: int, halo: int) -> list[Span]:
     """Cut [start, length) into equal parts of at most `tile`."""
     rest = length - start
     count = -(-rest // tile)
     edges = [start + rest * i // count for i in range(count + 1)]
-    return [_Span(a, b, max(0, a - halo), min(length, b + halo)) for a, b in itertools.pairwise(edges)]
+    return [Span.around(a, b, halo, length) for a, b in itertools.pairwise(edges)]
 
 
 def strips(
@@ -119,7 +100,7 @@ def strips(
         try:
             strip = None if len(columns) == 1 else torch.empty(bands, (rows.stop - rows.start) * scale, width * scale)
             for span in columns:
-                window = _faded(source.window(rows.outer, span.outer), rows, span, around.fade, (height, width))
+                window = _faded(source.window(rows.outer(), span.outer()), rows, span, around.fade, (height, width))
                 core = _finite(answer, retry or answer, window, listener)[0, :, rows.kept(scale), span.kept(scale)]
                 if strip is None:
                     strip = core.cpu()
@@ -145,7 +126,7 @@ def strips(
         listener(StageDone(stage=STAGE, steps=total))
 
 
-def _faded(window: Tensor, rows: _Span, columns: _Span, fade: int, size: tuple[int, int]) -> Tensor:
+def _faded(window: Tensor, rows: Span, columns: Span, fade: int, size: tuple[int, int]) -> Tensor:
     """Fade a window out towards the sides where it was cut from the image."""
     if fade == 0:
         return window

@@ -1,10 +1,45 @@
 """Run a network over an image in tiles that overlap by its receptive field."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["run_tiled"]
+__all__ = ["Span", "run_tiled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A tile along one axis, in pixels of the input.
+
+    Args:
+        start: Of its core, the part that is kept.
+        stop: End of the core.
+        first: Of what is computed, the core and its halo.
+        last: End of what is computed.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @classmethod
+    def around(cls, start: int, stop: int, halo: int, length: int) -> "Span":
+        """A core with its halo, as far as the axis of `length` pixels goes."""
+        return cls(start, stop, max(0, start - halo), min(length, stop + halo))
+
+    def outer(self, scale: int = 1) -> slice:
+        """What is computed, in an image that is `scale` times as large."""
+        return slice(self.first * scale, self.last * scale)
+
+    def core(self, scale: int) -> slice:
+        """Where the core lies in the whole result."""
+        return slice(self.start * scale, self.stop * scale)
+
+    def kept(self, scale: int) -> slice:
+        """Where the core lies in the tile's result."""
+        return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
 
 
 def run_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, halo: int, max_tile: int) -> Tensor:
@@ -29,9 +64,9 @@ def run_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, scale: int,
     out = image.new_empty((*image.shape[:2], height * scale, width * scale))
     for top in range(0, height, max_tile):
         for left in range(0, width, max_tile):
-            bottom, right = min(top + max_tile, height), min(left + max_tile, width)
-            y0, x0 = max(0, top - halo), max(0, left - halo)
-            tile = network(image[..., y0 : min(height, bottom + halo), x0 : min(width, right + halo)])
-            core = tile[..., (top - y0) * scale : (bottom - y0) * scale, (left - x0) * scale : (right - x0) * scale]
-            out[..., top * scale : bottom * scale, left * scale : right * scale] = core.to(image.dtype)
+            rows = Span.around(top, min(top + max_tile, height), halo, height)
+            columns = Span.around(left, min(left + max_tile, width), halo, width)
+            tile = network(image[..., rows.outer(), columns.outer()])
+            core = tile[..., rows.kept(scale), columns.kept(scale)]
+            out[..., rows.core(scale), columns.core(scale)] = core.to(image.dtype)
     return out

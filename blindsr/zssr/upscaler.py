@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from blindsr.errors import DivergenceError
-from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import back_project, imresize
-from blindsr.runtime import choose_dtype, is_out_of_memory
-from blindsr.zssr.checks import SMALLER_STEP, check_finite, check_input, check_shape, seeded
+from blindsr.runtime import choose_dtype
+from blindsr.zssr.checks import check_finite, check_input, check_shape, seeded
 from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.network import ShuffleNet
 from blindsr.zssr.pairs import Pair, Pairs
 from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.result import ZSSRResult
 from blindsr.zssr.schedule import EarlyStop, learning_rate
+from blindsr.zssr.second_try import with_second_try
 from blindsr.zssr.source import Source, TensorSource, most_detailed, spread_windows, whole
 from blindsr.zssr.strips import Margin
 from blindsr.zssr.tiling import run_tiled
@@ -30,7 +30,6 @@ STAGE = "zssr"
 LEARNED_PIXELS = 4_500_000
 _LEAST_LEARNED = 192  # side of the window of an image of very many bands
 _CANDIDATES = 16  # windows that are looked at for the one that is learned from
-_LESS = 0.25  # of the pixels to learn from, after the memory ran out
 _SEEN_CORRECTIONS = 3  # whose reach a tile is given
 
 
@@ -140,24 +139,14 @@ def prepare(
     """
     config = ZSSRConfig() if config is None else config
     check_shape(source.shape, kernel)
-    pixels, notes = LEARNED_PIXELS, tuple[str, ...]()
-    for attempt in (1, 2):
-        try:
-            run = _Run(_learned(source, pixels), kernel, config)
-            steps = _train(run, listener)
-        except (DivergenceError, MemoryError, RuntimeError) as error:
-            if attempt == 2 or not (isinstance(error, DivergenceError) or is_out_of_memory(error)):
-                raise
-            if isinstance(error, DivergenceError):
-                config = replace(config, learning_rate=config.learning_rate * SMALLER_STEP)
-                note = f"the training diverged; it was made again at a learning rate of {config.learning_rate:.1e}."
-            else:
-                pixels = int(pixels * _LESS)
-                note = "out of memory while learning from the image; a quarter of it is learned from instead."
-            listener(Notice(stage=STAGE, message=note))
-            notes = (note,)
-        else:
-            break
+
+    def trained(rate: float, pixels: int) -> tuple[_Run, int]:
+        run = _Run(_learned(source, pixels), kernel, replace(config, learning_rate=rate))
+        return run, _train(run, listener)
+
+    (run, steps), notes = with_second_try(
+        trained, rate=config.learning_rate, pixels=LEARNED_PIXELS, stage=STAGE, listener=listener
+    )
     answer = _Answer(run, kernel)
     return Prepared(
         source=source,

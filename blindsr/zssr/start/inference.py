@@ -6,17 +6,16 @@ import torch
 from torch import Tensor
 
 from blindsr.kernels import Kernel
-from blindsr.ops import degrade, dihedral, dihedral_inverse
+from blindsr.ops import BT601, degrade, dihedral, dihedral_inverse
 from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import wiener
+from blindsr.zssr.tiling import Span
 
 __all__ = ["Trust", "correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
 
 # The first 1, 2, 4 or 8 of the dihedral views: the half turn first, under which most kernels are the same.
 _VIEWS = (0, 2, 4, 6, 1, 3, 5, 7)
-# BT.601: the plane that carries the detail of a colour photograph. The chroma planes are B − Y and R − Y.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,11 @@ class Trust:
 
 
 def to_planes(image: Tensor) -> Tensor:
-    """Bands as the network takes them: (1, C, H, W) → (C, 1, H, W), of a colour image luma first."""
+    """Bands as the network takes them: (1, C, H, W) → (C, 1, H, W); of a colour image luma, B − Y and R − Y."""
     planes = image.transpose(0, 1)
     if len(planes) != 3:
         return planes
-    luma = sum(weight * band for weight, band in zip(_LUMA, planes, strict=True))
+    luma = sum(weight * band for weight, band in zip(BT601, planes, strict=True))
     return torch.stack([luma, planes[2] - luma, planes[0] - luma])
 
 
@@ -46,7 +45,7 @@ def from_planes(planes: Tensor) -> Tensor:
     if len(planes) != 3:
         return planes.transpose(0, 1)
     luma, blue, red = planes
-    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
+    green = -(BT601[0] * red + BT601[2] * blue) / BT601[1]
     return torch.stack([luma + red, luma + green, luma + blue], 1)
 
 
@@ -137,37 +136,12 @@ def _add_residual(
     height, width = plane.shape[-2:]
     for top in range(0, height, max_tile):
         for left in range(0, width, max_tile):
-            rows = _Span.around(top, max_tile, network.halo, height)
-            columns = _Span.around(left, max_tile, network.halo, width)
-            lr_tile = plane[..., rows.outer, columns.outer]
-            linear_tile = linear[..., rows.scaled(scale), columns.scaled(scale)]
+            rows = Span.around(top, min(top + max_tile, height), network.halo, height)
+            columns = Span.around(left, min(left + max_tile, width), network.halo, width)
+            lr_tile = plane[..., rows.outer(), columns.outer()]
+            linear_tile = linear[..., rows.outer(scale), columns.outer(scale)]
             for view, embedding in views:
                 seen, filtered = (dihedral(tile, view).contiguous() for tile in (lr_tile, linear_tile))
                 residual = dihedral_inverse(residual_of(network, seen, filtered, embedding, scale, dtype), view)
                 kept = residual[..., rows.kept(scale), columns.kept(scale)]
-                sr[..., rows.core(scale), columns.core(scale)] += kept / len(views) if len(views) > 1 else kept
-
-
-class _Span:
-    """A tile along one axis: its core [start, stop), and what the network sees of it, [first, last)."""
-
-    def __init__(self, start: int, stop: int, first: int, last: int) -> None:
-        self.start, self.stop, self.first, self.last = start, stop, first, last
-
-    @classmethod
-    def around(cls, start: int, length: int, halo: int, end: int) -> "_Span":
-        stop = min(start + length, end)
-        return cls(start, stop, max(0, start - halo), min(end, stop + halo))
-
-    @property
-    def outer(self) -> slice:
-        return slice(self.first, self.last)
-
-    def scaled(self, scale: int) -> slice:
-        return slice(self.first * scale, self.last * scale)
-
-    def core(self, scale: int) -> slice:
-        return slice(self.start * scale, self.stop * scale)
-
-    def kept(self, scale: int) -> slice:
-        return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
+                sr[..., rows.core(scale), columns.core(scale)] += kept / len(views)

@@ -6,13 +6,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from blindsr.errors import DivergenceError
-from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
+from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel
-from blindsr.runtime import choose_dtype, is_out_of_memory
-from blindsr.zssr.checks import SMALLER_STEP, check_input, check_shape
+from blindsr.runtime import choose_dtype
+from blindsr.zssr.checks import check_input, check_shape
 from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.result import ZSSRResult
+from blindsr.zssr.second_try import with_second_try
 from blindsr.zssr.source import Source, TensorSource
 from blindsr.zssr.start.adaptation import STAGE, adapt
 from blindsr.zssr.start.config import StartConfig
@@ -27,7 +27,6 @@ __all__ = ["CLEAN", "LEAST_NOISE_SIDE", "prepare_from_start", "upscale_from_star
 # Measured noise below this may as well be texture. Above it, corrections would carry the noise that was just removed
 # back into the image: at one grey level they cost a whole dB, without noise they gain 0.2 dB.
 CLEAN = 0.5 / 255
-_LESS = 0.25  # of the pixels to learn from, after the memory ran out
 
 
 def upscale_from_start(
@@ -141,31 +140,21 @@ class _Answer:
 def _adapted(
     source: Source, answer: _Answer, listener: Listener
 ) -> tuple[_Answer, dict[str, tuple[float, ...]], tuple[str, ...]]:
-    """The answer of a network that has learned from the image, the curves, and what has to be said.
+    """The answer of a network that has learned from the image, the curves, and what has to be said."""
+    # The fathers are made of one view's answer: more views are for the result, and were measured so.
+    start = replace(answer, config=replace(answer.config, ensemble=1))
 
-    A divergence is tried again once with a smaller step, a lack of memory with less to learn from.
-    """
-    config, pixels, notes = answer.config, LEARNED_PIXELS, tuple[str, ...]()
-    for attempt in (1, 2):
-        try:
-            planes = learned_planes(source, answer.kernel.scale, pixels)
-            first = answer.of_planes(planes, len(planes)).clamp_(0, 1)
-            network, history, _ = adapt(
-                answer.network, first, answer.kernel, config, trust=answer.trust, dtype=answer.dtype, listener=listener
-            )
-        except (DivergenceError, MemoryError, RuntimeError) as error:
-            if attempt == 2 or not (isinstance(error, DivergenceError) or is_out_of_memory(error)):
-                raise
-            if isinstance(error, DivergenceError):
-                config = replace(config, learning_rate=config.learning_rate * SMALLER_STEP)
-                note = f"the steps on the image diverged; they were made again at a rate of {config.learning_rate:.1e}."
-            else:
-                pixels = int(pixels * _LESS)
-                note = "out of memory while learning from the image; a quarter of it is learned from instead."
-            listener(Notice(stage=STAGE, message=note))
-            notes = (note,)
-        else:
-            break
+    def learned(rate: float, pixels: int) -> tuple[StartNetwork, dict[str, tuple[float, ...]], int]:
+        planes = learned_planes(source, answer.kernel.scale, pixels)
+        first = start.of_planes(planes, len(planes)).clamp_(0, 1)
+        config = replace(answer.config, learning_rate=rate)
+        return adapt(
+            answer.network, first, answer.kernel, config, trust=answer.trust, dtype=answer.dtype, listener=listener
+        )
+
+    (network, history, _), notes = with_second_try(
+        learned, rate=answer.config.learning_rate, pixels=LEARNED_PIXELS, stage=STAGE, listener=listener
+    )
     if network is answer.network:
         notes += ("the steps on the image were no better than the start on a held-out patch; they are not used.",)
     return replace(answer, network=network), history, notes

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -20,8 +21,8 @@ def kernel_in_words(kernel: Kernel) -> str:
     """A kernel in a sentence: widths in pixels of the result."""
     long, short = kernel.sigmas
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
-    if kernel.provenance.get("guard") == "replaced by the bicubic kernel":
-        return f"bicubic, in place of the estimate ({size})"
+    if isinstance(replaced := kernel.provenance.get("in_place_of"), Mapping):
+        return f"bicubic, in place of the {replaced.get('made_by', 'other')} estimate ({size})"
     if kernel.provenance.get("made_by") in ("bicubic", "box"):
         # Bicubic's negative taps make its second moment zero: a σ would mislead.
         return f"{kernel.provenance['made_by']} ({size})"
@@ -49,7 +50,8 @@ def summary(result: PhotoResult, listener: RichListener, *, files: str) -> None:
     """Say what came out, in some lines on stderr; `files` is where it went."""
     for note in result.notes:
         listener.note(note)
-    listener.line(f"kernel: {_origin(result)}, {kernel_in_words(result.kernel)}")
+    origin = "" if "in_place_of" in result.kernel.provenance else f"{_origin(result)}, "
+    listener.line(f"kernel: {origin}{kernel_in_words(result.kernel)}")
     if (halves := halves_of(result.kernel)) is not None:
         listener.line(f"confidence: {halves}")
     if result.upscaled is not None:

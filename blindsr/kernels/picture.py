@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.kernels.bands import BandKernels
+from blindsr.kernels.figures import fwhm
 from blindsr.kernels.halves import halves_of
 from blindsr.kernels.kernel import Kernel
 
@@ -384,9 +385,12 @@ def _draw_caption(canvas: _Canvas, kernel: Kernel) -> None:
     nyquist = np.array([0.5 / kernel.scale])
     at_long, at_short = (float(kernel.transfer(nyquist, kernel.angle + turn)[0]) for turn in (0.0, 90.0))
     y, x = kernel.centroid
+    widths = f"σ {long:.2f} / {short:.2f}"
+    if kernel.array.min() < 0:  # the second moment of a kernel with lobes is no width: bicubic's is zero
+        widths = "FWHM {:.2f} / {:.2f}".format(*fwhm(kernel))
     figures = [
         f"{kernel.size}×{kernel.size} px, scale {kernel.scale}",
-        f"σ {long:.2f} / {short:.2f} HR px (long / short)",
+        f"{widths} HR px (long / short)",
         f"long axis at {kernel.angle:.0f}°" if long - short > 0.005 else "isotropic",
         f"99 % of the weight in {kernel.support()}×{kernel.support()} px",
     ]
@@ -396,6 +400,8 @@ def _draw_caption(canvas: _Canvas, kernel: Kernel) -> None:
         f"kernel {kernel.digest}",
     ]
     plain = {name: value for name, value in kernel.provenance.items() if not isinstance(value, Mapping)}
+    if isinstance(replaced := kernel.provenance.get("in_place_of"), Mapping):
+        plain["in_place_of"] = f"the {replaced.get('made_by', 'other')} estimate"
     origin = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items()) or "of unknown origin"
     lines = ["   ·   ".join(figures), "   ·   ".join(more)]
     if (halves := halves_of(kernel)) is not None:

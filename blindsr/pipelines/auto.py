@@ -26,7 +26,7 @@ from blindsr.zssr.checks import least_side
 from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.plausibility import narrowed, roughness
 
-__all__ = ["choose_kernel", "evidence", "is_sharp", "sharpness"]
+__all__ = ["bicubic_instead", "choose_kernel", "evidence", "is_sharp", "sharpness"]
 
 # Fitted by benchmarks/sharpness.py: the logarithm of the odds that the kernel is bicubic. In this order: a constant;
 # mean and range of the spectral log-variances; log-variances of the sharpest edges (mean of the upper 2 % and 0.5 %
@@ -109,10 +109,13 @@ def _safe(estimate: KernelEstimate, note: str, listener: Listener) -> KernelEsti
     """The bicubic kernel in place of an estimate, and a sentence that says why."""
     if note not in estimate.notes:
         listener(Notice(stage=estimate.method, message=note))
-    kernel = bicubic(estimate.kernel.scale)
-    told = {name: value for name, value in estimate.kernel.provenance.items() if name != "halves"}
-    provenance = {**told, "guard": "replaced by the bicubic kernel"}
-    return replace(estimate, kernel=Kernel(kernel.array, kernel.scale, provenance), notes=(note,))
+    return replace(estimate, kernel=bicubic_instead(estimate.kernel), notes=(note,))
+
+
+def bicubic_instead(kernel: Kernel) -> Kernel:
+    """The bicubic kernel of an estimate's scale; what it takes the place of is in its provenance ("in_place_of")."""
+    told = {name: value for name, value in kernel.provenance.items() if name != "halves"}
+    return Kernel(bicubic(kernel.scale).array, kernel.scale, {"made_by": "bicubic", "in_place_of": told})
 
 
 def is_sharp(odds: tuple[float, float]) -> bool:

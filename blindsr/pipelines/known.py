@@ -86,7 +86,8 @@ def super_resolve(
 
 def trusted(kernel: Kernel, estimate: KernelEstimate | None, settings: Settings) -> tuple[Settings, bool]:
     """The settings with how far the kernel is to be trusted, and whether it was estimated."""
-    estimated = estimate is not None or kernel.provenance.get("made_by") in ESTIMATORS
+    chosen = "in_place_of" in kernel.provenance
+    estimated = estimate is not None or chosen or kernel.provenance.get("made_by") in ESTIMATORS
     if estimated and isinstance(settings.zssr, StartConfig) and settings.zssr.kernel_error is None:
         # Also a kernel read from a file, if an estimator made it: both halves of the job give what the whole one gives.
         settings = replace(settings, zssr=replace(settings.zssr, kernel_error=_error_of(kernel)))
@@ -95,7 +96,7 @@ def trusted(kernel: Kernel, estimate: KernelEstimate | None, settings: Settings)
 
 def _error_of(kernel: Kernel) -> float:
     """How wrong an estimate usually is: measured by the PSNR that each gives (docs/kernel-estimation.md)."""
-    if "guard" in kernel.provenance:
+    if "in_place_of" in kernel.provenance:
         return _CHOSEN_KERNEL_ERROR
     return _FREE_FORM_KERNEL_ERROR if kernel.provenance.get("made_by") == "l0" else ESTIMATED_KERNEL_ERROR
 

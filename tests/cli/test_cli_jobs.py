@@ -7,6 +7,7 @@ from PIL import Image
 from blindsr.cli._show import kernel_in_words
 from blindsr.kernels import Kernel, bicubic, box, gaussian
 from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.pipelines.auto import bicubic_instead
 
 SUMMARY = """note: the photograph is rather flat.
 kernel: estimated by spectral, σ 1.52 px along 118°, 0.94 px across (14×14 for ×2)
@@ -303,5 +304,5 @@ def test_a_kernel_for_another_scale_is_refused(run, photo, fakes, tmp_path):
 
 
 def test_a_bicubic_kernel_that_replaced_an_estimate_is_named():
-    guarded = Kernel(bicubic(2).array, 2, {"made_by": "spectral", "guard": "replaced by the bicubic kernel"})
-    assert kernel_in_words(guarded) == "bicubic, in place of the estimate (8×8 for ×2)"
+    chosen = bicubic_instead(Kernel(gaussian(1.0, 2).array, 2, {"made_by": "spectral"}))
+    assert kernel_in_words(chosen) == "bicubic, in place of the spectral estimate (8×8 for ×2)"

@@ -80,7 +80,7 @@ def test_images_that_tell_no_blur_say_so_and_get_the_safe_kernel():
         heard = []
         estimate = choose_kernel(image, FAST, listener=heard.append)
         assert estimate.kernel.digest == bicubic(2).digest
-        assert estimate.kernel.provenance["guard"]
+        assert estimate.kernel.provenance["in_place_of"]["made_by"] == "spectral"
         assert word in estimate.notes[0]
         assert "safe" in estimate.notes[0]
         assert [event.message for event in heard if isinstance(event, Notice)] == list(estimate.notes)

@@ -16,9 +16,9 @@ from torch import Tensor
 from blindsr import spectral
 from blindsr.errors import BlindSRError, ImageError
 from blindsr.events import ignore
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
+from blindsr.kernels import Kernel, KernelEstimate, gaussian
 from blindsr.pipelines import blind
-from blindsr.pipelines.auto import is_sharp, sharpness
+from blindsr.pipelines.auto import bicubic_instead, is_sharp, sharpness
 from blindsr.pipelines.passes import FIRST_PASS, OWN_BLUR, carried
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr.checks import least_side
@@ -246,8 +246,5 @@ def _guarded(
             sharp += not estimate.notes and is_sharp(sharpness(image, estimate, settings.zssr))
     if 2 * sharp <= asked:
         return kernel, ""
-    chosen = bicubic(kernel.scale)
-    provenance = {**kernel.provenance, "guard": "replaced by the bicubic kernel"}
-    return Kernel(
-        chosen.array, chosen.scale, provenance
-    ), "most photographs are as sharp as their pixels allow: the bicubic kernel is used"
+    note = "most photographs are as sharp as their pixels allow: the bicubic kernel is used"
+    return bicubic_instead(kernel), note

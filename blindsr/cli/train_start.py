@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from blindsr.errors import ConfigError
+
 if TYPE_CHECKING:
     from blindsr.zssr.start.training import StartTrainingConfig
 
@@ -16,7 +18,7 @@ __all__ = ["command"]
 @click.command(
     "train-start",
     short_help="Train the network that super-resolution starts from.",
-    epilog="Example: blindsr train-start -o microscope.safetensors --images slides --steps 20000",
+    epilog="Example: blindsr train-start -o microscope.safetensors --images slides --begin leaves --steps 3000",
 )
 @click.option(
     "-o",
@@ -33,10 +35,17 @@ __all__ = ["command"]
     help="Learn from the pictures in this folder.  [default: synthetic dead leaves, no photograph]",
 )
 @click.option(
+    "--begin",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="FILE|leaves",
+    help="Go on from these weights, with as many blocks or more; leaves are those that come along.  [default: random]",
+)
+@click.option(
     "--like",
     type=click.Path(readable=False, path_type=Path),
     metavar="FILE|leaves",
-    help="Train as these weights were trained; leaves are those that come along. Only --images may be given beside it.",
+    help="Train as these weights were trained, or as a .json says; leaves are those that come along. Only --images and "
+    "--begin may be given beside it.",
 )
 @click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Optimiser steps.")
 @click.option(
@@ -45,6 +54,7 @@ __all__ = ["command"]
     show_default="70 % of the steps",
     help="Step up to which the rate is constant; then it falls to zero.",
 )
+@click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="Adam's, at its highest.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
 @click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Width of the network.")
 @click.option("--blocks", type=click.IntRange(1), default=4, show_default=True, help="Residual blocks of the network.")
@@ -64,6 +74,7 @@ __all__ = ["command"]
 def command(
     output: Path,
     images: Path | None,
+    begin: Path | None,
     like: Path | None,
     steps: int,
     anneal_from: int | None,
@@ -83,6 +94,7 @@ def command(
     from blindsr.pipelines.start import train_start_file
     from blindsr.runtime import prepare_process
     from blindsr.zssr.start.training import StartTrainingConfig
+    from blindsr.zssr.start.weights import SHIPPED
 
     context = click.get_current_context()
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
@@ -105,7 +117,14 @@ def command(
         )
     )
     with listening(quiet=quiet, verbose=verbose) as listener:
-        written = train_start_file(output, config, images=images, overwrite=force, listener=listener)
+        written = train_start_file(
+            output,
+            config,
+            images=images,
+            begin=SHIPPED if str(begin) == "leaves" else begin,
+            overwrite=force,
+            listener=listener,
+        )
     click.echo(
         json.dumps({"output": str(written), "steps": config.steps}, ensure_ascii=False) if as_json else str(written)
     )
@@ -118,4 +137,7 @@ def _config_of(like: Path) -> "StartTrainingConfig":
     stored = training_of(None if str(like) == "leaves" else like)
     stored.pop("images_from", None)
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return StartTrainingConfig(**values)
+    try:
+        return StartTrainingConfig(**values)
+    except TypeError as error:
+        raise ConfigError(f"{like}: these are no settings of a training ({error}).") from error

@@ -1,7 +1,8 @@
 """The job behind `blindsr train-start`: images in, a file of weights out, resumable."""
 
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from blindsr.zssr.start.inference import to_planes
 from blindsr.zssr.start.leaves import LeavesConfig
 from blindsr.zssr.start.pool import LeavesPool
 from blindsr.zssr.start.training import Images, StartTrainingConfig, check_checkpoint, train_start
-from blindsr.zssr.start.weights import save_start
+from blindsr.zssr.start.weights import load_start, save_start
 
 __all__ = ["read_bands", "train_start_file"]
 
@@ -27,6 +28,7 @@ def train_start_file(
     config: StartTrainingConfig,
     *,
     images: Path | None = None,
+    begin: Path | None = None,
     overwrite: bool = False,
     listener: Listener = ignore,
 ) -> Path:
@@ -40,6 +42,7 @@ def train_start_file(
         output: File for the weights, .safetensors.
         config: Settings of the training. With `images`, its numbers of images are those that are there.
         images: Folder of photographs to learn from; None paints dead leaves.
+        begin: File of weights to go on from, with as many blocks or fewer; None begins with random ones.
         overwrite: Replace `output` if it exists.
         listener: Takes the events of stage "train-start".
 
@@ -49,12 +52,14 @@ def train_start_file(
     Raises:
         OutputError: `output` exists or cannot be written.
         ImageError: The folder has no picture that is large enough.
-        ConfigError: The checkpoint belongs to other settings.
+        ConfigError: The checkpoint belongs to other settings or another `begin`, or `begin` is no start that fits.
         DivergenceError: The training left the finite numbers.
     """
     if output.suffix != ".safetensors":
         raise ConfigError(f"the weights need a name that ends in .safetensors, got {output.name!r}.")
     check_output(output, overwrite=overwrite)
+    smaller = None if begin is None else load_start(begin)
+    config = replace(config, begun_from="" if begin is None else sha256(begin.read_bytes()).hexdigest()[:16])
     checkpoint = output.with_suffix(".checkpoint")
     source: Images
     if images is None:
@@ -64,7 +69,7 @@ def train_start_file(
         source = read_bands(images, config.patch * max(config.scales), listener)
     check_checkpoint(checkpoint, config)
     with _Log(output.with_suffix(".csv"), listener) as log:
-        weights = train_start(source, config, checkpoint=checkpoint, listener=log)
+        weights = train_start(source, config, checkpoint=checkpoint, begin=smaller, listener=log)
     save_start(output, dict(weights), {**asdict(config), "images_from": "leaves" if images is None else "a folder"})
     checkpoint.unlink(missing_ok=True)
     return output

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 from blindsr.cli.train_start import command
+from blindsr.errors import ConfigError
 from blindsr.zssr.start.weights import load_start, training_of
 
 SMALL = ["--steps", "3", "--batch", "1", "--channels", "4", "--blocks", "1", "--precision", "fp32", "--threads", "1"]
@@ -82,3 +83,20 @@ def test_a_start_can_be_trained_like_another(folder, tmp_path):
     refused = train("-o", tmp_path / "c.safetensors", "--like", "leaves", "--steps", "4")
     assert refused.exit_code == 2
     assert "--like brings its own --steps" in refused.stderr
+
+
+def test_a_training_goes_on_from_a_file(folder, tmp_path):
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert train("-o", first, "--images", folder, *SMALL).exit_code == 0
+    deeper = [*SMALL, "--blocks", "2", "--learning-rate", "1e-9"]
+    assert train("-o", second, "--images", folder, "--begin", first, *deeper).exit_code == 0
+    assert len(training_of(second)["begun_from"]) == 16
+    ours, theirs = load_start(second).state_dict(), load_start(first).state_dict()
+    name = "blocks.0.first.weight"
+    assert torch.allclose(ours[name], theirs[name], atol=1e-3)
+    assert len(load_start(second).blocks) == 2
+    with pytest.raises(ConfigError, match="1 blocks or fewer"):
+        train("-o", tmp_path / "c.safetensors", "--images", folder, "--begin", second, *SMALL)
+    (tmp_path / "x.json").write_text('{"layers": 3}')
+    with pytest.raises(ConfigError, match="no settings of a training"):
+        train("-o", tmp_path / "c.safetensors", "--images", folder, "--like", tmp_path / "x.json")

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blindsr.errors import ConfigError
+from blindsr.image_io.jpeg import jpeg_noise
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade
+from blindsr.zssr.start import degradations
 from blindsr.zssr.start.degradations import (
     KernelBank,
+    NoiseLaw,
+    add_noise,
     canvas_side,
     degrade_unlike,
     random_kernel,
@@ -109,11 +114,56 @@ def test_a_bank_draws_the_same_kernels_for_the_same_seed():
     assert not np.array_equal(first, other)
 
 
-def test_most_images_have_no_noise_and_none_has_more_than_ten_levels():
+def test_the_law_says_how_many_images_are_noisy_and_how_noisy():
     rng = np.random.default_rng(0)
-    sigmas = np.array([random_noise_sigma(rng) for _ in range(2000)])
+    sigmas = np.array([random_noise_sigma(rng, NoiseLaw(share=0.35, largest=10.0)) for _ in range(2000)])
     assert 0.6 < (sigmas == 0).mean() < 0.7
     assert 5 / 255 < sigmas.max() <= 10 / 255
+
+
+def test_white_noise_is_as_strong_as_the_network_is_told_and_clean_images_stay_clean():
+    flat, sigma = torch.full((3, 64, 64), 0.5), torch.tensor([0.0, 0.02, 0.08])
+    noisy, told = add_noise(flat, sigma, NoiseLaw(), np.random.default_rng(0))
+    assert torch.equal(told, sigma)
+    assert (noisy[0] - 0.5).abs().max() <= 0.5 / 255 + 1e-6
+    assert noisy[1:].std((1, 2)).tolist() == pytest.approx([0.02, 0.08], rel=0.05)
+
+
+def test_speckle_grows_with_the_brightness():
+    ramp = torch.linspace(0.1, 0.9, 64).expand(8, 64, 64)
+    law = NoiseLaw(speckle=1.0)
+    noisy, told = add_noise(ramp, torch.full((8,), 0.03), law, np.random.default_rng(0))
+    spread = (noisy - ramp).std((0, 1))
+    assert float(spread[-8:].mean() / spread[:8].mean()) == pytest.approx(0.85 / 0.15, rel=0.2)
+    assert 0.01 < told.min() < told.max() < 0.09
+    assert len(told.unique()) == 8
+
+
+@pytest.mark.parametrize("quality", [25, 60, 95])
+def test_compression_is_what_a_jpeg_encoder_does(quality, tmp_path):
+    image = leaves(3, 1, LeavesConfig(size=64))
+    path = tmp_path / "a.jpg"
+    Image.fromarray(image).save(path, quality=quality)
+    lr = torch.from_numpy(image.astype(np.float32) / 255)[None]
+    law = NoiseLaw(jpeg=1.0)
+    # libjpeg is the oracle; its transforms are in integers, and a coefficient half-way between two steps may fall the
+    # other way, which changes one block.
+    with Image.open(path) as decoded:
+        expected = torch.from_numpy(np.asarray(decoded, np.float32))
+    ours = degradations._compressed(lr[0], quality, np.zeros(2, np.int64)) * 255
+    differences = (ours - expected).abs()
+    assert (differences < 1.1).float().mean() > 0.9
+    assert differences.mean() < 0.1 * (lr[0] * 255 - expected).abs().mean() + 0.3
+    assert degradations._quantisation_noise(quality) == pytest.approx(jpeg_noise(path), rel=1e-6)
+    noisy, told = add_noise(lr, torch.tensor([0.1]), law, np.random.default_rng(quality))
+    assert not torch.equal(noisy, lr)
+    assert told[0] > 0
+
+
+def test_the_blocks_of_a_compressed_patch_begin_anywhere():
+    image = torch.from_numpy(leaves(3, 2, LeavesConfig(size=64)).astype(np.float32) / 255)
+    moved = degradations._compressed(image.roll((3, 5), (0, 1)), 50, np.array([3, 5]))
+    assert torch.equal(moved, degradations._compressed(image, 50, np.zeros(2, np.int64)).roll((3, 5), (0, 1)))
 
 
 def test_what_a_true_kernel_may_be_keeps_the_sum_and_differs_by_a_little():

@@ -1,5 +1,6 @@
 """Training a start, resuming it, and its files."""
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,6 +11,7 @@ from blindsr.events import StageDone, StepDone
 from blindsr.kernels import bicubic
 from blindsr.zssr.start.degradations import KernelBank
 from blindsr.zssr.start.leaves import LeavesConfig
+from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.pool import LeavesPool
 from blindsr.zssr.start.training import (
     StartTrainingConfig,
@@ -18,11 +20,11 @@ from blindsr.zssr.start.training import (
     learning_rate,
     train_start,
 )
-from blindsr.zssr.start.weights import SHIPPED, load_start, save_start
+from blindsr.zssr.start.weights import SHIPPED, load_start, save_start, training_of
 
 TINY = StartTrainingConfig(
     channels=8, blocks=1, steps=8, anneal_from=4, warm_up=2, batch=2, patch=20, border=2, images=32, first_images=32,
-    kernels=6, report_every=2, precision="fp32",
+    kernels=6, report_every=2, precision="fp32", jpeg=0.0,
 )  # fmt: skip
 
 
@@ -85,13 +87,56 @@ def test_the_rate_rises_stays_and_falls_to_zero():
     assert learning_rate(100, config) == pytest.approx(0.0)
 
 
+def test_patches_are_compressed_and_stay_aligned(pool):
+    config = replace(TINY, noisy=1.0, largest_noise=5.0, jpeg=1.0, patch=16, batch=4)
+    batch, clean = (draw_batch(pool, KernelBank(0, 6), 1, c) for c in (config, replace(config, noisy=0.0, jpeg=0.0)))
+    assert torch.equal(batch.hr, clean.hr)
+    error = (batch.lr - clean.lr).square().mean().sqrt()
+    assert 0.5 / 255 < error < 20 / 255
+
+
+def test_a_grown_network_answers_as_the_smaller_one_and_learns(pool):
+    smaller = StartNetwork(channels=8, blocks=1)
+    smaller.initialise(torch.Generator().manual_seed(5))
+    grown = StartNetwork(channels=8, blocks=3)
+    grown.initialise(torch.Generator().manual_seed(6))
+    image, kernel = torch.rand(1, 1, 20, 24), bicubic(2).tensor()
+    assert not torch.allclose(grown(image, kernel, 2), smaller(image, kernel, 2))
+    grown.grow_from(smaller)
+    assert torch.allclose(grown(image, kernel, 2), smaller(image, kernel, 2), atol=1e-6)
+    config = replace(TINY, blocks=3)
+    trained = train_start(pool, config, begin=smaller)
+    assert trained["blocks.2.second.weight"].abs().max() > 0
+    begun, random = trained["blocks.0.first.weight"], train_start(pool, config)["blocks.0.first.weight"]
+    start = smaller.state_dict()["blocks.0.first.weight"]
+    assert (begun - start).abs().mean() < 0.1 * (random - start).abs().mean()
+
+
+@pytest.mark.parametrize("other", [{"channels": 9}, {"blocks": 4}, {"scales": (2, 3)}], ids=str)
+def test_a_start_that_does_not_fit_is_not_gone_on_from(other):
+    with pytest.raises(ConfigError, match="same width and scales"):
+        StartNetwork(channels=8, blocks=3).grow_from(StartNetwork(**{"channels": 8, "blocks": 3} | other))
+
+
+def test_settings_of_a_training_can_be_a_file_of_their_own(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(asdict(TINY)))
+    assert training_of(path)["channels"] == 8
+    for text in ("[1]", "{"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="settings of a training"):
+            training_of(path)
+
+
 def test_a_diverging_training_says_so(pool):
     with pytest.raises(DivergenceError, match="learning_rate"):
         train_start(pool, replace(TINY, learning_rate=1e30, largest_gradient=1e30))
 
 
 @pytest.mark.parametrize(
-    "fault", [{"scales": (2,)}, {"anneal_from": 100_000}, {"patch": 8}], ids=["shares", "anneal", "patch"]
+    "fault",
+    [{"scales": (2,)}, {"anneal_from": 100_000}, {"patch": 8}, {"patch": 44}],
+    ids=["shares", "anneal", "patch", "blocks of JPEG"],
 )
 def test_impossible_settings_are_refused(fault):
     with pytest.raises(ConfigError, match="start"):

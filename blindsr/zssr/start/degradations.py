@@ -5,8 +5,10 @@ camera shake; each may be off centre.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,11 +17,32 @@ from blindsr.kernels import bicubic
 from blindsr.ops import pad_symmetric
 from blindsr.zssr.start.wiener import transfer
 
-__all__ = ["KernelBank", "canvas_side", "degrade_unlike", "random_kernel", "random_noise_sigma", "unlike"]
+__all__ = [
+    "KernelBank",
+    "NoiseLaw",
+    "add_noise",
+    "canvas_side",
+    "degrade_unlike",
+    "random_kernel",
+    "random_noise_sigma",
+    "unlike",
+]
 
 Array = NDArray[np.float64]
 _LONGEST = 10  # side of the canvas in LR pixels
 _OVERSAMPLING = 3
+_LEVEL_ERROR = (
+    0.3  # of the logarithm of the level that is told of speckle and compression, which no estimate has exactly
+)
+_MIDDLE = 0.45  # brightness at which speckle has the σ that is drawn
+_WORST_QUALITY = 20
+_ANNEX_K = np.array([
+    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56], [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
+])  # fmt: skip
+_DCT = scipy.fft.dct(np.eye(8, dtype=np.float32), axis=0, norm="ortho")
 _WIDTH_ERROR = 0.12  # of the covariance: the spectral estimate's error of the trace and, about, of its other parts
 
 
@@ -70,9 +93,77 @@ class KernelBank:
         return turned[:, ::-1] if view >= 4 else turned
 
 
-def random_noise_sigma(rng: np.random.Generator) -> float:
-    """Draw the noise of one LR image, [0, 1] units: none for most, else up to 10 grey levels."""
-    return 0.0 if rng.random() < 0.65 else float(10 / 255 * rng.random() ** 2)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseLaw:
+    """What is done to the LR images of the training beside the blur; every σ is in grey levels.
+
+    Args:
+        share: Of the images, how many are noisy.
+        largest: White noise is largest·u², u uniform in [0, 1].
+        speckle: Of the noisy images, how many have noise that grows with the brightness instead …
+        jpeg: … and how many are compressed instead.
+    """
+
+    share: float = 0.35
+    largest: float = 10.0
+    speckle: float = 0.0
+    jpeg: float = 0.0
+
+
+def random_noise_sigma(rng: np.random.Generator, law: NoiseLaw) -> float:
+    """Draw the noise of one LR image, [0, 1] units: none for most."""
+    return 0.0 if rng.random() < 1 - law.share else float(law.largest / 255 * rng.random() ** 2)
+
+
+def add_noise(lr: Tensor, sigma: Tensor, law: NoiseLaw, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Make images noisy, white, speckled or compressed, and round them to 8 bits.
+
+    Args:
+        lr: (B, h, w), [0, 1], periodic; sides that 8 divides if the law has JPEG.
+        sigma: (B,), from `random_noise_sigma`; where it is 0 the image stays clean.
+        law: The law of it.
+        rng: Source of the noise.
+
+    Returns:
+        The images, and the σ that the network is told: about what `blindsr.ops.noise` and a JPEG's own tables say.
+    """
+    white = torch.from_numpy(rng.standard_normal(lr.shape, dtype=np.float32))
+    told, noisy = sigma.clone(), lr + sigma[:, None, None] * white
+    if law.speckle or law.jpeg:
+        for i in np.flatnonzero(sigma.numpy()):
+            kind, error = rng.random(), math.exp(rng.normal(0, _LEVEL_ERROR))
+            if kind < law.speckle:
+                noisy[i] = lr[i] * (1 + sigma[i] / _MIDDLE * white[i])
+                told[i] = sigma[i] * error
+            elif kind < law.speckle + law.jpeg:
+                quality = int(rng.integers(_WORST_QUALITY, 100))
+                noisy[i] = _compressed(lr[i], quality, rng.integers(0, 8, 2))
+                told[i] = _quantisation_noise(quality) * min(error, 1.2)
+    return torch.round(noisy * 255) / 255, told
+
+
+def _luma_steps(quality: int) -> NDArray[np.float32]:
+    """Quantisation steps of luma, (8, 8): ITU-T T.81, Annex K, scaled as the usual encoders do."""
+    factor = 50 / quality if quality < 50 else 2 - quality / 50
+    return np.clip(np.floor(_ANNEX_K * factor + 0.5), 1, 255).astype(np.float32)
+
+
+def _quantisation_noise(quality: int) -> float:
+    """σ of uniform rounding to the steps of the lower frequencies, [0, 1] units, as `blindsr.image_io.jpeg` has it."""
+    row, column = np.indices((8, 8))
+    return float(np.sqrt(np.mean(_luma_steps(quality)[row + column <= 7] ** 2) / 12) / 255)
+
+
+def _compressed(image: Tensor, quality: int, phase: NDArray[np.int64]) -> Tensor:
+    """A periodic image as a JPEG of this quality has it, its blocks beginning at `phase`."""
+    height, width = image.shape
+    steps, dct = torch.from_numpy(_luma_steps(quality)), torch.from_numpy(_DCT)
+    y, x = (int(shift) for shift in phase)
+    rolled = torch.roll(image, (-y, -x), (0, 1)) * 255 - 128
+    blocks = rolled.reshape(height // 8, 8, width // 8, 8).permute(0, 2, 1, 3)
+    blocks = dct.T @ (torch.round(dct @ blocks @ dct.T / steps) * steps) @ dct
+    decoded = (blocks.permute(0, 2, 1, 3).reshape(height, width) + 128) / 255
+    return torch.roll(decoded.clamp(0, 1), (y, x), (0, 1))
 
 
 def unlike(kernels: Tensor, response: Tensor, scale: int, rng: np.random.Generator) -> Tensor:

@@ -76,6 +76,33 @@ class StartNetwork(nn.Module):
                 fan_in = parameter[0].numel()
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * gain * (2 / fan_in) ** 0.5)
 
+    def grow_from(self, smaller: "StartNetwork") -> None:
+        """Take over the weights of a network with as many blocks or fewer: the answers are the same to begin with.
+
+        The blocks that it lacks come last, and their second convolution is zero (Chen, Goodfellow, Shlens, "Net2Net:
+        accelerating learning via knowledge transfer", ICLR 2016).
+
+        Raises:
+            ConfigError: It has more blocks, another width, or other scales.
+        """
+        ours, theirs = self.state_dict(), smaller.state_dict()
+        blocks = len(smaller.blocks)
+        fits = ours.keys() >= theirs.keys() and all(
+            tensor.shape[1:] == ours[name].shape[1:] and len(tensor) <= len(ours[name])
+            for name, tensor in theirs.items()
+        )
+        if not fits or self.heads.keys() != smaller.heads.keys():
+            raise ConfigError(
+                f"a start to go on from must have the same width and scales and {len(self.blocks)} blocks or fewer, "
+                f"got one of {blocks} blocks for {', '.join(smaller.heads)}."
+            )
+        with torch.no_grad():
+            for block in self.blocks[blocks:]:
+                for parameter in block.get_submodule("second").parameters():
+                    parameter.zero_()
+            for name, tensor in theirs.items():
+                ours[name][: len(tensor)] = tensor  # the modulation has rows of each block, one block after the other
+
     def residual(self, lr: Tensor, linear: Tensor, embedding: Tensor, scale: int) -> Tensor:
         """What is added to the mean of the Wiener images.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from blindsr.errors import ConfigError, DivergenceError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.runtime import Precision, choose_dtype
-from blindsr.zssr.start.degradations import KernelBank, random_noise_sigma, unlike
+from blindsr.zssr.start.degradations import KernelBank, NoiseLaw, add_noise, random_noise_sigma, unlike
 from blindsr.zssr.start.embedding import embed
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import transfer, wiener_periodic
@@ -59,6 +59,11 @@ class StartTrainingConfig:
     doubted: float = 0.4  # share of the pairs whose kernel is known only as an estimator knows it …
     doubt_from: int = 0  # … after this step
     doubt: float = 0.04  # error of the transfer function that the network is told for them
+    noisy: float = 0.45  # share of the LR images that are not clean: white noise of …
+    largest_noise: float = 25.0  # … up to this, in grey levels; or, of the noisy ones, this share …
+    speckle: float = 0.15  # … noise that grows with the brightness …
+    jpeg: float = 0.35  # … and this share what JPEG leaves
+    begun_from: str = ""  # digest of the weights that the training goes on from; none: from random ones
     precision: Precision = "auto"
     seed: int = 0
     report_every: int = 100
@@ -72,6 +77,13 @@ class StartTrainingConfig:
             raise ConfigError(f"start.anneal_from must be in [0, steps), got {self.anneal_from}.")
         if self.patch <= 2 * self.border:
             raise ConfigError(f"start.patch must be over 2·border = {2 * self.border}, got {self.patch}.")
+        if self.jpeg and self.patch % 8:
+            raise ConfigError(f"start.patch must be made of JPEG's blocks of 8 px, got {self.patch}.")
+
+    @property
+    def noise_law(self) -> NoiseLaw:
+        """What is done to the LR images beside the blur."""
+        return NoiseLaw(share=self.noisy, largest=self.largest_noise, speckle=self.speckle, jpeg=self.jpeg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,8 @@ def draw_batch(images: Images, bank: KernelBank, step: int, config: StartTrainin
     count = min(config.images, config.first_images + int(step / config.steps_per_image))
     hr = np.stack([_draw_patch(images[int(rng.integers(count))], side, rng) for _ in range(config.batch)])
     kernels = torch.from_numpy(np.stack([bank.draw(rng, scale) for _ in range(config.batch)]))
-    sigma = torch.tensor([random_noise_sigma(rng) for _ in range(config.batch)], dtype=torch.float32)
+    law = config.noise_law
+    sigma = torch.tensor([random_noise_sigma(rng, law) for _ in range(config.batch)], dtype=torch.float32)
     truth = torch.from_numpy(hr)
     response = transfer(kernels, scale, side, side)
     doubt = torch.zeros(config.batch)
@@ -106,8 +119,7 @@ def draw_batch(images: Images, bank: KernelBank, step: int, config: StartTrainin
     # Keeping every scale-th pixel folds the spectrum: the small inverse transform is all that it takes.
     folded = blurred.reshape(-1, scale, config.patch, scale, config.patch).mean((1, 3))
     lr = torch.fft.ifft2(folded).real
-    lr = lr + sigma[:, None, None] * torch.from_numpy(rng.standard_normal(lr.shape, dtype=np.float32))
-    lr = torch.round(lr * 255) / 255
+    lr, sigma = add_noise(lr, sigma, law, rng)
     linear = wiener_periodic(lr, response, scale, sigma, doubt)
     inner, outer = slice(config.border, -config.border), slice(config.border * scale, -config.border * scale)
     if config.border == 0:
@@ -165,9 +177,11 @@ class _Run:
     losses: list[Tensor] = field(default_factory=list)
 
 
-def _begin(config: StartTrainingConfig) -> _Run:
+def _begin(config: StartTrainingConfig, begin: StartNetwork | None) -> _Run:
     network = StartNetwork(channels=config.channels, blocks=config.blocks, scales=config.scales)
     network.initialise(torch.Generator().manual_seed(config.seed))
+    if begin is not None:
+        network.grow_from(begin)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     average = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
@@ -249,6 +263,7 @@ def train_start(
     config: StartTrainingConfig,
     *,
     checkpoint: Path | None = None,
+    begin: StartNetwork | None = None,
     listener: Listener = ignore,
     stop_at: int | None = None,
 ) -> Mapping[str, Tensor]:
@@ -258,6 +273,8 @@ def train_start(
         images: The pictures to learn from.
         config: Settings.
         checkpoint: File to resume from, if it is there, and to save to.
+        begin: A trained start to go on from, of the same width and scales, with as many blocks or fewer; None begins
+            with random weights.
         listener: Takes the events.
         stop_at: Stop after this step, with a checkpoint, as an interruption would.
 
@@ -265,9 +282,10 @@ def train_start(
         The averaged weights by name.
 
     Raises:
+        ConfigError: `begin` has another width, other scales or more blocks.
         DivergenceError: The loss left the finite numbers.
     """
-    run = _begin(config)
+    run = _begin(config, begin)
     if checkpoint is not None and checkpoint.exists():
         _resume(checkpoint, run)
     dtype = choose_dtype(config.precision, torch.device("cpu"))

@@ -34,9 +34,20 @@ def save_start(path: Path, weights: dict[str, Tensor], config: dict[str, object]
 def training_of(path: Path | None = None) -> dict[str, Any]:
     """The settings that a start was trained with, by name; None is the one that comes with blindsr.
 
+    Args:
+        path: A start, or settings alone (.json), as they lie beside the weights that come along.
+
     Raises:
-        ConfigError: The file is missing, damaged, or no start.
+        ConfigError: The file is missing, damaged, or neither.
     """
+    if path is not None and path.suffix == ".json":
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"settings of a training must be a JSON file, {path}: {error}.") from error
+        if not isinstance(stored, dict):
+            raise ConfigError(f"settings of a training must be names and values, {path} has none.")
+        return stored
     return _read(SHIPPED if path is None else path)[1]
 
 

@@ -46,8 +46,7 @@ CASES: dict[str, tuple[Options, bool]] = {
     "known, fast": (Options(settings=preset("fast"), kernel=_KERNEL), True),
     "known, default": (Options(settings=preset("default"), kernel=_KERNEL), True),
     "known, best": (Options(settings=preset("best"), kernel=_KERNEL), False),
-    "known, random start": (Options(settings=_random(_FEW), kernel=_KERNEL), False),
-    "known, random start, more": (Options(settings=_random(_MORE), kernel=_KERNEL), False),
+    "known, random start": (Options(settings=_random(_MORE), kernel=_KERNEL), False),
     "known, as published": (Options(settings=_paper(_FEW), kernel=_KERNEL), False),
     "known, as published, more": (Options(settings=_paper(_MORE), kernel=_KERNEL), False),
     "blind, fast": (Options(settings=preset("fast")), True),
@@ -110,16 +109,13 @@ def fit(rows: list[dict[str, object]]) -> dict[str, object]:
     def step(case: str, steps: int, before: dict[int, float] = fast) -> float:
         return round(float(np.median([(value - before[side]) / steps for side, value in of(case).items()])), 4)
 
-    few = {case: of(case) for case in ("known, random start", "known, as published")}
-
     return {
         "FIXED": fixed[0],
         "LARGER": fixed[1],
         "ESTIMATE": estimate,
         "STEP": {
             "start": step("known, default", preset("default").zssr.steps),  # type: ignore[union-attr]
-            "random": step("known, random start, more", _MORE - _FEW, few["known, random start"]),
-            "paper": step("known, as published, more", _MORE - _FEW, few["known, as published"]),
+            "paper": step("known, as published, more", _MORE - _FEW, of("known, as published")),
         },
         "KERNELGAN_STEP": step("blind, kernelgan", 100),
         "PROBE": round(probe(), 4),

@@ -33,7 +33,7 @@ from blindsr.kernels import gaussian
 from blindsr.pipelines import blind, known
 from blindsr.pipelines.settings import Settings, preset
 from blindsr.runtime import choose_device, prepare_process
-from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 _STEPS = 12  # timed steps of a training: its cost is linear in them
@@ -72,7 +72,7 @@ def _of(name: str) -> Settings:
     return replace(settings, zssr=replace(settings.zssr, precision=_PRECISION[0]))
 
 
-def _steps(zssr: StartConfig | ZSSRConfig | PaperZSSRConfig, steps: int) -> Settings:
+def _steps(zssr: StartConfig | PaperZSSRConfig, steps: int) -> Settings:
     if isinstance(zssr, PaperZSSRConfig):
         return Settings(zssr=replace(zssr, max_steps=steps))
     return Settings(zssr=replace(zssr, steps=steps))
@@ -93,9 +93,6 @@ CASES: dict[str, Callable[[torch.Tensor, Stopwatch], object]] = {
     "sr, learned start, no step": lambda image, watch: known.upscale(image, _KERNEL, _steps(StartConfig(), 0)),
     "sr, learned start, step": lambda image, watch: known.upscale(
         image, _KERNEL, _steps(StartConfig(), _STEPS), listener=watch
-    ),
-    "sr, random weights, step": lambda image, watch: known.upscale(
-        image, _KERNEL, _steps(ZSSRConfig(), _STEPS), listener=watch
     ),
     "sr, as published, step": lambda image, watch: known.upscale(
         image, _KERNEL, _steps(PaperZSSRConfig.named("given"), _STEPS), listener=watch
@@ -205,7 +202,7 @@ def _ratios(rows: list[dict[str, object]]) -> dict[str, float]:
                 double[key]["median"] / row[key]["median"], 2
             )  # type: ignore[index]
         published = found.get(("sr, as published, step", side))
-        if case in ("sr, learned start, step", "sr, random weights, step") and published:
+        if case == "sr, learned start, step" and published:
             ratios[f"published step over {case}, {side} px"] = round(
                 published["step_ms"]["median"] / row["step_ms"]["median"],
                 2,  # type: ignore[index]

@@ -16,10 +16,10 @@ from blindsr.ops import imresize
 from blindsr.pipelines import blind, known
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
-from blindsr.zssr.config import ZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 ROOT = Path(__file__).parents[1]
-QUICK = Settings(zssr=ZSSRConfig(steps=2, channels=4, crop=16))
+QUICK = Settings(zssr=StartConfig(steps=2, learning_rate=5e-5, batch=2))
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_the_whole_package_was_looked_at():
         ("spectral.fit", "def f():\n    from blindsr import zssr", "spectral.fit imports zssr"),
         ("ops.resize", "from blindsr.kernels import Kernel", "ops.resize imports kernels"),
         ("errors", "from blindsr.events import Event", "errors imports events"),
-        ("zssr.pairs", "from blindsr.metrics import psnr", "zssr.pairs imports metrics"),
+        ("zssr.paper", "from blindsr.metrics import psnr", "zssr.paper imports metrics"),
         ("kernels.files", "from blindsr.image_io import write", "kernels.files imports image_io"),
         ("image_io.read", "from blindsr import estimate_kernel", "image_io.read imports estimate_kernel"),
         ("pipelines.blind", "from blindsr.cli.main import main", "pipelines.blind imports cli"),
@@ -147,7 +147,7 @@ def test_a_wrong_arrow_is_found(module, source, fault):
         ("kernels.picture", "from PIL import Image"),
         ("cli.main", "import click\nfrom blindsr.pipelines import blind\nprint(1)"),
         ("image_io.write", "from blindsr import __version__"),
-        ("pipelines.blind", "from blindsr.zssr import upscale\nfrom blindsr.image_io import read"),
+        ("pipelines.blind", "from blindsr.zssr import upscale_paper\nfrom blindsr.image_io import read"),
     ],
 )
 def test_a_right_arrow_is_not_found_fault_with(module, source):

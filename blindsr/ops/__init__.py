@@ -1,10 +1,9 @@
-"""Operators on images: resize, degrade and its adjoint, back-projection, the eight dihedral views.
+"""Operators on images: resize, degrade and its adjoint, the eight dihedral views.
 
 Images are tensors (B, C, H, W); every function keeps the dtype and device of its input and leaves it
 unchanged.
 """
 
-from blindsr.ops.backproject import back_project
 from blindsr.ops.borders import pad_symmetric
 from blindsr.ops.degrade import degrade, degrade_adjoint
 from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
@@ -13,7 +12,6 @@ from blindsr.ops.resize import imresize
 
 __all__ = [
     "BT601",
-    "back_project",
     "degrade",
     "degrade_adjoint",
     "dihedral",

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from blindsr.kernels import Kernel, KernelEstimate, gaussian
 from blindsr.kernels.transform import resample
-from blindsr.pipelines.settings import Settings
 from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.source import Source, TensorSource, most_detailed, spread_windows
-from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, correct, from_planes, to_planes
 from blindsr.zssr.strips import Margin
 
@@ -50,10 +48,9 @@ def sample_of(first: Prepared) -> Source:
     return TensorSource(first.answer(source.window(*window)))
 
 
-def join(first: Prepared, second: Prepared, kernel: Kernel, settings: Settings) -> Prepared:
+def join(first: Prepared, second: Prepared, kernel: Kernel, *, kernel_error: float) -> Prepared:
     """Both passes as one, and a correction towards the input by the whole kernel where there is no noise."""
-    unsure = settings.zssr.kernel_error or 0.0 if isinstance(settings.zssr, StartConfig) else 0.0
-    trust = Trust(noise_sigma=first.noise_sigma, kernel_error=unsure)
+    trust = Trust(noise_sigma=first.noise_sigma, kernel_error=kernel_error)
     iterations = 0 if first.noise_sigma else 1
 
     def joined(one: Prepared, two: Prepared, careful: bool, window: Tensor) -> Tensor:

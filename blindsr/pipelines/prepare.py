@@ -7,11 +7,10 @@ from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.pipelines.passes import FIRST_PASS, join, sample_of, split_kernel
 from blindsr.pipelines.settings import Settings
-from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.prepared import Prepared
 from blindsr.zssr.source import Source
 from blindsr.zssr.start.upscaler import prepare_from_start
-from blindsr.zssr.upscaler import prepare as prepare_from_random
 
 __all__ = ["prepare"]
 
@@ -31,7 +30,6 @@ def prepare(source: Source, kernel: Kernel, settings: Settings, *, listener: Lis
         sharp = sample_of(first)
         # What the first pass has made is free of noise.
         clean = replace(settings, zssr=replace(settings.zssr, noise_sigma=0.0))
-        return join(first, prepare(sharp, two, clean, listener=listener), kernel, settings)
-    if isinstance(settings.zssr, ZSSRConfig):
-        return prepare_from_random(source, kernel, settings.zssr, listener=listener)
+        second = prepare(sharp, two, clean, listener=listener)
+        return join(first, second, kernel, kernel_error=settings.zssr.kernel_error or 0.0)
     return prepare_from_start(source, kernel, settings.zssr, listener=listener)

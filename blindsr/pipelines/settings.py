@@ -9,7 +9,7 @@ from blindsr.errors import ConfigError
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.l0.config import L0Config
 from blindsr.spectral.config import SpectralConfig
-from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 __all__ = ["LARGEST_SCALE", "NETWORK_SCALES", "PRESETS", "Region", "Settings", "preset"]
@@ -48,8 +48,8 @@ class Settings:
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
     l0: L0Config = field(default_factory=L0Config)
     kernelgan: KernelGANConfig = field(default_factory=KernelGANConfig)
-    # From the learned start, from random weights, or as published: the type says which.
-    zssr: StartConfig | ZSSRConfig | PaperZSSRConfig = field(default_factory=StartConfig)
+    # From the start, learned or not, or as published: the type says which.
+    zssr: StartConfig | PaperZSSRConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
         """Check the bounds, and hand the seed down."""

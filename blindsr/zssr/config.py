@@ -1,80 +1,19 @@
-"""Settings of the two ZSSR algorithms: ours (`ZSSRConfig`) and the published one (`PaperZSSRConfig`)."""
+"""Settings of ZSSR as published; those of the start are in `blindsr.zssr.start.config`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from blindsr.errors import ConfigError
+from blindsr.runtime import Precision
 
-__all__ = ["PaperZSSRConfig", "ZSSRConfig", "ZSSRSetting"]
+__all__ = ["PaperZSSRConfig", "ZSSRSetting"]
 
 ZSSRSetting = Literal["ideal", "gradual", "given", "real", "kernelgan"]
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZSSRConfig:
-    """Our fast ZSSR: the network works on the LR grid and ends in a pixel shuffle.
-
-    What differs from the paper, and what each difference was worth, is in docs/zssr.md.
-    """
-
-    layers: int = 8  # convolutions of 3×3, as in the paper
-    channels: int = 64  # as in the paper
-    steps: int = 1000  # optimiser steps; the paper has at most 3000
-    learning_rate: float = 2e-3  # Adam's, at its highest; the paper has 1e-3 and one crop
-    batch: int = 4  # crops a step
-    crop: int = 32  # side of a son's crop in LR pixels; the father's crop is `scale` times as large
-    views: tuple[int, ...] = (
-        0,
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-    )  # dihedral views of the father; each is degraded by the same kernel
-    noise_sigma: float = 0.0  # noise on the sons, [0, 1] units: the noise of the photograph, if it has any
-    back_projections: int = 8  # corrections towards the LR image after the network
-    judge: int = 64  # side of the fixed patch that the training is judged on, LR pixels of the son
-    stop_margin: float = 0.002  # least relative fall of the judged error that counts
-    stop_patience: int = 0  # looks (every `report_every` steps) without it before the training stops; 0 is never
-    precision: Precision = "auto"  # bf16 where the processor has it natively
-    max_tile: int = 512  # LR pixels a side at inference; larger images are cut into tiles with a halo
-    seed: int = 0
-    report_every: int = 50  # steps between losses in the history
-
-    def __post_init__(self) -> None:
-        """Check the bounds."""
-        _require(self.layers >= 2, f"zssr.layers must be 2 or more, got {self.layers}.")
-        _require(self.channels >= 1, f"zssr.channels must be 1 or more, got {self.channels}.")
-        _require(self.steps >= 1, f"zssr.steps must be 1 or more, got {self.steps}.")
-        _require(self.learning_rate > 0, f"zssr.learning_rate must be positive, got {self.learning_rate}.")
-        _require(self.batch >= 1, f"zssr.batch must be 1 or more, got {self.batch}.")
-        _require(self.crop >= 8, f"zssr.crop must be 8 or more, got {self.crop}.")
-        _require(
-            len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
-            f"zssr.views must name one or more of the views 0 … 7, got {list(self.views)}.",
-        )
-        _require(self.judge >= 8, f"zssr.judge must be 8 or more, got {self.judge}.")
-        _require(0 <= self.stop_margin < 1, f"zssr.stop_margin must be in [0, 1), got {self.stop_margin}.")
-        _require(self.stop_patience >= 0, f"zssr.stop_patience must be 0 or more, got {self.stop_patience}.")
-        _require(self.noise_sigma >= 0, f"zssr.noise_sigma must be 0 or more, got {self.noise_sigma}.")
-        _require(
-            self.back_projections >= 0,
-            f"zssr.back_projections must be 0 or more, got {self.back_projections}.",
-        )
-        _require(self.max_tile >= 32, f"zssr.max_tile must be 32 or more, got {self.max_tile}.")
-        _require(self.report_every >= 1, f"zssr.report_every must be 1 or more, got {self.report_every}.")
-        _require(
-            self.precision in ("auto", "fp32", "bf16"),
-            f"zssr.precision must be auto, fp32 or bf16, got {self.precision!r}.",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +51,8 @@ class PaperZSSRConfig:
     # (vertical, horizontal) factors on the way to the scale, as fractions of it in log space; () is one jump.
     gradual_steps: tuple[tuple[float, float], ...] = ()
     seed: int = 0
-    precision: Precision = "auto"
-    report_every: int = 50
+    precision: Precision = "auto"  # bf16 where the processor has it natively
+    report_every: int = 50  # steps between losses in the history
 
     def __post_init__(self) -> None:
         """Check the bounds."""

@@ -170,7 +170,7 @@ def _super_resolve(training: _Training, lr: Tensor, target: _Target) -> Tensor:
     outputs = []
     for view in views:
         interpolated = dihedral(imresize(lr, target.factors, size=target.size), view)
-        sharp = run_tiled(training.sharpen, interpolated, scale=1, halo=training.config.layers, max_tile=MAX_TILE)
+        sharp = run_tiled(training.sharpen, interpolated, halo=training.config.layers, max_tile=MAX_TILE)
         outputs.append(_back_project(dihedral_inverse(sharp, view), lr, target))
     if len(outputs) == 1:
         return outputs[0].clamp(0, 1)
@@ -201,8 +201,10 @@ def upscale_paper(
         The image, (1, C, round(h·factor), round(w·factor)), float32, in [0, 1].
 
     Raises:
-        ImageError, KernelError, DivergenceError: As `blindsr.zssr.upscale`.
+        ImageError: Not one float image, or a side under 8·s px.
+        KernelError: The kernel is larger than the image.
         ConfigError: A factor out of its bounds.
+        DivergenceError: The training left the finite numbers.
 
     References:
         Shocher, Cohen, Irani, CVPR 2018, arXiv:1712.06087, §3.

@@ -1,4 +1,4 @@
-"""What both of our ZSSR algorithms come to before they see the whole image: a function of a window of it."""
+"""What a training on samples of the image comes to before it sees the whole of it: a function of a window."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -42,31 +42,29 @@ class Span:
         return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
 
 
-def run_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, halo: int, max_tile: int) -> Tensor:
+def run_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, halo: int, max_tile: int) -> Tensor:
     """Apply a fully convolutional network in tiles, equal to applying it to the whole image.
 
     Each tile is run with `halo` more pixels on every side that has a neighbour, and only its core is kept. What
     the network sees at the image's own borders is unchanged.
 
     Args:
-        network: (B, C, h, w) → (B, C, scale·h, scale·w).
+        network: (B, C, h, w) → (B, C, h, w).
         image: (B, C, H, W).
-        scale: Factor from the network's input to its output.
-        halo: Pixels of the input that one output pixel depends on, in each direction.
+        halo: Pixels that one output pixel depends on, in each direction.
         max_tile: Side of a tile's core; an image that is no larger is run whole.
 
     Returns:
-        (B, C, scale·H, scale·W), dtype of `image`.
+        (B, C, H, W), dtype of `image`.
     """
     height, width = image.shape[-2:]
     if max(height, width) <= max_tile:
         return network(image).to(image.dtype)
-    out = image.new_empty((*image.shape[:2], height * scale, width * scale))
+    out = image.new_empty(image.shape)
     for top in range(0, height, max_tile):
         for left in range(0, width, max_tile):
             rows = Span.around(top, min(top + max_tile, height), halo, height)
             columns = Span.around(left, min(left + max_tile, width), halo, width)
             tile = network(image[..., rows.outer(), columns.outer()])
-            core = tile[..., rows.kept(scale), columns.kept(scale)]
-            out[..., rows.core(scale), columns.core(scale)] = core.to(image.dtype)
+            out[..., rows.core(1), columns.core(1)] = tile[..., rows.kept(1), columns.kept(1)].to(image.dtype)
     return out

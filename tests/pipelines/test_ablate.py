@@ -23,7 +23,6 @@ from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
 from blindsr.pipelines.simulate import simulate_set
 from blindsr.simulation import Degradation, Law
-from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 
@@ -112,7 +111,7 @@ def test_what_is_done_is_kept(dataset, pipelines, tmp_path):
 def test_another_setting_or_seed_runs_anew_and_what_was_is_kept(dataset, pipelines, tmp_path):
     ablate(plan_of(dataset), tmp_path)
     count = len(pipelines.runs)
-    other = replace(plan_of(dataset), settings=Settings(zssr=ZSSRConfig(steps=77)))
+    other = replace(plan_of(dataset), settings=Settings(zssr=StartConfig(steps=77)))
     ablate(other, tmp_path)
     # The interpolation does not train, yet its key holds the settings too: simpler, and it costs nothing.
     assert len(pipelines.runs) == 2 * count
@@ -225,7 +224,7 @@ def test_a_result_whose_picture_is_gone_is_run_anew(dataset, pipelines, tmp_path
 
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(dataset, tmp_path):
-    settings = Settings(zssr=ZSSRConfig(steps=2, precision="fp32"))
+    settings = Settings(zssr=StartConfig(steps=2, learning_rate=5e-5, precision="fp32"))
     plan = AblationPlan(images=read_dataset(dataset, limit=1), estimators=(), settings=settings, device="cpu")
     one = ablate(plan, tmp_path / "one", threads=1)
     two = ablate(plan, tmp_path / "two", jobs=2, threads=1)

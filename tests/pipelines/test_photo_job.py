@@ -21,10 +21,9 @@ from blindsr.pipelines.photo import estimate_photo_kernel, upscale_photo
 from blindsr.pipelines.record import plain
 from blindsr.pipelines.result import Upscaled
 from blindsr.pipelines.settings import Settings
-from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
-QUICK = Settings(zssr=ZSSRConfig(steps=2, channels=4, crop=16, precision="fp32"))
+QUICK = Settings(zssr=StartConfig(steps=2, learning_rate=5e-5, batch=2, precision="fp32"))
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from blindsr.pipelines.blind import estimate_and_upscale, estimate_kernel
 from blindsr.pipelines.known import upscale
 from blindsr.pipelines.result import consistency
 from blindsr.pipelines.settings import PRESETS, Region, Settings, preset
-from blindsr.zssr import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr import PaperZSSRConfig
+from blindsr.zssr.start.config import StartConfig
 
 TRUE = gaussian([[3.0, 1.0], [1.0, 1.5]], 2)
-TINY = ZSSRConfig(layers=3, channels=8, steps=4, batch=2, crop=12)
+TINY = StartConfig(untrained=True, steps=4, batch=2, crop=12)
 
 
 def hr_photograph():
@@ -35,7 +36,7 @@ def psnr(a, b):
 @pytest.mark.slow
 def test_the_blind_job_gains_decibels_over_bicubic_on_a_real_photograph():
     lr, hr = lr_photograph(), hr_photograph()
-    result = estimate_and_upscale(lr, Settings(zssr=ZSSRConfig(steps=150, channels=32, layers=6)))
+    result = estimate_and_upscale(lr, Settings(zssr=StartConfig(untrained=True, steps=50, learning_rate=1e-3)))
     assert psnr(result.image, hr) > psnr(imresize(lr, 2.0), hr) + 1.5
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from blindsr.image_io.probe import picture_size
 from blindsr.pipelines.batch.plan import BatchPlan, Item
 from blindsr.pipelines.batch.task import Options
-from blindsr.zssr.config import PaperZSSRConfig, ZSSRConfig
+from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.start.config import StartConfig
 
 __all__ = ["Forecast", "expected_seconds", "forecast", "machine_speed"]
@@ -27,7 +27,7 @@ LARGER = 4.6  # a megapixel of the result: read, one pass of the network, checke
 ESTIMATE = (5.5, 2.1)  # a kernel, with the questions that follow: once, and a megapixel up to LOOKED_AT
 LOOKED_AT = 4.2  # megapixels that a kernel is estimated from at most
 VIEW = 0.4  # of that, what each further view of an ensemble adds
-STEP = {"start": 0.19, "random": 0.11, "paper": 0.3}  # one step of the training on the photograph
+STEP = {"start": 0.19, "paper": 0.3}  # one step of the training on the photograph; a start's, learned or random
 KERNELGAN_STEP = 0.0065
 PROBE = 0.045  # the probe
 
@@ -74,8 +74,7 @@ def expected_seconds(size: tuple[int, int, int], options: Options) -> float:
         seconds += ESTIMATE[0] + ESTIMATE[1] * min(pixels, LOOKED_AT)
     if isinstance(settings.zssr, PaperZSSRConfig):
         return seconds + settings.zssr.max_steps * STEP["paper"]
-    kind = "random" if isinstance(settings.zssr, ZSSRConfig) else "start"
-    return seconds + settings.zssr.steps * STEP[kind]
+    return seconds + settings.zssr.steps * STEP["start"]
 
 
 def machine_speed() -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsr.errors import ConfigError
-from blindsr.zssr.config import Precision
+from blindsr.runtime import Precision
 
 __all__ = ["ESTIMATED_KERNEL_ERROR", "StartConfig"]
 

@@ -2,11 +2,10 @@ import pytest
 import torch
 
 from blindsr.kernels import bicubic, gaussian
-from blindsr.ops import degrade, dihedral, imresize
+from blindsr.ops import degrade, imresize
 from blindsr.zssr.augmentation import FatherCrops
 from blindsr.zssr.config import PaperZSSRConfig
 from blindsr.zssr.downscaling import downscaler, is_bicubic
-from blindsr.zssr.pairs import Pairs
 
 KERNEL = gaussian([[2.0, 0.8], [0.8, 1.0]], 2)
 
@@ -17,55 +16,6 @@ def generator(seed=0):
 
 def image(channels=3, height=38, width=30):
     return torch.rand(1, channels, height, width, generator=generator(5))
-
-
-def make_pairs(lr, views=(0,), noise_sigma=0.0, seed=0):
-    return Pairs(lr, KERNEL, views=views, noise_sigma=noise_sigma, generator=generator(seed))
-
-
-def test_interpolated_son_plus_target_is_the_father():
-    lr = image()
-    pair = make_pairs(lr).pairs[0]
-    torch.testing.assert_close(imresize(pair.son, 2.0) + pair.target, lr)
-
-
-def test_every_view_is_degraded_by_the_kernel_itself():
-    lr = image()
-    for view, pair in enumerate(make_pairs(lr, views=tuple(range(8))).pairs):
-        father = dihedral(lr, view)
-        torch.testing.assert_close(pair.son, degrade(father, KERNEL.tensor(), 2))
-
-
-def test_crops_of_son_and_target_show_the_same_place():
-    # The target of a ramp image is (nearly) zero inside; a constant step in y marks the place instead.
-    lr = torch.arange(40.0).reshape(1, 1, 40, 1).expand(1, 1, 40, 32).contiguous() / 40
-    pairs = make_pairs(lr)
-    whole = pairs.pairs[0]
-    drawn = pairs.draw(1, 6)
-    rows = [i for i in range(whole.son.shape[-2] - 5) if torch.equal(whole.son[..., i : i + 6, :6], drawn.son)]
-    assert len(rows) == 1
-    top = rows[0]
-    assert torch.equal(whole.target[..., 2 * top : 2 * top + 12, :12], drawn.target)
-
-
-def test_a_crop_larger_than_the_son_is_cut_to_it():
-    assert make_pairs(image()).draw(2, 64).son.shape == (2, 3, 15, 15)
-
-
-def test_noise_changes_the_sons_and_not_the_targets():
-    quiet, noisy = make_pairs(image()).draw(1, 8), make_pairs(image(), noise_sigma=0.1).draw(1, 8)
-    assert torch.equal(quiet.target, noisy.target)
-    assert 0.03 < (quiet.son - noisy.son).std() < 0.2
-
-
-def test_the_judged_patch_is_fixed_and_holds_the_detail():
-    lr = torch.full((1, 1, 96, 64), 0.5)
-    lr[..., 60:90, 30:60] = torch.rand(30, 30, generator=generator())
-    pairs = make_pairs(lr)
-    patch = pairs.judge(16)
-    assert torch.equal(patch.target, pairs.judge(16).target)
-    assert patch.target.shape == (1, 1, 32, 32)
-    assert patch.target.std() > pairs.pairs[0].target.std()
 
 
 @pytest.mark.parametrize("name", ["ideal", "gradual", "given", "real", "kernelgan"])

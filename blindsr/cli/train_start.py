@@ -116,6 +116,10 @@ def command(
             **settings,  # type: ignore[arg-type]
         )
     )
+    if config.begun_from and begin is None:
+        raise click.UsageError(
+            f"{like} was trained from other weights; give them with --begin: docs/start.md says how they were made."
+        )
     with listening(quiet=quiet, verbose=verbose) as listener:
         written = train_start_file(
             output,

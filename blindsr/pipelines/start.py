@@ -63,7 +63,7 @@ def train_start_file(
     checkpoint = output.with_suffix(".checkpoint")
     source: Images
     if images is None:
-        leaves = LeavesConfig(size=max(192, config.patch * max(config.scales)))
+        leaves = LeavesConfig(size=max(192, config.patch * max(config.scales)), texture=config.texture)
         source = LeavesPool(output.with_suffix(".leaves"), config.seed, leaves)
     else:
         source = read_bands(images, config.patch * max(config.scales), listener)

@@ -97,6 +97,9 @@ def test_a_training_goes_on_from_a_file(folder, tmp_path):
     assert len(load_start(second).blocks) == 2
     with pytest.raises(ConfigError, match="1 blocks or fewer"):
         train("-o", tmp_path / "c.safetensors", "--images", folder, "--begin", second, *SMALL)
+    lost = train("-o", tmp_path / "c.safetensors", "--images", folder, "--like", second)
+    assert lost.exit_code == 2
+    assert "give them with --begin" in lost.stderr
     (tmp_path / "x.json").write_text('{"layers": 3}')
     with pytest.raises(ConfigError, match="no settings of a training"):
         train("-o", tmp_path / "c.safetensors", "--images", folder, "--like", tmp_path / "x.json")

@@ -8,10 +8,10 @@ from skimage import data
 
 from blindsr.errors import ConfigError, DivergenceError, ImageError
 from blindsr.events import StageDone, StageStarted, StepDone
-from blindsr.kernels import Kernel, bicubic, gaussian
+from blindsr.kernels import bicubic, gaussian
 from blindsr.ops import degrade, dihedral, dihedral_inverse, imresize
 from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.inference import Trust, from_planes, super_resolve, to_planes
+from blindsr.zssr.start.inference import Trust, from_planes, super_resolve, to_planes, views_of
 from blindsr.zssr.start.upscaler import upscale_from_start
 from blindsr.zssr.start.weights import load_start
 from blindsr.zssr.start.wiener import wiener
@@ -182,7 +182,7 @@ def test_a_small_image_is_refused_and_an_unknown_scale_too():
         {"steps": -1}, {"learning_rate": 0.0}, {"batch": 0}, {"crop": 4}, {"views": ()}, {"views": (8,)},
         {"noise_sigma": -0.1}, {"kernel_error": -0.1}, {"back_projections": -1}, {"judge": 4}, {"max_tile": 8},
         {"report_every": 0},
-        {"precision": "fp16"},
+        {"precision": "fp16"}, {"ensemble": 3}, {"ensemble_pixels": -1},
     ],
 )  # fmt: skip
 def test_settings_out_of_bounds_are_refused(fault):
@@ -204,27 +204,52 @@ def test_adaptation_does_not_lose(scale, error, gain):
 
 
 @pytest.mark.parametrize(("ensemble", "views"), [(2, (2,)), (4, (2, 4, 6)), (8, (1, 3, 5, 7))])
-def test_an_ensemble_turns_with_the_image_and_its_kernel(ensemble, views):
-    """Averaged over a group of views, the answer to a turned image with a turned kernel is the turned answer."""
-    lr, kernel = photograph(), gaussian([[2.0, 0.9], [0.9, 1.2]], 2)
+def test_an_ensemble_turns_with_the_image(ensemble, views):
+    """Averaged over a group of views that leave the kernel alone, the answer to a turned image is the turned answer."""
+    lr, kernel = photograph(), bicubic(2)
     config = replace(PASS, ensemble=ensemble)
     straight = upscale_from_start(lr, kernel, config).image
-    single = upscale_from_start(lr, kernel, PASS).image
+    single = upscale_from_start(lr, kernel, replace(PASS, ensemble=1)).image
     assert not torch.equal(straight, single)
     assert float((straight - single).abs().mean()) < 2 / 255
     for view in views:
-        array = dihedral(torch.tensor(kernel.array)[None, None], view)[0, 0].numpy()
-        turned = upscale_from_start(dihedral(lr, view), Kernel(array, 2), config).image
+        turned = upscale_from_start(dihedral(lr, view), kernel, config).image
         assert torch.allclose(dihedral_inverse(turned, view), straight, atol=2e-4)
-        alone = upscale_from_start(dihedral(lr, view), Kernel(array, 2), PASS).image
+        alone = upscale_from_start(dihedral(lr, view), kernel, replace(PASS, ensemble=1)).image
         assert not torch.allclose(dihedral_inverse(alone, view), single, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "ensemble", "count"),
+    [
+        (bicubic(2), 8, 8),
+        (gaussian([[2.0, 0.0], [0.0, 1.2]], 2), 4, 4),
+        (gaussian([[2.0, 0.0], [0.0, 1.2]], 2), 8, 1),
+        (gaussian([[2.0, 0.9], [0.9, 1.2]], 2), 2, 2),
+        (gaussian([[2.0, 0.9], [0.9, 1.2]], 2), 4, 1),
+    ],
+    ids=["bicubic", "upright", "upright, quarter turns", "oblique, half turn", "oblique, mirrored"],
+)
+def test_only_views_under_which_the_kernel_is_the_same_are_averaged(kernel, ensemble, count):
+    views = views_of(kernel, ensemble)
+    assert len(views) == len(set(views)) == count
+    assert views[0] == 0
+
+
+def test_a_large_image_has_one_view():
+    lr, kernel = photograph(), bicubic(2)
+    one, four = (upscale_from_start(lr, kernel, replace(PASS, ensemble=n)).image for n in (1, 4))
+    pixels = lr.shape[2] * lr.shape[3] * 4
+    for limit, expected in ((pixels - 1, one), (pixels, four), (None, four)):
+        config = replace(PASS, ensemble=4, ensemble_pixels=limit)
+        assert torch.equal(upscale_from_start(lr, kernel, config).image, expected)
 
 
 def test_an_ensemble_is_the_same_in_tiles():
     lr = photograph(60, 52)
     config = replace(PASS, ensemble=4)
-    whole = upscale_from_start(lr, KERNEL, config).image
-    tiled = upscale_from_start(lr, KERNEL, replace(config, max_tile=32)).image
+    whole = upscale_from_start(lr, bicubic(2), config).image
+    tiled = upscale_from_start(lr, bicubic(2), replace(config, max_tile=32)).image
     assert torch.allclose(whole, tiled, atol=1e-4)
 
 

@@ -66,7 +66,9 @@ def expected_seconds(size: tuple[int, int, int], options: Options) -> float:
     settings = options.settings
     pixels = size[0] * size[1] / 1e6
     larger = math.prod(settings.output_size(*size[:2])) / 1e6
-    views = settings.zssr.ensemble if isinstance(settings.zssr, StartConfig) else 1
+    views = 1  # or as many as there may be: the kernel decides
+    if isinstance(settings.zssr, StartConfig) and 1e6 * larger <= (settings.zssr.ensemble_pixels or math.inf):
+        views = settings.zssr.ensemble
     seconds = FIXED + LARGER * larger * (1 + VIEW * (views - 1))
     if options.kernel is None and settings.estimator == "kernelgan":
         seconds += settings.kernelgan.iterations * KERNELGAN_STEP

@@ -26,8 +26,8 @@ class StartConfig:
 
     weights: Path | None = None  # a file of `blindsr train-start`; None is the one that comes with blindsr
     untrained: bool = False  # nothing learned before: random weights from the seed, and the Wiener filter
-    steps: int = 100  # optimiser steps on the image's own pairs; 0 is the forward pass alone
-    learning_rate: float = 4e-4  # Adam's, at its highest: linear warm-up over a tenth of the steps, then a cosine
+    steps: int = 120  # optimiser steps on the image's own pairs; 0 is the forward pass alone
+    learning_rate: float = 1.2e-3  # Adam's, at its highest: linear warm-up over a tenth of the steps, then a cosine
     batch: int = 8  # crops a step
     crop: int = 24  # side of a son's crop in LR pixels
     views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the father, each degraded by the same kernel
@@ -36,9 +36,10 @@ class StartConfig:
     # kernel that is known and `ESTIMATED_KERNEL_ERROR` for one that was estimated (blindsr.pipelines).
     kernel_error: float | None = None
     back_projections: int = 1  # corrections towards the LR image, by the Wiener filter
-    # Dihedral views whose answers are averaged at the end: 1, 2, 4 or 8 (Timofte, Rothe, Van Gool, CVPR 2016).
-    # Each sees the kernel turned with it, so that any kernel will do.
-    ensemble: int = 1
+    # Dihedral views whose answers are averaged at the end, if the kernel is the same under all of them, as the bicubic
+    # one is: 1, 2, 4 or 8 (Timofte, Rothe, Van Gool, CVPR 2016).
+    ensemble: int = 8
+    ensemble_pixels: int | None = 6_000_000  # HR pixels over which one view must do; None: of any image
     judge: int = 64  # side of the held-out patch that decides whether the steps are kept, LR pixels of the son
     precision: Precision = "auto"  # bf16 where the processor has it natively
     max_tile: int = 512  # LR pixels a side at inference; larger images are cut into tiles with a halo
@@ -69,6 +70,10 @@ class StartConfig:
         )
         _require(self.back_projections >= 0, f"start.back_projections must be 0 or more, got {self.back_projections}.")
         _require(self.ensemble in (1, 2, 4, 8), f"start.ensemble must be 1, 2, 4 or 8, got {self.ensemble}.")
+        _require(
+            self.ensemble_pixels is None or self.ensemble_pixels >= 0,
+            f"start.ensemble_pixels must be 0 or more, or None, got {self.ensemble_pixels}.",
+        )
         _require(self.judge >= 8, f"start.judge must be 8 or more, got {self.judge}.")
         _require(self.max_tile >= 32, f"start.max_tile must be 32 or more, got {self.max_tile}.")
         _require(self.report_every >= 1, f"start.report_every must be 1 or more, got {self.report_every}.")

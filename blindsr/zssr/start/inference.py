@@ -12,10 +12,11 @@ from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import wiener
 from blindsr.zssr.tiling import Span
 
-__all__ = ["Trust", "correct", "from_planes", "residual_of", "super_resolve", "to_planes"]
+__all__ = ["Trust", "correct", "from_planes", "residual_of", "super_resolve", "to_planes", "views_of"]
 
 # The first 1, 2, 4 or 8 of the dihedral views: the half turn first, under which most kernels are the same.
 _VIEWS = (0, 2, 4, 6, 1, 3, 5, 7)
+_SAME = 1e-3  # of the kernel's peak: what its views may differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,19 @@ def residual_of(
         return network.residual(lr, linear, embedding, scale).float()
 
 
+def views_of(kernel: Kernel, ensemble: int) -> tuple[int, ...]:
+    """The dihedral views to average over: the first `ensemble` if the kernel is the same under all, else one.
+
+    A view of the image turns its kernel, too. Where that is another kernel, it is one that the steps on the image have
+    not learned, and the mean is no better (docs/start.md).
+    """
+    views = _VIEWS[:ensemble]
+    weights = kernel.tensor()
+    allowed = _SAME * float(weights.abs().max())
+    same = all(float((dihedral(weights, view) - weights).abs().max()) <= allowed for view in views)
+    return views if same else _VIEWS[:1]
+
+
 @torch.no_grad()
 def super_resolve(
     network: StartNetwork,
@@ -67,7 +81,7 @@ def super_resolve(
     dtype: torch.dtype,
     max_tile: int,
     learned: int | None = None,
-    ensemble: int = 1,
+    views: tuple[int, ...] = (0,),
 ) -> Tensor:
     """Super-resolve planes, (P, 1, h, w) → (P, 1, s·h, s·w), not clamped.
 
@@ -82,19 +96,16 @@ def super_resolve(
         dtype: Of the network's arithmetic.
         max_tile: Side of a tile's core, LR pixels.
         learned: Planes, from the first, that the network works on; the others get the Wiener filter alone. All if None.
-        ensemble: Number of dihedral views of the image, and of the kernel with it, whose residuals are averaged.
+        views: Dihedral views of the image whose residuals are averaged; the kernel is the same under all of them.
     """
     scale, weights = kernel.scale, kernel.tensor(planes)
-    views = [
-        (view, embed(dihedral(weights, view), scale, trust.noise_sigma, trust.kernel_error))
-        for view in _VIEWS[:ensemble]
-    ]
+    embedding = embed(weights, scale, trust.noise_sigma, trust.kernel_error)
     results = []
     for number, plane in enumerate(torch.split(planes, 1)):
         linear = wiener(plane, weights, scale, trust.noise_sigma, trust.kernel_error)[:, 0]
         sr = linear.mean(1, keepdim=True)
         if learned is None or number < learned:
-            _add_residual(sr, network, plane, linear, views, scale, dtype, max_tile)
+            _add_residual(sr, network, plane, linear, embedding, views, scale, dtype, max_tile)
         results.append(sr)
     return torch.cat(results)
 
@@ -128,7 +139,8 @@ def _add_residual(
     network: StartNetwork,
     plane: Tensor,
     linear: Tensor,
-    views: list[tuple[int, Tensor]],
+    embedding: Tensor,
+    views: tuple[int, ...],
     scale: int,
     dtype: torch.dtype,
     max_tile: int,
@@ -140,7 +152,7 @@ def _add_residual(
             columns = Span.around(left, min(left + max_tile, width), network.halo, width)
             lr_tile = plane[..., rows.outer(), columns.outer()]
             linear_tile = linear[..., rows.outer(scale), columns.outer(scale)]
-            for view, embedding in views:
+            for view in views:
                 seen, filtered = (dihedral(tile, view).contiguous() for tile in (lr_tile, linear_tile))
                 residual = dihedral_inverse(residual_of(network, seen, filtered, embedding, scale, dtype), view)
                 kept = residual[..., rows.kept(scale), columns.kept(scale)]

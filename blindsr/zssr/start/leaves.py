@@ -30,6 +30,8 @@ class LeavesConfig:
     coverage: float = 3.0  # sum of the leaves' areas over the image's: the background is nearly all covered
     strokes: float = 0.35  # probability of an image with text-like or branch-like strokes
     depth_blur: float = 0.25  # probability that what is painted first is out of focus
+    # Contrast of the textures, against that of the first training. Over 1, half of the images have one all over, too.
+    texture: float = 1.0
     own_blur: float = 0.6  # probability that the image is itself slightly blurred
     own_blur_sigma: float = 0.7  # at most
 
@@ -37,6 +39,8 @@ class LeavesConfig:
         """Check the bounds."""
         if self.size < 16:
             raise ConfigError(f"leaves.size must be 16 or more, got {self.size}.")
+        if self.texture < 0:
+            raise ConfigError(f"leaves.texture must be 0 or more, got {self.texture}.")
         if not 0 < self.least_radius[0] <= self.least_radius[1] < self.largest_radius:
             raise ConfigError("leaves need 0 < least_radius[0] ≤ least_radius[1] < largest_radius.")
 
@@ -64,7 +68,9 @@ def leaves(seed: int, index: int, config: LeavesConfig | None = None) -> NDArray
     for i, radius in enumerate(radii):
         if i == focus:
             canvas = ndimage.gaussian_filter(canvas, _OVERSAMPLING * rng.uniform(0.7, 3.0), mode="wrap")
-        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), texture, plain)
+        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), config.texture * texture, plain)
+    if config.texture > 1 and rng.random() < 0.5:
+        canvas += np.float32(abs(rng.normal(0, 0.03 * config.texture))) * _texture(rng, side)
     if rng.random() < config.strokes:
         _paint_strokes(canvas, rng, _tone(rng, tone, spread + 0.2))
     return _finish(canvas, rng, config)

@@ -24,7 +24,8 @@ class LeavesPool:
 
     def path(self, shard: int) -> Path:
         """The file of one shard."""
-        return self._folder / f"leaves-{self._seed}-{self._config.size}-{shard:05d}.npy"
+        texture = f"-t{self._config.texture:g}" if self._config.texture != 1 else ""
+        return self._folder / f"leaves-{self._seed}-{self._config.size}{texture}-{shard:05d}.npy"
 
     def make(self, shard: int) -> None:
         """Paint one shard if it is not there yet; two processes that do so at once write the same file."""

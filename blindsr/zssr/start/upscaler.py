@@ -16,7 +16,7 @@ from blindsr.zssr.second_try import with_second_try
 from blindsr.zssr.source import Source, TensorSource
 from blindsr.zssr.start.adaptation import STAGE, adapt
 from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.inference import Trust, correct, from_planes, super_resolve, to_planes
+from blindsr.zssr.start.inference import Trust, correct, from_planes, super_resolve, to_planes, views_of
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.reach import margin
 from blindsr.zssr.start.samples import LEARNED_PIXELS, LEAST_NOISE_SIDE, learned_bands, learned_planes, noise_of
@@ -83,7 +83,7 @@ def prepare_from_start(
 
     sigma, notes = _noise(source, config.noise_sigma)
     trust = Trust(noise_sigma=sigma, kernel_error=config.kernel_error or 0.0)
-    answer = _Answer(network, kernel, trust, config, dtype)
+    answer = _Answer(network, kernel, trust, config, dtype, _views(source, kernel, config))
     history: dict[str, tuple[float, ...]] = {}
     if config.steps:
         answer, history, said = _adapted(source, answer, listener)
@@ -114,6 +114,7 @@ class _Answer:
     trust: Trust
     config: StartConfig
     dtype: torch.dtype
+    views: tuple[int, ...] = (0,)
 
     def of_planes(self, planes: Tensor, learned: int) -> Tensor:
         """(P, 1, h, w) → (P, 1, s·h, s·w), not clamped; one plane at a time, so that the memory is that of one."""
@@ -128,7 +129,7 @@ class _Answer:
                 dtype=self.dtype,
                 max_tile=self.config.max_tile,
                 learned=int(number < learned),
-                ensemble=self.config.ensemble,
+                views=self.views,
             )
             results.append(correct(sr, plane, self.kernel, trust=self.trust, iterations=iterations))
         return torch.cat(results)
@@ -142,7 +143,7 @@ def _adapted(
 ) -> tuple[_Answer, dict[str, tuple[float, ...]], tuple[str, ...]]:
     """The answer of a network that has learned from the image, the curves, and what has to be said."""
     # The fathers are made of one view's answer: more views are for the result, and were measured so.
-    start = replace(answer, config=replace(answer.config, ensemble=1))
+    start = replace(answer, views=(0,))
 
     def learned(rate: float, pixels: int) -> tuple[StartNetwork, dict[str, tuple[float, ...]], int]:
         planes = learned_planes(source, answer.kernel.scale, pixels)
@@ -158,6 +159,13 @@ def _adapted(
     if network is answer.network:
         notes += ("the steps on the image were no better than the start on a held-out patch; they are not used.",)
     return replace(answer, network=network), history, notes
+
+
+def _views(source: Source, kernel: Kernel, config: StartConfig) -> tuple[int, ...]:
+    """The views whose answers are averaged: one if the image is too large for more, or the kernel forbids it."""
+    pixels = source.shape[1] * source.shape[2] * kernel.scale**2
+    allowed = config.ensemble_pixels is None or pixels <= config.ensemble_pixels
+    return views_of(kernel, config.ensemble if allowed else 1)
 
 
 def _noise(source: Source, told: float | None) -> tuple[float, tuple[str, ...]]:

@@ -17,8 +17,8 @@ from blindsr.zssr.start.weights import load_start
 from blindsr.zssr.start.wiener import wiener
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
-PASS = StartConfig(steps=0, noise_sigma=0.0, precision="fp32")
-FEW = StartConfig(steps=3, noise_sigma=0.0, batch=2, crop=8, learning_rate=5e-5, report_every=2, precision="fp32")
+PASS = StartConfig(steps=0, noise_sigma=0.0, ensemble=1, precision="fp32")
+FEW = replace(PASS, steps=3, batch=2, crop=8, learning_rate=5e-5, report_every=2)
 
 
 def photograph(height=46, width=38):
@@ -198,7 +198,7 @@ def test_adaptation_does_not_lose(scale, error, gain):
     kernel = gaussian(0.55 * scale, scale)
     lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
     told = gaussian(0.605 * scale, scale) if error else kernel
-    base = StartConfig(steps=0, kernel_error=error, precision="fp32")
+    base = StartConfig(steps=0, kernel_error=error, ensemble=1, precision="fp32")
     start, adapted = (psnr(upscale_from_start(lr, told, replace(base, steps=n)).image, hr) for n in (0, 25))
     assert adapted - start > gain
 

@@ -54,7 +54,13 @@ __all__ = ["command"]
     show_default="70 % of the steps",
     help="Step up to which the rate is constant; then it falls to zero.",
 )
-@click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="Adam's, at its highest.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=5e-4,
+    show_default=True,
+    help="Adam's, at its highest.",
+)
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
 @click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Width of the network.")
 @click.option("--blocks", type=click.IntRange(1), default=4, show_default=True, help="Residual blocks of the network.")

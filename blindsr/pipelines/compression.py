@@ -9,7 +9,7 @@ from blindsr.ops.noise import estimate_noise
 from blindsr.pipelines.job import Job
 from blindsr.pipelines.settings import Settings
 from blindsr.zssr.start.config import StartConfig
-from blindsr.zssr.start.upscaler import LEAST_NOISE_SIDE
+from blindsr.zssr.start.upscaler import LEAST_NOISE_SIDE, told_noise
 
 __all__ = ["with_compression"]
 
@@ -31,4 +31,5 @@ def with_compression(job: Job, settings: Settings, image: Tensor) -> Settings:
         return settings
     measured = estimate_noise(image) if min(image.shape[-2:]) >= LEAST_NOISE_SIDE else 0.0
     job.notes.append(f"JPEG compression of about {255 * compression:.1f} grey levels is treated as noise.")
-    return replace(settings, zssr=replace(settings.zssr, noise_sigma=max(compression, measured)))
+    told = max(compression, told_noise(measured, settings.zssr))
+    return replace(settings, zssr=replace(settings.zssr, noise_sigma=told))

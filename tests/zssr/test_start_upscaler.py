@@ -10,9 +10,11 @@ from blindsr.errors import ConfigError, DivergenceError, ImageError
 from blindsr.events import StageDone, StageStarted, StepDone
 from blindsr.kernels import bicubic, gaussian
 from blindsr.ops import degrade, dihedral, dihedral_inverse, imresize
+from blindsr.zssr.source import TensorSource
 from blindsr.zssr.start.config import StartConfig
 from blindsr.zssr.start.inference import Trust, from_planes, super_resolve, to_planes, views_of
-from blindsr.zssr.start.upscaler import upscale_from_start
+from blindsr.zssr.start.samples import noise_of
+from blindsr.zssr.start.upscaler import prepare_from_start, upscale_from_start
 from blindsr.zssr.start.weights import load_start
 from blindsr.zssr.start.wiener import wiener
 
@@ -243,6 +245,22 @@ def test_a_large_image_has_one_view():
     for limit, expected in ((pixels - 1, one), (pixels, four), (None, four)):
         config = replace(PASS, ensemble=4, ensemble_pixels=limit)
         assert torch.equal(upscale_from_start(lr, kernel, config).image, expected)
+
+
+@pytest.mark.parametrize("level", [1.5, 10.0])
+def test_of_strong_noise_three_quarters_are_told(level):
+    clean = photograph(128, 128)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * level / 255
+    source = TensorSource((clean + noise).clamp(0, 1))
+    measured = noise_of(source)
+    start, untrained = (
+        prepare_from_start(source, KERNEL, StartConfig(steps=0, untrained=nothing)).noise_sigma
+        for nothing in (False, True)
+    )
+    assert untrained == measured > 0.4 * level / 255
+    strong = max(0.0, measured - 3 / 255)
+    assert start == pytest.approx(measured - strong / 4)
+    assert (start < measured) == (level > 3)
 
 
 def test_an_ensemble_is_the_same_in_tiles():

@@ -30,9 +30,7 @@ __all__ = [
 Array = NDArray[np.float64]
 _LONGEST = 10  # side of the canvas in LR pixels
 _OVERSAMPLING = 3
-_LEVEL_ERROR = (
-    0.3  # of the logarithm of the level that is told of speckle and compression, which no estimate has exactly
-)
+_LEVEL_ERROR = 0.3  # of the log of the level that is told of speckle and compression: no estimate has it exactly
 _MIDDLE = 0.45  # brightness at which speckle has the σ that is drawn
 _WORST_QUALITY = 20
 _ANNEX_K = np.array([
@@ -113,7 +111,15 @@ class NoiseLaw:
 
 
 def random_noise_sigma(rng: np.random.Generator, law: NoiseLaw) -> float:
-    """Draw the noise of one LR image, [0, 1] units: none for most."""
+    """Draw the noise of one LR image.
+
+    Args:
+        rng: Source of it.
+        law: How many images are noisy, and how noisy.
+
+    Returns:
+        σ in [0, 1] units; 0.0 for most.
+    """
     return 0.0 if rng.random() < 1 - law.share else float(law.largest / 255 * rng.random() ** 2)
 
 

@@ -63,6 +63,16 @@ def views_of(kernel: Kernel, ensemble: int) -> tuple[int, ...]:
 
     A view of the image turns its kernel, too. Where that is another kernel, it is one that the steps on the image have
     not learned, and the mean is no better (docs/start.md).
+
+    Args:
+        kernel: Downscaling kernel.
+        ensemble: 1, 2, 4 or 8.
+
+    Returns:
+        Views as `ops.dihedral` numbers them; the first is 0, the image as it is.
+
+    References:
+        Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016, §3.
     """
     views = _VIEWS[:ensemble]
     weights = kernel.tensor()

@@ -22,7 +22,7 @@ from blindsr.zssr.start.reach import margin
 from blindsr.zssr.start.samples import LEARNED_PIXELS, LEAST_NOISE_SIDE, learned_bands, learned_planes, noise_of
 from blindsr.zssr.start.weights import load_start, untrained_start
 
-__all__ = ["CLEAN", "LEAST_NOISE_SIDE", "prepare_from_start", "upscale_from_start"]
+__all__ = ["CLEAN", "LEAST_NOISE_SIDE", "prepare_from_start", "told_noise", "upscale_from_start"]
 
 # Measured noise below this may as well be texture. Above it, corrections would carry the noise that was just removed
 # back into the image: at one grey level they cost a whole dB, without noise they gain 0.2 dB.
@@ -85,7 +85,7 @@ def prepare_from_start(
     network.require_scale(kernel.scale)
     dtype = choose_dtype(config.precision, source.device)
 
-    sigma, notes = _noise(source, config.noise_sigma)
+    sigma, notes = _noise(source, config)
     trust = Trust(noise_sigma=sigma, kernel_error=config.kernel_error or 0.0)
     answer = _Answer(network, kernel, trust, config, dtype, _views(source, kernel, config))
     history: dict[str, tuple[float, ...]] = {}
@@ -172,12 +172,22 @@ def _views(source: Source, kernel: Kernel, config: StartConfig) -> tuple[int, ..
     return views_of(kernel, config.ensemble if allowed else 1)
 
 
-def _noise(source: Source, told: float | None) -> tuple[float, tuple[str, ...]]:
-    """The noise that is told or estimated, and a sentence if it was estimated to be there."""
-    if told is not None:
-        return told, ()
+def _noise(source: Source, config: StartConfig) -> tuple[float, tuple[str, ...]]:
+    """The noise to work with, told or estimated, and a sentence if it was estimated to be there."""
+    if config.noise_sigma is not None:
+        return config.noise_sigma, ()
     sigma = noise_of(source)
     if sigma <= CLEAN:
         return 0.0, ()
     note = f"noise of {255 * sigma:.1f} grey levels was measured and is suppressed."
-    return min(sigma, _STRONG) + _TOLD * max(0.0, sigma - _STRONG), (note,)
+    return told_noise(sigma, config), (note,)
+
+
+def told_noise(measured: float, config: StartConfig) -> float:
+    """The noise that the network is told where so much is measured; σ in [0, 1] units, both.
+
+    What is over three grey levels counts by three quarters, but for a start that has learned from no painted image.
+    """
+    if config.untrained:
+        return measured
+    return min(measured, _STRONG) + _TOLD * max(0.0, measured - _STRONG)

@@ -33,7 +33,7 @@ ablation-demo: $(VENV)/installed
 	@echo "Open demo/ablation/report.html in a browser."
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def main() -> None:
         for name in set(names):
             left_out = who == name
             odds[left_out] = table[left_out][:, columns] @ logistic(table[~left_out][:, columns], truth[~left_out])
-        for bound in (1.0, 2.0):
+        for bound in (0.85, 2.7):
             caught = [float((odds > bound)[truth & (factor == scale)].mean()) for scale in (2, 3, 4)]
             wrong = [float((odds > bound)[~truth & (factor == scale)].mean()) for scale in (2, 3, 4)]
             print(

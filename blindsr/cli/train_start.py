@@ -140,13 +140,17 @@ def command(
     )
 
 
+# What trainings had before these settings existed: today's defaults would paint other images.
+_EARLIER: dict[str, Any] = {"materials": 0.0, "sharpened": 0.0, "grain": 0.0}
+
+
 def _config_of(like: Path) -> "StartTrainingConfig":
     from blindsr.zssr.start.training import StartTrainingConfig
     from blindsr.zssr.start.weights import training_of
 
     stored = training_of(None if str(like) == "leaves" else like)
     stored.pop("images_from", None)
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    values: dict[str, Any] = _EARLIER | {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     try:
         return StartTrainingConfig(**values)
     except TypeError as error:

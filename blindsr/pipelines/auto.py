@@ -33,11 +33,11 @@ __all__ = ["bicubic_instead", "choose_kernel", "evidence", "is_sharp", "sharpnes
 # at 30 grey levels, least direction of the former, upper 10 % at 12, upper 2 % at 60); exponent, log noise and log
 # residual of the fit; log-ratios of the roughness against the bicubic kernel's and a narrower one's.
 _WEIGHTS = (
-    -3.267, -4.643, -1.864, -0.191, -0.234, -0.157, 0.835, -1.309, -0.192, 0.178, -0.779, 6.159, 5.495,
+    -3.974, -4.881, -1.531, -0.114, -0.129, -0.058, 0.493, -1.291, 0.117, 0.178, -0.692, 5.856, 5.557,
 )  # fmt: skip
 # The same from the two ratios alone: they still speak where the spectrum is absurd.
-_RATIO_WEIGHTS = (0.878, 15.647, 9.378)
-_SHARP, _SHARP_BY_RATIOS = 1.0, 2.0
+_RATIO_WEIGHTS = (1.194, 15.948, 9.041)
+_SHARP, _SHARP_BY_RATIOS = 0.85, 2.7
 _NARROWER = 0.7
 # Mean of σ (spectrum) / σ (edges); Gaussians have 0.8 … 1.6. Below it the spectrum has missed the blur.
 _MISSED = 0.8

@@ -13,7 +13,6 @@ from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Event, Listener, Notice, StepDone, ignore
 from blindsr.image_io import check_output, read_photo
 from blindsr.zssr.start.inference import to_planes
-from blindsr.zssr.start.leaves import LeavesConfig
 from blindsr.zssr.start.pool import LeavesPool
 from blindsr.zssr.start.training import Images, StartTrainingConfig, check_checkpoint, train_start
 from blindsr.zssr.start.weights import load_start, save_start
@@ -63,8 +62,7 @@ def train_start_file(
     checkpoint = output.with_suffix(".checkpoint")
     source: Images
     if images is None:
-        leaves = LeavesConfig(size=max(192, config.patch * max(config.scales)), texture=config.texture)
-        source = LeavesPool(output.with_suffix(".leaves"), config.seed, leaves)
+        source = LeavesPool(output.with_suffix(".leaves"), config.seed, config.leaves)
     else:
         source = read_bands(images, config.patch * max(config.scales), listener)
     check_checkpoint(checkpoint, config)

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage import data
 
-from blindsr.cli.train_start import command
+from blindsr.cli.train_start import _config_of, command
 from blindsr.errors import ConfigError
-from blindsr.zssr.start.weights import load_start, training_of
+from blindsr.zssr.start.leaves import LeavesConfig
+from blindsr.zssr.start.weights import SHIPPED, load_start, training_of
 
 SMALL = ["--steps", "3", "--batch", "1", "--channels", "4", "--blocks", "1", "--precision", "fp32", "--threads", "1"]
 
@@ -83,6 +84,14 @@ def test_a_start_can_be_trained_like_another(folder, tmp_path):
     refused = train("-o", tmp_path / "c.safetensors", "--like", "leaves", "--steps", "4")
     assert refused.exit_code == 2
     assert "--like brings its own --steps" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_the_trainings_before_the_last_painted_no_materials(name):
+    """Their settings tell nothing of what came later; today's defaults would paint other images."""
+    config = _config_of(SHIPPED.with_name(f"{name}.json"))
+    assert (config.materials, config.sharpened, config.grain) == (0.0, 0.0, 0.0)
+    assert config.leaves == LeavesConfig(size=192, texture=config.texture)
 
 
 def test_a_training_goes_on_from_a_file(folder, tmp_path):

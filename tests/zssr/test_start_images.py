@@ -1,5 +1,7 @@
 """The synthetic images and kernels that the start learns from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,12 @@ from blindsr.zssr.start.degradations import (
     unlike,
 )
 from blindsr.zssr.start.leaves import LeavesConfig, leaves
+from blindsr.zssr.start.materials import material, power_law
 from blindsr.zssr.start.pool import SHARD, LeavesPool
 from blindsr.zssr.start.wiener import transfer
 
 SMALL = LeavesConfig(size=64)
+PHOTOGRAPHIC = LeavesConfig(size=64, texture=2.0, materials=1.0, own_sharpening=1.0, own_noise=1.0)
 
 
 def test_the_same_number_paints_the_same_bits():
@@ -62,11 +66,75 @@ def test_sizes_of_leaves_follow_the_inverse_cube_law():
     from blindsr.zssr.start.leaves import _radii
 
     config = LeavesConfig(size=192, least_radius=(1.0, 1.0), largest_radius=1000.0, coverage=40.0)
-    radii = _radii(np.random.default_rng(0), config, 384)
+    radii = _radii(np.random.default_rng(0), config, 384, calm=1.0)
     counts = np.array([(radii > r).sum() for r in (2.0, 4.0, 8.0)])
     assert counts[0] == len(radii)
     assert counts[1] / counts[0] == pytest.approx(0.25, rel=0.05)
     assert counts[2] / counts[0] == pytest.approx(0.0625, rel=0.1)
+
+
+def test_images_of_materials_are_painted_alike_twice_and_unlike_those_without():
+    image = leaves(3, 5, PHOTOGRAPHIC)
+    assert image.shape == (64, 64)
+    assert image.std() > 5
+    assert np.array_equal(image, leaves(3, 5, PHOTOGRAPHIC))
+    assert not np.array_equal(image, leaves(3, 5, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("texture", "means"),
+    [
+        (1.0, [[200.4, 209.6, 106.3, 117.4], [152.8, 141.5, 133.7, 147.4]]),
+        (2.0, [[202.6, 208.9, 116.1, 124.5], [148.2, 134.4, 129.7, 150.2]]),
+    ],
+)
+def test_the_images_of_the_earlier_trainings_are_still_painted(texture, means):
+    """The shipped weights are made again from them: one random number more or less in the painter, and they are not."""
+    image = leaves(2, 1, LeavesConfig(size=64, texture=texture))
+    assert image.reshape(4, 16, 4, 16).mean((1, 3))[:2] == pytest.approx(np.array(means), abs=0.5)
+
+
+def test_noise_and_sharpening_of_the_image_itself_add_fine_detail():
+    def detail(config: LeavesConfig) -> float:
+        images = [leaves(1, i, config) / 255.0 for i in range(6)]
+        return float(np.mean([np.abs(np.diff(image, 2)).mean() for image in images]))
+
+    soft = LeavesConfig(size=64, own_blur=1.0, own_blur_sigma=3.0)
+    assert detail(replace(soft, own_sharpening=1.0)) > 1.02 * detail(soft)
+    assert detail(replace(soft, own_noise=1.0)) > 1.02 * detail(soft)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_materials_are_textures_of_mean_zero_and_deviation_one(seed):
+    field = material(np.random.default_rng(seed), 96, 2)
+    assert field.shape == (96, 96)
+    assert field.dtype == np.float32
+    assert np.isfinite(field).all()
+    assert abs(float(field.mean())) < 1e-3
+    assert float(field.std()) == pytest.approx(1.0, abs=1e-3)
+    assert np.array_equal(field, material(np.random.default_rng(seed), 96, 2))
+
+
+def test_materials_are_not_gaussian_fields():
+    """Excess kurtosis of the differences of neighbours: 0 for power-law noise, far above it where there are edges."""
+
+    def tail(field: np.ndarray) -> float:
+        steps = np.diff(field).ravel()
+        return float((steps**4).mean() / (steps**2).mean() ** 2 - 3)
+
+    plain = [tail(power_law(np.random.default_rng(i), 128, 1.2)) for i in range(8)]
+    rich = [tail(material(np.random.default_rng(i), 128, 2)) for i in range(24)]
+    assert np.abs(plain).max() < 0.5
+    assert np.median(rich) > 1.0
+
+
+@pytest.mark.parametrize("slope", [0.6, 1.6])
+def test_power_law_noise_has_its_slope(slope):
+    power = np.mean([np.abs(np.fft.fft2(power_law(np.random.default_rng(i), 64, slope))) ** 2 for i in range(20)], 0)
+    frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64)[None, :])
+    inside = (frequency > 0.04) & (frequency < 0.4)
+    measured = np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)[0]
+    assert measured == pytest.approx(-2 * slope, abs=0.1)
 
 
 @pytest.mark.parametrize("fault", [{"size": 8}, {"least_radius": (5.0, 1.0)}, {"least_radius": (1.0, 200.0)}])

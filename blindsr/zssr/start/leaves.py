@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from blindsr.errors import ConfigError
+from blindsr.zssr.start.materials import material, power_law
 
 __all__ = ["LeavesConfig", "leaves"]
 
@@ -32,8 +33,12 @@ class LeavesConfig:
     depth_blur: float = 0.25  # probability that what is painted first is out of focus
     # Contrast of the textures, against that of the first training. Over 1, half of the images have one all over, too.
     texture: float = 1.0
+    materials: float = 0.0  # share of the images whose textures are other than power-law noise, too: two to an image
     own_blur: float = 0.6  # probability that the image is itself slightly blurred
     own_blur_sigma: float = 0.7  # at most
+    own_sharpening: float = 0.0  # probability that it was sharpened by an unsharp mask, as cameras do
+    own_noise: float = 0.0  # probability that it has a photograph's noise, up to …
+    own_noise_sigma: float = 2.5  # … so many grey levels
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -60,17 +65,20 @@ def leaves(seed: int, index: int, config: LeavesConfig | None = None) -> NDArray
     rng = np.random.default_rng([seed, index])
     side = config.size * _OVERSAMPLING
     tone, spread = rng.uniform(0.25, 0.75), rng.uniform(0.1, 0.42)
-    texture = _texture(rng, side)
-    canvas = np.full((side, side), _tone(rng, tone, spread), np.float32) + 0.1 * texture
-    radii = _radii(rng, config, side)
+    textures = _textures(rng, config, side)
+    canvas = np.full((side, side), _tone(rng, tone, spread), np.float32) + 0.1 * textures[0]
+    # Where there is something to see inside the leaves, the smallest ones are larger.
+    radii = _radii(rng, config, side, calm=1.0 if len(textures) == 1 else 2.0)
     focus = int(radii.size * rng.uniform(0.3, 0.8)) if rng.random() < config.depth_blur else -1
-    plain = rng.random() * 0.8  # how much of this image is flat
+    plain = rng.random() * (0.8 if len(textures) == 1 else 0.4)  # how much of this image is flat
     for i, radius in enumerate(radii):
         if i == focus:
             canvas = ndimage.gaussian_filter(canvas, _OVERSAMPLING * rng.uniform(0.7, 3.0), mode="wrap")
-        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), config.texture * texture, plain)
+        texture = config.texture * textures[i % len(textures)]
+        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), texture, plain)
     if config.texture > 1 and rng.random() < 0.5:
-        canvas += np.float32(abs(rng.normal(0, 0.03 * config.texture))) * _texture(rng, side)
+        contrast = np.float32(abs(rng.normal(0, 0.03 * config.texture)))
+        canvas += contrast * power_law(rng, side, rng.uniform(0.6, 1.6))
     if rng.random() < config.strokes:
         _paint_strokes(canvas, rng, _tone(rng, tone, spread + 0.2))
     return _finish(canvas, rng, config)
@@ -80,20 +88,16 @@ def _tone(rng: np.random.Generator, tone: float, spread: float) -> float:
     return float(np.clip(tone + spread * rng.standard_normal(), 0.0, 1.0))
 
 
-def _texture(rng: np.random.Generator, side: int) -> Array:
-    """Gaussian noise of a power-law spectrum, standard deviation 1: foliage, stone, water."""
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
-    frequency[0, 0] = 1.0
-    amplitude = frequency ** -rng.uniform(0.6, 1.6)
-    amplitude[0, 0] = 0.0
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((side, side))) * amplitude, (side, side))
-    normalised: Array = (field / field.std()).astype(np.float32)
-    return normalised
+def _textures(rng: np.random.Generator, config: LeavesConfig, side: int) -> list[Array]:
+    """What the leaves are filled with: one power-law noise, or two materials."""
+    if config.materials and rng.random() < config.materials:
+        return [material(rng, side, _OVERSAMPLING) for _ in range(2)]
+    return [power_law(rng, side, rng.uniform(0.6, 1.6))]
 
 
-def _radii(rng: np.random.Generator, config: LeavesConfig, side: int) -> NDArray[np.float64]:
+def _radii(rng: np.random.Generator, config: LeavesConfig, side: int, calm: float) -> NDArray[np.float64]:
     """Radii of density r⁻³ by the inverse of its distribution function, as many as the coverage takes."""
-    low = _OVERSAMPLING * float(np.exp(rng.uniform(*np.log(config.least_radius))))
+    low = calm * _OVERSAMPLING * float(np.exp(rng.uniform(*np.log(config.least_radius))))
     high = _OVERSAMPLING * config.largest_radius
     mean_square = 2 * np.log(high / low) / (low**-2 - high**-2)
     count = int(config.coverage * side**2 / (np.pi * mean_square)) + 1
@@ -217,5 +221,10 @@ def _finish(canvas: Array, rng: np.random.Generator, config: LeavesConfig) -> ND
     image = canvas.reshape(size, _OVERSAMPLING, size, _OVERSAMPLING).mean((1, 3))
     if rng.random() < config.own_blur:
         image = ndimage.gaussian_filter(image, rng.uniform(0.0, config.own_blur_sigma), mode="wrap")
+    if config.own_sharpening and rng.random() < config.own_sharpening:
+        rest = image - ndimage.gaussian_filter(image, rng.uniform(0.6, 1.4), mode="wrap")
+        image = image + np.float32(rng.uniform(0.0, 0.7)) * rest
+    if config.own_noise and rng.random() < config.own_noise:
+        image = image + rng.normal(0, rng.uniform(0.0, config.own_noise_sigma) / 255, image.shape)
     levels: NDArray[np.uint8] = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return levels

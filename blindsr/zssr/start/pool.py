@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ class LeavesPool:
 
     def path(self, shard: int) -> Path:
         """The file of one shard."""
-        texture = f"-t{self._config.texture:g}" if self._config.texture != 1 else ""
-        return self._folder / f"leaves-{self._seed}-{self._config.size}{texture}-{shard:05d}.npy"
+        # Other settings are other images: a folder may hold those of several.
+        settings = sha256(repr(self._config).encode()).hexdigest()[:8]
+        return self._folder / f"leaves-{self._seed}-{settings}-{shard:05d}.npy"
 
     def make(self, shard: int) -> None:
         """Paint one shard if it is not there yet; two processes that do so at once write the same file."""

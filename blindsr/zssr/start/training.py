@@ -20,6 +20,7 @@ from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.runtime import Precision, choose_dtype
 from blindsr.zssr.start.degradations import KernelBank, NoiseLaw, add_noise, random_noise_sigma, unlike
 from blindsr.zssr.start.embedding import embed
+from blindsr.zssr.start.leaves import LeavesConfig
 from blindsr.zssr.start.network import StartNetwork
 from blindsr.zssr.start.wiener import transfer, wiener_periodic
 
@@ -55,7 +56,11 @@ class StartTrainingConfig:
     images: int = 8192  # images of the series that are drawn from
     first_images: int = 256  # of these before the first step …
     steps_per_image: float = 10.0  # … and one more every so many steps, while painting and training run side by side
-    texture: float = 2.0  # contrast of the painted images' textures: leaves.LeavesConfig
+    # What the painted images are like (leaves.LeavesConfig):
+    texture: float = 2.0  # contrast of the textures
+    materials: float = 0.75  # share with textures beyond power-law noise
+    sharpened: float = 0.2  # probability of an unsharp mask …
+    grain: float = 0.25  # … and of a photograph's own noise
     kernels: int = 4096  # random kernels per scale, each in eight views
     doubted: float = 0.4  # share of the pairs whose kernel is known only as an estimator knows it …
     doubt_from: int = 0  # … after this step
@@ -80,6 +85,17 @@ class StartTrainingConfig:
             raise ConfigError(f"start.patch must be over 2·border = {2 * self.border}, got {self.patch}.")
         if self.jpeg and self.patch % 8:
             raise ConfigError(f"start.patch must be made of JPEG's blocks of 8 px, got {self.patch}.")
+
+    @property
+    def leaves(self) -> LeavesConfig:
+        """What is painted."""
+        return LeavesConfig(
+            size=max(192, self.patch * max(self.scales)),
+            texture=self.texture,
+            materials=self.materials,
+            own_sharpening=self.sharpened,
+            own_noise=self.grain,
+        )
 
     @property
     def noise_law(self) -> NoiseLaw:

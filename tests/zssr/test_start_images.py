@@ -137,7 +137,17 @@ def test_power_law_noise_has_its_slope(slope):
     assert measured == pytest.approx(-2 * slope, abs=0.1)
 
 
-@pytest.mark.parametrize("fault", [{"size": 8}, {"least_radius": (5.0, 1.0)}, {"least_radius": (1.0, 200.0)}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"size": 8},
+        {"least_radius": (5.0, 1.0)},
+        {"least_radius": (1.0, 200.0)},
+        {"texture": -1.0},
+        {"materials": 1.5},
+        {"own_noise": -0.1},
+    ],
+)
 def test_impossible_leaves_are_refused(fault):
     with pytest.raises(ConfigError, match="leaves"):
         LeavesConfig(**fault)

@@ -46,6 +46,9 @@ class LeavesConfig:
             raise ConfigError(f"leaves.size must be 16 or more, got {self.size}.")
         if self.texture < 0:
             raise ConfigError(f"leaves.texture must be 0 or more, got {self.texture}.")
+        for name in ("strokes", "depth_blur", "materials", "own_blur", "own_sharpening", "own_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"leaves.{name} is a probability, from 0 to 1, got {getattr(self, name)}.")
         if not 0 < self.least_radius[0] <= self.least_radius[1] < self.largest_radius:
             raise ConfigError("leaves need 0 < least_radius[0] ≤ least_radius[1] < largest_radius.")
 
@@ -71,11 +74,11 @@ def leaves(seed: int, index: int, config: LeavesConfig | None = None) -> NDArray
     radii = _radii(rng, config, side, calm=1.0 if len(textures) == 1 else 2.0)
     focus = int(radii.size * rng.uniform(0.3, 0.8)) if rng.random() < config.depth_blur else -1
     plain = rng.random() * (0.8 if len(textures) == 1 else 0.4)  # how much of this image is flat
+    fillings = [config.texture * texture for texture in textures]
     for i, radius in enumerate(radii):
         if i == focus:
             canvas = ndimage.gaussian_filter(canvas, _OVERSAMPLING * rng.uniform(0.7, 3.0), mode="wrap")
-        texture = config.texture * textures[i % len(textures)]
-        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), texture, plain)
+        _paint_leaf(canvas, rng, radius, _tone(rng, tone, spread), fillings[i % len(fillings)], plain)
     if config.texture > 1 and rng.random() < 0.5:
         contrast = np.float32(abs(rng.normal(0, 0.03 * config.texture)))
         canvas += contrast * power_law(rng, side, rng.uniform(0.6, 1.6))

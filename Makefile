@@ -7,7 +7,7 @@ SCALE ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo ablation-demo test lint format wheel clean
+.PHONY: demo ablation-demo test lint format quality docs wheel clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -39,13 +39,29 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/lint-imports
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# 12 images: fails when a mean falls by more than 0.02 dB, or a step becomes 20 % slower than it was relative to a
+# reference operation of the same run.
+quality: $(VENV)/installed
+	$(BIN)/python benchmarks/quality.py
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+# The documentation site, with the reference of the command line and of Python generated from the package.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html in a browser."
+
 wheel: $(VENV)/installed-dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,7 @@
-"""What the campaigns share: tiny photographs, a batch on them in a forked process, and what must hold afterwards.
+"""Shared by kills.py and faults.py: tiny photographs, a batch on them in a forked process, and its verification.
 
-A photograph's own work is made short, as it is not on trial: the preset is fast, the kernel is known, and its drawing
-is left out (a file of zeros takes its place). Reading, the network's pass, and everything that is written are the real
-ones.
+A photograph takes little time: the preset is fast, the kernel is known, and its plot is a file of zeros. Reading, the
+network's forward pass, and writing are the real ones.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,52 +21,49 @@ import torch
 from PIL import Image
 from skimage import data
 
+from blindsr.batch.inputs import Naming, find_inputs
+from blindsr.batch.plan import MANIFEST, locked, make_plan
+from blindsr.batch.run import Engine, run_batch, run_inline
+from blindsr.batch.task import TaskOptions
 from blindsr.errors import BlindSRError
 from blindsr.kernels import gaussian
-from blindsr.pipelines import job as photo_job
-from blindsr.pipelines.batch.engine import Engine, InlineEngine
-from blindsr.pipelines.batch.inputs import find_photos
-from blindsr.pipelines.batch.manifest import MANIFEST, locked
-from blindsr.pipelines.batch.naming import Naming
-from blindsr.pipelines.batch.plan import make_plan
-from blindsr.pipelines.batch.run import run_batch
-from blindsr.pipelines.batch.task import Options
+from blindsr.pipelines import files
 from blindsr.pipelines.outputs import Outputs, Staging
-from blindsr.pipelines.settings import preset
+from blindsr.settings import preset
 
-INCOMPLETE = 3  # exit code of a batch that says that it is not complete
+INCOMPLETE = 3  # exit code of a batch without all results
 
 
 def make_photos(folder: Path, count: int, *, side: int = 32) -> None:
-    """Photographs of `side` px and a little more, no two alike, in a tree of two folders."""
-    picture = data.astronaut()
+    """Make different photographs of `side` px or a little more, in a tree of two folders."""
+    photograph = data.astronaut()
     for i in range(count):
         top, left = 20 + 13 * i, 180 + 7 * i
         path = folder / ("" if i % 2 else "deeper ü") / f"photo {i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(picture[top : top + side + i, left : left + side])).save(path)
+        Image.fromarray(np.ascontiguousarray(photograph[top : top + side + i, left : left + side])).save(path)
 
 
 def batch(photos: Path, results: Path, *, engine: Engine | None = None, overwrite: bool = False) -> int:
     """Run a batch as the command does; 0 if it is complete."""
     torch.set_num_threads(1)
-    photo_job.kernel_picture = lambda kernel: bytes(20_000)
+    files.kernel_plot_png = lambda kernel: bytes(20_000)
     with locked(results / MANIFEST) as manifest:
         plan = make_plan(
-            find_photos([photos], recursive=True),
+            find_inputs([photos], recursive=True),
             Naming(output=results),
-            Options(settings=preset("fast"), kernel=gaussian(1.44, 2)),
+            TaskOptions(settings=preset("fast"), kernel=gaussian(1.44, 2)),
             manifest,
             overwrite=overwrite,
         )
-        result = run_batch(plan, engine or InlineEngine("cpu"), threads=1)
+        result = run_batch(plan, engine or partial(run_inline, device="cpu", threads=1))
     return 0 if result.complete else INCOMPLETE
 
 
 def forked(work: Callable[[], int], *, kill_after: float | None = None, log: Path | None = None) -> int:
     """Run `work` in a fork; its exit code, or minus the signal that ended it.
 
-    What the command would say in one line gives 71; a bug's traceback goes to `log` and gives 70.
+    An error that the command reports in one line gives 71; the traceback of a bug goes to `log` and gives 70.
     """
     child = os.fork()
     if child == 0:
@@ -91,7 +88,7 @@ def forked(work: Callable[[], int], *, kill_after: float | None = None, log: Pat
 
 
 def count_releases(log: Path) -> None:
-    """Note each result that gets its name: what is done twice is noted twice."""
+    """Log every result that is released under its name; one that is made twice is logged twice."""
     original = Staging.release
 
     def release(self: Staging, outputs: Outputs, *, overwrite: bool) -> None:
@@ -104,7 +101,7 @@ def count_releases(log: Path) -> None:
 
 
 def releases(log: Path) -> dict[str, int]:
-    """How often each result got its name."""
+    """How often each result was released under its name."""
     counts: dict[str, int] = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         name = json.loads(line)
@@ -114,16 +111,16 @@ def releases(log: Path) -> dict[str, int]:
 
 def images(folder: Path) -> dict[str, str]:
     """Digests of the result images by their relative names."""
-    found = {}
+    digests = {}
     for path in sorted(folder.rglob("*_blindsr_x2.*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix in (".png", ".tif") and not path.stem.endswith(".kernel") and not hidden:
-            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            digests[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Hidden things that are not the lock."""
+    """Hidden files and folders, except the lock."""
     return [str(p) for p in folder.rglob(".*") if not p.name.endswith(".lock")]
 
 
@@ -135,7 +132,7 @@ def fresh(folder: Path) -> Path:
 
 
 def done_lines(results: Path) -> dict[str, int]:
-    """How often the manifest says of a place that it is done."""
+    """How often each result is marked as done in the manifest."""
     counts: dict[str, int] = {}
     path = results / MANIFEST
     for line in path.read_bytes().splitlines() if path.exists() else []:
@@ -149,17 +146,17 @@ def done_lines(results: Path) -> dict[str, int]:
 
 
 def faults_of(results: Path, expected: dict[str, str], log: Path, *, whole: bool) -> dict[str, Sequence[str]]:
-    """What is wrong: results that are lost, torn, foreign, or were made twice."""
-    there = images(results)
+    """Results that are lost, torn, unexpected, or were made twice."""
+    present = images(results)
     return {
-        "lost": [name for name in expected if name not in there] if whole else [],
-        "torn": [name for name, digest in there.items() if name in expected and digest != expected[name]],
-        "foreign": [name for name in there if name not in expected],
+        "lost": [name for name in expected if name not in present] if whole else [],
+        "torn": [name for name, digest in present.items() if name in expected and digest != expected[name]],
+        "unexpected": [name for name in present if name not in expected],
         "twice": [name for name, count in {**releases(log), **done_lines(results)}.items() if count > 1],
         "leftover": leftovers(results) if whole else [],
     }
 
 
-def say(text: str) -> None:
-    """A line of progress."""
+def report(text: str) -> None:
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)

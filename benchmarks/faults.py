@@ -1,9 +1,9 @@
-"""Inject faults into batches, take the fault away, run again, and look for lost, torn and doubled results.
+"""Inject faults into batches, remove the fault, run again, and look for lost, torn and doubled results.
 
     python benchmarks/faults.py -o faults.json [--faults 500] [--seed 0]      # as root: it mounts a small tmpfs
 
-Each trial is one fault in one batch: the first run meets it and must end by itself, with the error in the photograph's
-row and no traceback; the second run is without it and must end with every intact photograph upscaled once.
+Each trial is one fault in one batch: the first run must end by itself, with the error in the photograph's row and no
+traceback; the second run, without the fault, must end with every intact photograph upscaled once.
 
 full disk         a real file system (tmpfs) of random size; where one cannot be mounted, writes that fail with ENOSPC
 file too large    RLIMIT_FSIZE of random size: a write fails in its middle (EFBIG)
@@ -27,8 +27,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,9 +37,9 @@ import batch_trials as trials
 from machine import circumstances
 from PIL import Image
 
-from blindsr.pipelines.batch import processes, run
-from blindsr.pipelines.batch.engine import Engine
-from blindsr.pipelines.batch.processes import ProcessEngine
+from blindsr import pool
+from blindsr.batch.run import Engine, run_inline, run_on_processes
+from blindsr.batch.task import BatchListener, Row, Task
 
 _NOBODY = 65534
 Trial = Callable[["Stage", random.Random], None]
@@ -56,10 +57,10 @@ class Stage:
         self.errors = root / "errors.log"
         self.expected: dict[str, str] = {}
         self.wrong: list[object] = []
-        self.met = 0  # trials whose fault was felt: a run that did not complete, or a worker that died
+        self.effective = 0  # trials whose fault had an effect: an incomplete run, or a worker that died
 
     def set_up(self) -> None:
-        """Fresh photographs, and no results."""
+        """Make fresh photographs, and remove all results."""
         trials.fresh(self.photos)
         trials.make_photos(self.photos, self.count)
         trials.fresh(self.results)
@@ -68,7 +69,7 @@ class Stage:
     def run(
         self, before: Callable[[], object] = lambda: None, *, engine: Callable[[], Engine | None] = lambda: None
     ) -> int:
-        """The batch in a fork, `before` in it first."""
+        """Run the batch in a fork, after `before`."""
 
         def work() -> int:
             trials.count_releases(self.log)
@@ -78,43 +79,43 @@ class Stage:
         return trials.forked(work, log=self.errors)
 
     def faulty(self, code: int, *, allowed: tuple[int, ...] = (0, trials.INCOMPLETE)) -> None:
-        """Judge a run that met the fault."""
-        self.met += code != 0
+        """Check a run with the fault."""
+        self.effective += code != 0
         if code not in allowed:
             self.wrong.append(["exit code", code])
-        self._judge(whole=False)
+        self._check(whole=False)
 
-    def mended(self, *, broken: int = 0) -> None:
-        """The run without the fault; `broken` photographs stay as they are."""
+    def repaired(self, *, broken: int = 0) -> None:
+        """Run without the fault; `broken` photographs remain broken."""
         code = self.run()
         if code != (trials.INCOMPLETE if broken else 0):
             self.wrong.append(["second run", code])
-        self._judge(whole=True)
+        self._check(whole=True)
 
-    def _judge(self, *, whole: bool) -> None:
+    def _check(self, *, whole: bool) -> None:
         for kind, names in trials.faults_of(self.results, self.expected, self.log, whole=whole).items():
             if names:
                 self.wrong.append([kind, list(names)])
 
 
 def full_disk(stage: Stage, rng: random.Random) -> None:
-    """A disk that is too small, and then is not."""
+    """The disk is too small, and then large enough."""
     size = rng.randrange(4, 30 * stage.count)
     options = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(stage.results)]
     if subprocess.run(options, capture_output=True, check=False).returncode:
         stage.faulty(stage.run(lambda: _failing_writes(errno.ENOSPC, rng.randint(1, 60), once=False)))
-        stage.mended()
+        stage.repaired()
         return
     try:
         stage.faulty(stage.run())
         subprocess.run(["mount", "-o", "remount,size=64m", str(stage.results)], check=True)
-        stage.mended()
+        stage.repaired()
     finally:
         subprocess.run(["umount", str(stage.results)], check=True)
 
 
 def too_large(stage: Stage, rng: random.Random) -> None:
-    """A limit on the size of a file."""
+    """The size of files is limited."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -122,25 +123,25 @@ def too_large(stage: Stage, rng: random.Random) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     stage.faulty(stage.run(limit))
-    stage.mended()
+    stage.repaired()
 
 
 def unwritable(stage: Stage, rng: random.Random) -> None:
-    """A folder that refuses; root is asked to be nobody, whom permissions concern."""
+    """A folder is not writable; root becomes nobody, because permissions do not restrict root."""
     folder = stage.results / rng.choice(["", "deeper ü"])
     folder.mkdir(exist_ok=True)
     for path in (stage.root, stage.results, folder):
         os.chown(path, _NOBODY, _NOBODY)
     folder.chmod(0o555)
-    # Without a place for its manifest a batch does not begin; the command says so in one line (71).
+    # A batch that cannot write its manifest does not begin; the command reports it in one line (71).
     allowed = (0, trials.INCOMPLETE) if folder != stage.results else (0, trials.INCOMPLETE, 71)
     stage.faulty(stage.run(lambda: os.setuid(_NOBODY)), allowed=allowed)
     folder.chmod(0o755)
-    stage.mended()
+    stage.repaired()
 
 
 def corrupt(stage: Stage, rng: random.Random) -> None:
-    """Bytes of an input are others."""
+    """Random bytes of an input are changed."""
     path, kind = _as_some_format(stage, rng)
     data = bytearray(path.read_bytes())
     for _ in range(rng.choice([1, 4, 30])):
@@ -164,7 +165,7 @@ def _as_some_format(stage: Stage, rng: random.Random) -> tuple[Path, str]:
 
 
 def _run_with(stage: Stage, path: Path, data: bytes, kind: str) -> None:
-    """The extra photograph is bad; the others are done all the same, and so is it when it has been mended."""
+    """Run with a broken extra photograph, which must not affect the others, and again when it is repaired."""
     with Image.open(path) as image:
         whole = image.convert("RGB")
     path.write_bytes(data)
@@ -172,44 +173,39 @@ def _run_with(stage: Stage, path: Path, data: bytes, kind: str) -> None:
     results = [p for p in stage.results.glob("extra_*") if p.suffix in (".png", ".tif")]
     if code == trials.INCOMPLETE and results:
         stage.wrong.append(["a result of a bad input", kind])
-    if code == 0:  # the change left a picture: what it shows is its own affair
+    if code == 0:  # the file can still be decoded, to different pixels
         for file in stage.results.glob("extra_*"):
             file.unlink()
     stage.faulty(code)
     if set(stage.expected) - set(trials.images(stage.results)):
         stage.wrong.append(["others were lost", kind])
     path.unlink()
-    whole.save(path.with_name("mended.png"))
+    whole.save(path.with_name("repaired.png"))
     if stage.run():
-        stage.wrong.append(["mended input", kind])
-    for file in stage.results.glob("mended_*"):
+        stage.wrong.append(["repaired input", kind])
+    for file in stage.results.glob("repaired_*"):
         file.unlink()
-    stage._judge(whole=True)
+    stage._check(whole=True)
 
 
 def vanished(stage: Stage, rng: random.Random) -> None:
-    """A photograph goes while the batch runs, and comes back."""
+    """A photograph is deleted while the batch runs, and restored."""
     victim = rng.choice(sorted(stage.photos.rglob("*.png")))
     content = victim.read_bytes()
 
-    def before() -> None:
-        original = run._Run.work
+    def engine(tasks: Iterator[Task], listener: BatchListener) -> Generator[tuple[Task, Row], None, None]:
+        victim.unlink()
+        yield from run_inline(tasks, listener, device="cpu", threads=1)
 
-        def work(self: run._Run, engine: Engine) -> str:
-            victim.unlink()
-            return original(self, engine)
-
-        run._Run.work = work  # type: ignore[method-assign]
-
-    stage.faulty(stage.run(before))
+    stage.faulty(stage.run(engine=lambda: engine))
     victim.write_bytes(content)
-    stage.mended()
+    stage.repaired()
 
 
 def write_error(stage: Stage, rng: random.Random) -> None:
-    """The disk errs once."""
+    """One writing call fails."""
     stage.faulty(stage.run(lambda: _failing_writes(errno.EIO, rng.randint(1, 30 * stage.count), once=True)))
-    stage.mended()
+    stage.repaired()
 
 
 def _failing_writes(number: int, at: int, *, once: bool) -> None:
@@ -232,25 +228,25 @@ def _failing_writes(number: int, at: int, *, once: bool) -> None:
 def out_of_memory(stage: Stage, rng: random.Random) -> None:
     """Allocations fail."""
 
-    def limit() -> None:
+    def set_limit() -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        most = used + rng.randrange(1, 40) * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        limit = used + rng.randrange(1, 40) * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    # Where not even the batch itself has memory it ends as the command would, in one line (71), or by the system.
-    stage.faulty(stage.run(limit), allowed=(0, trials.INCOMPLETE, 71, -signal.SIGABRT, -signal.SIGSEGV, 127))
-    stage.mended()
+    # Without memory for the batch itself it ends as the command does, in one line (71), or by a signal.
+    stage.faulty(stage.run(set_limit), allowed=(0, trials.INCOMPLETE, 71, -signal.SIGABRT, -signal.SIGSEGV, 127))
+    stage.repaired()
 
 
 def worker_death(stage: Stage, rng: random.Random) -> None:
-    """Worker processes are killed; the batch must not notice more than the time."""
+    """Worker processes are killed; the batch must complete nevertheless."""
     deaths_log = stage.root / "died"
     deaths_log.unlink(missing_ok=True)
 
     def before() -> None:
         real = multiprocessing.get_context
-        # Forked, as torch is loaded already: a spawned worker takes seconds to begin.
-        processes.multiprocessing.get_context = lambda method=None: real("fork")  # type: ignore[assignment]
+        # Forked, because torch is loaded already: a spawned worker takes seconds to start.
+        pool.multiprocessing.get_context = lambda method=None: real("fork")  # type: ignore[assignment]
         deaths = [rng.uniform(0, 1.2) for _ in range(rng.choice([1, 1, 2, 3]))]
 
         def reaper() -> None:
@@ -263,9 +259,12 @@ def worker_death(stage: Stage, rng: random.Random) -> None:
 
         threading.Thread(target=reaper, daemon=True).start()
 
-    stage.faulty(stage.run(before, engine=lambda: ProcessEngine(("cpu", "cpu"), retries=4)), allowed=(0,))
-    stage.met += deaths_log.exists()
-    stage.mended()
+    stage.faulty(
+        stage.run(before, engine=lambda: partial(run_on_processes, devices=("cpu", "cpu"), threads=1, retries=4)),
+        allowed=(0,),
+    )
+    stage.effective += deaths_log.exists()
+    stage.repaired()
 
 
 _KINDS: dict[str, Trial] = {
@@ -292,7 +291,7 @@ def main() -> None:
     rng = random.Random(arguments.seed)
     kinds = [kind.strip() for kind in arguments.kinds.split(",")]
     tally: Counter[str] = Counter()
-    met: Counter[str] = Counter()
+    effective: Counter[str] = Counter()
     wrong: list[object] = []
     with TemporaryDirectory(prefix="blindsr-faults-") as folder:
         Path(folder).chmod(0o755)
@@ -306,19 +305,19 @@ def main() -> None:
             stage.set_up()
             _KINDS[kind](stage, rng)
             tally[kind] += 1
-            met[kind] += stage.met
+            effective[kind] += stage.effective
             wrong += [[kind, number, fault] for fault in stage.wrong]
-            stage.met = 0
+            stage.effective = 0
             stage.wrong = []
             if (number + 1) % 20 == 0:
-                trials.say(f"{number + 1} of {arguments.faults} faults, {len(wrong)} found wrong")
+                trials.report(f"{number + 1} of {arguments.faults} trials, {len(wrong)} failures")
         text = stage.errors.read_text() if stage.errors.exists() else ""
     lost = sum(fault[0] == "lost" for _, _, fault in wrong)  # type: ignore[misc]
     twice = sum(fault[0] == "twice" for _, _, fault in wrong)  # type: ignore[misc]
     content = {
         **circumstances(),
         "faults": dict(tally),
-        "felt": dict(met),
+        "effective": dict(effective),
         "total": sum(tally.values()),
         "lost": lost,
         "twice": twice,

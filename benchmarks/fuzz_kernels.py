@@ -3,10 +3,10 @@
     python benchmarks/fuzz_kernels.py --inputs 20000 --seed 1
 
 Small valid files (.mat of v5, compressed and not, .mat of v7.3, .npz, .npy, .txt, .csv, TOML) are mutated: bytes
-flipped, set to telling values, cut out, doubled, exchanged with those of other files; in texts also whole words. Each
-batch runs in a process of its own, so that a crash of a C library is counted, too. Anything but a `BlindSRError` of one
-line is a failure: another exception, a warning, a crash, ten seconds of silence. A reader that imports `pickle` to run
-what it finds is one as well: the audit hook of Python sees it.
+flipped, set to boundary values, removed, doubled, exchanged with those of other files; in texts also whole words. Each
+batch runs in a process of its own, so that a crash of a C library is counted, too. Anything but a kernel or a
+`BlindSRError` of one line is a failure: another exception, a warning, a crash, more than ten seconds. An audit hook
+detects readers that run code from a file, as `pickle` does.
 """
 
 import argparse
@@ -25,13 +25,13 @@ import numpy as np
 from scipy.io import savemat
 
 from blindsr.errors import BlindSRError
-from blindsr.kernels import gaussian, kernel_bytes
-from blindsr.kernels.files import read_kernels, stack_bytes
+from blindsr.kernels import KernelStack, gaussian, kernel_bytes
+from blindsr.kernels.files import load_kernel
 from blindsr.sensors import parse_sensor, shipped_sensors
 
 SECONDS = 10
 BATCH = 500
-TELLING = (0, 1, 2, 4, 8, 0x0F, 0x40, 0x7F, 0x80, 0xFE, 0xFF)
+BOUNDARY = (0, 1, 2, 4, 8, 0x0F, 0x40, 0x7F, 0x80, 0xFE, 0xFF)
 WORDS = (
     "nan",
     "inf",
@@ -58,19 +58,19 @@ FORBIDDEN = ("pickle.find_class", "os.system", "subprocess.Popen", "exec", "sock
 def seeds() -> dict[str, list[bytes]]:
     """Valid files by suffix."""
     kernel = gaussian([[2.0, 0.7], [0.7, 1.2]], 2)
-    made = {s: [kernel_bytes(kernel, s)] for s in (".npz", ".npy", ".mat", ".txt", ".csv")}
-    made[".npz"].append(stack_bytes([kernel, kernel], ["a", "b"]))
+    files = {s: [kernel_bytes(kernel, s)] for s in (".npz", ".npy", ".mat", ".txt", ".csv")}
+    files[".npz"].append(kernel_bytes(KernelStack([kernel, kernel], ["a", "b"]), ".npz"))
     cells = np.empty((1, 3), dtype=object)
     for i in range(3):
         cells[0, i] = np.ones((3 + 2 * i,) * 2)
     for content, compressed in (({"kernels": cells}, False), ({"kernels": cells}, True), ({"Kernel": np.eye(5)}, True)):
         buffer = io.BytesIO()
         savemat(buffer, content, do_compression=compressed)
-        made[".mat"].append(buffer.getvalue())
-    made[".mat73"] = [hdf5()] if hdf5() else []
+        files[".mat"].append(buffer.getvalue())
+    files[".mat73"] = [hdf5()] if hdf5() else []
     folder = Path(sys.modules["blindsr.sensors"].__file__ or "").parent / "shipped"
-    made[".toml"] = [(folder / f"{name}.toml").read_bytes() for name in shipped_sensors()]
-    return made
+    files[".toml"] = [(folder / f"{name}.toml").read_bytes() for name in shipped_sensors()]
+    return files
 
 
 def hdf5() -> bytes:
@@ -98,7 +98,7 @@ def mutate(content: bytes, others: list[bytes], rng: np.random.Generator, *, tex
         if kind == 0 and data:
             data[min(at, len(data) - 1)] ^= 1 << int(rng.integers(0, 8))
         elif kind == 1 and data:
-            data[min(at, len(data) - 1)] = int(rng.choice(TELLING))
+            data[min(at, len(data) - 1)] = int(rng.choice(BOUNDARY))
         elif kind == 2:
             del data[at : at + length]
         elif kind == 3:
@@ -117,7 +117,7 @@ def mutate(content: bytes, others: list[bytes], rng: np.random.Generator, *, tex
 
 
 def read(suffix: str, content: bytes, folder: Path) -> str:
-    """Read one input; the answer in a word."""
+    """Read one input, and return the outcome."""
     if suffix == ".toml":
         try:
             text = content.decode("utf-8")
@@ -129,27 +129,27 @@ def read(suffix: str, content: bytes, folder: Path) -> str:
         return "read"
     path = folder / f"k{suffix.removesuffix('73')}"
     path.write_bytes(content)
-    read_kernels(path, scale=2)
+    load_kernel(path, 2, index="all")
     return "read"
 
 
 def trial(suffix: str, content: bytes, folder: Path) -> tuple[str, str]:
-    """What became of one input: its answer, and the failure in words or ""."""
+    """The outcome of one input, and its failure or ""."""
     seen: list[str] = []
     HOOKED.append(seen)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            answer = read(suffix, content, folder)
+            outcome = read(suffix, content, folder)
     except BlindSRError as error:
-        answer = f"refused ({type(error).__name__})"
+        outcome = f"refused ({type(error).__name__})"
         if "\n" in str(error) or len(str(error)) > 900:
-            return answer, f"not one line: {str(error)[:200]!r}"
-    except Exception as error:  # the point of the exercise
+            return outcome, f"not one line: {str(error)[:200]!r}"
+    except Exception as error:  # what the fuzzer looks for
         return "failed", f"{type(error).__name__}: {str(error)[:200]}"
     finally:
         HOOKED.pop()
-    return answer, f"ran {seen[0]}" if seen else ""
+    return outcome, f"ran {seen[0]}" if seen else ""
 
 
 HOOKED: list[list[str]] = []
@@ -161,23 +161,23 @@ def watch(event: str, _: tuple[object, ...]) -> None:
 
 
 def batch(seed: int, count: int, results: "multiprocessing.Queue[tuple[str, str, str, bytes]]") -> None:
-    made = {suffix: contents for suffix, contents in seeds().items() if contents}
-    # Modules are executed when they are first imported: done before anybody watches.
+    files = {suffix: contents for suffix, contents in seeds().items() if contents}
+    # A first import executes a module, which the audit hook must not count.
     with tempfile.TemporaryDirectory() as name:
-        for suffix, contents in made.items():
+        for suffix, contents in files.items():
             trial(suffix, contents[0], Path(name))
         sys.addaudithook(watch)
         rng = np.random.default_rng(seed)
         for _ in range(count):
-            suffix = str(rng.choice(list(made)))
-            contents = made[suffix]
+            suffix = str(rng.choice(list(files)))
+            contents = files[suffix]
             source = contents[int(rng.integers(0, len(contents)))]
             content = mutate(source, contents, rng, text=suffix in (".toml", ".txt", ".csv"))
             results.put((suffix, "started", "", content))
             signal.alarm(SECONDS)
-            answer, failure = trial(suffix, content, Path(name))
+            outcome, failure = trial(suffix, content, Path(name))
             signal.alarm(0)
-            results.put((suffix, answer, failure, content if failure else b""))
+            results.put((suffix, outcome, failure, content if failure else b""))
 
 
 def main() -> None:
@@ -200,11 +200,11 @@ def main() -> None:
             if results.empty():
                 time.sleep(0.005)
                 continue
-            suffix, answer, failure, content = results.get()
-            if answer == "started":
+            suffix, outcome, failure, content = results.get()
+            if outcome == "started":
                 last = (suffix, content)
                 continue
-            counts[suffix][answer] += 1
+            counts[suffix][outcome] += 1
             last = ("", b"")
             if failure:
                 failures.append((suffix, failure, content))

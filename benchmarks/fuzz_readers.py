@@ -1,10 +1,10 @@
-"""Give broken files to every reader and count what is neither read nor refused in words.
+"""Give broken files to every reader, and count those that are neither read nor refused with an error message.
 
     python benchmarks/fuzz_readers.py --inputs 100000 --seed 1 --out fuzz.json
 
-Files are made from small valid ones by mutations that know the formats (benchmarks/fuzzing). An input whose answer is
-new is kept as a seed of further ones. A worker process reads them, so that a crash of a decoder is counted, too;
-what a reader prints, a warning, and a minute of silence are failures as well.
+Files are made from small valid ones by mutations of bytes and of the parts of a format (benchmarks/fuzzing). An input
+with a new outcome becomes a seed of further ones. A worker process reads them, so that a crash of a decoder is counted,
+too; printed text, a warning, and more than a minute for one file are failures as well.
 """
 
 import argparse
@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 BATCH = 10_000
 SECONDS = 60  # for one input
 MEMORY = 8 * 2**30
-KEPT = 40  # inputs with new answers, per format
+MAX_SEEDS = 40  # per format
 
 
 def run_batch(seed: int, count: int, folder: Path, only: str) -> dict[str, object]:
     """Read `count` broken files; called in a worker process.
 
     Returns:
-        Counts by format and answer, and the failures.
+        Counts by format and outcome, and the failures.
     """
     from fuzzing.mutations import mutate
     from fuzzing.seeds import seeds
@@ -45,9 +45,9 @@ def run_batch(seed: int, count: int, folder: Path, only: str) -> dict[str, objec
     for name, data in seeds().items():
         if only in name:
             by_suffix[name.rpartition(".")[2]].append((name, data))
-    pool = [(name, data) for found in by_suffix.values() for name, data in found]
-    answers: collections.Counter[str] = collections.Counter()
-    said, failures, slowest = set(), [], 0.0
+    pool = [(name, data) for family in by_suffix.values() for name, data in family]
+    outcomes: collections.Counter[str] = collections.Counter()
+    seen, failures, slowest = set(), [], 0.0
     printed = (folder / "printed").stat().st_size
     for number in range(count):
         name, data = rng.choice(pool)
@@ -60,11 +60,11 @@ def run_batch(seed: int, count: int, folder: Path, only: str) -> dict[str, objec
         began = time.perf_counter()
         signal.alarm(SECONDS)
         try:
-            kind, words = attempt(name, path)
+            kind, message = attempt(name, path)
         except ReaderError as error:
             failures.append({"seed": seed, "number": number, "name": name, "failure": str(error)[:500]})
             shutil.copy(path, folder / f"failure-{seed}-{number}.{suffix}")
-            kind, words = "failed", str(error)
+            kind, message = "failed", str(error)
         signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - began)
         if (now := (folder / "printed").stat().st_size) != printed:
@@ -72,16 +72,16 @@ def run_batch(seed: int, count: int, folder: Path, only: str) -> dict[str, objec
             failures.append({"seed": seed, "number": number, "name": name, "failure": f"printed {text!r}"})
             shutil.copy(path, folder / f"printed-{seed}-{number}.{suffix}")
             printed = now
-        answers[f"{suffix} {kind}"] += 1
-        if (suffix, kind, words) not in said:
-            said.add((suffix, kind, words))
-            if len(family) < KEPT:
+        outcomes[f"{suffix} {kind}"] += 1
+        if (suffix, kind, message) not in seen:
+            seen.add((suffix, kind, message))
+            if len(family) < MAX_SEEDS:
                 family.append((name, path.read_bytes()))
-    return {"answers": dict(answers), "failures": failures, "different": len(said), "slowest": round(slowest, 2)}
+    return {"outcomes": dict(outcomes), "failures": failures, "different": len(seen), "slowest": round(slowest, 2)}
 
 
 def worker(arguments: argparse.Namespace) -> None:
-    """A batch in this process, whose standard streams go to a file."""
+    """Read a batch in this process, whose standard streams go to a file."""
     folder = Path(arguments.folder)
     result = folder / "result.json"
     stream = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -90,16 +90,16 @@ def worker(arguments: argparse.Namespace) -> None:
     faulthandler.enable(all_threads=False)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    found = run_batch(arguments.seed, arguments.inputs, folder, arguments.only)
-    result.write_text(json.dumps(found))
+    outcome = run_batch(arguments.seed, arguments.inputs, folder, arguments.only)
+    result.write_text(json.dumps(outcome))
 
 
 def main() -> None:
-    """Run batches until the inputs are used up, and write the sums."""
+    """Run batches until the number of inputs is reached, and write the sums."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="seeds whose name contains this")
+    parser.add_argument("--only", default="", help="only seeds whose names contain this text")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -107,7 +107,7 @@ def main() -> None:
         worker(arguments)
         return
     began = time.perf_counter()
-    answers: collections.Counter[str] = collections.Counter()
+    outcomes: collections.Counter[str] = collections.Counter()
     failures, done, different, slowest = [], 0, 0, 0.0
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         seed = arguments.seed * 1_000_000
@@ -118,10 +118,10 @@ def main() -> None:
             Path(folder, "printed").write_bytes(b"")
             ended = subprocess.run([*call, "--only", arguments.only], check=False).returncode
             if Path(folder, "result.json").exists():
-                found = json.loads(Path(folder, "result.json").read_text())
-                answers.update(found["answers"])
-                failures += found["failures"]
-                different, slowest = max(different, found["different"]), max(slowest, found["slowest"])
+                result = json.loads(Path(folder, "result.json").read_text())
+                outcomes.update(result["outcomes"])
+                failures += result["failures"]
+                different, slowest = max(different, result["different"]), max(slowest, result["slowest"])
                 done += count
             else:
                 tail = Path(folder, "printed").read_text(errors="replace")[-600:]
@@ -141,8 +141,8 @@ def main() -> None:
         "failures": len(failures),
         "seconds": round(time.perf_counter() - began),
         "slowest_input_seconds": slowest,
-        "different_answers_in_a_batch": different,
-        "answers": dict(sorted(answers.items())),
+        "different_outcomes_in_a_batch": different,
+        "outcomes": dict(sorted(outcomes.items())),
         "list": failures,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False)

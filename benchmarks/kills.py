@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py -o kills.json [--kills 250] [--photos 4] [--seed 0]
 
-Each trial begins with an empty folder, or in a quarter of them with older results that are to be replaced; the batch is
-killed some times and then left to end. Half of the kills come after a random time, half before a random call of the
-system that writes: fsync, rename, mkdir, open, unlink, which are where a kill can hurt. A fork of a process that has
-torch loaded runs the batch in itself, so a trial takes a second and not ten. With --command the command is killed too,
-at random times; its worker processes must die with it.
+Each trial begins with an empty folder, a quarter of them with older results that are to be replaced; the batch is
+killed some times and then runs to its end. Half of the kills come after a random time, half before a random system call
+that writes: fsync, rename, mkdir, open, unlink. The batch runs in a fork of a process that has loaded torch, so that a
+trial takes a second. With --command the command itself is killed too, at random times; its worker processes must end
+with it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _CALLS = ("fsync", "replace", "rename", "mkdir", "open", "unlink", "link", "rmdi
 
 
 def kill_before_call(number: int) -> None:
-    """Make this process die before the `number`-th writing call of the system."""
+    """Kill this process before its `number`-th writing system call."""
     left = number
 
     def counted(original: Callable[..., object]) -> Callable[..., object]:
@@ -70,7 +70,7 @@ def forks(folder: Path, kills: int, count: int, rng: random.Random) -> dict[str,
         trials.fresh(results)
         log.unlink(missing_ok=True)
         overwrite = rng.random() < 0.25
-        if overwrite:  # older results lie there, and are to be replaced
+        if overwrite:  # older results exist, and are to be replaced
             for name in expected:
                 (results / name).parent.mkdir(parents=True, exist_ok=True)
                 (results / name).write_bytes(b"older")
@@ -88,21 +88,21 @@ def forks(folder: Path, kills: int, count: int, rng: random.Random) -> dict[str,
             if code not in (0, -signal.SIGKILL):
                 wrong.append(["exit code", code])
             if not overwrite:
-                wrong += _found(results, expected, log, tally, whole=False)
+                wrong += _faults(results, expected, log, tally, whole=False)
         last = partial(one_run, photos, results, log, overwrite=overwrite, dies_at=None)
         code = trials.forked(last, log=errors)
         if code:
             wrong.append(["last run", code])
-        wrong += _found(results, expected, log, tally, whole=True)
+        wrong += _faults(results, expected, log, tally, whole=True)
         tally["trials"] += 1
         tally["photographs"] += count
-        trials.say(f"{tally['kills']} kills, {tally['trials']} trials, {len(wrong)} faults")
+        trials.report(f"{tally['kills']} kills, {tally['trials']} trials, {len(wrong)} faults")
     text = errors.read_text() if errors.exists() else ""
     return {**tally, "seconds of an undisturbed batch": round(seconds, 2), "wrong": wrong, "tracebacks": text}
 
 
 def command(folder: Path, kills: int, count: int, rng: random.Random) -> dict[str, object]:
-    """The same with the command itself: its workers must die with it, and be no worse."""
+    """The same trials with the command itself, whose workers must end with it."""
     photos, results = folder / "in", folder / "out"
     trials.make_photos(photos, count)
     call = [sys.executable, "-m", "blindsr", "estimate-and-upscale", str(photos), "-r", "-o", str(results)]
@@ -122,29 +122,29 @@ def command(folder: Path, kills: int, count: int, rng: random.Random) -> dict[st
                 process.kill()
                 process.communicate()
                 tally["kills"] += process.returncode == -signal.SIGKILL
-            wrong += _found(results, expected, folder / "none", tally, whole=False)
+            wrong += _faults(results, expected, folder / "none", tally, whole=False)
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         if done.returncode:
             wrong.append(["last run", done.returncode, done.stderr])
-        wrong += _found(results, expected, folder / "none", tally, whole=True)
+        wrong += _faults(results, expected, folder / "none", tally, whole=True)
         tally["trials"] += 1
         tally["photographs"] += count
-        trials.say(f"command: {tally['kills']} kills, {tally['trials']} trials, {len(wrong)} faults")
+        trials.report(f"command: {tally['kills']} kills, {tally['trials']} trials, {len(wrong)} faults")
     return {**tally, "seconds of an undisturbed batch": round(seconds, 2), "wrong": wrong}
 
 
-def _found(results: Path, expected: dict[str, str], log: Path, tally: Counter[str], *, whole: bool) -> list[object]:
-    found = trials.faults_of(results, expected, log, whole=whole)
-    for kind, names in found.items():
+def _faults(results: Path, expected: dict[str, str], log: Path, tally: Counter[str], *, whole: bool) -> list[object]:
+    faults = trials.faults_of(results, expected, log, whole=whole)
+    for kind, names in faults.items():
         tally[kind] += len(names)
-    return [[kind, list(names)] for kind, names in found.items() if names]
+    return [[kind, list(names)] for kind, names in faults.items() if names]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--kills", type=int, default=250, help="in forks")
-    parser.add_argument("--command", type=int, default=0, help="kills of the command itself")
+    parser.add_argument("--kills", type=int, default=250, help="number of kills in forks")
+    parser.add_argument("--command", type=int, default=0, help="number of kills of the command itself")
     parser.add_argument("--photos", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

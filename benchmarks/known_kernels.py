@@ -1,14 +1,14 @@
-"""What a known kernel is worth, on the photographs of the scikit-image wheel and painted scenes.
+"""Studies of known kernels, on the photographs of the scikit-image wheel and on synthetic images.
 
-    python benchmarks/known_kernels.py table        # known kernel against bicubic's, three sensors
-    python benchmarks/known_kernels.py models       # the kernel models psf and ratio, without circularity
+    python benchmarks/known_kernels.py table        # known kernels against the bicubic kernel, three sensors
+    python benchmarks/known_kernels.py models       # the kernel models psf and ratio, on scenes finer than HR
     python benchmarks/known_kernels.py light        # linear light against encoded samples
-    python benchmarks/known_kernels.py wrong        # specifications that are off by a fifth
-    python benchmarks/known_kernels.py bands        # one kernel for each of R, G, B against one for all
-    python benchmarks/known_kernels.py picture -o docs/images/known_kernel_models.png
+    python benchmarks/known_kernels.py wrong        # specifications with errors of up to 20 %
+    python benchmarks/known_kernels.py bands        # a kernel for each of R, G and B against one for all
+    python benchmarks/known_kernels.py figure -o docs/images/known_kernel_models.png
 
-Everything is made in memory; LR images are rounded to 8 bits. PSNR-Y in dB, `scale` pixels shaved. With -o a CSV of
-every image is written beside the table of means on stdout.
+LR images are rounded to 8 bits. PSNR-Y in dB, without `scale` pixels at the borders. The table of means goes to stdout,
+with -o the values of every image to a CSV file. --limit N uses only the first N photographs.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from skimage import data
 from torch import Tensor
 
 import blindsr
+from blindsr.evaluation.metrics import psnr_y
 from blindsr.kernels import Kernel, bicubic, box
-from blindsr.kernels.bands import BandKernels
-from blindsr.metrics import psnr_y
+from blindsr.kernels.kernel import KernelStack
 from blindsr.ops import degrade, imresize
-from blindsr.ops.light import linear_to_srgb, srgb_to_linear
-from blindsr.pipelines.settings import preset
+from blindsr.ops.color import linear_to_srgb, srgb_to_linear
 from blindsr.sensors import System, design, find_sensor
-from blindsr.zssr.start.leaves import LeavesConfig, leaves
+from blindsr.settings import preset
+from blindsr.training.dead_leaves import DeadLeavesConfig, dead_leaves
 
 # In the wheel, without download; see the docstrings of skimage.data for sources and licences.
 PHOTOGRAPHS = (
@@ -45,6 +45,7 @@ PHOTOGRAPHS = (
     "brick",
     "gravel",
 )
+LIMIT: list[int | None] = [None]  # maximum number of photographs
 SENSORS = {"camera": "fullframe:G", "Sentinel-2 B4": "sentinel2:B4", "microscope": "widefield"}
 Row = dict[str, str | float]
 
@@ -55,8 +56,8 @@ def system_of(text: str) -> System:
 
 
 def photographs(multiple: int) -> Iterator[tuple[str, Tensor]]:
-    """Name and image, (1, C, H, W), [0, 1], sides cut to a multiple."""
-    for name in PHOTOGRAPHS:
+    """Name and image, (1, C, H, W), [0, 1], cropped to sides that are multiples of `multiple`."""
+    for name in PHOTOGRAPHS[: LIMIT[0]]:
         pixels = np.atleast_3d(getattr(data, name)()).astype(np.float32) / 255
         height, width = (n // multiple * multiple for n in pixels.shape[:2])
         yield name, torch.from_numpy(pixels[:height, :width].copy()).permute(2, 0, 1)[None]
@@ -70,9 +71,9 @@ def blurred(hr: Tensor, kernel: Kernel) -> Tensor:
     return degrade(hr.double(), kernel.tensor(hr.double()), kernel.scale).float()
 
 
-def run(lr: Tensor, kernel: Kernel, name: str) -> Tensor:
+def run(lr: Tensor, kernel: Kernel | KernelStack, name: str) -> Tensor:
     settings = replace(preset(name), scale=float(kernel.scale))
-    return blindsr.upscale(lr, kernel, preset=settings, full=True).image
+    return blindsr.upscale(lr, kernel, preset=settings, linear_light="off")
 
 
 def score(sr: Tensor, hr: Tensor, scale: int) -> float:
@@ -95,7 +96,7 @@ def table(scale: int, name: str, model: str) -> Iterator[Row]:
 
 
 def finer(system: System, times: float) -> System:
-    """The same lens over pixels that are `times` smaller: what lengths are in them. The detector shrinks with them."""
+    """The same lens on a detector whose pixels are `times` smaller: lengths in pixels grow."""
     covariance = None if system.covariance is None else tuple(tuple(v * times**2 for v in r) for r in system.covariance)
     return replace(system, q=None if system.q is None else system.q * times, covariance=covariance)
 
@@ -104,9 +105,9 @@ def scenes(scale: int) -> Iterator[tuple[str, int, Tensor]]:
     """Name, samples per HR pixel, and a scene that is finer than HR."""
     for name, image in photographs(2 * scale):
         yield name, 2, image
-    for index in range(6):
-        painted = leaves(7, index, LeavesConfig(size=1008)).astype(np.float32) / 255
-        yield f"leaves {index}", 4, torch.from_numpy(painted)[None, None]
+    for index in range(6 if LIMIT[0] is None else 0):
+        synthetic = dead_leaves(7, index, DeadLeavesConfig(size=1008)).astype(np.float32) / 255
+        yield f"dead leaves {index}", 4, torch.from_numpy(synthetic)[None, None]
 
 
 def models(scale: int, name: str, model: str) -> Iterator[Row]:
@@ -116,23 +117,23 @@ def models(scale: int, name: str, model: str) -> Iterator[Row]:
         kernels |= {"box": box(scale), "bicubic": bicubic(scale)}
         for scene, fine, image in scenes(scale):
             lr = eight_bits(blurred(image, design(system, scale * fine, model="psf").kernel))
-            truths = {
+            references = {
                 "sharp": blurred(image, box(fine)),
-                # The same lens over smaller pixels: a published MTF does not say which part of it is the lens.
+                # The same lens over smaller pixels; a published MTF does not separate lens and detector.
                 "same lens": blurred(image, design(finer(system, scale), fine, model="psf").kernel),
-                # All of the camera smaller.
+                # Lens and detector scaled down together.
                 "like the camera": blurred(image, design(system, fine, model="psf").kernel),
             }
             if system.q is None:
-                del truths["same lens"]
+                del references["same lens"]
             for kernel_name, kernel in kernels.items():
                 sr = run(lr, kernel, name)
-                for truth, hr in truths.items():
+                for reference, hr in references.items():
                     yield {
                         "sensor": sensor,
                         "image": scene,
                         "kernel": kernel_name,
-                        "truth": truth,
+                        "reference": reference,
                         "psnr": score(sr, hr, scale),
                     }
 
@@ -141,11 +142,11 @@ def light(scale: int, name: str, model: str) -> Iterator[Row]:
     for sensor, text in SENSORS.items():
         kernel = design(system_of(text), scale, model=model).kernel
         for photograph, hr in photographs(scale):
-            made = {
+            inputs = {
                 "linear light": eight_bits(linear_to_srgb(blurred(srgb_to_linear(hr), kernel).clamp(0, 1))),
                 "encoded samples": eight_bits(blurred(hr, kernel)),
             }
-            for blurred_in, lr in made.items():
+            for blurred_in, lr in inputs.items():
                 yield {
                     "sensor": sensor,
                     "image": photograph,
@@ -170,16 +171,13 @@ def wrong(scale: int, name: str, model: str) -> Iterator[Row]:
 
 
 def bands(scale: int, name: str, model: str) -> Iterator[Row]:
-    from blindsr.pipelines.bands import upscale_bands
-
     letters = ("R", "G", "B")
     own = [design(system_of(f"fullframe:{band}"), scale, model=model).kernel for band in letters]
     for photograph, hr in photographs(scale):
         if hr.shape[1] != 3:
             continue
         lr = eight_bits(torch.cat([blurred(hr[:, i : i + 1], kernel) for i, kernel in enumerate(own)], 1))
-        settings = replace(preset(name), scale=float(scale))
-        each = upscale_bands(lr, BandKernels(own, letters), settings).image
+        each = run(lr, KernelStack(own, letters), name)
         one = run(lr, own[1], name)
         yield {
             "image": photograph,
@@ -204,8 +202,8 @@ STUDIES: dict[str, Callable[[int, str, str], Iterator[Row]]] = {
 }
 
 
-def picture(path: Path, scale: int, name: str) -> None:
-    """What the two models make of one LR image, beside what each of them is after."""
+def figure(path: Path, scale: int, name: str) -> None:
+    """Results of both models for one LR image, beside their reference images."""
     from PIL import Image, ImageDraw, ImageFont
 
     system = system_of("fullframe:G")
@@ -221,13 +219,13 @@ def picture(path: Path, scale: int, name: str) -> None:
     side, zoom, head = 84, 3, 30
     sheet = Image.new("RGB", (len(shown) * (side * zoom + 6) - 6, side * zoom + head), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=17)
-    for column, (words, image) in enumerate(shown.items()):
+    for column, (label, image) in enumerate(shown.items()):
         crop = eight_bits(image)[0, :, 20 : 20 + side, 70 : 70 + side].permute(1, 2, 0).numpy()
         tile = Image.fromarray(np.round(crop * 255).astype(np.uint8)).resize(
             (side * zoom,) * 2, Image.Resampling.NEAREST
         )
         sheet.paste(tile, (column * (side * zoom + 6), head))
-        pen.text((column * (side * zoom + 6) + side * zoom / 2, head / 2), words, fill="black", font=font, anchor="mm")
+        pen.text((column * (side * zoom + 6) + side * zoom / 2, head / 2), label, fill="black", font=font, anchor="mm")
     sheet.save(path)
 
 
@@ -245,16 +243,18 @@ def means(rows: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=[*STUDIES, "picture"])
+    parser.add_argument("study", choices=[*STUDIES, "figure"])
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--model", default="ratio", choices=["psf", "ratio"], help="of the kernels that blur")
+    parser.add_argument("--model", default="ratio", choices=["psf", "ratio"], help="model of the kernels that blur")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("-o", "--output", type=Path, help="CSV of every image, or the picture")
+    parser.add_argument("-o", "--output", type=Path, help="CSV of every image, or the figure as PNG")
+    parser.add_argument("--limit", type=int, help="maximum number of photographs, and no synthetic images")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.study == "picture":
-        picture(arguments.output, arguments.scale, arguments.preset)
+    LIMIT[0] = arguments.limit
+    if arguments.study == "figure":
+        figure(arguments.output, arguments.scale, arguments.preset)
         return
     rows = list(STUDIES[arguments.study](arguments.scale, arguments.preset, arguments.model))
     if arguments.output is not None:

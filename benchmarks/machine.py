@@ -1,4 +1,4 @@
-"""What every result file says of the machine and the versions."""
+"""The machine and the versions, which every result file contains."""
 
 import platform
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import scipy
 import torch
 
 from blindsr import __version__
-from blindsr.pipelines.ablation_plan import source_digest
+from blindsr.registry import source_digest
 from blindsr.runtime import bf16_reason, usable_cores
 
 

@@ -1,11 +1,11 @@
-"""Speed and memory: every stage, what a step costs, and how it grows with the image.
+"""Speed and memory of every stage and training step, and their growth with the image.
 
     python benchmarks/speed.py -o speed.json [--sizes 128,256,512] [--threads 1] [--repeats 3]
-    python benchmarks/speed.py -o gpu.json --device cuda --sizes 512x340 --cases 'sr, default; whole job, default'
+    python benchmarks/speed.py -o gpu.json --device cuda --sizes 512x340 --cases 'sr, default; whole run, default'
     python benchmarks/speed.py -o fp32.json --precision fp32 --sizes 512x340 --cases 'sr, fast; sr, default'
 
-Each case runs in a process of its own, so that its peak of memory is its own; each repeat is timed after one that is
-not. Ratios between the cases of one run mean something, seconds of two machines do not.
+Each case runs in a process of its own, which gives its peak memory; the first run of a case warms up and is not timed.
+Compare ratios between the cases of one file, not seconds of two machines.
 """
 
 import argparse
@@ -27,14 +27,14 @@ import torch
 from machine import circumstances
 from skimage import data
 
-from blindsr.events import Event, StepDone, ignore
+from blindsr.events import Event, StepDone
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernels import gaussian
-from blindsr.pipelines import blind, known
-from blindsr.pipelines.settings import Settings, preset
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines import blind
 from blindsr.runtime import choose_device, prepare_process
-from blindsr.zssr.config import PaperZSSRConfig
-from blindsr.zssr.start.config import StartConfig
+from blindsr.settings import Settings, preset
+from blindsr.zssr.config import ZSSRConfig
 
 _STEPS = 12  # timed steps of a training: its cost is linear in them
 _KERNELGAN_STEPS = 200  # of KernelGAN, whose steps take milliseconds
@@ -42,7 +42,7 @@ _KERNEL = gaussian([[2.2, 0.5], [0.5, 1.1]], 2)
 
 
 class Stopwatch:
-    """Notes when each step was done."""
+    """Records the time of every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = [time.perf_counter()]
@@ -53,7 +53,7 @@ class Stopwatch:
             self.times.append(time.perf_counter())
 
     def per_step(self) -> list[float]:
-        """Seconds of each step but the first two, which warm up."""
+        """Seconds of each step after the first two, which warm up."""
         return [b - a for a, b in zip(self.times[2:], self.times[3:], strict=False)]
 
 
@@ -66,42 +66,44 @@ def photograph(width: int, height: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(whole)).permute(2, 0, 1)[None].contiguous()
 
 
-def _of(name: str) -> Settings:
-    """A preset at the precision that was asked for."""
-    settings = preset(name)
-    return replace(settings, zssr=replace(settings.zssr, precision=_PRECISION[0]))
+def _named(name: str) -> Settings:
+    """A preset at the precision of this run."""
+    return preset(name).with_config("pretrained", precision=_PRECISION[0])
 
 
-def _steps(zssr: StartConfig | PaperZSSRConfig, steps: int) -> Settings:
-    if isinstance(zssr, PaperZSSRConfig):
-        return Settings(zssr=replace(zssr, max_steps=steps))
-    return Settings(zssr=replace(zssr, steps=steps))
+def _estimate(image: torch.Tensor, settings: Settings, watch: Stopwatch) -> object:
+    return blind.estimate_kernel(TensorSource(image), settings, listener=watch)
 
 
-def _kernelgan(iterations: int) -> Settings:
-    """The paper's KernelGAN, cut short; the losses are reported as seldom as in a whole run."""
-    return Settings(estimator="kernelgan", kernelgan=KernelGANConfig(iterations=iterations))
+def _upscale(image: torch.Tensor, settings: Settings, watch: Stopwatch) -> object:
+    return blind.run(TensorSource(image), settings, kernel=_KERNEL, listener=watch)
+
+
+def _whole(image: torch.Tensor, settings: Settings, watch: Stopwatch) -> object:
+    return blind.run(TensorSource(image), settings, listener=watch)
 
 
 _PRECISION: list[Any] = ["auto"]  # of the cases by preset; set in the process that runs the case
+# KernelGAN and ZSSR as published, with fewer steps.
+_KERNELGAN = Settings(estimator="kernelgan", configs={"kernelgan": KernelGANConfig(iterations=_KERNELGAN_STEPS)})
+_ZSSR = Settings(upscaler="zssr", configs={"zssr": replace(ZSSRConfig.named("given"), max_steps=_STEPS)})
 
-
-# Case: what runs, with an image and a listener.
+# What runs, by name of the case.
 CASES: dict[str, Callable[[torch.Tensor, Stopwatch], object]] = {
-    "spectral estimate": lambda image, watch: blind.estimate_kernel(image, Settings(estimator="spectral")),
-    "kernelgan step": lambda image, watch: blind.estimate_kernel(image, _kernelgan(_KERNELGAN_STEPS), listener=watch),
-    "sr, learned start, no step": lambda image, watch: known.upscale(image, _KERNEL, _steps(StartConfig(), 0)),
-    "sr, learned start, step": lambda image, watch: known.upscale(
-        image, _KERNEL, _steps(StartConfig(), _STEPS), listener=watch
+    "spectral estimate": lambda image, watch: _estimate(image, Settings(estimator="spectral"), watch),
+    "kernelgan step": lambda image, watch: _estimate(image, _KERNELGAN, watch),
+    "sr, pretrained, no step": lambda image, watch: _upscale(
+        image, Settings().with_config("pretrained", steps=0), watch
     ),
-    "sr, as published, step": lambda image, watch: known.upscale(
-        image, _KERNEL, _steps(PaperZSSRConfig.named("given"), _STEPS), listener=watch
+    "sr, pretrained, step": lambda image, watch: _upscale(
+        image, Settings().with_config("pretrained", steps=_STEPS), watch
     ),
-    "sr, fast": lambda image, watch: known.upscale(image, _KERNEL, _of("fast")),
-    "sr, default": lambda image, watch: known.upscale(image, _KERNEL, _of("default")),
-    "sr, best": lambda image, watch: known.upscale(image, _KERNEL, _of("best")),
-    "whole job, fast": lambda image, watch: blind.estimate_and_upscale(image, _of("fast"), listener=ignore),
-    "whole job, default": lambda image, watch: blind.estimate_and_upscale(image, _of("default"), listener=ignore),
+    "sr, as published, step": lambda image, watch: _upscale(image, _ZSSR, watch),
+    "sr, fast": lambda image, watch: _upscale(image, _named("fast"), watch),
+    "sr, default": lambda image, watch: _upscale(image, _named("default"), watch),
+    "sr, best": lambda image, watch: _upscale(image, _named("best"), watch),
+    "whole run, fast": lambda image, watch: _whole(image, _named("fast"), watch),
+    "whole run, default": lambda image, watch: _whole(image, _named("default"), watch),
 }
 
 
@@ -120,7 +122,7 @@ def measure(
         began = time.perf_counter()
         CASES[name](image, watch)
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # what was started has also ended
+            torch.cuda.synchronize(device)  # kernels run asynchronously
         if repeat:  # the first one warms up
             seconds.append(time.perf_counter() - began)
             steps += watch.per_step()
@@ -144,22 +146,24 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _peak() -> int:
-    """Bytes that the process has held at most."""
+    """Peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--sizes", default="128,256,512", help="of the input, px: sides, or WIDTHxHEIGHT")
+    parser.add_argument("--sizes", default="128,256,512", help="sizes of the input, px: sides, or WIDTHxHEIGHT")
     parser.add_argument("--cases", help=f"of: {'; '.join(CASES)}  (separated by semicolons)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the cases by preset")
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="precision of the cases by preset"
+    )
     arguments = parser.parse_args()
     cases = [name.strip() for name in arguments.cases.split(";")] if arguments.cases else list(CASES)
-    choose_device(arguments.device)  # a device that is not here is found out now
+    choose_device(arguments.device)  # fail now if there is no such device
     sizes = [_size(text) for text in arguments.sizes.split(",")]
     rows = []
     context = multiprocessing.get_context("spawn")
@@ -169,11 +173,11 @@ def main() -> None:
                 how = (arguments.repeats, arguments.threads, arguments.device, arguments.precision)
                 row = pool.submit(measure, name, size, *how).result()
                 rows.append(row)
-                print(_in_words(row), flush=True)
+                print(_line(row), flush=True)
     content = {**circumstances(), "rows": rows, "ratios": _ratios(rows)}
     arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    for words, ratio in _ratios(rows).items():
-        print(f"{words}: {ratio}")
+    for name, ratio in _ratios(rows).items():
+        print(f"{name}: {ratio}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -181,7 +185,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height or width)
 
 
-def _in_words(row: dict[str, object]) -> str:
+def _line(row: dict[str, object]) -> str:
     step = row["step_ms"]
     return (
         f"{row['case']:28s} {row['side']:>8} px  {row['seconds']['median']:8.3f} s"  # type: ignore[index]
@@ -191,18 +195,18 @@ def _in_words(row: dict[str, object]) -> str:
 
 
 def _ratios(rows: list[dict[str, object]]) -> dict[str, float]:
-    """What a stage costs four times the pixels later, and against the published algorithm."""
-    found = {(row["case"], row["side"]): row for row in rows}
+    """Cost of a stage on four times the pixels, and of the published algorithm's step."""
+    by_case = {(row["case"], row["side"]): row for row in rows}
     ratios = {}
-    for (case, side), row in found.items():
+    for (case, side), row in by_case.items():
         key = "step_ms" if row["step_ms"] else "seconds"
-        double = found.get((case, 2 * side)) if isinstance(side, int) else None
+        double = by_case.get((case, 2 * side)) if isinstance(side, int) else None
         if double is not None:
             ratios[f"{case}, {2 * int(str(side))} px over {side} px"] = round(
                 double[key]["median"] / row[key]["median"], 2
             )  # type: ignore[index]
-        published = found.get(("sr, as published, step", side))
-        if case == "sr, learned start, step" and published:
+        published = by_case.get(("sr, as published, step", side))
+        if case == "sr, pretrained, step" and published:
             ratios[f"published step over {case}, {side} px"] = round(
                 published["step_ms"]["median"] / row["step_ms"]["median"],
                 2,  # type: ignore[index]

@@ -1,284 +1,432 @@
-"""The three jobs on arrays: NumPy arrays and torch tensors in, the same kind out."""
+"""The Python interface: NumPy arrays, torch tensors, Pillow images and files in, the same kind out."""
 
-from dataclasses import replace
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
-from blindsr.errors import ImageError
+from blindsr._arrays import SampleWriter, opened_input
+from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
-from blindsr.kernels import Kernel, KernelEstimate
-from blindsr.pipelines import blind, known
-from blindsr.pipelines.result import Upscaled
-from blindsr.pipelines.settings import Settings
-from blindsr.pipelines.settings import preset as named_preset
+from blindsr.kernels import Kernel, KernelEstimate, as_kernel
+from blindsr.kernels.kernel import KernelStack
+from blindsr.pipelines import blind
+from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
+from blindsr.pipelines.linear_light import LinearLight
+from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
+from blindsr.settings import Settings
+from blindsr.settings import preset as named_preset
+from blindsr.upscalers.base import Degradation
 
-__all__ = ["estimate_and_upscale", "estimate_kernel", "upscale"]
+__all__ = [
+    "Result",
+    "SuperResolver",
+    "degrade",
+    "estimate_and_upscale",
+    "estimate_kernel",
+    "list_estimators",
+    "list_upscalers",
+    "upscale",
+]
 
-Image = TypeVar("Image", NDArray[Any], Tensor)
-
-# What the largest number of each type stands for: white.
-_WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_LAYOUTS = "a NumPy array (H, W) or (H, W, C), or a torch tensor (H, W), (C, H, W) or (1, C, H, W)"
+KernelLike = Kernel | KernelStack | ArrayLike | str | Path
 
 
-@overload
-def estimate_and_upscale(
-    image: Image,
-    scale: float | None = None,
-    *,
-    preset: str | Settings = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    listener: Listener = ignore,
-    full: Literal[False] = False,
-) -> Image: ...
-@overload
-def estimate_and_upscale(
-    image: Image,
-    scale: float | None = None,
-    *,
-    preset: str | Settings = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    listener: Listener = ignore,
-    full: Literal[True],
-) -> Upscaled: ...
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A super-resolved image and everything that led to it.
+
+    Args:
+        image: In the type and layout of the input.
+        kernel: The downscaling kernel that was used (of the first band, where each has its own).
+        degradation: The measured degradation y = (x ⋆ k)↓s + n: kernel, noise and the kernel's uncertainty.
+        estimate: How the kernel was estimated; None if it was given.
+        consistency_db: PSNR between the input and the result degraded by the kernel, dB. A low value is an alarm; a
+            high one does not prove the kernel.
+        history: Curves by name, such as "pretrained.loss", one value per report.
+        timings: Seconds by stage.
+        warnings: Sentences for the user.
+        settings: The settings of the run.
+    """
+
+    image: Any
+    kernel: Kernel
+    degradation: Degradation
+    estimate: KernelEstimate | None
+    consistency_db: float
+    history: Mapping[str, tuple[float, ...]]
+    timings: Mapping[str, float]
+    warnings: tuple[str, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperResolver:
+    """Super-resolution with fixed settings, for repeated use. It holds settings only, and can be pickled.
+
+    Args:
+        scale: Output over input, above 1 and up to 8, or (horizontal, vertical) factors.
+        preset: "fast", "default", "best", "paper", or `Settings` of your own.
+        estimator: Name of a kernel estimator (`list_estimators`), or its settings, such as
+            `KernelGANConfig(iterations=1000)`; None is that of the preset.
+        upscaler: Name of an upscaler (`list_upscalers`), or its settings; None is that of the preset.
+        seed: Random seed: results are reproducible to the bit for one seed, device and number of threads.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is the device of a tensor that is on a GPU.
+        linear_light: With a known kernel, whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+
+    Raises:
+        ConfigError: A value is out of its bounds, or a method is unknown.
+
+    Example:
+        >>> import numpy as np, blindsr
+        >>> resolver = blindsr.SuperResolver(scale=2, preset="fast")
+        >>> resolver(np.full((48, 64), 0.5, np.float32), kernel="bicubic").image.shape
+        (96, 128)
+    """
+
+    scale: float | tuple[float, float] | None = None
+    preset: str | Settings = "default"
+    estimator: Any | None = None
+    upscaler: Any | None = None
+    seed: int | None = None
+    device: str = "auto"
+    linear_light: LinearLight = "auto"
+
+    def __post_init__(self) -> None:
+        """Check everything now, not at the first image."""
+        _ = self.settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of a run."""
+        settings = self.preset if isinstance(self.preset, Settings) else named_preset(self.preset)
+        if isinstance(self.scale, tuple):
+            settings = replace(settings, factors=(float(self.scale[0]), float(self.scale[1])), size=None)
+        elif self.scale is not None:
+            if isinstance(self.scale, bool) or not isinstance(self.scale, int | float | np.integer | np.floating):
+                raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
+            settings = replace(settings, scale=float(self.scale), factors=None, size=None)
+        for registry, role, method in (
+            (ESTIMATORS, "estimator", self.estimator),
+            (UPSCALERS, "upscaler", self.upscaler),
+        ):
+            if method is None:
+                continue
+            name = method if isinstance(method, str) else _name_of(registry, method)
+            settings = replace(settings, estimator=name) if role == "estimator" else replace(settings, upscaler=name)
+            if not isinstance(method, str):
+                settings = replace(settings, configs={**settings.configs, name: method})
+        return settings if self.seed is None else replace(settings, seed=self.seed)
+
+    def with_scale_of(self, kernel: Kernel | KernelStack) -> Self:
+        """This resolver at the scale of a kernel, unless it has a scale of its own."""
+        if self.scale is not None or isinstance(self.preset, Settings):
+            return self
+        return replace(self, scale=float(kernel.scale))
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        kernel: KernelLike | None = None,
+        channel_axis: int | None = None,
+        data_range: tuple[float, float] | None = None,
+        has_alpha: bool = False,
+        jpeg_tables: Any | None = None,
+        progress: Listener | None = None,
+    ) -> Result:
+        """Super-resolve one image.
+
+        Args:
+            image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image,
+                or the path of a file. Integers span their type's range, floats are in [0, 1]; NaN and masked samples
+                are missing data. The image is left unchanged.
+            kernel: A known kernel: a `Kernel`, an array, the path of a file, or a text such as "gaussian:1.2" or
+                "bicubic"; None estimates the kernel from the image.
+            channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+            data_range: Values of black and white of a floating-point image; None is (0, 1).
+            has_alpha: Whether the last channel of an array is alpha; Pillow images and files know it themselves.
+            jpeg_tables: Quantisation tables, if an array was decoded from a JPEG: what compression added is then
+                treated as noise. Pillow images that are open JPEGs and files know them themselves.
+            progress: Is called with every event of the run (`blindsr.events`).
+
+        Returns:
+            The result; its image has the type and layout of `image` (of a file: a NumPy array of its samples).
+
+        Raises:
+            ImageError: The type, layout or range is not usable, or the image is too small for the method.
+            KernelError: The kernel is for another scale, or larger than the image.
+            ConfigError: A setting does not fit the image.
+            DeviceError: The device does not exist on this machine.
+            DivergenceError: A training diverged.
+        """
+        listener = ignore if progress is None else progress
+        with opened_input(
+            image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=jpeg_tables
+        ) as (source, layout):
+            _, height, width = source.shape
+            known = None if kernel is None else _kernel(kernel, self)
+            resolver = self if known is None else self.with_scale_of(known)
+            settings = resolver.settings.for_image(height, width)
+            device = _device(self.device, layout.device)
+            tile = tile_for(source, settings, device)
+            fitted, linear = fit_image(
+                source, settings, kernel=known, linear_light=self.linear_light, device=device, listener=listener
+            )
+            writer = SampleWriter(source, settings.output_size(height, width))
+            rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear)
+            run = blind.apply(fitted, settings, rows, tile=tile, listener=listener)
+            return Result(
+                image=layout.restore(writer.samples),
+                kernel=run.kernel,
+                degradation=run.degradation,
+                estimate=run.estimate,
+                consistency_db=run.consistency_db,
+                history=run.history,
+                timings=run.timings,
+                warnings=run.warnings,
+                settings=settings,
+            )
+
+    def estimate_kernel(
+        self,
+        image: Any,
+        *,
+        channel_axis: int | None = None,
+        data_range: tuple[float, float] | None = None,
+        has_alpha: bool = False,
+        progress: Listener | None = None,
+    ) -> KernelEstimate:
+        """Estimate the kernel of one image; arguments and errors as those of a call."""
+        listener = ignore if progress is None else progress
+        with opened_input(
+            image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=None
+        ) as (source, layout):
+            color = ColorSource(source, _device(self.device, layout.device))
+            return blind.estimate_kernel(color, self.settings, listener=listener)
+
+
 def estimate_and_upscale(
     image: Any,
-    scale: float | None = None,
+    scale: float | tuple[float, float] | None = None,
     *,
     preset: str | Settings = "default",
+    estimator: Any | None = None,
+    upscaler: Any | None = None,
     seed: int | None = None,
     device: str = "auto",
-    listener: Listener = ignore,
-    full: bool = False,
+    channel_axis: int | None = None,
+    data_range: tuple[float, float] | None = None,
+    has_alpha: bool = False,
+    progress: Listener | None = None,
 ) -> Any:
     """Estimate the blur of an image from the image itself, and upscale it.
 
     Args:
-        image: A NumPy array (H, W) or (H, W, C), or a torch tensor (H, W), (C, H, W) or (1, C, H, W);
-            uint8, uint16, float32 or float64, floats in [0, 1]. Every channel is treated alike: of RGBA,
-            the fourth is taken for a band like the others, so upscale colour and alpha apart (the command
-            line does).
-        scale: Output over input, over 1 and at most 4; None is that of `preset`, which is 2.
+        image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image, or
+            the path of a file; see `SuperResolver.__call__`.
+        scale: Output over input, above 1 and up to 8, or (horizontal, vertical); None is that of `preset`, which is 2.
         preset: "fast", "default", "best", "paper", or `Settings` of your own.
-        seed: Of everything random; None is that of `preset`, which is 0.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is the tensor's own if it is on a GPU
-            already.
-        listener: Takes the events of the run.
-        full: Return everything that led to the image.
+        estimator: Name or settings of a kernel estimator; None is that of the preset.
+        upscaler: Name or settings of an upscaler; None is that of the preset.
+        seed: Random seed; None is that of the preset, which is 0.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        has_alpha: Whether the last channel of an array is alpha.
+        progress: Is called with every event of the run.
 
     Returns:
-        The image, of the kind, type, layout and device of `image`. With `full=True` an `Upscaled`: image
-        (1, C, H, W) in [0, 1], kernel, consistency, history and more.
+        The image, in the type and layout of `image`. `SuperResolver` gives the kernel and everything else as well.
 
     Raises:
-        ImageError: The type, layout or range is another, a value is NaN or infinite, or the image is too
-            small.
-        ConfigError: A setting is out of its bounds.
-        DeviceError: The device is not here.
-        DivergenceError: The training left the finite numbers.
+        ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
 
     Example:
-        >>> photo = skimage.data.coffee()                                # doctest: +SKIP
-        >>> blindsr.estimate_and_upscale(photo, scale=2).shape           # doctest: +SKIP
-        (800, 1200, 3)
+        >>> import numpy as np, blindsr
+        >>> ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+        >>> blindsr.estimate_and_upscale(ramp, 2, preset="fast").shape
+        (128, 128)
     """
-    settings = _settings(preset, scale, seed)
-    lr = _as_tensor(image, device)
-    upscaled = blind.estimate_and_upscale(lr, settings, listener=listener)
-    return upscaled if full else _like(image, upscaled.image)
+    resolver = SuperResolver(
+        scale=scale, preset=preset, estimator=estimator, upscaler=upscaler, seed=seed, device=device
+    )
+    return resolver(
+        image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
+    ).image
 
 
-def estimate_kernel(
-    image: NDArray[Any] | Tensor,
-    scale: float | None = None,
-    *,
-    preset: str | Settings = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    listener: Listener = ignore,
-) -> KernelEstimate:
-    """Estimate the downscaling kernel of an image: the blur between it and a sharp, larger version.
-
-    Args:
-        image: As for `estimate_and_upscale`.
-        scale: Output over input; the kernel is for the next whole number. None is that of `preset`, which
-            is 2.
-        preset: "fast", "default", "best", "paper" (KernelGAN as published), or `Settings` of your own.
-        seed: Of everything random; None is that of `preset`, which is 0.
-        device: As for `estimate_and_upscale`.
-        listener: Takes the events of the run.
-
-    Returns:
-        The kernel, and how it was found.
-
-    Raises:
-        ImageError: As for `estimate_and_upscale`.
-        ConfigError: A setting is out of its bounds.
-        DeviceError: The device is not here.
-        DivergenceError: The training left the finite numbers.
-    """
-    settings = _settings(preset, scale, seed)
-    return blind.estimate_kernel(_as_tensor(image, device), settings, listener=listener)
-
-
-@overload
-def upscale(
-    image: Image,
-    kernel: Kernel,
-    scale: float | None = None,
-    *,
-    preset: str | Settings = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    listener: Listener = ignore,
-    full: Literal[False] = False,
-) -> Image: ...
-@overload
-def upscale(
-    image: Image,
-    kernel: Kernel,
-    scale: float | None = None,
-    *,
-    preset: str | Settings = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    listener: Listener = ignore,
-    full: Literal[True],
-) -> Upscaled: ...
 def upscale(
     image: Any,
-    kernel: Kernel,
-    scale: float | None = None,
+    kernel: KernelLike,
+    scale: float | tuple[float, float] | None = None,
     *,
     preset: str | Settings = "default",
+    upscaler: Any | None = None,
     seed: int | None = None,
     device: str = "auto",
-    listener: Listener = ignore,
-    full: bool = False,
+    linear_light: LinearLight = "auto",
+    channel_axis: int | None = None,
+    data_range: tuple[float, float] | None = None,
+    has_alpha: bool = False,
+    progress: Listener | None = None,
 ) -> Any:
     """Upscale an image with a kernel that is known.
 
     Args:
         image: As for `estimate_and_upscale`.
-        kernel: For the next whole number at or above `scale`; `blindsr.read_kernel` reads one,
-            `blindsr.kernels` makes them by formula.
+        kernel: A `Kernel`, an array, the path of a kernel file, or a text such as "gaussian:1.2" (σ in HR pixels),
+            "bicubic" or "sensor:sentinel2:B4".
         scale: Output over input; None is that of the kernel, or of `Settings` where `preset` is one.
         preset: "fast", "default", "best", "paper", or `Settings` of your own.
-        seed: Of everything random; None is that of `preset`, which is 0.
-        device: As for `estimate_and_upscale`.
-        listener: Takes the events of the run.
-        full: Return everything that led to the image.
+        upscaler: Name or settings of an upscaler; None is that of the preset.
+        seed: Random seed; None is that of the preset, which is 0.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        has_alpha: Whether the last channel of an array is alpha.
+        progress: Is called with every event of the run.
 
     Returns:
-        As `estimate_and_upscale`.
+        The image, in the type and layout of `image`.
 
     Raises:
-        ImageError: As for `estimate_and_upscale`.
-        KernelError: The kernel is for another scale, or larger than the image.
-        ConfigError: A setting is out of its bounds.
-        DeviceError: The device is not here.
-        DivergenceError: The training left the finite numbers.
+        KernelError: The kernel is unusable, for another scale, or larger than the image.
+        ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
+
+    Example:
+        >>> import numpy as np, blindsr
+        >>> ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+        >>> blindsr.upscale(ramp, "gaussian:1.2", 2, preset="fast").shape
+        (128, 128)
     """
-    if scale is None and not isinstance(preset, Settings):
-        scale = kernel.scale
-    settings = _settings(preset, scale, seed)
-    upscaled = known.upscale(_as_tensor(image, device), kernel, settings, listener=listener)
-    return upscaled if full else _like(image, upscaled.image)
+    resolver = SuperResolver(
+        scale=scale, preset=preset, upscaler=upscaler, seed=seed, device=device, linear_light=linear_light
+    )
+    return resolver(
+        image,
+        kernel=kernel,
+        channel_axis=channel_axis,
+        data_range=data_range,
+        has_alpha=has_alpha,
+        progress=progress,
+    ).image
 
 
-def _settings(preset: str | Settings, scale: float | None, seed: int | None) -> Settings:
-    settings = preset if isinstance(preset, Settings) else named_preset(preset)
-    if scale is not None:
-        settings = replace(settings, scale=float(scale))
-    return settings if seed is None else replace(settings, seed=seed)
+def estimate_kernel(
+    image: Any,
+    scale: float | None = None,
+    *,
+    preset: str | Settings = "default",
+    estimator: Any | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    channel_axis: int | None = None,
+    data_range: tuple[float, float] | None = None,
+    has_alpha: bool = False,
+    progress: Listener | None = None,
+) -> KernelEstimate:
+    """Estimate the downscaling kernel of an image: the blur between it and a sharp, larger version.
+
+    Args:
+        image: As for `estimate_and_upscale`.
+        scale: Output over input; the kernel is for the next whole number. None is that of the preset, which is 2.
+        preset: "fast", "default", "best", "paper", or `Settings` of your own.
+        estimator: Name or settings of a kernel estimator; None is that of the preset.
+        seed: Random seed; None is that of the preset, which is 0.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        has_alpha: Whether the last channel of an array is alpha.
+        progress: Is called with every event of the run.
+
+    Returns:
+        The kernel, and how it was estimated.
+
+    Raises:
+        ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
+    """
+    resolver = SuperResolver(scale=scale, preset=preset, estimator=estimator, seed=seed, device=device)
+    return resolver.estimate_kernel(
+        image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
+    )
 
 
-def _as_tensor(image: object, device: str) -> Tensor:
-    """The image as (1, C, H, W) float32 in [0, 1] on the device of the work."""
-    if isinstance(image, np.ndarray):
-        bands = _numpy_bands(image)
-        own = torch.device("cpu")
-    elif isinstance(image, Tensor):
-        bands = _torch_bands(image)
-        own = image.device
-    else:
-        raise ImageError(f"an image must be {_LAYOUTS}, got {type(image).__name__}; numpy.asarray may help.")
-    target = own if device == "auto" and own.type != "cpu" else choose_device(device)
-    return bands.to(target)
+def degrade(
+    image: NDArray[Any],
+    kernel: KernelLike,
+    scale: int | None = None,
+    *,
+    noise_sigma: float = 0.0,
+    rng: int | np.random.Generator = 0,
+) -> NDArray[Any]:
+    """Degrade a sharp image by the model y = (x ⋆ k)↓s + n.
+
+    Args:
+        image: (H, W) or (H, W, C); integers span their type's range, floats are in [0, 1].
+        kernel: As for `upscale`.
+        scale: The factor s; None is that of the kernel.
+        noise_sigma: Standard deviation of white noise in the same units as [0, 1].
+        rng: Seed or generator of the noise.
+
+    Returns:
+        (⌊H/s⌋, ⌊W/s⌋) or with C, of the type of `image`; integers are rounded and clipped.
+
+    Raises:
+        ImageError, KernelError: The image or the kernel is unusable.
+    """
+    from blindsr.ops import degrade as degrade_tensor
+
+    known = _kernel(kernel, SuperResolver(scale=None if scale is None else float(scale)))
+    if isinstance(known, KernelStack):
+        raise ConfigError("degrade takes one kernel for all bands; degrade the bands one by one.")
+    array = np.asarray(image)
+    white = float(np.iinfo(array.dtype).max) if array.dtype.kind in "ui" else 1.0
+    values = torch.from_numpy(np.atleast_3d(array).astype(np.float64) / white).permute(2, 0, 1)[None]
+    lr = degrade_tensor(values, known.tensor(values), known.scale)[0].permute(1, 2, 0).numpy()
+    if noise_sigma:
+        lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
+    lr = lr[:, :, 0] if array.ndim == 2 else lr
+    if array.dtype.kind in "ui":
+        return np.clip(np.rint(lr * white), 0, white).astype(array.dtype)
+    return lr.astype(array.dtype)
 
 
-def _numpy_bands(image: NDArray[Any]) -> Tensor:
-    if image.ndim not in (2, 3) or image.size == 0:
-        raise ImageError(f"an image must be {_LAYOUTS}, got an array of shape {image.shape}.")
-    if image.dtype not in _WHITE and image.dtype not in _FLOATS:
-        raise ImageError(
-            f"an image must be uint8, uint16, float32 or float64, got {image.dtype}; convert it, floats to [0, 1]."
-        )
-    white = _WHITE.get(image.dtype)
-    values = image.astype(np.float32) if white is None else image.astype(np.float32) / np.float32(white)
-    if white is None:
-        _check_range(float(values.min()), float(values.max()))
-    if values.ndim == 2:
-        values = values[:, :, None]
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+def list_estimators() -> dict[str, str]:
+    """The kernel estimators: one-line descriptions by name, those of other packages included."""
+    return {name: ESTIMATORS.describe(name) for name in ESTIMATORS.names()}
 
 
-def _torch_bands(image: Tensor) -> Tensor:
-    if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
-        raise ImageError(
-            f"an image must be {_LAYOUTS}, got a tensor of shape {tuple(image.shape)}; give several images one by one."
-        )
-    kind = _numpy_type(image)
-    if kind not in _WHITE and kind not in _FLOATS:
-        raise ImageError(
-            f"an image must be uint8, uint16, float32 or float64, got {image.dtype}; convert it, floats to [0, 1]."
-        )
-    white = _WHITE.get(kind)
-    values = image.detach().to(torch.float32)
-    if white is None:
-        _check_range(float(values.min()), float(values.max()))
-    else:
-        values = values / white
-    # Contiguous, whatever the strides of the input: the order of sums, and so the last bits, depend on it.
-    return values.reshape(1, -1, *image.shape[-2:]).clone(memory_format=torch.contiguous_format)
+def list_upscalers() -> dict[str, str]:
+    """The upscalers: one-line descriptions by name, those of other packages included."""
+    return {name: UPSCALERS.describe(name) for name in UPSCALERS.names()}
 
 
-def _numpy_type(image: Tensor) -> np.dtype[Any]:
-    names = {
-        torch.uint8: np.uint8,
-        torch.uint16: np.uint16,
-        torch.float32: np.float32,
-        torch.float64: np.float64,
-    }
-    return np.dtype(names.get(image.dtype, np.void))
+def _name_of(registry: Any, config: Any) -> str:
+    """The method whose settings have this type."""
+    for name in registry.names():
+        if registry.get(name).config_type is type(config):
+            return str(name)
+    raise ConfigError(
+        f"an {registry.kind} is given by its name ({', '.join(registry.names())}) or by its settings, "
+        f"got {type(config).__name__}."
+    )
 
 
-def _check_range(low: float, high: float) -> None:
-    # NaN fails the first comparison, because NaN is in no interval.
-    if not (-np.inf < low and high < np.inf):
-        raise ImageError("an image must be finite, it holds NaN or infinity; replace those values before upscaling.")
-    if low < 0 or high > 1:
-        raise ImageError(
-            f"a floating-point image must be in [0, 1], its values are from {low:g} to {high:g}; divide "
-            "by the value "
-            "of white (255 for 8 bits), and clip what is outside."
-        )
+def _kernel(kernel: KernelLike, resolver: SuperResolver) -> Kernel | KernelStack:
+    """A kernel of any kind, for the scale of the run where it does not carry its own."""
+    if isinstance(kernel, Kernel | KernelStack):
+        return kernel
+    return as_kernel(kernel, resolver.settings.run_scale)
 
 
-def _like(image: NDArray[Any] | Tensor, sr: Tensor) -> NDArray[Any] | Tensor:
-    """The result (1, C, H, W) in the kind, type and layout of the input."""
-    kind = _numpy_type(image) if isinstance(image, Tensor) else image.dtype
-    white = _WHITE.get(kind)
-    levels = sr if white is None else (sr.clamp(0, 1) * white).round()
-    if isinstance(image, Tensor):
-        return levels.reshape(*image.shape[:-2], *sr.shape[-2:]).to(image.device, image.dtype)
-    values = levels[0].permute(1, 2, 0).float().cpu().numpy().astype(image.dtype)
-    return np.ascontiguousarray(values[:, :, 0] if image.ndim == 2 else values)
+def _device(name: str, own: torch.device | None) -> torch.device:
+    if name == "auto" and own is not None and own.type != "cpu":
+        return own
+    return choose_device(name)

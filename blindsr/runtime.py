@@ -5,6 +5,7 @@ Chosen once, at the top; everything below follows its input.
 
 import contextlib
 import ctypes
+import math
 import os
 import sys
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import Literal
 
 import torch
 
-from blindsr.errors import ConfigError, DeviceError
+from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
     "Precision",
     "available_devices",
     "bf16_reason",
+    "check_finite",
     "choose_device",
     "choose_dtype",
     "is_out_of_memory",
     "prepare_process",
     "release_memory",
+    "seeded_generator",
     "usable_cores",
 ]
 
@@ -142,3 +145,21 @@ def release_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # musl has no such call, and no such habit
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """A random generator on the CPU, so that every device draws the same numbers; the global one is never used."""
+    return torch.Generator().manual_seed(seed)
+
+
+def check_finite(loss: float, step: int, stage: str) -> None:
+    """Stop a training that diverged.
+
+    Raises:
+        DivergenceError: `loss` is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise DivergenceError(
+            f"{stage}: the loss must stay finite, it was {loss} at step {step}; "
+            "try a lower learning_rate or --precision fp32."
+        )

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+collect_ignore = ["golden/make_goldens.py"]  # a script that needs a package of its own
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

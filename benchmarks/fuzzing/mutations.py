@@ -1,6 +1,6 @@
-"""Mutations of files: of bytes anywhere, and of the parts that a format is made of, with lengths and checksums mended.
+"""Mutations of files: of bytes anywhere, and of the parts of a format, with corrected lengths and checksums.
 
-A mutation of a part reaches code behind the first checks of a reader, where one of bytes mostly ends at a checksum.
+A mutation of a part reaches code behind the first checks of a reader; one of bytes mostly fails at a checksum.
 """
 
 import random
@@ -22,8 +22,8 @@ def mutate(data: bytes, name: str, rng: random.Random, other: bytes) -> bytes:
 
     Args:
         data: The file.
-        name: Its name; the suffix says the format.
-        rng: The source of chance.
+        name: Its name; the suffix gives the format.
+        rng: The random generator.
         other: Another file of the format, to take parts of.
     """
     suffix = name.rpartition(".")[2]

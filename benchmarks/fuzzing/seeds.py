@@ -1,4 +1,4 @@
-"""Small valid files of every format that is read, with all the metadata that have a reader of their own."""
+"""Small valid files of every format that is read, with all metadata that are parsed."""
 
 import io
 import json
@@ -6,16 +6,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from blindsr.image_io.iptc import iptc_marker
-from blindsr.image_io.png16 import encode_png
-from blindsr.image_io.png_chunks import SIGNATURE, chunk
+from blindsr.image_io.codecs.png import SIGNATURE, PngEncoder, chunk
+from blindsr.image_io.metadata import iptc_marker
 from blindsr.kernels import Kernel
-from blindsr.kernels.families import gaussian
+from blindsr.kernels.analytic import gaussian
 from blindsr.kernels.files import kernel_bytes
 
 __all__ = ["seeds"]
@@ -42,15 +42,23 @@ def _exif() -> bytes:
     return exif.tobytes()
 
 
-def _saved(picture: Image.Image, format_: str, **options: object) -> bytes:
+def _saved(image: Image.Image, format_: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format_, **options)
+    image.save(file, format_, **options)
     return file.getvalue()
 
 
 def _tiff(samples: np.ndarray, **options: object) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, samples, **options)
+    return file.getvalue()
+
+
+def _deep_png(samples: np.ndarray, extra_chunks: bytes) -> bytes:
+    file = io.BytesIO()
+    encoder = PngEncoder(file, samples.shape, samples.dtype, extra_chunks)
+    encoder.write(samples)
+    encoder.close()
     return file.getvalue()
 
 
@@ -73,7 +81,7 @@ def _pngs(profile: bytes) -> Iterator[tuple[str, bytes]]:
     yield "rgba.png", _saved(Image.fromarray(_samples(np.uint8, 4)), "PNG")
     for channels in (1, 2, 3, 4):
         extra = chunk(b"gAMA", struct.pack(">I", 45455)) + chunk(b"tRNS", bytes(2 * channels))
-        yield f"deep{channels}.png", encode_png(_samples(np.uint16, channels), extra if channels in (1, 3) else b"")
+        yield f"deep{channels}.png", _deep_png(_samples(np.uint16, channels), extra if channels in (1, 3) else b"")
     yield "one bit.png", _few_bits(1)
     yield "four bits.png", _few_bits(4)
 
@@ -95,14 +103,14 @@ def _tiffs(profile: bytes) -> Iterator[tuple[str, bytes]]:
     yield "tiles.tif", _tiff(_samples(np.int16, 1)[..., 0], tile=(16, 16), compression="zlib")
     planes = np.moveaxis(_samples(np.uint16, 5), -1, 0)
     yield "planes.tif", _tiff(planes, photometric="minisblack", planarconfig="separate", rowsperstrip=4)
-    picture = Image.fromarray(_samples(np.uint8, 3))
-    yield "camera.tif", _saved(picture, "TIFF", tiffinfo={274: 6, 271: "Maker"}, exif=_exif())
-    yield "palette.tif", _saved(picture.quantize(8), "TIFF")
-    yield "bits.tif", _saved(picture.convert("1"), "TIFF")
+    image = Image.fromarray(_samples(np.uint8, 3))
+    yield "camera.tif", _saved(image, "TIFF", tiffinfo={274: 6, 271: "Maker"}, exif=_exif())
+    yield "palette.tif", _saved(image.quantize(8), "TIFF")
+    yield "bits.tif", _saved(image.convert("1"), "TIFF")
     for compression in ("tiff_lzw", "packbits", "jpeg", "tiff_adobe_deflate"):
-        yield f"{compression}.tif", _saved(picture, "TIFF", compression=compression)
-    yield "fax.tif", _saved(picture.convert("1"), "TIFF", compression="group4")
-    yield "cmyk.tif", _saved(picture.convert("CMYK"), "TIFF")
+        yield f"{compression}.tif", _saved(image, "TIFF", compression=compression)
+    yield "fax.tif", _saved(image.convert("1"), "TIFF", compression="group4")
+    yield "cmyk.tif", _saved(image.convert("CMYK"), "TIFF")
 
 
 def _others(profile: bytes) -> Iterator[tuple[str, bytes]]:
@@ -123,14 +131,20 @@ def _others(profile: bytes) -> Iterator[tuple[str, bytes]]:
     yield "palette.gif", _saved(rgb.quantize(8), "GIF", save_all=True, append_images=[rgb.rotate(180).quantize(8)])
 
 
+def _jpeg2000() -> Iterator[tuple[str, bytes]]:
+    for channels, dtype in ((1, np.uint16), (3, np.uint8), (4, np.uint8)):
+        yield f"{channels}.jp2", imagecodecs.jpeg2k_encode(np.squeeze(_samples(dtype, channels)), level=0)
+    yield "bare.j2k", imagecodecs.jpeg2k_encode(_samples(np.uint8, 3), level=0, codecformat="j2k")
+
+
 def _extras() -> Iterator[tuple[str, bytes]]:
     try:
         import pillow_heif
     except ImportError:
         pass
     else:
-        picture = np.tile(_samples(np.uint8, 3), (5, 4, 1))
-        file, target = pillow_heif.from_bytes("RGB", picture.shape[1::-1], picture.tobytes()), io.BytesIO()
+        image = np.tile(_samples(np.uint8, 3), (5, 4, 1))
+        file, target = pillow_heif.from_bytes("RGB", image.shape[1::-1], image.tobytes()), io.BytesIO()
         file.save(target, quality=50, exif=_exif())
         yield "rgb.heic", target.getvalue()
     try:
@@ -161,7 +175,10 @@ def _kernels() -> Iterator[tuple[str, bytes]]:
 
 
 def _texts() -> Iterator[tuple[str, bytes]]:
-    yield "run.toml", b'[run]\nscale = 2.0\npreset = "fast"\nregion = [1, 2, 30, 40]\n[zssr]\nsteps = 10\n[spectral]\n'
+    yield (
+        "run.toml",
+        b'[run]\nscale = 2.0\npreset = "fast"\nregion = "1,2,30,40"\n[pretrained]\nsteps = 10\n[spectral]\n',
+    )
     rows = [{"key": "a", "status": "done", "image": {"name": "a.png", "bytes": 3}}, {"key": "b", "status": "failed"}]
     yield "lines.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
 
@@ -169,5 +186,5 @@ def _texts() -> Iterator[tuple[str, bytes]]:
 def seeds() -> dict[str, bytes]:
     """Every seed by its name; the suffix chooses the reader."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    found = (*_pngs(profile), *_tiffs(profile), *_others(profile), *_extras(), *_kernels(), *_texts())
-    return dict(found)
+    every = (*_pngs(profile), *_tiffs(profile), *_others(profile), *_jpeg2000(), *_extras(), *_kernels(), *_texts())
+    return dict(every)

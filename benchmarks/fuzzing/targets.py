@@ -1,44 +1,52 @@
-"""What is done with a broken file, and what of the answer is a failure."""
+"""How a broken file is read, and which outcomes are failures."""
 
 import contextlib
 import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from blindsr.errors import BlindSRError, ImageError
-from blindsr.image_io import Photo, Provenance, read_photo, with_provenance, write_photo
-from blindsr.image_io.jpeg import jpeg_noise
-from blindsr.image_io.probe import picture_size
-from blindsr.image_io.strips import open_strips
+from blindsr.image_io import (
+    Photo,
+    Provenance,
+    image_size,
+    jpeg_noise_sigma,
+    open_image,
+    read_photo,
+    with_provenance,
+    write_photo,
+)
+from blindsr.image_io.codecs import tiff_read
 
 __all__ = ["READERS", "ReaderError", "attempt", "reader_of"]
 
-#: Small seeds stay small: a header that says 2¹⁶ × 2¹⁶ is refused and not filled with zeros a thousand times over.
+# A mutated header of 2¹⁶ × 2¹⁶ px is refused; decoding it would fill 12 GB with zeros, thousands of times.
 MAX_PIXELS = 2**22
-_LONGEST_MESSAGE = 1000
+_MAX_MESSAGE = 1000
 _PROVENANCE = Provenance(program="blindsr", details={"scale": 2})
 
 
 class ReaderError(Exception):
-    """A reader did what none may do."""
+    """A reader did something that is a failure."""
 
 
 def _photo(path: Path) -> str:
-    """Read it whole, by windows, and write what was read."""
-    picture_size(path)
+    """Read an image as a whole and by windows, and write it."""
+    image_size(path)
     try:
         photo = read_photo(path, max_pixels=MAX_PIXELS)
     except ImageError:
-        # What cannot be read as a whole may begin well; a window must then fail in words, too.
-        with contextlib.suppress(ImageError), open_strips(path, max_pixels=MAX_PIXELS) as source:
+        # The first rows may be intact; a window must then fail with an ImageError, too.
+        with contextlib.suppress(ImageError), open_image(path, max_pixels=MAX_PIXELS) as source:
             source.read(0, min(3, source.size[1]))
         raise
     if not (np.isfinite(photo.pixels).all() and photo.pixels.min() >= 0 and photo.pixels.max() <= 1):
-        raise ReaderError("pixels leave [0, 1]")
-    if photo.format != "RAW":  # LibRaw fills some of what a broken file lacks with what lies in memory
+        raise ReaderError("pixels are outside of [0, 1]")
+    if photo.format != "RAW":  # LibRaw fills missing samples with uninitialised memory
         _compare_windows(path, photo)
     photo = with_provenance(photo, _PROVENANCE)
     target = path.with_name("written.tif")
@@ -50,14 +58,17 @@ def _photo(path: Path) -> str:
         write_photo(photo, path.with_name("written.png"), overwrite=True)
         if photo.alpha is None:
             write_photo(photo, path.with_name("written.jpg"), overwrite=True)
-    return "; ".join(photo.notes)
+    return "; ".join(photo.warnings)
 
 
 def _compare_windows(path: Path, photo: Photo) -> None:
-    with open_strips(path, max_pixels=MAX_PIXELS) as source:
+    # A limit of 0: small TIFF files are read by windows like large ones.
+    with patch.object(tiff_read, "_CACHED_BYTES", 0), open_image(path, max_pixels=MAX_PIXELS) as source:
+        if not jpeg_noise_sigma(source.jpeg_tables) >= 0 or len(source.sha256) != 64:
+            raise ReaderError("a source has no digest or no noise level")
         height = source.size[1]
         if source.size != photo.size or source.channels != photo.channels:
-            raise ReaderError("windows say another size than the whole")
+            raise ReaderError("windows have another size than the whole")
         middle = height // 2
         for top, bottom in ((0, middle), (middle, height)):
             if top == bottom:
@@ -68,21 +79,6 @@ def _compare_windows(path: Path, photo: Photo) -> None:
                 raise ReaderError("windows differ from the whole")
 
 
-def _jpeg(path: Path) -> str:
-    said = _photo_or_error(path)
-    jpeg_noise(path)
-    if isinstance(said, BlindSRError):
-        raise said
-    return said
-
-
-def _photo_or_error(path: Path) -> str | BlindSRError:
-    try:
-        return _photo(path)
-    except BlindSRError as error:
-        return error
-
-
 def _kernel(path: Path) -> str:
     from blindsr.kernels.files import read_kernel
 
@@ -90,24 +86,20 @@ def _kernel(path: Path) -> str:
 
 
 def _config(path: Path) -> str:
-    from blindsr.cli._configfile import read_tables, table_values
-    from blindsr.spectral.config import SpectralConfig
-    from blindsr.zssr.start.config import StartConfig
+    from blindsr.cli.options import Options
+    from blindsr.cli.settings import make_run
 
-    tables = read_tables(path)
-    table_values(tables["spectral"], SpectralConfig, "spectral")
-    return str(sorted(table_values(tables["zssr"], StartConfig, "zssr")))
+    return str(make_run(Options(config=path)).settings.configs)
 
 
 def _lines(path: Path) -> str:
-    from blindsr.pipelines.jsonlines import read_lines
+    from blindsr.jsonlines import read_lines
 
     return str(sum(1 for _ in read_lines(path)))
 
 
 READERS: dict[str, Callable[[Path], str]] = {
-    **dict.fromkeys(("png", "tif", "webp", "avif", "bmp", "gif", "heic", "dng"), _photo),
-    "jpg": _jpeg,
+    **dict.fromkeys(("png", "jpg", "tif", "webp", "avif", "bmp", "gif", "heic", "dng", "jp2", "j2k"), _photo),
     **dict.fromkeys(("npz", "npy", "mat", "txt", "csv"), _kernel),
     "toml": _config,
     "jsonl": _lines,
@@ -120,24 +112,24 @@ def reader_of(name: str) -> Callable[[Path], str]:
 
 
 def attempt(name: str, path: Path) -> tuple[str, str]:
-    """Give a file to its reader.
+    """Read a file.
 
     Returns:
-        "read" or "refused", and what was said of it with numbers left out: inputs that say something new are kept.
+        "read" or "refused", and its warnings or its error without numbers: inputs with a new one become seeds.
 
     Raises:
-        ReaderError: Anything but a result or a `BlindSRError` of one line came of it; a warning is a failure, too.
+        ReaderError: The outcome is neither a result nor a `BlindSRError` of one line; a warning is a failure, too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            kind, said = "read", reader_of(name)(path)
+            kind, message = "read", reader_of(name)(path)
         except BlindSRError as error:
-            kind, said = "refused", str(error)
-            if "\n" in said or len(said) > _LONGEST_MESSAGE or "defect" in said:
-                raise ReaderError(f"a message is no good: {said[:300]!r}") from error
+            kind, message = "refused", str(error)
+            if "\n" in message or len(message) > _MAX_MESSAGE or "defect" in message:
+                raise ReaderError(f"a message has several lines or is too long: {message[:300]!r}") from error
         except ReaderError:
             raise
         except Exception as error:
             raise ReaderError(f"{type(error).__name__}: {error}") from error
-    return kind, re.sub(r"[\d.]+|0x[0-9a-f]+", "#", said.replace(str(path), ""))[:200]
+    return kind, re.sub(r"[\d.]+|0x[0-9a-f]+", "#", message.replace(str(path), ""))[:200]

@@ -1,1 +1,1 @@
-"""The command line: the only room that knows terminals. Each command is a file; `_*.py` is what they share."""
+"""The command line: the only part of the package that knows a terminal."""

@@ -1,39 +1,77 @@
-"""Picture files in and out: every bit, channel, profile and tag that can be kept is kept, the rest is said.
+"""Image files in and out: every bit, channel, profile and tag that can be kept is kept; a warning reports the rest.
 
-`read_photo` gives a `Photo`, `Photo.with_result` puts the upscaled samples in, `write_photo` writes it; `strips` does
-both by rows. The formats lie in `reading_*`, `tiff_*`, `heic`, `camera_raw` and `writing*`, PNG's own codec in `png_*`
-and `png16`, safe files in `output`.
+`open_image` gives an `ImageSource`, which is read by windows; `open_writer` an `ImageWriter`, which takes rows.
+`read_photo` and `write_photo` do the same for whole images. `formats` is the table of file formats, `codecs` has a
+module for each library or format.
 """
 
-from blindsr.image_io.decoding import MAX_PIXELS
-from blindsr.image_io.formats import check_format, default_suffix
-from blindsr.image_io.holes import upscale_valid
-from blindsr.image_io.options import DEFAULT_FILES, FileOptions
-from blindsr.image_io.output import atomic_file, atomic_write_bytes, check_output
-from blindsr.image_io.photo import Photo, PhotoHeader, Strip, premultiply, unpremultiply
-from blindsr.image_io.provenance import Provenance, with_provenance, without_metadata
-from blindsr.image_io.reading import read_photo
-from blindsr.image_io.writing import write_photo, write_strips
+from blindsr.image_io.codecs.pillow import image_bytes, jpeg_round_trip, to_uint8
+from blindsr.image_io.formats import (
+    DEFAULT_FILES,
+    FORMATS,
+    MAX_PIXELS,
+    FileOptions,
+    default_suffix,
+    format_of,
+    lossy_formats,
+    readable_suffixes,
+    writable_formats,
+    writable_suffixes,
+)
+from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
+from blindsr.image_io.samples import Photo, PhotoHeader, Strip, premultiply, unpremultiply, upscale_valid
+from blindsr.image_io.source import (
+    FileSource,
+    ImageSource,
+    MemorySource,
+    image_size,
+    jpeg_noise_sigma,
+    open_image,
+    read_photo,
+)
+from blindsr.image_io.write import (
+    ImageWriter,
+    atomic_write_bytes,
+    check_format,
+    check_output,
+    open_writer,
+    write_photo,
+)
 
 __all__ = [
     "DEFAULT_FILES",
+    "FORMATS",
     "MAX_PIXELS",
     "FileOptions",
+    "FileSource",
+    "ImageSource",
+    "ImageWriter",
+    "MemorySource",
     "Photo",
     "PhotoHeader",
     "Provenance",
     "Strip",
-    "atomic_file",
     "atomic_write_bytes",
     "check_format",
     "check_output",
     "default_suffix",
+    "format_of",
+    "image_bytes",
+    "image_size",
+    "jpeg_noise_sigma",
+    "jpeg_round_trip",
+    "lossy_formats",
+    "open_image",
+    "open_writer",
     "premultiply",
     "read_photo",
+    "readable_suffixes",
+    "to_uint8",
     "unpremultiply",
     "upscale_valid",
     "with_provenance",
     "without_metadata",
+    "writable_formats",
+    "writable_suffixes",
     "write_photo",
-    "write_strips",
 ]

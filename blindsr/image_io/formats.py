@@ -1,104 +1,200 @@
-"""What each format can hold: asked before the work, and said after it."""
+"""The table of file formats: one row per format. Every list of suffixes in the package derives from it."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blindsr.errors import OutputError
-from blindsr.image_io.photo import Photo, PhotoHeader
-from blindsr.image_io.provenance import OWN_KEYWORDS
-from blindsr.image_io.writing_heic import check_heic
+from blindsr.errors import ConfigError, OutputError
 
-__all__ = ["WRITTEN", "check_format", "default_suffix", "losses"]
+if TYPE_CHECKING:
+    from blindsr.image_io.samples import PhotoHeader
 
-#: Suffixes of files that are written.
-WRITTEN = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif")
-_PNG_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
-# Pixels a side: of libjpeg, of the 14 bits in a WebP, and of x265.
-_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".heic": 65535, ".heif": 65535}
-_TIFF, _JPEG, _HEIC = (".tif", ".tiff"), (".jpg", ".jpeg"), (".heic", ".heif")
-_LOSSLESS = (".png", *_TIFF)
+#: Largest image that is read unless the caller allows more. 2²⁸ pixels of RGB are 3 GiB as float32; Pillow's own
+#: limit of 2²⁶·⁴ would refuse photographs of 100 megapixels, which are no decompression bombs.
+MAX_PIXELS = 2**28
+_BRAND_BYTES = 32  # at the beginning of an ISO base media file
+
+_PLAIN = ("uint8", "uint16")  # rounded where the format has fewer bits
+_ANY = ("uint8", "uint16", "int8", "int16", "int32", "uint32", "float32")
 
 
-def default_suffix(photo: PhotoHeader, channels: int | None = None) -> str:
-    """Name the file type that holds the photo as it is: ".png" if it can (8 or 16 bits, gray or RGB), else ".tif".
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """One row of the table."""
 
-    Args:
-        photo: The photo or its header.
-        channels: Without alpha; needed of a header alone.
+    name: str  # value of `--format`; in capitals, value of `PhotoHeader.format`
+    title: str  # in messages
+    suffixes: tuple[str, ...]  # lower case, with the dot; the first is used for new files
+    magic: tuple[tuple[int, bytes], ...] = ()  # alternatives of (offset, bytes) that identify the content
+    codec: str | None = None  # module in `blindsr.image_io.codecs`; None if the format is not read
+    dtypes: tuple[str, ...] = ()  # sample types that can be written, exactly or rounded to `bits`
+    bits: int = 8  # largest bit depth of a written integer sample
+    bands: tuple[int, ...] | None = (1, 3)  # numbers of bands without alpha that can be written; None is any
+    alpha: bool = True  # whether transparency can be written
+    max_side: int | None = None  # pixels per side that can be written at most
+    lossless: bool = False  # every bit is kept: there is no quality to choose
+    streams: bool = False  # rows are written as they come; other encoders need all of them in memory
+    keeps: tuple[str, ...] = ()  # metadata beside profile, EXIF and XMP: "colour chunks", "iptc", "texts", "geo", …
+    extra: str | None = None  # optional dependency of blindsr that the format needs
+
+    @property
+    def is_written(self) -> bool:
+        """Whether results can have this format."""
+        return bool(self.dtypes)
+
+    def held_bytes(self, size: tuple[int, int], samples: int, dtype: np.dtype[np.generic]) -> int:
+        """Memory that the encoder keeps until the file is closed: all samples of a format that cannot be streamed."""
+        return 0 if self.streams else size[0] * size[1] * samples * (dtype.itemsize if self.bits > 8 else 1)
+
+
+_RAW_SUFFIXES = (
+    *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr", ".iiq"),
+    *(".erf", ".kdc", ".mef", ".mos", ".mrw", ".rwl", ".x3f"),
+)
+_PNM_SUFFIXES = (".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm")
+_PNG_MAGIC = ((0, b"\x89PNG\r\n\x1a\n"),)
+_JPEG_MAGIC = ((0, b"\xff\xd8\xff"),)
+_TIFF_MAGIC = ((0, b"II*\x00"), (0, b"MM\x00*"), (0, b"II+\x00"), (0, b"MM\x00+"))
+_JP2_MAGIC = ((4, b"jP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51"))
+_PNM_MAGIC = tuple((0, b"P%c" % kind + space) for kind in b"1234567Ff" for space in (b"\n", b" ", b"\r"))
+_AVIF_BRANDS = (b"avif", b"avis")
+# Brands of ISO/IEC 23008-12 with HEVC inside; "mif1" and "msf1" name the container alone.
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_PNG_KEEPS, _TAGS, _JPEG_KEEPS = ("colour chunks", "texts", "comment"), ("iptc", "geo"), ("iptc", "comment")
+
+_EXACT: dict[str, Any] = {"lossless": True, "streams": True}
+
+# The limits of a side are those of libjpeg, VP8, AV1 and x265.
+FORMATS: tuple[FileFormat, ...] = (
+    FileFormat("png", "PNG", (".png",), _PNG_MAGIC, "png", _PLAIN, 16, keeps=_PNG_KEEPS, **_EXACT),
+    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff_read", _ANY, 32, None, keeps=_TAGS, **_EXACT),
+    FileFormat(
+        "jpeg", "JPEG", (".jpg", ".jpeg"), _JPEG_MAGIC, "pillow", _PLAIN, alpha=False, max_side=65500, keeps=_JPEG_KEEPS
+    ),
+    FileFormat("webp", "WebP", (".webp",), ((8, b"WEBP"),), "pillow", _PLAIN, max_side=16383),
+    FileFormat("avif", "AVIF", (".avif",), (), "pillow", _PLAIN, max_side=65536),
+    FileFormat("heic", "HEIC", (".heic", ".heif"), (), "heif", _PLAIN, bits=12, max_side=65535, extra="heic"),
+    FileFormat("jpeg2000", "JPEG 2000", (".jp2", ".j2k"), _JP2_MAGIC, "jpeg2000"),
+    FileFormat("bmp", "BMP", (".bmp",), ((0, b"BM"),), "pillow"),
+    FileFormat("gif", "GIF", (".gif",), ((0, b"GIF8"),), "pillow"),
+    # Most raw files are TIFF files whose first page is a small preview: the suffix has to decide.
+    FileFormat("raw", "camera raw", _RAW_SUFFIXES, codec="raw", extra="raw"),
+    # Recognised, so that the message names them.
+    FileFormat("jxl", "JPEG XL", (".jxl",), ((0, b"\xff\x0a"), (4, b"JXL \r\n\x87\n"))),
+    FileFormat("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),)),
+    FileFormat("dicom", "DICOM", (".dcm",), ((128, b"DICM"),)),
+    FileFormat("psd", "Photoshop (PSD)", (".psd", ".psb"), ((0, b"8BPS"),)),
+    FileFormat("pdf", "PDF", (".pdf",), ((0, b"%PDF"),)),
+    FileFormat("exr", "OpenEXR", (".exr",), ((0, b"\x76\x2f\x31\x01"),)),
+    FileFormat("hdr", "Radiance HDR", (".hdr",), ((0, b"#?RADIANCE"), (0, b"#?RGBE"))),
+    FileFormat("pnm", "Netpbm (PBM, PGM, PPM, PFM)", _PNM_SUFFIXES, _PNM_MAGIC),
+    FileFormat("tga", "TGA", (".tga",)),
+    FileFormat("ico", "ICO", (".ico",), ((0, b"\x00\x00\x01\x00"),)),
+    FileFormat("svg", "SVG", (".svg",), ((0, b"<svg"),)),
+    FileFormat("hdf5", "HDF5", (".h5", ".hdf5", ".nc"), ((0, b"\x89HDF\r\n\x1a\n"),)),
+)
+_BY_NAME = {row.name: row for row in FORMATS}
+_BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
+
+
+def readable_suffixes() -> tuple[str, ...]:
+    """Suffixes of files that are read, in the order of the table; those of optional packages are included."""
+    return tuple(suffix for row in FORMATS if row.codec for suffix in row.suffixes)
+
+
+def readable_titles() -> str:
+    """The formats that are read, as messages name them."""
+    titles = [row.title for row in FORMATS if row.codec]
+    return f"{', '.join(titles[:-1])} or {titles[-1]}"
+
+
+def writable_suffixes() -> tuple[str, ...]:
+    """Suffixes of files that are written."""
+    return tuple(suffix for row in FORMATS if row.is_written for suffix in row.suffixes)
+
+
+def writable_formats() -> tuple[str, ...]:
+    """Names of the formats that are written: the choices of `--format`."""
+    return tuple(row.name for row in FORMATS if row.is_written)
+
+
+def lossy_formats() -> tuple[str, ...]:
+    """Names of the written formats that have a quality."""
+    return tuple(row.name for row in FORMATS if row.is_written and not row.lossless)
+
+
+def format_of(path: Path) -> FileFormat | None:
+    """The format that a file's suffix stands for; None if it is unknown."""
+    return _BY_SUFFIX.get(path.suffix.lower())
+
+
+def detect_format(head: bytes, path: Path) -> FileFormat | None:
+    """Recognise a format by its first bytes (132, for DICOM); by its suffix if it is raw, or has no signature."""
+    by_suffix = format_of(path)
+    if by_suffix is not None and by_suffix.name == "raw":
+        return by_suffix
+    if head[4:8] == b"ftyp":
+        is_avif = any(brand in head[8:_BRAND_BYTES] for brand in _AVIF_BRANDS)
+        return _BY_NAME["avif"] if is_avif else _BY_NAME["heic"] if head[8:12] in _HEIC_BRANDS else None
+    for row in FORMATS:
+        if any(head[offset : offset + len(magic)] == magic for offset, magic in row.magic):
+            return row
+    return by_suffix if by_suffix is not None and by_suffix.codec is None and not by_suffix.magic else None
+
+
+def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
+    """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for all others.
+
+    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration.
+    `channels`, the bands without alpha, are needed if `photo` is only a header.
     """
-    bands = photo.channels if isinstance(photo, Photo) else channels
-    is_plain = photo.dtype in _PNG_DTYPES and photo.geo is None and photo.nodata is None
-    return ".png" if is_plain and bands in (1, 3) else ".tif"
+    bands = getattr(photo, "channels", None) if channels is None else channels
+    png = _BY_NAME["png"]
+    is_plain = photo.dtype.name in png.dtypes and not (photo.geo or photo.calibration or photo.has_mask)
+    is_measured = bands == 3 and photo.is_rgb is False
+    return ".png" if is_plain and photo.nodata is None and bands in (1, 3) and not is_measured else ".tif"
 
 
-def check_format(
-    header: PhotoHeader,
-    channels: int,
-    path: Path,
-    *,
-    size: tuple[int, int],
-    is_transparent: bool,
-    quality: int | None = None,
-) -> None:
-    """Refuse a format that cannot hold such a photo.
-
-    Args:
-        header: Of the photo.
-        channels: Without alpha.
-        path: The file; its suffix names the format.
-        size: Width and height of what will be written.
-        is_transparent: Alpha is under 1 anywhere.
-        quality: As for `write_photo`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileOptions:
+    """How image files are read and written.
 
     Raises:
-        OutputError: The suffix is not known, the format cannot hold the size, channels, alpha, floats or quality, or
-            it needs a package that is not here.
+        ConfigError: A value is out of its bounds.
     """
-    suffix = path.suffix.lower()
-    if suffix not in WRITTEN:
-        raise OutputError(
-            f"the suffix of the output must be one of {', '.join(WRITTEN)}, got {suffix!r}; rename {path.name}"
-        )
-    if quality is not None and not 1 <= quality <= 100:
-        raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
-    if quality is not None and suffix in _LOSSLESS:
-        raise OutputError(f"quality is for JPEG, WebP, AVIF and HEIC, {suffix} keeps every bit; leave it out")
-    if suffix not in _TIFF:
-        if header.dtype not in _PNG_DTYPES:
-            kind = "floats" if header.dtype.kind == "f" else f"{header.dtype} samples"
-            raise OutputError(f"{suffix} holds no {kind}; write {path.stem}.tif")
-        if channels not in (1, 3):
-            raise OutputError(f"{suffix} holds gray or RGB, not {channels} bands; write {path.stem}.tif")
-    if max(size) > (longest := _LONGEST.get(suffix, max(size))):
-        raise OutputError(
-            f"{suffix} holds at most {longest} px a side, the result has {size[0]}×{size[1]}; write {path.stem}.png"
-        )
-    if suffix in _JPEG and is_transparent:
-        raise OutputError(f"{suffix} holds no alpha channel; write {path.stem}.png")
-    if suffix in _HEIC:
-        check_heic(path)
+
+    format: str | None = None  # of the output, one of `writable_formats()`; None: by its suffix, or by the photograph
+    quality: int | None = None  # 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP
+    strip_metadata: bool = False  # leave out EXIF, XMP, IPTC, texts, georeference and provenance
+    page: int = 1  # page of a multi-page TIFF, or frame of another file, counted from 1
+    # Larger images are refused, because a small file may unpack to more than the memory. Not in the text of the
+    # options: results do not depend on it, so a batch with a raised limit keeps what it has.
+    max_pixels: int = field(default=MAX_PIXELS, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.format is not None and self.format not in writable_formats():
+            raise ConfigError(f"format must be one of {', '.join(writable_formats())}, got {self.format!r}.")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality must be 1 to 100, got {self.quality}.")
+        for name, value in (("page", self.page), ("max_pixels", self.max_pixels)):
+            if value < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {value}.")
+
+    def suffix(self, default: str) -> str:
+        """Suffix of an output that has no name yet; `default` if no format was requested."""
+        return default if self.format is None else _BY_NAME[self.format].suffixes[0]
+
+    def check_name(self, output: Path) -> None:
+        """Refuse, by an OutputError, an output name whose suffix belongs to another format than the requested one."""
+        if self.format is not None and format_of(output) is not (wanted := _BY_NAME[self.format]):
+            raise OutputError(
+                f"the requested format is {self.format}, but the output is named {output.name}; "
+                f"name it {output.stem}{wanted.suffixes[0]}, or leave out the format."
+            )
 
 
-def losses(header: PhotoHeader, path: Path) -> list[str]:
-    """Sentences on the metadata of a photo that the format of `path` has no place for."""
-    suffix = path.suffix.lower()
-    notes: list[str] = []
-    # sRGB is what a reader without a profile assumes anyway, and a profile outranks the others but for cICP.
-    lost = [name.decode() for name, _ in header.png_colour if name != b"sRGB"]
-    has_srgb = any(name == b"sRGB" for name, _ in header.png_colour)
-    if suffix != ".png":
-        if lost and not has_srgb and not header.icc_profile:
-            notes.append(f"the PNG's colour description ({', '.join(lost)}) is kept in a PNG only: it is left out")
-        kept = (*OWN_KEYWORDS, "Comment") if suffix in _JPEG else OWN_KEYWORDS
-        names = dict.fromkeys(keyword for keyword, _ in header.texts if keyword not in kept)
-        if names:
-            notes.append(f"texts of the file ({', '.join(names)}) are kept in a PNG only: they are left out")
-    if header.iptc and suffix not in (*_TIFF, *_JPEG):
-        notes.append("the IPTC captions are kept in a TIFF or JPEG only: they are left out")
-    if suffix not in _TIFF:
-        if header.geo is not None:
-            notes.append("the georeference is kept in a TIFF only: it is left out")
-        if header.nodata is not None:
-            notes.append(f"that {header.nodata:g} means no data can be said in a TIFF only")
-    return notes
+#: Format and quality by the photograph, metadata kept.
+DEFAULT_FILES = FileOptions()

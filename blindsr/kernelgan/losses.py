@@ -1,28 +1,30 @@
-"""The losses of KernelGAN as functions of a kernel (K, K), of an image, or of a map of probabilities.
+"""The losses of KernelGAN, of a kernel (K, K), of images or of a map of probabilities, and their schedule.
 
-Each loss is a tensor without axes. Its gradient is with respect to its first argument and has that argument's shape
-unless it says otherwise; written down, it costs a fraction of what autograd takes. The losses' weights are in
-`KernelGANConfig`. Source: Bell-Kligler, Shocher, Irani, NeurIPS 2019, arXiv:1909.06581.
+Each loss is a tensor without axes. The weights are in `KernelGANConfig`.
+
+References:
+    Bell-Kligler, Shocher, Irani, NeurIPS 2019, arXiv:1909.06581; §4.2 for the four losses of the kernel alone.
 """
+
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from blindsr.kernelgan.config import KernelGANConfig
+
 __all__ = [
-    "adversarial_gradient",
+    "Progress",
+    "advance",
     "adversarial_loss",
-    "bicubic_gradient",
     "bicubic_loss",
-    "boundaries_gradient",
     "boundaries_loss",
     "boundaries_mask",
-    "centralised_gradient",
     "centralised_loss",
-    "discriminator_gradient",
     "discriminator_loss",
-    "sparsity_gradient",
+    "initial_progress",
+    "learning_rate",
     "sparsity_loss",
-    "sum_gradient",
     "sum_loss",
 ]
 
@@ -30,51 +32,33 @@ __all__ = [
 _TINY = 1e-12
 
 
-def discriminator_loss(judged: Tensor) -> Tensor:
-    """L1 distance of the maps from their labels, averaged: judged[0] is real (1), judged[1] is fake (0)."""
-    return 0.5 * (1 - judged[0].mean() + judged[1].mean())
+def discriminator_loss(maps: Tensor) -> Tensor:
+    """Mean L1 distance of two maps from their labels: maps[0] is real (1), maps[1] is fake (0)."""
+    return 0.5 * (1 - maps[0].mean() + maps[1].mean())
 
 
-def discriminator_gradient(judged: Tensor) -> Tensor:
-    """Gradient of `discriminator_loss`, the same for every place of a map: (2, 1, 1)."""
-    each = 0.5 / judged[0].numel()
-    return judged.new_tensor([-each, each]).view(2, 1, 1)
-
-
-def adversarial_loss(judged: Tensor) -> Tensor:
-    """L1 distance of a fake's map of probabilities from "real": |1 − D|, averaged."""
-    return 1 - judged.mean()
-
-
-def adversarial_gradient(judged: Tensor) -> Tensor:
-    """Gradient of `adversarial_loss`, the same for every place of the map: (1, 1, 1)."""
-    return judged.new_full((1, 1, 1), -1 / judged.numel())
+def adversarial_loss(maps: Tensor) -> Tensor:
+    """Mean L1 distance of the map of a fake from the label "real": |1 − D(G(x))|."""
+    return 1 - maps.mean()
 
 
 def bicubic_loss(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean square between our downscaling and the bicubic one, band by band; same shapes, in [−1, 1]."""
+    """Mean squared difference from bicubic downscaling, band by band; images of the same shape in [−1, 1].
+
+    It starts the generator from bicubic downscaling; the schedule then lowers its weight.
+    """
     return (fake - target).square().mean()
 
 
-def bicubic_gradient(fake: Tensor, target: Tensor) -> Tensor:
-    """Gradient of `bicubic_loss`."""
-    return (fake - target) * (2 / fake.numel())
-
-
 def sum_loss(kernel: Tensor) -> Tensor:
-    """|1 − Σk|."""
+    """L_sum_to_1 (§4.2): |1 − Σk|."""
     return (1 - kernel.sum()).abs()
 
 
-def sum_gradient(kernel: Tensor) -> Tensor:
-    """Gradient of `sum_loss`, the same for every weight: without axes."""
-    return (kernel.sum() - 1).sign()
-
-
 def boundaries_mask(size: int, length: float, like: Tensor) -> Tensor:
-    """Penalty per unit of weight, (size, size): none within K/3 of the centre, then growing exponentially.
+    """The mask of L_boundaries, (size, size): zero within K/3 of the centre, then growing exponentially.
 
-    m(r) = exp((r − K/3) / length) − 1 beyond the free disc, r the distance from the centre in px: "a mask of weights
+    m(r) = exp((r − K/3) / length) − 1 outside of that disc, r the distance from the centre in px: "a mask of weights
     exponentially growing with distance from the center" (§4.2). At 13 px and a length of 2 px it is 1.3 at the
     middle of a side and 7 in the corners.
     """
@@ -84,44 +68,65 @@ def boundaries_mask(size: int, length: float, like: Tensor) -> Tensor:
 
 
 def boundaries_loss(kernel: Tensor, mask: Tensor) -> Tensor:
-    """Mean of |k·m|, m ≥ 0: weight near the frame costs."""
+    """L_boundaries (§4.2): mean of |k·m|, which penalises weights near the border."""
     return (kernel * mask).abs().mean()
 
 
-def boundaries_gradient(kernel: Tensor, mask: Tensor) -> Tensor:
-    """Gradient of `boundaries_loss`."""
-    return kernel.sign().mul_(mask).div_(kernel.numel())
-
-
 def centralised_loss(kernel: Tensor, scale: int) -> Tensor:
-    """Mean square distance, per axis, of the centre of mass from K/2 + (s − 1)/2 − ½, in px².
+    """L_center (§4.2): mean squared distance, per axis, of the centre of mass from K/2 + (s − 1)/2 − ½, in px².
 
-    That is where a centred downscaling looks: the odd kernel's centre of mass belongs half a pixel (s = 2)
-    behind its geometric centre (docs/conventions.md).
+    There the downscaled image is aligned with the input: the centre of mass of the odd kernel belongs half a pixel
+    (s = 2) behind its geometric centre (docs/method/conventions.md).
     """
-    return _centre(kernel, scale)[1].square().mean()
-
-
-def centralised_gradient(kernel: Tensor, scale: int) -> Tensor:
-    """Gradient of `centralised_loss`: by weight (i, j), with c the centre, Σ over both axes of c·(offset − c) / Σk."""
-    offset, centre = _centre(kernel, scale)
-    by_axis = centre[:, None] * (offset - centre[:, None]) / kernel.sum()
-    return by_axis[0][:, None] + by_axis[1]
-
-
-def _centre(kernel: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """Offsets of the rows from where the centre belongs, (K,), and of the centre of mass, (2,), in px."""
     size = kernel.shape[-1]
     offset = torch.arange(size, dtype=kernel.dtype, device=kernel.device) - (size + scale - 2) / 2
     mass = torch.stack((kernel.sum(1), kernel.sum(0)))
-    return offset, (mass @ offset) / kernel.sum()
+    return ((mass @ offset) / kernel.sum()).square().mean()
 
 
 def sparsity_loss(kernel: Tensor, power: float) -> Tensor:
-    """Mean of |k|^power: many small weights cost more than a few large ones."""
+    """L_sparse (§4.2): mean of |k|^power, which is larger for many small weights than for a few large ones."""
     return (kernel.abs() + _TINY).pow(power).mean()
 
 
-def sparsity_gradient(kernel: Tensor, power: float) -> Tensor:
-    """Gradient of `sparsity_loss`."""
-    return (kernel.abs() + _TINY).pow_(power - 1).mul_(kernel.sign()).mul_(power / kernel.numel())
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """State of the schedule.
+
+    The generator first learns bicubic downscaling. Then the weight of the bicubic loss is lowered in a few large steps,
+    and the two losses that shape the kernel (centralised and sparsity) are added.
+    """
+
+    weight_bicubic: float
+    streak: int = 0  # consecutive steps with a bicubic loss below the threshold
+    is_released: bool = False  # whether the streak was long enough once; since then the weight falls
+    is_late: bool = False  # whether the centralised and the sparsity loss are added
+
+
+def initial_progress(config: KernelGANConfig) -> Progress:
+    """The state at step 1."""
+    return Progress(config.weight_bicubic)
+
+
+def advance(progress: Progress, step: int, bicubic: float | None, config: KernelGANConfig) -> Progress:
+    """The state after a step.
+
+    Args:
+        progress: The state before.
+        step: Number of the step, from 1.
+        bicubic: The unweighted bicubic loss of the step; not used once `progress.is_released`, and may then be None.
+        config: Thresholds and intervals.
+    """
+    if not progress.is_released:
+        is_reached = bicubic is not None and bicubic < config.bicubic_threshold
+        streak = progress.streak + 1 if is_reached else 0
+        return replace(progress, streak=streak, is_released=streak >= config.bicubic_streak)
+    if step % config.bicubic_every or progress.weight_bicubic <= config.weight_bicubic_floor:
+        return progress
+    weight = max(progress.weight_bicubic / config.bicubic_divisor, config.weight_bicubic_floor)
+    return replace(progress, weight_bicubic=weight, is_late=progress.is_late or weight < config.late_below)
+
+
+def learning_rate(step: int, config: KernelGANConfig) -> float:
+    """Learning rate of both networks at a step (from 1): divided once every `learning_rate_every` steps."""
+    return config.learning_rate / config.learning_rate_divisor ** ((step - 1) // config.learning_rate_every)

@@ -1,48 +1,45 @@
-"""Downscaling kernels: one value, formulas, arithmetic, files, pictures; without torch."""
+"""Downscaling kernels: values, formulas, random laws, arithmetic, metrics, files and plots; without torch."""
 
-from blindsr.kernels.bands import BandKernels
+from blindsr.kernels.analytic import bicubic, box, defocus, gaussian, motion, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
-from blindsr.kernels.estimate import KernelEstimate
-from blindsr.kernels.families import bicubic, box, gaussian
-from blindsr.kernels.figures import compare, describe
-from blindsr.kernels.files import kernel_bytes, read_kernel, read_kernels
-from blindsr.kernels.kernel import Kernel
-from blindsr.kernels.picture import kernel_picture
-from blindsr.kernels.shapes import defocus, motion
-from blindsr.kernels.transform import (
-    centre,
-    compose,
-    fit,
-    flip,
-    normalised_cross_correlation,
-    resample,
-    shift,
-)
+from blindsr.kernels.files import as_kernel, kernel_bytes, load_kernel, read_kernel
+from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelStack
+from blindsr.kernels.metrics import SplitHalf, compare, covariance_error, describe, normalised_cross_correlation
+from blindsr.kernels.plot import kernel_plot_png, stack_plot_png
+from blindsr.kernels.random import Law, draw_kernel
+from blindsr.kernels.transform import centre, compose, fit, flip, resample, shift
 
 __all__ = [
-    "BandKernels",
     "Convention",
     "Kernel",
     "KernelEstimate",
+    "KernelStack",
+    "Law",
+    "SplitHalf",
+    "as_kernel",
     "bicubic",
     "box",
     "centre",
     "compare",
     "compose",
+    "covariance_error",
     "defocus",
     "describe",
     "detect",
+    "draw_kernel",
     "fit",
     "flip",
     "from_convention",
     "gaussian",
     "kernel_bytes",
-    "kernel_picture",
+    "kernel_plot_png",
+    "load_kernel",
     "motion",
     "normalised_cross_correlation",
+    "parse_kernel",
     "read_kernel",
-    "read_kernels",
     "resample",
     "shift",
+    "stack_plot_png",
     "to_convention",
 ]

@@ -1,9 +1,8 @@
-"""Kernels of the wild, converted once, so that their own operation and `degrade` give the same LR.
+"""Kernels of other projects, converted when they are read, so that their own operation and `degrade` give the same LR.
 
-Seen as correlation weights, every source lets LR pixel i look at the HR pixels s·i + first … s·i + first +
-K − 1; sources differ in `first`, in whether the array is flipped, and in where they put the centre of mass.
-Only the first two change the operation. The third is a property of the kernel: it is recognised and told,
-never mended.
+As correlation weights, the kernel of every source weights the HR pixels s·i + first … s·i + first + K − 1 of LR pixel
+i; sources differ in `first`, in whether the array is flipped, and in where they put the centre of mass. Only the first
+two change the operation. The third is a property of the kernel: it is detected and reported, never corrected.
 """
 
 from typing import Final, Literal, get_args
@@ -16,29 +15,27 @@ from blindsr.kernels.kernel import Kernel
 
 __all__ = ["Convention", "detect", "from_convention", "to_convention"]
 
-Convention = Literal["ours", "kernelgan", "generator", "fkp", "mzsr", "kair"]
+Convention = Literal["blindsr", "kernelgan", "generator", "fkp", "mzsr", "kair"]
 
 _NAMES: Final = get_args(Convention)
 _TITLES: Final[dict[str, str]] = {
-    "ours": "blindsr",
+    "blindsr": "blindsr",
     "kernelgan": "KernelGAN and DIV2KRK",
     "generator": "the dataset generator and ZSSR",
     "fkp": "FKP and DKP",
     "mzsr": "MZSR",
     "kair": "KAIR and USRNet",
 }
-# Conventions that a key allows, the likelier first: where two share a centre of mass, the first one is
-# taken.
+# Conventions that a key allows, the likelier first: where two have the same centre of mass, the first one is used.
 _BY_KEY: Final[dict[str | None, tuple[Convention, ...]]] = {
-    "Kernel": ("kernelgan", "generator", "fkp", "mzsr", "ours"),
-    "ker": ("generator", "kernelgan", "fkp", "mzsr", "ours"),
-    "kernel": ("mzsr", "kernelgan", "generator", "fkp", "ours"),
+    "Kernel": ("kernelgan", "generator", "fkp", "mzsr", "blindsr"),
+    "ker": ("generator", "kernelgan", "fkp", "mzsr", "blindsr"),
+    "kernel": ("mzsr", "kernelgan", "generator", "fkp", "blindsr"),
     "kernels": ("kair",),
-    None: ("ours", "kernelgan", "generator", "kair", "mzsr"),
+    None: ("blindsr", "kernelgan", "generator", "kair", "mzsr"),
 }
-# Half of the distance between two neighbouring conventions at ×2 (0.5 px), plus what noise on the taps
-# moves.
-_NEAR: Final = 0.35
+_TOLERANCE: Final = 0.35  # px; half of the distance between neighbouring conventions at ×2, plus noise of the taps
+_MIN_REPORTED_SHIFT: Final = 0.25  # HR px
 
 
 def _check_name(convention: str) -> None:
@@ -47,15 +44,15 @@ def _check_name(convention: str) -> None:
 
 
 def from_convention(array: ArrayLike, scale: int, convention: Convention) -> Kernel:
-    """Turn an array that follows another convention into a `Kernel` with the same effect.
+    """Convert an array that follows another convention to a `Kernel` with the same effect.
 
-    An odd K×K kernel of KernelGAN's gets s − 1 zero rows and columns at its end. The centre of mass keeps
-    its place relative to the LR pixel: a kernel that shifts the image by half a pixel still does.
+    An odd K×K kernel of KernelGAN gets s − 1 zero rows and columns at its end. The centre of mass keeps its position
+    relative to the LR pixel: a kernel that shifts the image by half a pixel still does.
 
     Args:
         array: (K, K), any K ≥ 1, any sum other than zero; normalised here.
         scale: Factor from LR to HR.
-        convention: Whose operation the array was made for.
+        convention: Convention of the array.
 
     Returns:
         A kernel whose `degrade` equals the source's own operation away from the borders.
@@ -70,46 +67,45 @@ def from_convention(array: ArrayLike, scale: int, convention: Convention) -> Ker
     _check_name(convention)
     values = np.array(array, dtype=np.float64)
     provenance = {"convention": convention}
-    if convention == "ours":
+    if convention == "blindsr":
         return Kernel.normalised(values, scale, provenance)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.size == 0:
         raise KernelError(f"a kernel must be a square 2-D array, got shape {values.shape}; pad it with zeros.")
     size = values.shape[0]
     if convention == "kair":
-        # y[j] = Σ k[m] x[j + K//2 − m], a true convolution: as correlation weights the array is turned by
-        # 180°.
+        # y[j] = Σ k[m] x[j + K//2 − m], a true convolution: as correlation weights the array is rotated by 180°.
         return Kernel.normalised(_embed(values[::-1, ::-1], size // 2 - size + 1, scale), scale, provenance)
     # y[j] = Σ k[m] x[j + m − K//2] (SciPy's correlate), then every s-th pixel from the first.
     return Kernel.normalised(_embed(values, -(size // 2), scale), scale, provenance)
 
 
 def _embed(weights: NDArray[np.float64], first: int, scale: int) -> NDArray[np.float64]:
-    """Surround weights that start at s·i + first with zeros, so that they fill our frame −p … p + s − 1."""
+    """Surround weights that start at s·i + first with zeros, so that they cover −p … p + s − 1, as in `Kernel`."""
     size = weights.shape[0]
-    reach = max(-first, first + size - scale, 0)
-    before = reach + first
-    return np.pad(weights, (before, 2 * reach + scale - size - before))
+    margin = max(-first, first + size - scale, 0)
+    before = margin + first
+    return np.pad(weights, (before, 2 * margin + scale - size - before))
 
 
 def to_convention(kernel: Kernel, convention: Convention) -> NDArray[np.float64]:
-    """Turn a `Kernel` into the odd-sized array that has the same effect in another source's operation.
+    """Convert a `Kernel` to the odd-sized array that has the same effect in another source's operation.
 
-    "kernelgan", "generator", "fkp" and "mzsr" share one operation and so give one array. Exact: zeros are
-    added or, where the last s − 1 rows and columns are zero, taken away, and nothing is moved.
+    "kernelgan", "generator", "fkp" and "mzsr" share one operation and therefore one array. The conversion is exact:
+    zeros are added or, where the last s − 1 rows and columns are zero, removed.
 
     Args:
         kernel: Any kernel.
-        convention: Whose operation shall use the array.
+        convention: Convention of the array.
 
     Returns:
-        (K', K'), K' odd and K − s + 1 or K + s − 1; for "ours" a copy of the kernel's own array.
+        (K', K'), K' odd and K − s + 1 or K + s − 1; for "blindsr" a copy of the kernel's own array.
 
     Raises:
         KernelError: The convention is unknown.
     """
     _check_name(convention)
     weights = np.array(kernel.array)
-    if convention == "ours":
+    if convention == "blindsr":
         return weights
     extra = kernel.scale - 1
     end = kernel.size - extra
@@ -121,10 +117,10 @@ def to_convention(kernel: Kernel, convention: Convention) -> NDArray[np.float64]
 
 
 def _expected_centre(convention: Convention, size: int, scale: int) -> float:
-    """Where a convention puts the centre of mass: index along one axis."""
+    """Centre of mass of a convention's kernels: index along one axis."""
     half = (scale - 1) / 2
     return {
-        "ours": (size - 1) / 2,
+        "blindsr": (size - 1) / 2,
         "kernelgan": size // 2 + half,
         "generator": size // 2 + half + 0.5,
         "fkp": (size - scale) / 2,
@@ -139,35 +135,32 @@ def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Conven
     Args:
         array: (K, K), finite, sum other than zero.
         scale: Factor from LR to HR.
-        key: Its name in the file ("Kernel", "ker", "kernel", "kernels"); None if the file gives no name.
+        key: Name of the array in the file ("Kernel", "ker", "kernel", "kernels"); None if it has no name.
 
     Returns:
-        The convention and a sentence that gives the reason, and the shift that the kernel brings, if any.
+        The convention, and a sentence with the reason and with the shift that the kernel causes, if any.
     """
     values = np.asarray(array, dtype=np.float64)
     size = values.shape[0]
     index = np.arange(size)
     centre = np.array([values.sum(1) @ index, values.sum(0) @ index]) / values.sum()
-    allowed = [c for c in _BY_KEY.get(key, _BY_KEY[None]) if c != "ours" or (size >= scale and (size - scale) % 2 == 0)]
+    allowed = [
+        c for c in _BY_KEY.get(key, _BY_KEY[None]) if c != "blindsr" or (size >= scale and (size - scale) % 2 == 0)
+    ]
     distances = [float(np.abs(centre - _expected_centre(c, size, scale)).max()) for c in allowed]
     nearest = int(np.argmin(np.round(distances, 6)))
     named = f"its key is {key!r}" if key else "it has no key"
-    place = f"its centre of mass is at ({centre[0]:.2f}, {centre[1]:.2f}) of {size}×{size}"
-    if distances[nearest] <= _NEAR or len(allowed) == 1:
-        taken = allowed[nearest]
-        reason = f"the kernel was read in the convention of {_TITLES[taken]}: {named} and {place}"
+    position = f"its centre of mass is at ({centre[0]:.2f}, {centre[1]:.2f}) of {size}×{size}"
+    if distances[nearest] <= _TOLERANCE or len(allowed) == 1:
+        convention = allowed[nearest]
+        reason = f"the kernel was read in the convention of {_TITLES[convention]}: {named} and {position}"
     else:
-        taken = allowed[0]
+        convention = allowed[0]
         reason = (
-            f"the kernel was read in the convention of {_TITLES[taken]}, because {named}; {place}, "
-            f"which fits no "
-            "known convention, so name the convention if the result is shifted"
+            f"the kernel was read in the convention of {_TITLES[convention]}, because {named}; {position}, which fits "
+            "no known convention, so set the convention if the result is shifted"
         )
-    return taken, reason + _shift_words(from_convention(values, scale, taken))
-
-
-def _shift_words(kernel: Kernel) -> str:
-    y, x = kernel.centroid
-    if max(abs(y), abs(x)) < 0.25:
-        return "."
-    return f"; it looks ({y:+.2f}, {x:+.2f}) HR pixels (y, x) beside the pixel centre, and that was kept."
+    y, x = from_convention(values, scale, convention).centroid
+    if max(abs(y), abs(x)) >= _MIN_REPORTED_SHIFT:
+        reason += f"; it is ({y:+.2f}, {x:+.2f}) HR pixels (y, x) off the centre of the LR pixel, which was kept"
+    return convention, f"{reason}."

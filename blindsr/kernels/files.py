@@ -1,252 +1,530 @@
-"""Kernel files: read with words about what was assumed, and written.
+"""Kernels from files, arrays and texts, and kernel files as bytes.
 
-Reading gives a `Kernel` and sentences for the user; writing gives bytes, which the caller puts into a file.
+Reading returns a `Kernel` and warnings: sentences for the user about what was assumed. Files may come from anywhere:
+nothing in them is executed (no pickles), and no array is read that is larger than a kernel can be.
 """
 
+import importlib
 import io
 import json
-from collections.abc import Sequence
+import os
+import re
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
+from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
-from blindsr.kernels.kernel import Kernel
-from blindsr.kernels.loading import LARGEST, Found, load
+from blindsr.kernels.kernel import MAX_SIZE, Kernel, KernelEstimate, KernelStack
+from blindsr.kernels.metrics import kernel_warnings
+from blindsr.kernels.transform import centre_with_warning
 
-__all__ = ["judge_array", "kernel_bytes", "read_kernel", "read_kernels", "stack_bytes", "stated_scale"]
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "RawArrays",
+    "as_kernel",
+    "kernel_bytes",
+    "kernel_from_array",
+    "load_arrays",
+    "load_kernel",
+    "read_kernel",
+    "stated_scale",
+]
 
-_WRITTEN: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
-Wanted = Convention | Literal["auto"]
+ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
+IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
+_KEYS: Final = ("kernel", "Kernel", "ker", "kernels")
+_MAX_COUNT: Final = 4096  # kernels in one file
+_MAX_BYTES: Final = 1 << 28
+_MAX_NUMBERS: Final = 1 << 25  # in one array
+# Kernels of other packages of blindsr, which import this one; loaded when they are needed.
+_SENSOR_KERNEL: Final = "blindsr.sensors.catalogue:kernel_from_sensor"
+_IMAGE_KERNEL: Final = "blindsr.sensors.measured:kernel_from_image"
+
+AnyConvention = Convention | Literal["auto"]
+_Kernels = Kernel | KernelStack
+_Warnings = tuple[str, ...]
+
+
+def as_kernel(value: object, scale: int, **options: Any) -> _Kernels:  # noqa: ANN401 - the options of load_kernel
+    """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings.
+
+    Example:
+        >>> as_kernel([[1, 1], [1, 1]], 2).sigmas, as_kernel("gaussian:1.2", 2).size
+        ((0.5, 0.5), 12)
+    """
+    return load_kernel(value, scale, **options)[0]
+
+
+def load_kernel(
+    value: object,
+    scale: int,
+    *,
+    convention: AnyConvention | None = None,
+    key: str | None = None,
+    index: int | str | None = None,
+    recentre: bool = False,
+) -> tuple[_Kernels, _Warnings]:
+    """Make a kernel of anything that describes one, with warnings about what was assumed.
+
+    Args:
+        value: A `Kernel`, `KernelStack` or `KernelEstimate`; an array (K, K), or (N, K, K) for N bands, with any
+            leading axes of length 1; the path of a kernel file or of an image of a PSF; a text as for
+            `blindsr.kernels.parse_kernel`; or "sensor:" and the name of a sensor or the path of its specification,
+            with bands after a second colon ("sensor:sentinel2:B4,B3,B2").
+        scale: Factor from LR to HR.
+        convention: Convention of an array or a file; None or "auto" detects it.
+        key: Name of the array in a file.
+        index: Which kernel of a stack, counted from 0; "all" is one for each band.
+        recentre: Move the centre of mass to the centre.
+
+    Returns:
+        One kernel, or a `KernelStack` with one for each band; and warnings, as sentences for the user.
+
+    Raises:
+        KernelError: The value does not describe a kernel for this scale.
+        ConfigError: There is no such sensor or band.
+    """
+    kernels, warnings = _load(value, scale, convention or "auto", key, index)
+    if not recentre:
+        return kernels, warnings
+    parts = kernels.kernels if isinstance(kernels, KernelStack) else (kernels,)
+    centred, shifts = zip(*map(centre_with_warning, parts), strict=True)
+    warnings = (*warnings, *(sentence for sentences in shifts for sentence in sentences))
+    return KernelStack(centred, kernels.names) if isinstance(kernels, KernelStack) else centred[0], warnings
+
+
+def _load(
+    value: object, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
+) -> tuple[_Kernels, _Warnings]:
+    if isinstance(value, str | os.PathLike):
+        path = Path(value)
+        name, _, rest = str(value).partition(":")
+        if path.is_file() or not (name == "sensor" or name in KERNEL_FORMS):
+            if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
+                forms = ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
+                raise KernelError(f"there is no file {str(value)!r}; give a kernel file ({_suffixes()}) or {forms}.")
+            return _with_kernel_warnings(*_load_file(path, scale, convention, key, index))
+        if convention != "auto" or key is not None or index is not None:
+            raise KernelError(
+                "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel files, "
+                f"not to {value!r}; leave them out."
+            )
+        return _imported(_SENSOR_KERNEL)(rest, scale) if name == "sensor" else (parse_kernel(str(value), scale), ())
+    kernels = value.kernel if isinstance(value, KernelEstimate) else value
+    if not isinstance(kernels, Kernel | KernelStack):
+        return _with_kernel_warnings(*_load_array(kernels, scale, convention, index))
+    if kernels.scale != scale:
+        raise KernelError(
+            f"the kernel is for scale {kernels.scale}, but scale {scale} was requested; use scale {kernels.scale}, or "
+            "convert it with blindsr.kernels.resample."
+        )
+    return kernels, ()
+
+
+def _with_kernel_warnings(kernels: _Kernels, warnings: _Warnings) -> tuple[_Kernels, _Warnings]:
+    return kernels, (*warnings, *kernel_warnings(kernels)) if isinstance(kernels, Kernel) else warnings
+
+
+def _load_array(
+    value: object, scale: int, convention: AnyConvention, index: int | str | None
+) -> tuple[_Kernels, _Warnings]:
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except ValueError as error:
+        raise KernelError(f"a kernel must be an array with rows of equal length: {error}.") from error
+    if array.dtype.kind not in "fiubc":
+        kind = type(value).__name__
+        raise KernelError(f"a kernel must be a Kernel, an array, a path or text as in 'gaussian:1.2', got {kind}.")
+    check_shape(array.shape, "the array")
+    raw = RawArrays(_split_stack(array, index_last=False))
+    return _kernels_of(raw, None, scale, convention, "all" if index is None and len(raw.arrays) > 1 else index)
+
+
+def _load_file(
+    path: Path, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
+) -> tuple[_Kernels, _Warnings]:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        if key is not None or index == "all":
+            raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
+        result: tuple[Kernel, _Warnings] = _imported(_IMAGE_KERNEL)(path, scale, convention=convention, index=index)
+        return result
+    raw = load_arrays(path, key)
+    if raw.scale is not None and raw.scale != scale:
+        raise KernelError(
+            f"{path.name} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
+            f"or convert it: blindsr kernel convert {path.name} new.npz --from-scale {raw.scale} --to-scale {scale} "
+            "(in Python blindsr.kernels.resample)."
+        )
+    return _kernels_of(raw, path.name, scale, convention, "all" if index is None and raw.names else index)
+
+
+def _kernels_of(
+    raw: "RawArrays", name: str | None, scale: int, convention: AnyConvention, index: int | str | None
+) -> tuple[_Kernels, _Warnings]:
+    if index == "all":
+        read = [kernel_from_array(array, scale, convention, name=name, raw=raw) for array in raw.arrays]
+        warnings = tuple(dict.fromkeys(sentence for _, sentences in read for sentence in sentences))
+        names = raw.names or [str(i) for i in range(len(read))]
+        return KernelStack([kernel for kernel, _ in read], names), warnings
+    return kernel_from_array(raw.select(index, name or "memory"), scale, convention, name=name, raw=raw)
+
+
+def _imported(target: str) -> Any:  # noqa: ANN401 - a function of any signature
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _suffixes() -> str:
+    return f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
 
 
 def read_kernel(
     path: Path | str,
     *,
     scale: int,
-    convention: Wanted = "auto",
+    convention: AnyConvention = "auto",
     key: str | None = None,
     index: int | None = None,
-) -> tuple[Kernel, tuple[str, ...]]:
-    """Read a downscaling kernel.
+) -> tuple[Kernel, _Warnings]:
+    """Read one downscaling kernel.
 
     Args:
-        path: A .npz (array `kernel`, number `scale`, JSON text `provenance`), .npy, .txt or .csv file, or a .mat file
-            of any version (v7.3 needs h5py).
-        scale: The factor that the kernel is wanted for. A file that states another one is refused.
-        convention: Whose operation the array was made for; "auto" decides by the key and the centre of
-            mass.
+        path: A .npz (array `kernel`, number `scale`, JSON text `provenance`), .npy, .txt or .csv file, a .mat file of
+            any version (v7.3 needs h5py), or an image of a PSF on the HR grid (.tif, .png, .bmp).
+        scale: Factor from LR to HR. A file that states another one is refused.
+        convention: Convention of the array; "auto" detects it by the key and the centre of mass.
         key: Name of the array in the file; None takes the first of `kernel`, `Kernel`, `ker`, `kernels`.
         index: Which kernel of a stack (a cell array or a 3-D array), counted from 0; None is the only one.
 
     Returns:
-        The kernel, and sentences for the user: the convention and why, a sum that was normalised, zeros
-        added.
+        The kernel, and warnings: the detected convention and the reason, a sum that was normalised, zeros added.
 
     Raises:
-        KernelError: The file is missing, corrupt, of another kind, for another scale, or holds no usable
-            kernel; or it holds several and none was chosen.
+        KernelError: The file is not usable, is for another scale, or contains several kernels and none was chosen.
     """
-    path = Path(path)
-    found = load(path, key)
-    count = len(found.arrays)
-    if index is None and count != 1:
-        raise KernelError(
-            f"{found.key or 'the array'} in {path.name} holds {count} kernels; choose one with index= "
-            f"(--kernel-index), 0 to {count - 1}."
-        )
-    if index is not None and not 0 <= index < count:
-        raise KernelError(f"{path.name} holds {count} kernel{'s' * (count != 1)}, index {index} was asked for.")
-    _check_scale(found, path, scale)
-    return _judge(found, found.arrays[index or 0], path, scale, convention)
+    kernels, warnings = _load_file(Path(path), scale, convention, key, index)
+    if isinstance(kernels, KernelStack):
+        raise KernelError(f"{path} contains a kernel for each of {', '.join(kernels.names)}; choose one with index=.")
+    return kernels, warnings
 
 
-def read_kernels(
-    path: Path | str, *, scale: int, convention: Wanted = "auto", key: str | None = None
-) -> tuple[tuple[Kernel, ...], tuple[str, ...], tuple[str, ...]]:
-    """Read all kernels of a file, as for the bands of an image.
+def kernel_from_array(
+    array: NDArray[Any],
+    scale: int,
+    convention: AnyConvention = "auto",
+    *,
+    name: str | None = None,
+    raw: "RawArrays | None" = None,
+) -> tuple[Kernel, _Warnings]:
+    """Make a `Kernel`, with warnings, of an array (K, L) in any convention.
 
     Args:
-        path: As for `read_kernel`.
-        scale: As for `read_kernel`.
-        convention: As for `read_kernel`, of all of them.
-        key: As for `read_kernel`.
-
-    Returns:
-        The kernels, the names of their bands (empty where the file has none), and sentences for the user.
+        array: The array.
+        scale: Factor from LR to HR.
+        convention: Convention of the array; "auto" detects it.
+        name: Name of its file; None for an array in memory.
+        raw: The content of the file.
 
     Raises:
-        KernelError: As for `read_kernel`.
+        KernelError: The array is not a usable kernel.
     """
-    path = Path(path)
-    found = load(path, key)
-    _check_scale(found, path, scale)
-    read = [_judge(found, array, path, scale, convention) for array in found.arrays]
-    notes = tuple(dict.fromkeys(note for _, notes in read for note in notes))
-    return tuple(kernel for kernel, _ in read), found.names, notes
+    raw = raw or RawArrays((array,))
+    origin: dict[str, object] = {"made_by": "file", "file": name} if name else {"made_by": "array"}
+    name = name or "the array"
+    values = _checked(array, name)
+    warnings = list(raw.warnings)
+    if raw.provenance is not None and raw.scale is None:
+        warnings.append(f"{name} does not state its scale; {scale} is assumed, as requested.")
+    if values.shape[0] != values.shape[1]:
+        height, width = values.shape
+        side = max(height, width)
+        # Index n // 2 stays at n // 2, the reference pixel of every correlation in use.
+        before = [side // 2 - n // 2 for n in values.shape]
+        values = np.pad(values, [(b, side - n - b) for b, n in zip(before, values.shape, strict=True)])
+        warnings.append(f"{name} is {height}×{width} and was padded with zeros to {side}×{side}.")
+    total = float(values.sum())
+    if abs(total) <= 1e-8 * float(np.abs(values).max()):
+        raise KernelError(f"{name} sums to {total:.3g}: it is not a blur kernel (an image or a derivative?).")
+    if abs(total - 1) > 1e-4:
+        warnings.append(f"the kernel sums to {total:.4g} and was normalised to 1.")
+    if convention != "auto":
+        warnings.append(f"the kernel was read in the convention {convention!r}, as requested.")
+    elif raw.scale is not None and raw.key in ("kernel", "kernels"):
+        convention = "blindsr"
+        warnings.append("the kernel was read in blindsr's own convention: the file states its scale.")
+    else:
+        # A .npz without a scale may be anyone's, and so may its key: only the centre of mass is evidence.
+        convention, reason = detect(values, scale, None if raw.provenance is not None else raw.key)
+        # It may be wrong, so the registration of the result against the input is checked later.
+        origin["convention_guessed"] = True
+        warnings.append(reason)
+    kernel = from_convention(values, scale, convention)
+    return Kernel(kernel.array, scale, raw.provenance or {**origin, "convention": convention}), tuple(warnings)
 
 
 def stated_scale(path: Path | str) -> int | None:
-    """The scale that a file states; None where its format has no place for it."""
-    return load(Path(path), None).scale if Path(path).suffix.lower() == ".npz" else None
+    """The scale that a file states; None if its format does not store one."""
+    return load_arrays(Path(path), None).scale if Path(path).suffix.lower() == ".npz" else None
 
 
-def _check_scale(found: Found, path: Path, scale: int) -> None:
-    if found.scale is not None and found.scale != scale:
-        raise KernelError(
-            f"{path.name} is a kernel for scale {found.scale}, but scale {scale} was asked for; run with scale "
-            f"{found.scale}, or carry it over: blindsr kernel convert {path.name} new.npz --from-scale {found.scale} "
-            f"--to-scale {scale} (blindsr.kernels.resample)."
-        )
-
-
-def judge_array(
-    array: NDArray[Any], name: str, scale: int, convention: Wanted = "auto"
-) -> tuple[Kernel, tuple[str, ...]]:
-    """Make a `Kernel` of an array of the wild that is in memory; `name` is what errors and notes call it.
-
-    Raises:
-        KernelError: It is no usable kernel.
-    """
-    return _judge(Found((array,)), array, Path(name), scale, convention)
-
-
-def _judge(
-    found: Found, array: NDArray[Any], path: Path, scale: int, convention: Wanted
-) -> tuple[Kernel, tuple[str, ...]]:
-    values = _checked(array, path)
-    notes = list(found.notes)
-    if path.suffix.lower() == ".npz" and found.scale is None:
-        notes.append(f"{path.name} does not say its scale; {scale} was taken, as asked for.")
-    values = _squared(values, path, notes)
-    total = float(values.sum())
-    if abs(total) <= 1e-8 * float(np.abs(values).max()):
-        raise KernelError(f"{path.name} sums to {total:.3g}: it is no blur kernel (an image or a derivative?).")
-    if abs(total - 1) > 1e-4:
-        notes.append(f"the kernel sums to {total:.4g} and was normalised to 1.")
-    taken, guessed = _decide(found, values, scale, convention, notes)
-    kernel = from_convention(values, scale, taken)
-    origin: dict[str, object] = {"made_by": "file", "file": path.name, "convention": taken}
-    if guessed:
-        # The run compares where the result lies: a convention that was guessed may be the wrong one.
-        origin["convention_guessed"] = True
-    return Kernel(kernel.array, scale, found.provenance or origin), tuple(notes)
-
-
-def _decide(
-    found: Found, array: NDArray[np.float64], scale: int, convention: Wanted, notes: list[str]
-) -> tuple[Convention, bool]:
-    """The convention, and whether it is a guess."""
-    if convention != "auto":
-        notes.append(f"the kernel was read in the convention {convention!r}, as asked for.")
-        return convention, False
-    if found.scale is not None and found.key in ("kernel", "kernels"):
-        notes.append("the kernel was read in blindsr's own convention: the file states its scale.")
-        return "ours", False
-    # A .npz without a scale is not ours, and its key is anyone's: only the centre of mass can tell.
-    key = None if found.provenance is not None else found.key
-    taken, reason = detect(array, scale, key)
-    notes.append(reason)
-    return taken, True
-
-
-def _checked(array: NDArray[Any], path: Path) -> NDArray[np.float64]:
+def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     array = np.asarray(array)
     if array.dtype.kind not in "fiub":
-        raise KernelError(f"{path.name} must hold numbers, it holds {array.dtype}; save the kernel as a float array.")
+        raise KernelError(f"{name} must contain numbers, it contains {array.dtype}; save the kernel as a float array.")
     if array.ndim != 2:
-        raise KernelError(f"a kernel must be a 2-D array, {path.name} holds {array.ndim}-D of shape {array.shape}.")
-    if array.size == 0 or max(array.shape) > LARGEST:
+        raise KernelError(f"a kernel must be a 2-D array, {name} is {array.ndim}-D of shape {array.shape}.")
+    if array.size == 0 or max(array.shape) > MAX_SIZE:
         raise KernelError(
-            f"a kernel must have 1 to {LARGEST} px a side, {path.name} holds "
-            f"{array.shape[0]}×{array.shape[1]}; check that it is no image."
+            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {array.shape[0]}×{array.shape[1]}; check that "
+            "it is not an image."
         )
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
-        raise KernelError(f"a kernel must be finite, {path.name} holds NaN or infinity; estimate or save it again.")
+        raise KernelError(f"a kernel must be finite, {name} contains NaN or infinity; estimate or save it again.")
     if not values.any():
-        raise KernelError(f"a kernel must have a weight other than zero, {path.name} is all zero; save it again.")
-    # Sums and squares of absurd numbers overflow; a kernel's own are about 1.
+        raise KernelError(f"a kernel must have a weight other than zero, {name} is all zero; save it again.")
+    # Sums and squares of extreme numbers overflow; the weights of a kernel are of the order of 1.
     if np.abs(values).max() > 1e100 or np.abs(values).max() < 1e-100:
-        raise KernelError(f"the weights in {path.name} are absurd, up to {np.abs(values).max():.3g}; save it again.")
+        raise KernelError(f"the weights in {name} are extreme, up to {np.abs(values).max():.3g}; save it again.")
     return values
 
 
-def _squared(array: NDArray[np.float64], path: Path, notes: list[str]) -> NDArray[np.float64]:
-    height, width = array.shape
-    if height == width:
-        return array
-    side = max(height, width)
-    # Index n // 2 stays at n // 2, which is the reference pixel of every correlation in the wild.
-    before = [side // 2 - n // 2 for n in (height, width)]
-    padded = np.pad(array, [(b, side - n - b) for b, n in zip(before, (height, width), strict=True)])
-    notes.append(f"{path.name} is {height}×{width} and was padded with zeros to {side}×{side}.")
-    return padded
+@dataclass(frozen=True)
+class RawArrays:
+    """The content of a file, unchecked."""
+
+    arrays: tuple[NDArray[Any], ...]  # one, or one for each kernel of a stack
+    key: str | None = None  # name of the array in the file
+    scale: int | None = None  # as the file states it
+    provenance: dict[str, object] | None = None  # of a .npz file
+    names: tuple[str, ...] = ()  # names of the bands, as the file states them
+    warnings: _Warnings = ()  # what was assumed in reading
+
+    def select(self, index: int | str | None, name: str) -> NDArray[Any]:
+        """One of the arrays, counted from 0; None is the only one. `name` is that of the file.
+
+        Raises:
+            KernelError: There are several and none was chosen, or fewer than that.
+        """
+        count = len(self.arrays)
+        if isinstance(index, str):
+            raise KernelError(f"the index of a kernel must be a whole number from 0, or 'all', got {index!r}.")
+        if index is None and count != 1:
+            raise KernelError(
+                f"{self.key or 'the array'} in {name} contains {count} kernels; choose one with index= in Python or "
+                f"--kernel-index on the command line, 0 to {count - 1}."
+            )
+        if index is not None and not 0 <= index < count:
+            raise KernelError(f"{name} contains {count} kernel{'s' * (count != 1)}, index {index} was requested.")
+        return self.arrays[index or 0]
 
 
-def kernel_bytes(kernel: Kernel, suffix: str, convention: Convention | None = None) -> bytes:
+def load_arrays(path: Path, key: str | None) -> RawArrays:
+    """Read the arrays of a file of any format in `ARRAY_SUFFIXES`, without checking what they contain.
+
+    Raises:
+        KernelError: The file is missing, damaged, far too large, or of another kind.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_SUFFIXES:
+        raise KernelError(f"a kernel file must be one of {_suffixes()}; got {path.name}.")
+    if not path.is_file():
+        raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise KernelError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a kernel.")
+        if suffix == ".mat":
+            return _load_mat(path, key)
+        return {".npz": _load_npz, ".npy": _load_npy, ".txt": _load_text, ".csv": _load_text}[suffix](path, key)
+    except KernelError:
+        raise
+    except Exception as error:  # the parsers of these formats raise anything for a damaged file
+        raise KernelError(
+            f"{path.name} cannot be read as a {suffix} kernel file ({type(error).__name__}): it is "
+            "damaged or of another kind; save it again."
+        ) from error
+
+
+def _select(names: list[str], key: str | None, path: Path) -> str:
+    """The name of the requested array."""
+    requested = _KEYS if key is None else (key,)
+    for name in requested:
+        if name in names:
+            return name
+    listed = ", ".join(name[:40] for name in sorted(names)[:20]) or "nothing"
+    raise KernelError(
+        f"{path.name} must contain an array named {' or '.join(requested)}, it contains {listed}; choose one with key= "
+        "in Python or --kernel-key on the command line."
+    )
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has.
+
+    Raises:
+        KernelError: It is larger than the largest kernel, or a stack of too many.
+    """
+    shape = _squeezed(shape)
+    sides = sorted(shape)[:2] if len(shape) == 3 else []
+    too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
+    if len(shape) > 3 or any(n > MAX_SIZE for n in sides) or too_large:
+        raise KernelError(
+            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {'×'.join(map(str, shape))}; check that it is "
+            "not an image."
+        )
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the first axes of length 1 that are too many: (1, 1, K, K) of PyTorch is (1, K, K)."""
+    while len(shape) > 3 and 1 in shape:
+        first = shape.index(1)
+        shape = (*shape[:first], *shape[first + 1 :])
+    return shape
+
+
+def _split_stack(array: NDArray[Any], *, index_last: bool) -> tuple[NDArray[Any], ...]:
+    """The kernels of a 3-D array: the axis that differs from the two equal ones counts them."""
+    array = array.reshape(_squeezed(array.shape))
+    if array.ndim != 3:
+        return (array,)
+    first, middle, last = array.shape
+    axis = 2 if index_last else 0
+    if first == middle != last:
+        axis = 2
+    elif middle == last != first:
+        axis = 0
+    return tuple(np.moveaxis(array, axis, 0))
+
+
+def _load_mat(path: Path, key: str | None) -> RawArrays:
+    from blindsr.kernels.matlab import read_mat
+
+    name, value = read_mat(path, lambda names: _select(names, key, path), lambda shape: check_shape(shape, path.name))
+    return RawArrays(tuple(value) if isinstance(value, list) else _split_stack(value, index_last=True), name)
+
+
+def _load_npy(path: Path, key: str | None) -> RawArrays:
+    if key is not None:
+        raise KernelError(f"{path.name} is a .npy file, whose one array has no name; leave key out.")
+    with path.open("rb") as file:
+        check_shape(_npy_shape(file), path.name)
+        file.seek(0)
+        return RawArrays(_split_stack(np.lib.format.read_array(file, allow_pickle=False), index_last=False))
+
+
+def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape: tuple[int, ...] = read(file)[0]
+    return shape
+
+
+def _load_npz(path: Path, key: str | None) -> RawArrays:
+    # NumPy leaks a file that it opened itself if the archive in it is damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
+        names = list(archive.files)
+        name = _select(names, key, path)
+        for member in {name, "scale", "provenance", "bands"} & set(names):
+            _check_member(archive, member, path)
+        scale = _whole_number(archive["scale"], path) if "scale" in names else None
+        provenance = json.loads(str(archive["provenance"][()]) if "provenance" in names else "{}")
+        if not isinstance(provenance, dict):
+            raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
+        bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
+        arrays = _split_stack(archive[name], index_last=False)
+        return RawArrays(arrays, name, scale, provenance, bands if len(bands) == len(arrays) else ())
+
+
+def _check_member(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> None:
+    """Refuse a member that would fill the memory when it is unpacked."""
+    entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
+    entry = entries.get(f"{name}.npy", entries.get(name))
+    if entry is None or entry.file_size > _MAX_BYTES:
+        raise KernelError(f"{name} in {path.name} is far too large for a kernel.")
+    with archive.zip.open(entry) as file:  # type: ignore[union-attr]
+        check_shape(_npy_shape(file), path.name)
+
+
+def _whole_number(value: NDArray[Any], path: Path) -> int:
+    if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
+        raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
+    return int(value.item())
+
+
+def _load_text(path: Path, key: str | None) -> RawArrays:
+    """Rows of numbers, separated by blanks, tabs, commas or semicolons; comments begin with #."""
+    if key is not None:
+        raise KernelError(f"{path.name} is a text file, whose one array has no name; leave key out.")
+    text = path.read_text(encoding="utf-8-sig")
+    lines = [line for line in (raw.split("#")[0].strip() for raw in text.splitlines()) if line]
+    warnings: _Warnings = ()
+    if lines and all(";" in line for line in lines) and "." not in text and "," in text:
+        lines = [line.replace(",", ".") for line in lines]
+        warnings = (f"the commas in {path.name} were read as decimal points.",)
+    check_shape((len(lines), 1), path.name)
+    rows = [[part for part in re.split(r"[\s,;]+", line) if part] for line in lines]
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1:
+        raise KernelError(
+            f"{path.name} must contain rows of one length, it has rows of "
+            f"{', '.join(map(str, sorted(lengths)[:8])) or 0} numbers."
+        )
+    check_shape((len(rows), *lengths), path.name)
+    try:
+        return RawArrays((np.array([[float(part) for part in row] for row in rows]),), warnings=warnings)
+    except ValueError as error:
+        raise KernelError(f"{path.name} must contain only numbers ({error}); begin comments with #.") from error
+
+
+def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = None) -> bytes:
     """The content of a kernel file; the same kernel gives the same bytes.
 
     Args:
-        kernel: Any kernel.
-        suffix: ".npz" (our convention, with scale and provenance), ".npy", ".txt" or ".csv" (the weights alone) or
-            ".mat" (MATLAB v5).
-        convention: Of the weights that are written; None is KernelGAN's for .mat and ours for the others.
+        kernel: Any kernel; a stack, with a kernel for each band, for .npz alone.
+        suffix: ".npz" (blindsr's convention, with scale and provenance), ".npy", ".txt" or ".csv" (the weights alone)
+            or ".mat" (MATLAB v5).
+        convention: Convention of the weights in the file; None is KernelGAN's for .mat and blindsr's for the others.
 
     Raises:
-        KernelError: The suffix is another one, or a .npz is wanted in a convention that is not ours.
+        KernelError: The suffix is unknown, or a .npz is requested in another convention than blindsr's.
     """
-    if suffix == ".npz":
-        if convention not in (None, "ours"):
-            raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
-        provenance = json.dumps(dict(kernel.provenance), default=str)
-        return _npz(kernel=kernel.array, scale=np.int64(kernel.scale), provenance=np.str_(provenance))
-    if suffix not in _WRITTEN:
-        raise KernelError(f"a kernel file must be one of {', '.join(_WRITTEN)}, got {suffix!r}.")
-    weights = to_convention(kernel, convention or ("kernelgan" if suffix == ".mat" else "ours"))
-    if suffix == ".mat":
-        return _mat(weights, {"kair": "kernels", "mzsr": "kernel", "generator": "ker"}.get(convention or "", "Kernel"))
+    if suffix not in ARRAY_SUFFIXES or (isinstance(kernel, KernelStack) and suffix != ".npz"):
+        formats = ".npz" if isinstance(kernel, KernelStack) else ", ".join(ARRAY_SUFFIXES)
+        raise KernelError(f"a kernel file must be one of {formats}, got {suffix!r}.")
+    if suffix == ".npz" and convention not in (None, "blindsr"):
+        raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
     buffer = io.BytesIO()
-    if suffix == ".npy":
+    if isinstance(kernel, KernelStack):
+        side = max(part.size for part in kernel.kernels)
+        arrays = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
+        origin = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
+        np.savez(buffer, kernels=arrays, bands=np.array(kernel.names), **_stored(kernel.scale, origin))
+        return buffer.getvalue()
+    weights = to_convention(kernel, convention or ("kernelgan" if suffix == ".mat" else "blindsr"))
+    if suffix == ".npz":
+        np.savez(buffer, kernel=kernel.array, **_stored(kernel.scale, dict(kernel.provenance)))
+    elif suffix == ".npy":
         np.save(buffer, weights, allow_pickle=False)
+    elif suffix == ".mat":
+        from scipy.io import savemat
+
+        key = {"kair": "kernels", "mzsr": "kernel", "generator": "ker"}.get(convention or "", "Kernel")
+        savemat(buffer, {key: weights})  # type: ignore[arg-type] # the stubs know only paths, SciPy takes open files too
+        # SciPy writes the time and the platform into the first 116 bytes, which are free text.
+        return b"MATLAB 5.0 MAT-file, kernel written by blindsr".ljust(116) + buffer.getvalue()[116:]
     else:
         np.savetxt(buffer, weights, fmt="%.17g", delimiter="," if suffix == ".csv" else " ")
     return buffer.getvalue()
 
 
-def stack_bytes(kernels: Sequence[Kernel], names: Sequence[str]) -> bytes:
-    """One .npz with a kernel for each band: `kernels` (N, K, K), `bands`, `scale` and `provenance`.
-
-    Raises:
-        KernelError: There is none, or they are for different scales.
-    """
-    if not kernels or len({kernel.scale for kernel in kernels}) != 1:
-        raise KernelError("a stack of kernels needs one or more, all for one scale.")
-    side = max(kernel.size for kernel in kernels)
-    stack = np.stack([np.pad(kernel.array, (side - kernel.size) // 2) for kernel in kernels])
-    provenance = {name: dict(kernel.provenance) for name, kernel in zip(names, kernels, strict=True)}
-    return _npz(
-        kernels=stack,
-        bands=np.array(list(names)),
-        scale=np.int64(kernels[0].scale),
-        provenance=np.str_(json.dumps(provenance, default=str)),
-    )
-
-
-def _npz(**arrays: Any) -> bytes:  # noqa: ANN401 - whatever NumPy stores
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _mat(weights: NDArray[np.float64], name: str) -> bytes:
-    from scipy.io import savemat
-
-    buffer = io.BytesIO()
-    # The stubs know paths alone; SciPy documents open files too.
-    savemat(buffer, {name: weights})  # type: ignore[arg-type]
-    # SciPy puts the clock and the platform into the first 116 bytes, which are free text.
-    return b"MATLAB 5.0 MAT-file, kernel written by blindsr".ljust(116) + buffer.getvalue()[116:]
+def _stored(scale: int, provenance: dict[str, Any]) -> dict[str, Any]:
+    return {"scale": np.int64(scale), "provenance": np.str_(json.dumps(provenance, default=str))}

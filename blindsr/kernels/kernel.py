@@ -1,16 +1,16 @@
-"""One value for a downscaling kernel, with one convention.
+"""Downscaling kernels as values: one kernel, one kernel per band, and an estimate of a kernel.
 
 A `Kernel` is a correlation kernel on the HR grid: K×K with K ≡ s (mod 2), its geometric centre is the
-reference point, its sum is 1. LR pixel i is centred at s·i + (s − 1)/2 (docs/conventions.md). Kernels of
-other conventions are converted once, at the door (`blindsr.kernels.conventions`).
+reference point, its sum is 1. LR pixel i is centred at s·i + (s − 1)/2 (docs/method/conventions.md). Kernels of
+other conventions are converted once, when they are read (`blindsr.kernels.conventions`).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,8 +20,9 @@ from blindsr.errors import KernelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Kernel"]
+__all__ = ["MAX_SIZE", "Kernel", "KernelEstimate", "KernelStack"]
 
+MAX_SIZE: Final = 1001  # px a side; a larger array is an image, and the arithmetic on it would take minutes
 _SUM_TOLERANCE = 1e-6
 
 
@@ -33,7 +34,7 @@ class Kernel:
         array: (K, K), K ≡ scale (mod 2), K ≥ scale, finite, sum 1; negative taps are allowed (bicubic has
             them). Copied to read-only float64.
         scale: Factor from LR to HR, 1 or more.
-        provenance: Where it comes from, as short JSON-able values: `{"made_by": "gaussian"}`. Not compared.
+        provenance: Origin of the kernel, as short JSON-able values: `{"made_by": "gaussian"}`. Not compared.
 
     Raises:
         KernelError: `array` or `scale` breaks one of the rules above.
@@ -67,9 +68,9 @@ class Kernel:
         if not np.isfinite(total) or abs(total) <= 1e-8 * max(1.0, float(np.abs(values).max(initial=0.0))):
             raise KernelError(
                 f"a kernel needs a sum other than zero to be normalised, its sum is {total:.3g}; "
-                "check that the file holds a blur kernel and not an image or a derivative."
+                "check that the file contains a blur kernel and not an image or a derivative."
             )
-        # A sum that is 1 but for rounding is left alone: what is read back is what was written, to the bit.
+        # A sum that is 1 except for rounding is kept, so that a file is read back bit by bit.
         return cls(values if abs(total - 1) < 1e-12 else values / total, scale, provenance)
 
     @property
@@ -105,12 +106,12 @@ class Kernel:
 
     @property
     def angle(self) -> float:
-        """Direction of the long axis in degrees, counter-clockwise from the x axis as seen, in [0, 180)."""
+        """Direction of the long axis, degrees counter-clockwise from the x axis in the displayed image, [0, 180)."""
         vector = np.linalg.eigh(self.covariance)[1][:, 1]
         return float(np.degrees(np.arctan2(-vector[0], vector[1])) % 180.0)
 
     def support(self, energy: float = 0.99) -> int:
-        """Side of the smallest centred square, of the kernel's own parity, that holds `energy` of Σ|k|."""
+        """Side of the smallest centred square, of the kernel's own parity, that contains `energy` of Σ|k|."""
         absolute = np.abs(self.array)
         for margin in range((self.size - 1) // 2, -1, -1):
             inner = absolute[margin : self.size - margin, margin : self.size - margin]
@@ -123,7 +124,7 @@ class Kernel:
 
         Args:
             frequencies: (N,), cycles per HR pixel (HR's Nyquist is 0.5, LR's is 0.5/scale).
-            angle: Direction in degrees, counter-clockwise from the x axis as seen.
+            angle: Direction, degrees counter-clockwise from the x axis in the displayed image.
 
         Returns:
             (N,), 1 at frequency 0.
@@ -143,19 +144,94 @@ class Kernel:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name the weights and the scale."""
+        """Twelve hexadecimal digits that identify the weights and the scale."""
         # Adding zero turns −0 into 0: equal weights have equal bytes.
         content = np.ascontiguousarray(self.array.round(9) + 0.0).tobytes() + str(self.scale).encode()
         return hashlib.sha256(content).hexdigest()[:12]
 
     def __reduce__(self) -> tuple[type["Kernel"], tuple[object, ...]]:
-        # The read-only mapping cannot be pickled; a batch sends kernels to its processes.
+        # The read-only mapping cannot be pickled, and a batch sends kernels to its worker processes.
         return Kernel, (np.array(self.array), self.scale, dict(self.provenance))
 
     def __repr__(self) -> str:
         long, short = self.sigmas
         shape = f"σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°"
         return f"Kernel({self.size}×{self.size}, scale={self.scale}, {shape})"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStack:
+    """The kernels of the bands of one image, in the order of its channels.
+
+    Raises:
+        KernelError: The scales differ, or there are not as many names as kernels.
+    """
+
+    kernels: tuple[Kernel, ...]  # one or more
+    names: tuple[str, ...]  # of the bands
+
+    def __init__(self, kernels: Sequence[Kernel], names: Sequence[str]) -> None:
+        object.__setattr__(self, "kernels", tuple(kernels))
+        object.__setattr__(self, "names", tuple(names))
+        if not self.kernels or len(self.kernels) != len(self.names):
+            raise KernelError(
+                f"each band needs a kernel and a name, got {len(self.kernels)} kernels and {len(self.names)} names."
+            )
+        scales = sorted({kernel.scale for kernel in self.kernels})
+        if len(scales) > 1:
+            raise KernelError(f"the kernels of an image's bands must be for one scale, got {scales}; resample some.")
+
+    @property
+    def scale(self) -> int:
+        """Factor from LR to HR."""
+        return self.kernels[0].scale
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that identify the weights, the scale and the order."""
+        return hashlib.sha256(" ".join(kernel.digest for kernel in self.kernels).encode()).hexdigest()[:12]
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """Origin of the first kernel."""
+        return self.kernels[0].provenance
+
+    def check_channels(self, channels: int) -> None:
+        """Check that an image has as many channels as there are kernels.
+
+        Raises:
+            KernelError: It has another number of channels.
+        """
+        if channels != len(self.kernels):
+            raise KernelError(
+                f"{len(self.kernels)} kernels ({', '.join(self.names)}) need an image with as many bands, this one has "
+                f"{channels}; name the band of each channel in order, as in sentinel2:B4,B3,B2, or one band for all."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelEstimate:
+    """A kernel that was estimated from an image, and how.
+
+    Raises:
+        KernelError: `kernel_error` is negative, or `confidence` is outside [0, 1].
+    """
+
+    kernel: Kernel
+    method: str  # name of the estimator: "kernelgan", "spectral", …
+    settings: Mapping[str, object] = field(default_factory=dict)  # of the estimator, JSON-able
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # training curves, one value per report
+    metrics: Mapping[str, float] = field(default_factory=dict)  # single numbers by name, such as the residual of a fit
+    warnings: tuple[str, ...] = ()  # sentences for the user, such as why a fallback was used
+    kernel_error: float | None = None  # estimated standard deviation of the transfer function's error; None is unknown
+    confidence: float | None = None  # reliability of the estimate, from 0 to 1; None is unknown
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.kernel_error is not None and not self.kernel_error >= 0:
+            raise KernelError(f"kernel_error must be 0 or more, got {self.kernel_error:g}.")
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            raise KernelError(f"confidence must be between 0 and 1, got {self.confidence:g}.")
 
 
 def _check(values: NDArray[np.float64], scale: int) -> None:
@@ -170,7 +246,7 @@ def _check(values: NDArray[np.float64], scale: int) -> None:
             "blindsr.kernels.from_convention converts kernels of other conventions."
         )
     if not np.isfinite(values).all():
-        raise KernelError("a kernel must be finite, it holds NaN or infinity; check the file.")
+        raise KernelError("a kernel must be finite, it contains NaN or infinity; check the file.")
     total = values.sum()
     if abs(total - 1) > _SUM_TOLERANCE:
         raise KernelError(f"a kernel must sum to 1, it sums to {total:.6g}; use Kernel.normalised.")

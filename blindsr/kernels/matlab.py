@@ -1,7 +1,15 @@
-"""MATLAB files: v4 to v7 through SciPy, v7.3 (HDF5) through h5py, which is an optional extra."""
+"""Arrays from MATLAB files: v4 to v7 through SciPy, v7.3 (HDF5) through h5py, which is an optional extra.
+
+A v5 file is checked before SciPy reads it: an element of an unknown type crashes SciPy 1.17, and a compressed one may
+unpack to any size.
+
+References:
+    MathWorks, "MAT-File Format", R2020a, chapter 1, "Level 5 MAT-File Format".
+"""
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,75 +17,127 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
-from blindsr.kernels.loading import MOST, Found, check_shape, pick, split_stack
-from blindsr.kernels.matlab_elements import check_elements
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["load_mat"]
+__all__ = ["check_elements", "read_mat"]
 
+MAX_CELLS: Final = 4096  # kernels in one cell array
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
-_COMPRESSED: Final = 15  # type of a deflated element in MATLAB v5
-_LARGEST_CONTENT: Final = 1 << 28  # bytes, unpacked
+_V5_HEADER: Final = 128  # bytes
+_MATRIX, _COMPRESSED = 14, 15
+_ELEMENT_TYPES: Final = frozenset((*range(1, 8), 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18))
+_MAX_DEPTH: Final = 16  # cells in cells
+_MAX_CONTENT: Final = 1 << 28  # bytes, unpacked
+
+_Arrays = NDArray[Any] | list[NDArray[Any]]
+_Select = Callable[[list[str]], str]
+_CheckShape = Callable[[tuple[int, ...]], None]
 
 
-def load_mat(path: Path, key: str | None) -> Found:
-    """Read the kernels of a MATLAB file.
+def read_mat(path: Path, select: _Select, check_shape: _CheckShape) -> tuple[str, _Arrays]:
+    """Read one variable of a MATLAB file of any version.
+
+    Args:
+        path: The file.
+        select: Chooses one of the names of the file's variables.
+        check_shape: Raises for a shape that must not be read.
+
+    Returns:
+        The name of the variable, and its array; a list for a cell array.
 
     Raises:
-        KernelError: It holds none, or h5py is needed and not installed.
+        KernelError: The file is damaged or not a MATLAB file, or h5py is needed and not installed.
     """
     with path.open("rb") as file:
         start = file.read(520)
     if start.startswith(_HDF5) or start[512:] == _HDF5 or start.startswith(b"MATLAB 7.3"):
-        return _load_v73(path, key)
-    return _load_v5(path, key)
-
-
-def _load_v5(path: Path, key: str | None) -> Found:
+        return _read_v73(path, select, check_shape)
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
-    _check_unpacked(path)
     check_elements(path)
     try:
         shapes = {name: shape for name, shape, _ in whosmat(path)}
-        name = pick(list(shapes), key, path)
+        name = select(list(shapes))
         if len(shapes[name]) == 2:
-            check_shape(shapes[name], path)
+            check_shape(shapes[name])
         value = np.asarray(loadmat(path, variable_names=[name])[name])
     except MatReadError as error:
-        raise KernelError(f"{path.name} is no MATLAB v5 file ({error}); save it again.") from error
+        raise KernelError(f"{path.name} is not a MATLAB v5 file ({error}); save it again.") from error
     if value.dtype != object:
-        return Found(split_stack(value, index_last=True), name)
-    cells = [np.asarray(cell) for cell in value.ravel(order="F")]
-    if not 0 < len(cells) <= MOST:
-        raise KernelError(f"{name} in {path.name} holds {len(cells)} kernels, 1 to {MOST} are read.")
-    return Found(tuple(cells), name)
+        return name, value
+    _check_count(value.size, name, path)
+    return name, [np.asarray(cell) for cell in value.ravel(order="F")]
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuse a v5 file that unpacks to far more than kernels, before anything unpacks it into memory."""
+def _check_count(count: int, name: str, path: Path) -> None:
+    if not 0 < count <= MAX_CELLS:
+        raise KernelError(f"{name} in {path.name} contains {count} kernels, 1 to {MAX_CELLS} can be read.")
+
+
+def check_elements(path: Path) -> None:
+    """Check a v5 file for elements of an unknown type, of a wrong length, or that unpack to far more than kernels.
+
+    Files of other versions are not checked.
+
+    Raises:
+        KernelError: There is such an element.
+    """
     data = path.read_bytes()
-    if len(data) < 136 or data[126:128] not in (b"IM", b"MI"):
-        return  # v4, or no MATLAB file at all: SciPy says so
+    if len(data) < _V5_HEADER or data[126:128] not in (b"IM", b"MI"):
+        return
     order = "<" if data[126:128] == b"IM" else ">"
-    place, total = 128, 0
-    while place + 8 <= len(data):
-        kind, length = struct.unpack_from(f"{order}II", data, place)
+    _check_unpacked_size(data, order, path)
+    if not _is_valid(data[_V5_HEADER:], order, 0):
+        raise KernelError(
+            f"{path.name} is not a valid MATLAB v5 file: it is damaged or of another kind; save it again."
+        )
+
+
+def _check_unpacked_size(data: bytes, order: str, path: Path) -> None:
+    position, total = _V5_HEADER, 0
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, position)
         if kind == _COMPRESSED:
             unpacker = zlib.decompressobj()
-            rest = data[place + 8 : place + 8 + length]
+            rest = data[position + 8 : position + 8 + length]
             while rest and not unpacker.eof:
                 total += len(unpacker.decompress(rest, 1 << 22))
                 rest = unpacker.unconsumed_tail
-                if total > _LARGEST_CONTENT:
-                    raise KernelError(f"{path.name} unpacks to over {_LARGEST_CONTENT >> 20} MiB: it holds no kernels.")
-        place += 8 + length
+                if total > _MAX_CONTENT:
+                    raise KernelError(
+                        f"{path.name} unpacks to more than {_MAX_CONTENT >> 20} MiB: these are no kernels."
+                    )
+        position += 8 + length
 
 
-def _load_v73(path: Path, key: str | None) -> Found:
+def _is_valid(data: bytes, order: str, depth: int) -> bool:
+    position = 0
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, position)
+        if kind >> 16:  # a small element: type and length share a word, and the content is the next word
+            kind, length = kind & 0xFFFF, kind >> 16
+            if kind not in _ELEMENT_TYPES or length > 4:
+                return False
+            position += 8
+            continue
+        end = position + 8 + length
+        if kind not in _ELEMENT_TYPES or end > len(data):
+            return False
+        content = data[position + 8 : end]
+        if kind == _COMPRESSED and (
+            depth > 0 or not _is_valid(zlib.decompressobj().decompress(content), order, depth + 1)
+        ):
+            return False
+        if kind == _MATRIX and (depth >= _MAX_DEPTH or not _is_valid(content, order, depth + 1)):
+            return False
+        position = end if kind == _COMPRESSED else end + -end % 8
+    return True
+
+
+def _read_v73(path: Path, select: _Select, check_shape: _CheckShape) -> tuple[str, _Arrays]:
     try:
         import h5py
     except ImportError as error:
@@ -85,23 +145,21 @@ def _load_v73(path: Path, key: str | None) -> Found:
             f"{path.name} is a MATLAB v7.3 (HDF5) file, which needs h5py: pip install 'blindsr[mat73]'; or save it in "
             "MATLAB with save(…, '-v7')."
         ) from error
+
+    def values(node: "h5py.Dataset") -> NDArray[Any]:
+        if not hasattr(node, "shape") or node.external or node.is_virtual:
+            raise KernelError(f"{path.name} refers to data outside the file; save it again in one file.")
+        check_shape(tuple(node.shape))
+        return np.asarray(node[()]).T  # HDF5 stores the axes in reverse order
+
     with h5py.File(path, "r") as file:
-        # Links may lead into other files of the machine: only what lies in this one is looked at.
+        # Links may point to other files of the machine: only data in this file is read.
         names = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        name = pick([n for n in names if not n.startswith("#")], key, path)
+        name = select([n for n in names if not n.startswith("#")])
         node = file[name]
         if not isinstance(node, h5py.Dataset):
-            raise KernelError(f"{name} in {path.name} is a structure, not an array; name the array with key=.")
-        if node.dtype == h5py.ref_dtype:
-            if not 0 < node.size <= MOST:
-                raise KernelError(f"{name} in {path.name} holds {node.size} kernels, 1 to {MOST} are read.")
-            return Found(tuple(_values(file[cell], path) for cell in node[()].ravel()), name)
-        return Found(split_stack(_values(node, path), index_last=True), name)
-
-
-def _values(node: "h5py.Dataset", path: Path) -> NDArray[Any]:
-    """An array in MATLAB's order: HDF5 stores it with its axes turned over."""
-    if not hasattr(node, "shape") or node.external or node.is_virtual:
-        raise KernelError(f"{path.name} refers to data outside itself; save it again in one file.")
-    check_shape(tuple(node.shape), path)
-    return np.asarray(node[()]).T
+            raise KernelError(f"{name} in {path.name} is a structure, not an array; choose the key of an array.")
+        if node.dtype != h5py.ref_dtype:
+            return name, values(node)
+        _check_count(node.size, name, path)
+        return name, [values(file[cell]) for cell in node[()].ravel()]

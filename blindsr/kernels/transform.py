@@ -1,22 +1,23 @@
-"""Arithmetic on kernels. Nothing outside this module shifts, crops or rescales one."""
+"""Arithmetic on kernels: the only module that shifts, crops, composes or rescales one."""
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import Kernel
 
-__all__ = ["centre", "compose", "fit", "flip", "normalised_cross_correlation", "resample", "shift"]
+__all__ = ["centre", "centre_with_warning", "compose", "fit", "flip", "resample", "shift"]
+
+_MIN_REPORTED_SHIFT = 0.005  # HR px
 
 
 def fit(kernel: Kernel, size: int) -> Kernel:
     """Crop or pad a kernel to size×size around its geometric centre, and normalise.
 
     Raises:
-        KernelError: `size` has the wrong parity, or the cut would take more than half of the mass.
+        KernelError: `size` has the wrong parity, or more than half of the mass would be cut off.
     """
     if size < kernel.scale or (size - kernel.scale) % 2:
         raise KernelError(f"size must be ≥ {kernel.scale} and ≡ {kernel.scale} (mod 2), got {size}.")
@@ -26,15 +27,15 @@ def fit(kernel: Kernel, size: int) -> Kernel:
     else:
         array = kernel.array[margin : kernel.size - margin, margin : kernel.size - margin]
         if array.sum() < 0.5:
-            raise KernelError(f"cutting this kernel to {size}×{size} px leaves {array.sum():.0%} of it; centre it.")
+            raise KernelError(f"cropping this kernel to {size}×{size} px leaves {array.sum():.0%} of it; centre it.")
     return Kernel.normalised(array, kernel.scale, kernel.provenance)
 
 
 def shift(kernel: Kernel, offset: tuple[float, float]) -> Kernel:
-    """Move a kernel by (y, x) HR pixels; cubic splines for the fraction, zeros come in, the frame stays."""
+    """Move a kernel by (y, x) HR pixels with cubic splines; its size stays, and zeros are moved in."""
     moved = ndimage.shift(kernel.array, offset, order=3, mode="constant", prefilter=True)
     if kernel.array.min() >= 0:
-        # Splines ring below zero beside sharp edges; a kernel without lobes must not get them here.
+        # Splines ring below zero beside sharp edges; a kernel without negative lobes must not get them here.
         moved = np.clip(moved, 0, None)
     return Kernel.normalised(moved, kernel.scale, kernel.provenance)
 
@@ -44,12 +45,12 @@ def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
 
     Args:
         kernel: Any kernel.
-        tolerance: Distance in HR pixels at which it is left as it is.
+        tolerance: Distance in HR pixels below which the kernel is returned unchanged.
 
     Raises:
         KernelError: The centre of mass cannot be brought to the centre (its weights nearly cancel).
     """
-    # A shift cuts what leaves the frame, which moves the centroid again: repeat until it stays.
+    # A shift cuts off what leaves the kernel's support, which moves the centroid again: repeat until it converges.
     for _ in range(30):
         offset = kernel.centroid
         if np.abs(offset).max() <= tolerance:
@@ -65,21 +66,33 @@ def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
     )
 
 
+def centre_with_warning(kernel: Kernel) -> tuple[Kernel, tuple[str, ...]]:
+    """Centre a kernel on request, record it in its provenance, and report the shift in a sentence, if there was one."""
+    y, x = kernel.centroid
+    if max(abs(y), abs(x)) < _MIN_REPORTED_SHIFT:
+        return kernel, ()
+    provenance = {**kernel.provenance, "recentred_by": [round(-float(y), 4), round(-float(x), 4)]}
+    # Its position is now defined, whether or not its convention was guessed.
+    provenance.pop("convention_guessed", None)
+    centred = Kernel(centre(kernel).array, kernel.scale, provenance)
+    return centred, (f"the kernel was moved by ({-y:+.2f}, {-x:+.2f}) HR pixels (y, x) to centre it.",)
+
+
 def flip(kernel: Kernel, view: int) -> Kernel:
-    """The kernel that belongs to an image shown in dihedral view `view` (blindsr.ops.dihedral)."""
+    """The kernel of an image in dihedral view `view` (`blindsr.ops.dihedral`)."""
     array = kernel.array[:, ::-1] if view >= 4 else kernel.array
     return Kernel(np.rot90(array, view % 4), kernel.scale, kernel.provenance)
 
 
 def compose(first: Kernel, second: Kernel) -> Kernel:
-    """The one kernel that equals degrading by `first` and then by `second`.
+    """The single kernel that is equivalent to degrading by `first` and then by `second`.
 
     k = k₁ ∗ (k₂ dilated by s₁), full convolution; scale s₁·s₂. `compose(k2, k2)` is KernelGAN's ×4 kernel
     (Bell-Kligler et al., NeurIPS 2019, §4.3).
     """
     full = np.zeros((first.scale * (second.size - 1) + first.size,) * 2)
-    # Correlating twice correlates with the convolution of the two kernels. (scipy.signal would do it, and costs every
-    # command a second at its start.)
+    # Correlating twice correlates with the convolution of the two kernels. Importing scipy.signal for it would cost
+    # every command a second at its start.
     for (y, x), weight in np.ndenumerate(second.array):
         top, left = first.scale * y, first.scale * x
         full[top : top + first.size, left : left + first.size] += weight * first.array
@@ -90,59 +103,36 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
     )
 
 
-def resample(kernel: Kernel, scale: int, *, own_blur: float = 1.0) -> Kernel:
-    """Carry a kernel from its scale to another one, by the scale law cov(k_s) = (s² − β)·Σ_LR.
+def resample(kernel: Kernel, scale: int, *, residual_hr_blur: float = 1.0) -> Kernel:
+    """Convert a kernel from its scale to another one, by the scale law cov(k_s) = (s² − β)·Σ_LR.
 
     The shape is stretched by √((s₂² − β)/(s₁² − β)). With β = 1 (scale invariance: HR is as blurred on its
-    own grid as LR is on its own; Michaeli & Irani, ICCV 2013) this is the law that `compose` follows from
-    ×2 to ×4.
+    own grid as LR is on its own) `compose` follows the same law from ×2 to ×4.
 
     Args:
         kernel: A kernel for s₁ ≥ 2.
         scale: s₂ ≥ 2.
-        own_blur: β in [0, 1]; 0 is an ideally sharp HR image.
+        residual_hr_blur: β in [0, 1]: share of the LR blur that HR has on its own grid; 0 is an ideally sharp HR.
 
     Returns:
         A kernel for `scale` with the stretched covariance.
 
     Raises:
-        KernelError: A scale below 2.
+        KernelError: A scale is below 2.
+
+    References:
+        Michaeli, Irani, "Nonparametric Blind Super-Resolution", ICCV 2013.
     """
     if kernel.scale < 2 or scale < 2:
         raise KernelError(f"kernels are resampled between scales of 2 or more, got {kernel.scale} and {scale}.")
-    stretch = math.sqrt((scale**2 - own_blur) / (kernel.scale**2 - own_blur))
+    stretch = math.sqrt((scale**2 - residual_hr_blur) / (kernel.scale**2 - residual_hr_blur))
     size = math.ceil(kernel.size * stretch)
     size += (size - scale) % 2
-    array = _stretch(kernel.array, stretch, size)
+    inverse = 1.0 / stretch
+    offset = (kernel.size - 1) / 2 - inverse * ((size - 1) / 2)
+    array = ndimage.affine_transform(
+        kernel.array, [inverse, inverse], offset=offset, output_shape=(size, size), order=3
+    )
     if kernel.array.min() >= 0:
         array = np.clip(array, 0, None)
     return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})
-
-
-def _stretch(array: NDArray[np.float64], factor: float, size: int) -> NDArray[np.float64]:
-    inverse = 1.0 / factor
-    old_centre = (array.shape[0] - 1) / 2
-    new_centre = (size - 1) / 2
-    return np.asarray(
-        ndimage.affine_transform(
-            array,
-            [inverse, inverse],
-            offset=old_centre - inverse * new_centre,
-            output_shape=(size, size),
-            order=3,
-        )
-    )
-
-
-def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
-    """NCC of two kernels of one scale after aligning their centres of mass: Σab / √(Σa² Σb²), in [−1, 1].
-
-    Raises:
-        KernelError: The kernels are for different scales.
-    """
-    if a.scale != b.scale:
-        raise KernelError(f"kernels for different scales ({a.scale} and {b.scale}) cannot be compared; resample one.")
-    size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(a.centroid).max(), np.abs(b.centroid).max()))
-    size += (size - a.scale) % 2
-    first, second = (ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
-    return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))

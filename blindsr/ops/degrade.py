@@ -1,13 +1,18 @@
-"""The image model y = (x ⋆ k)↓s + n and its exact adjoint (docs/conventions.md)."""
+"""The image model y = (x ⋆ k)↓s + n and its exact adjoint (docs/method/conventions.md)."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ImageError, KernelError
-from blindsr.ops.borders import fold_symmetric, pad_symmetric
+from blindsr.ops.geometry import fold_symmetric, pad_symmetric
+from blindsr.ops.wiener import transfer
 
-__all__ = ["degrade", "degrade_adjoint"]
+__all__ = ["degrade", "degrade_adjoint", "degrade_perturbed", "perturbed_transfer"]
+
+# Standard deviation of the relative error of an estimated covariance, as the spectral estimator has it.
+_WIDTH_ERROR = 0.12
 
 
 def _check(image: Tensor, kernel: Tensor, scale: int) -> int:
@@ -97,8 +102,42 @@ def degrade_adjoint(lr: Tensor, kernel: Tensor, scale: int, hr_size: tuple[int, 
     batch, channels = lr.shape[:2]
     planes = lr.reshape(batch * channels, 1, *lr.shape[-2:])
     spread = functional.conv_transpose2d(planes, kernel.to(lr)[None, None], stride=scale)
-    # Rows and columns that no output pixel has looked at get zero: H that is no multiple of the scale.
+    # Rows and columns on which no LR pixel depends get zero, if H or W is not a multiple of the scale.
     below = height + 2 * pad - spread.shape[-2]
     right = width + 2 * pad - spread.shape[-1]
     folded = fold_symmetric(functional.pad(spread, (0, right, 0, below)), pad)
     return folded.reshape(batch, channels, height, width)
+
+
+def perturbed_transfer(kernels: Tensor, response: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """Draw transfer functions that the true kernels may have where these kernels were estimated.
+
+    A smooth estimate does not contain the multiplicative noise of the true kernel (the law of DIV2KRK has ±25 %), and
+    its width has an error: H·|H|^ε is a Gaussian of (1 + ε) times the covariance, with an ε that depends on direction.
+
+    Args:
+        kernels: The estimates, (B, K, K).
+        response: Their transfer functions, (B, s·h, s·w).
+        scale: Factor from LR to HR.
+        rng: Random generator.
+    """
+    count, (height, width) = len(kernels), response.shape[-2:]
+    amount = rng.uniform(0.0, 0.4, (count, 1, 1))
+    noisy = kernels * torch.from_numpy(1 + amount * rng.uniform(-1, 1, kernels.shape)).to(kernels)
+    changed = transfer(noisy / noisy.sum((1, 2), keepdim=True), scale, height, width)
+    errors = torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
+    angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
+    angle = angle.to(kernels)
+    exponent = (errors[0] + errors[1] * torch.cos(angle) + errors[2] * torch.sin(angle)).clamp(-0.5, 0.5)
+    return changed * response.abs().clamp(0.01, 1.0) ** exponent
+
+
+def degrade_perturbed(hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+    """Degrade images (B, 1, s·h, s·w) to (B, 1, h, w) by a random kernel that `kernel` (K, K) may be an estimate of."""
+    margin = 8 + kernel.shape[-1] // scale  # LR px of mirrored border, which contain the wrap-around of the transform
+    padded = pad_symmetric(hr, margin * scale)[:, 0]
+    height, width = padded.shape[-2:]
+    response = perturbed_transfer(kernel[None], transfer(kernel[None], scale, height, width), scale, rng)
+    spectrum = (torch.fft.fft2(padded) * response).reshape(-1, scale, height // scale, scale, width // scale)
+    lr: Tensor = torch.fft.ifft2(spectrum.mean((1, 3))).real
+    return lr[:, None, margin:-margin, margin:-margin]

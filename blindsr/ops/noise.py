@@ -1,4 +1,4 @@
-"""How noisy an image is: the standard deviation of white noise, from its smoothest tiles."""
+"""Estimation of the noise and of the compression artefacts of an image."""
 
 import math
 
@@ -12,68 +12,108 @@ __all__ = ["estimate_blocking", "estimate_noise"]
 
 _TILE = 16
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
-_LOWEST = 0.1  # share of the tiles, the smoothest, that are believed to show noise alone
-_FEWEST = 4  # tiles
-_COARSE = (1.0, -2.0, 1.0)  # second difference, which shows texture more than noise
+_SMOOTH_SHARE = 0.1  # share of the tiles, the smoothest, that are assumed to contain noise alone
+_MIN_TILES = 4
+_COARSE = (1.0, -2.0, 1.0)  # second difference, which responds to texture more than to noise
 # Variance of the second difference against the fourth's, both of unit gain for white noise, on the smoothest tiles: of
 # noise (over 1, as the tiles are chosen by the latter), and of texture.
 _RATIO_OF_NOISE, _RATIO_OF_TEXTURE = 1.2, 2.4
-_BIAS = 0.816  # standard deviation that the lowest tenth of tiles of pure noise show, against the true one
+_BIAS = 0.816  # standard deviation in the smoothest tenth of the tiles of pure noise, over the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
 _ROUNDING = 1 / 255 / math.sqrt(12)
-# Noise of this size is no texture; where the middle tile is this much noisier than the smoothest, it grows with the
-# brightness (speckle, photons), and the smoothest tiles are the dark ones.
-_CERTAIN = 3 / 255
-_UNEVEN = 1.35
-_BLOCK = 8  # px: of JPEG
-_LARGEST_STEP = 30 / 255  # an edge of the photograph is no edge of a block
-_LEAST_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
+_RANGES, _MIN_RANGE = 4, 8  # ranges of brightness, and tiles in each, for noise that grows with the brightness
+_MIN_RATIO = 1.35  # standard deviation in the brightest range over the darkest; with less, the noise is uniform
+_MIN_SIGMA = 2 / 255  # in the brightest range; texture is measured as less
+_MAX_MISFIT = 0.2  # of the fit, relative to the variance in the brightest range
+_BLOCK = 8  # px, of JPEG
+_MAX_STEP = 30 / 255  # a larger step is an edge of the scene
+_MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
 _BLOCKING_TO_NOISE = 0.8
 
 
-def estimate_noise(image: Tensor) -> float:
+def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_dependent: bool = True) -> float:
     """Estimate the standard deviation of white noise in an image.
 
-    The fourth difference along both axes keeps the corners of the spectrum, where a lens leaves little and white noise
-    is as strong as anywhere; edges along the axes vanish. Its size is taken on the smoothest tiles, as texture looks
-    like noise, and what looks more like texture than like white noise through a second, coarser filter is taken off.
-    Of 31 clean photographs one was judged to have over half a grey level; noise of 0.7 to 5 grey levels is found within
-    a tenth on most. Noise that is no longer white (enlarged, denoised) is taken for texture. What compression has
-    smoothed away is not found.
+    The fourth difference along both axes passes the corners of the spectrum, where a lens leaves little and white noise
+    is as strong as anywhere; edges along the axes vanish. Its variance is measured on the smoothest tiles, because
+    texture resembles noise, and is reduced by the share that a second, coarser filter attributes to texture. The
+    estimate exceeds half a grey level on one of 31 clean photographs; noise of 0.7 to 5 grey levels is mostly estimated
+    within a tenth. Noise that is no longer white (enlarged, denoised) counts as texture; noise that compression removed
+    is not measured.
 
     Args:
-        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are judged together.
+        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
+        bands: The bands, (B, C', H, W), [0, 1], that `image` was computed from, where it is a difference of bands
+            (chroma) and not an image itself: tiles in which a band is clipped are left out, unless that leaves none.
+        signal_dependent: Whether the noise may grow with the brightness (speckle, photons). Bright texture resembles it
+            in luma; a colour image without noise in its chroma has no such noise.
 
     Returns:
-        σ in [0, 1] units, without what rounding to 8 bits alone makes; 0.0 for an image without a usable tile.
+        σ in [0, 1] units, without the noise of rounding to 8 bits; 0.0 for an image without a usable tile.
 
     Raises:
-        ImageError: Not (B, C, H, W), or too small.
+        ImageError: Not (B, C, H, W), too small, or `bands` for more than one plane.
 
     References:
         Immerkær, "Fast noise variance estimation", CVIU 1996, with the second difference.
     """
+    if bands is not None and image.shape[1] != 1:
+        raise ImageError(f"a difference of bands is one plane, (B, 1, H, W), got {tuple(image.shape)}.")
     if image.ndim != 4 or min(image.shape[-2:]) < 2 * _TILE:
         raise ImageError(
             f"noise is estimated from images (B, C, H, W) of {2 * _TILE} px a side or more, got {tuple(image.shape)}."
         )
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
     variance, coarse = _variance(planes, _LINE), _variance(planes[..., 1:-1, 1:-1], _COARSE)
-    inner = planes[..., 2:-2, 2:-2]
-    brightest, darkest = functional.max_pool2d(inner, _TILE), -functional.max_pool2d(-inner, _TILE)
-    unclipped = ((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).flatten()
+    unclipped = _unclipped(planes) if bands is None else _unclipped(bands)
+    if bands is not None and int(unclipped.sum()) < _MIN_TILES:
+        unclipped = torch.ones_like(unclipped)
     usable = variance[unclipped]
-    if len(usable) < _FEWEST:
+    if len(usable) < _MIN_TILES:
         return 0.0
-    coarse, order = coarse[unclipped], usable.argsort()
-    lowest = order[: max(_FEWEST, int(_LOWEST * len(usable)))]
-    sigma = math.sqrt(_white(usable[lowest], coarse[lowest])) / _BIAS
-    if sigma > _CERTAIN:
-        half, width = len(usable) // 2, max(_FEWEST, len(lowest)) // 2
-        middle = order[half - width : half + width]
-        uneven = math.sqrt(_white(usable[middle], coarse[middle]))
-        sigma = uneven if uneven > _UNEVEN * sigma else sigma
-    return math.sqrt(max(0.0, sigma**2 - _ROUNDING**2))
+    coarse = coarse[unclipped]
+    noise = _smoothest(usable, coarse)
+    if signal_dependent:
+        grey = planes if bands is None else bands.mean(1, keepdim=True).to(planes)
+        brightness = functional.avg_pool2d(grey[..., 2:-2, 2:-2], _TILE).flatten()
+        noise = max(noise, _signal_dependent(usable, coarse, brightness[unclipped], brightness))
+    return math.sqrt(max(0.0, noise - _ROUNDING**2))
+
+
+def _smoothest(fine: Tensor, coarse: Tensor) -> float:
+    """Variance of the noise on the smoothest tiles."""
+    lowest = fine.argsort()[: max(_MIN_TILES, int(_SMOOTH_SHARE * len(fine)))]
+    return _white(fine[lowest], coarse[lowest]) / _BIAS**2
+
+
+def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhere: Tensor) -> float:
+    """Mean variance of noise that grows with the brightness; 0 where it does not.
+
+    The variance is measured on the smoothest tiles of each of four ranges of brightness, must rise from range to range,
+    and is fitted by a + c·b² of the brightness b. The first three arguments are the variances by both filters and the
+    mean brightness of the tiles without clipped values; `everywhere` is the mean brightness of all tiles.
+    """
+    if len(fine) < _RANGES * _MIN_RANGE:
+        return 0.0
+    ranges = brightness.argsort().chunk(_RANGES)
+    levels = torch.tensor([_smoothest(fine[part], coarse[part]) for part in ranges], dtype=torch.float64)
+    if bool((levels.diff() <= 0).any()) or float(levels[-1]) < max(_MIN_RATIO**2 * float(levels[0]), _MIN_SIGMA**2):
+        return 0.0
+    squares = torch.stack([brightness[part].square().mean() for part in ranges]).double()
+    centred = squares - squares.mean()
+    slope = float((centred * levels).sum() / centred.square().sum())
+    misfit = levels - levels.mean() - slope * centred
+    if slope <= 0 or float(misfit.abs().max()) > _MAX_MISFIT * float(levels[-1]):
+        return 0.0
+    constant = max(0.0, float(levels.mean()) - slope * float(squares.mean()))
+    return constant + slope * float(everywhere.square().mean())
+
+
+def _unclipped(bands: Tensor) -> Tensor:
+    """Whether a tile has no value near black or white in any band, (B · tiles,)."""
+    inner = bands[..., 2:-2, 2:-2].to(torch.float32)
+    brightest, darkest = functional.max_pool2d(inner, _TILE), -functional.max_pool2d(-inner, _TILE)
+    return ((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).all(1).flatten()
 
 
 def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
@@ -84,7 +124,7 @@ def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
 
 
 def _white(fine: Tensor, coarse: Tensor) -> float:
-    """What of the fourth difference's variance is noise: of texture, whose spectrum falls, the second has more."""
+    """The part of the fourth difference's variance that is noise: texture has more in the second difference."""
     variance = float(fine.mean())
     ratio = float(coarse.mean()) / max(variance, 1e-12)
     share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
@@ -92,17 +132,17 @@ def _white(fine: Tensor, coarse: Tensor) -> float:
 
 
 def estimate_blocking(image: Tensor) -> float:
-    """Estimate what a JPEG's compression added, from the seams between its 8×8 blocks.
+    """Estimate the error of an earlier JPEG compression from the seams between its 8×8 blocks.
 
-    A step across a seam shows in the third difference, which a smooth gradient does not have; what is over the mean of
-    the seven other positions is the compression's. For a PNG or TIFF that once was a JPEG: the file's own tables say
-    more. A picture that was cropped out of step with the blocks, or resized since, shows nothing.
+    A step across a seam raises the third difference, which is zero for a smooth gradient, over its mean at the seven
+    other positions. This is for a PNG or TIFF that once was a JPEG; the tables of a JPEG file are more exact. An image
+    that was cropped across the blocks, or resized since, has no such seams.
 
     Args:
-        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are judged together.
+        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
 
     Returns:
-        σ in [0, 1] units, about what a decoded JPEG differs from its original by; 0.0 where no seams are seen.
+        σ in [0, 1] units, about the difference of a decoded JPEG from its original; 0.0 without seams.
 
     Raises:
         ImageError: Not (B, C, H, W), or too small.
@@ -112,18 +152,18 @@ def estimate_blocking(image: Tensor) -> float:
     """
     if image.ndim != 4 or min(image.shape[-2:]) < 4 * _BLOCK:
         raise ImageError(
-            f"blocks are looked for in images (B, C, H, W) of {4 * _BLOCK} px a side or more, got {tuple(image.shape)}."
+            f"blocking needs images (B, C, H, W) of {4 * _BLOCK} px a side or more, got {tuple(image.shape)}."
         )
     seams = []
     for plane in (image, image.mT):
         steps = plane[..., :-3] - 3 * plane[..., 1:-2] + 3 * plane[..., 2:-1] - plane[..., 3:]
-        steps = steps.abs().clamp(max=_LARGEST_STEP)
-        means = torch.stack([steps[..., place::_BLOCK].mean() for place in range(_BLOCK)]).double()
+        steps = steps.abs().clamp(max=_MAX_STEP)
+        means = torch.stack([steps[..., phase::_BLOCK].mean() for phase in range(_BLOCK)]).double()
         others = torch.cat([means[: _BLOCK - 2], means[_BLOCK - 1 :]])
         seam = means[_BLOCK - 2] - others.mean()
-        # Both ways, and over every other position: a pattern of the scene has one way, or other maxima as well.
-        if seam < _LEAST_BLOCKING / 2 or means[_BLOCK - 2] <= others.max():
+        # In both directions, and above every other position; a pattern of the scene has one direction, or more maxima.
+        if seam < _MIN_BLOCKING / 2 or means[_BLOCK - 2] <= others.max():
             return 0.0
         seams.append(float(seam))
     blocking = sum(seams) / 2
-    return _BLOCKING_TO_NOISE * blocking if blocking >= _LEAST_BLOCKING else 0.0
+    return _BLOCKING_TO_NOISE * blocking if blocking >= _MIN_BLOCKING else 0.0

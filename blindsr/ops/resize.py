@@ -5,16 +5,16 @@ axis shrinks, the cubic is stretched by the inverse scale, which is what makes i
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from blindsr.errors import ImageError
-from blindsr.ops.borders import mirror
+from blindsr.ops.geometry import mirror
 
-__all__ = ["imresize", "imresize_rows", "rows_needed"]
+__all__ = ["RowBuffer", "RowResizer", "imresize", "imresize_rows", "rows_needed"]
 
 Border = Literal["symmetric", "replicate"]
 
@@ -72,7 +72,7 @@ def imresize(
     Args:
         image: Images, (B, C, H, W), floating point, any range.
         scale: Output over input, one number or (vertical, horizontal). 0.5 halves: this is the one place
-            where a scale below 1 is meant.
+            where a scale may be below 1.
         size: (H, W) of the output.
         border: "symmetric" is today's MATLAB, "replicate" an older one.
         antialias: Stretch the cubic where an axis shrinks; False interpolates only, for images already blurred.
@@ -136,10 +136,10 @@ def imresize_rows(
     """Rows [first, last) of `imresize(image, size=out_size)`, from no more of the image than they need.
 
     Args:
-        rows: Gives rows [a, b) of the image, (B, C, b − a, W).
+        rows: Returns rows [a, b) of the image, (B, C, b − a, W).
         size: (H, W) of the image.
         out_size: (H, W) of the whole output.
-        first: First row of the output that is wanted.
+        first: First row of the output.
         last: One past the last.
 
     Returns:
@@ -158,3 +158,61 @@ def imresize_rows(
 def _row_taps(height: int, out_height: int, device: torch.device) -> tuple[Tensor, Tensor]:
     scale = out_height / height
     return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", device)
+
+
+_BLOCK = 64  # rows that are resized together
+
+
+class RowBuffer:
+    """The last rows of an image that arrives from top to bottom."""
+
+    def __init__(self) -> None:
+        self.first = self.last = 0
+        self._parts: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        """Append rows, (…, rows, W)."""
+        self._parts.append(rows)
+        self.last += rows.shape[-2]
+
+    def drop(self, before: int) -> None:
+        """Forget the rows before one."""
+        while self._parts and self.first + self._parts[0].shape[-2] <= before:
+            self.first += self._parts.pop(0).shape[-2]
+        if self._parts and before > self.first:
+            # A copy, because a view would keep all of the rows alive.
+            self._parts[0] = self._parts[0][..., before - self.first :, :].clone()
+            self.first = before
+
+    def take(self, first: int, last: int) -> Tensor:
+        """Rows [first, last), which have not been dropped."""
+        parts, top = [], self.first
+        for part in self._parts:
+            bottom = top + part.shape[-2]
+            if bottom > first and top < last:
+                parts.append(part[..., max(0, first - top) : min(bottom, last) - top, :])
+            top = bottom
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+
+
+class RowResizer:
+    """`imresize`, clamped to [0, 1], of an image that arrives in rows; sizes are (height, width)."""
+
+    def __init__(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
+        self._size, self._out_size = size, out_size
+        self._rows, self._done = RowBuffer(), 0
+
+    def push(self, rows: Tensor) -> Iterator[Tensor]:
+        """Take the next rows, (1, C, rows, W), and yield the rows of the result that they complete."""
+        if self._size == self._out_size:
+            yield rows
+            return
+        self._rows.add(rows)
+        while self._done < self._out_size[0]:
+            last = min(self._out_size[0], self._done + _BLOCK)
+            first_needed, last_needed = rows_needed(self._size[0], self._out_size[0], self._done, last)
+            if last_needed > self._rows.last:
+                self._rows.drop(first_needed)
+                return
+            yield imresize_rows(self._rows.take, self._size, self._out_size, self._done, last).clamp(0, 1)
+            self._done = last

@@ -1,104 +1,381 @@
-"""The main job: estimate the kernel, then super-resolve with it."""
+"""Blind super-resolution: estimate the kernel, measure the degradation, fit the upscaler, apply it row by row.
+
+Every job takes this path: arrays and files, small images and huge ones, an estimated kernel or a known one, one kernel
+for the image or one for each band.
+"""
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from blindsr import l0, spectral
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
-from blindsr.kernelgan import estimator as kernelgan
-from blindsr.kernels import KernelEstimate
-from blindsr.pipelines.auto import choose_kernel
-from blindsr.pipelines.bars import without_bars
-from blindsr.pipelines.checks import check_image
-from blindsr.pipelines.known import super_resolve
-from blindsr.pipelines.passes import FIRST_PASS, carried
-from blindsr.pipelines.result import Upscaled
-from blindsr.pipelines.sampling import looked_at as part_to_look_at
-from blindsr.pipelines.settings import Region, Settings
+from blindsr.errors import ImageError, KernelError
+from blindsr.events import Listener, Notice, ignore
+from blindsr.kernels import Kernel, KernelEstimate, bicubic
+from blindsr.kernels.kernel import KernelStack
+from blindsr.ops.geometry import mirror
+from blindsr.ops.resize import RowResizer
+from blindsr.ops.windows import BandSource, Source
+from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
+from blindsr.pipelines.crop import estimation_crop
+from blindsr.pipelines.degradation import is_estimated, measure_degradation
+from blindsr.settings import Settings
+from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands
+from blindsr.upscalers.tiling import tiled_rows
+from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, resampled_estimate
 
-__all__ = ["estimate_and_upscale", "estimate_kernel"]
+__all__ = [
+    "ArrayWriter",
+    "Fitted",
+    "MirroredSource",
+    "RowWriter",
+    "RunResult",
+    "apply",
+    "estimate_kernel",
+    "fit",
+    "run",
+]
 
 
-def estimate_kernel(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> KernelEstimate:
+class RowWriter(Protocol):
+    """Takes the rows of a result from top to bottom."""
+
+    def write(self, rows: Tensor) -> None:
+        """Take the next rows, (1, C, rows, W), [0, 1], on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """An upscaler that is fitted to one image, and everything that led to it.
+
+    Args:
+        source: The image.
+        kernel: The kernel, or one for each band.
+        estimate: How the kernel was estimated; None if it is known.
+        degradations: One for the image, or one for each band.
+        model: The fitted model.
+        extended: The image as the model was fitted to it: a small one with mirrored borders.
+        history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
+        timings: Seconds by stage.
+        warnings: Sentences for the user.
+    """
+
+    source: Source
+    kernel: Kernel | KernelStack
+    estimate: KernelEstimate | None
+    degradations: tuple[Degradation, ...]
+    model: TiledModel
+    extended: "MirroredSource"
+    history: Mapping[str, tuple[float, ...]]
+    timings: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A super-resolved image and everything that led to it.
+
+    Args:
+        image: (1, C, H, W), [0, 1]; None where the rows went to a writer.
+        size: Height and width of the result.
+        kernel: The kernel that was used, or that of the first band.
+        band_kernels: The kernels of the bands, where each had its own.
+        estimate: How the kernel was estimated; None if it was known.
+        degradation: The measured degradation (of the first band, where each has its own).
+        settings: The settings of the run.
+        history: Curves by name, one value per report.
+        timings: Seconds by stage.
+        consistency_db: PSNR between the input and the result degraded by the kernel, dB.
+        dtype: Type of the network's arithmetic, "bfloat16" or "float32".
+        warnings: Sentences for the user.
+    """
+
+    image: Tensor | None
+    size: tuple[int, int]
+    kernel: Kernel
+    band_kernels: KernelStack | None
+    estimate: KernelEstimate | None
+    degradation: Degradation
+    settings: Settings
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    consistency_db: float = float("inf")
+    dtype: str = "float32"
+    warnings: tuple[str, ...] = ()
+
+
+def run(
+    source: Source,
+    settings: Settings | None = None,
+    *,
+    kernel: Kernel | KernelStack | None = None,
+    compression_sigma: float = 0.0,
+    tile: int | None = None,
+    listener: Listener = ignore,
+) -> RunResult:
+    """Super-resolve an image in memory: the whole method.
+
+    Args:
+        source: The image; everything runs on its device.
+        settings: The default preset if None.
+        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it from the image.
+        compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
+        tile: Side of a tile, LR pixels; None chooses one.
+        listener: Receives the events of the run.
+
+    Returns:
+        The result with its image, (1, C, round(r·H), round(r·W)) for a scale r. A real r, a size, and factors that
+        differ by axis are run at the next whole-number factor and resized.
+
+    Raises:
+        ImageError: Too small for the method.
+        KernelError: The kernel is for another scale, or larger than the image.
+        ConfigError: The region is not inside the image, or the method does not know the scale.
+        DivergenceError: A training diverged.
+    """
+    settings = Settings() if settings is None else settings
+    _, height, width = source.shape
+    settings = settings.for_image(height, width)
+    fitted = fit(source, settings, kernel=kernel, compression_sigma=compression_sigma, listener=listener)
+    writer = ArrayWriter(source.shape[0], settings.output_size(height, width))
+    result = apply(fitted, settings, writer, tile=tile, listener=listener)
+    return replace(result, image=writer.image.to(source.device))
+
+
+def estimate_kernel(
+    source: Source, settings: Settings | None = None, *, fallback: bool = False, listener: Listener = ignore
+) -> KernelEstimate:
     """Estimate the downscaling kernel of an image.
 
     Args:
-        image: (1, C, H, W), float, [0, 1]; left unchanged.
+        source: The image.
         settings: The estimator, its settings, and the region to estimate from; the default preset if None.
-        listener: Takes the events of the run.
+        fallback: Whether an image that is too small for the estimator gets the bicubic kernel and a warning.
+        listener: Receives the events.
 
     Returns:
-        A kernel for ⌈settings.scale⌉, and how it came to be.
+        A kernel for `settings.run_scale`, and how it was estimated.
 
     Raises:
-        ImageError: Not one float image in [0, 1], or too small for the estimator.
-        ConfigError: The region is not inside the image.
-        DivergenceError: A training left the finite numbers.
+        ImageError: Too small for the estimator, without `fallback`.
+        ConfigError: The region is not inside the image, or the estimator does not know the scale.
+        DivergenceError: A training diverged.
     """
     settings = Settings() if settings is None else settings
-    check_image(image)
-    if settings.network_scale in FIRST_PASS:
-        first = replace(settings, scale=float(FIRST_PASS[settings.network_scale]), factors=None, size=None)
-        return carried(estimate_kernel(image, first, listener=listener), settings.network_scale)
-    asked_for = without_bars(image) if settings.region is None else crop_region(image, settings.region)
-    looked_at = part_to_look_at(asked_for)
-    if settings.estimator == "kernelgan":
-        return kernelgan.estimate_kernel(looked_at, settings.network_scale, settings.kernelgan, listener=listener)
-    if settings.estimator == "l0":
-        return l0.estimate_kernel(looked_at, settings.network_scale, settings.l0, listener=listener)
-    if settings.estimator == "spectral":
-        return spectral.estimate_kernel(looked_at, settings.network_scale, settings.spectral, listener=listener)
-    return choose_kernel(looked_at, settings, listener=listener)
+    estimator = settings.create_estimator()
+    crop = estimation_crop(source, settings.region)
+    height, width = crop.shape[-2:]
+    scale = settings.run_scale
+    if min(height, width) < estimator.min_side:
+        needs = f"the {estimator.name} estimator needs at least {estimator.min_side}×{estimator.min_side} px"
+        if not fallback:
+            raise ImageError(f"{needs}, got {width}×{height} px; use --kernel bicubic, or another known kernel.")
+        warning = f"{width}×{height} px are too few to measure a blur ({needs}); the bicubic kernel is used."
+        listener(Notice(stage=estimator.name, message=warning))
+        kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": estimator.name}})
+        return KernelEstimate(kernel=kernel, method=estimator.name, warnings=(warning,))
+    direct = scale in estimator.scales or scale not in FIRST_STAGE
+    with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
+        estimate: KernelEstimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
+    return estimate if direct else resampled_estimate(estimate, scale)
 
 
-def estimate_and_upscale(image: Tensor, settings: Settings | None = None, *, listener: Listener = ignore) -> Upscaled:
-    """Estimate the kernel of an image, then super-resolve the image with it.
+def fit(
+    source: Source,
+    settings: Settings,
+    *,
+    kernel: Kernel | KernelStack | None = None,
+    compression_sigma: float = 0.0,
+    linear_light: bool = False,
+    listener: Listener = ignore,
+) -> Fitted:
+    """The first half of the method: kernel, degradation, fitted model. Its cost does not grow with the image.
 
     Args:
-        image: (1, C, H, W), float, [0, 1]; left unchanged. Everything runs on its device.
-        settings: The default preset if None.
-        listener: Takes the events of the run.
-
-    Returns:
-        The image, (1, C, round(r·H), round(r·W)) for a scale r, and what led to it.
-
-    Raises:
-        ImageError, ConfigError, KernelError, DivergenceError: As `estimate_kernel` and `known.upscale`.
-    """
-    settings = (Settings() if settings is None else settings).for_image(image.shape[-2], image.shape[-1])
-    started = time.perf_counter()
-    estimate = estimate_kernel(image, settings, listener=listener)
-    seconds = time.perf_counter() - started
-    result = super_resolve(image, estimate.kernel, estimate, settings, listener=listener)
-    return replace(
-        result,
-        history={f"{estimate.method}.{name}": values for name, values in estimate.history.items()}
-        | dict(result.history),
-        timings={"kernel": seconds, **result.timings},
-    )
-
-
-def crop_region(image: Tensor, region: Region) -> Tensor:
-    """Cut a region out of an image.
+        source: The image.
+        settings: For this image (`Settings.for_image`).
+        kernel: A known kernel, or one for each band; None estimates it.
+        compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
+        linear_light: The source is decoded to linear light.
+        listener: Receives the events.
 
     Raises:
-        ConfigError: The region is not inside the image.
+        ImageError, KernelError, ConfigError, DivergenceError: As `run`.
     """
-    height, width = image.shape[-2:]
-    inside = (
-        region.x >= 0
-        and region.y >= 0
-        and region.width > 0
-        and region.height > 0
-        and region.x + region.width <= width
-        and region.y + region.height <= height
-    )
-    if not inside:
-        raise ConfigError(
-            f"the region must lie inside the image of {width}×{height} px, got "
-            f"{region.x},{region.y},{region.width},{region.height} (left, top, width, height)."
+    timings: dict[str, float] = {}
+    estimate: KernelEstimate | None = None
+    if kernel is None:
+        started = time.perf_counter()
+        estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
+        kernel = estimate.kernel
+        timings["kernel"] = time.perf_counter() - started
+    if kernel.scale != settings.run_scale:
+        raise KernelError(
+            f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
+            f"{kernel.scale}; blindsr.kernels.resample converts it."
         )
-    return image[..., region.y : region.y + region.height, region.x : region.x + region.width]
+    started = time.perf_counter()
+    upscaler = settings.create_upscaler()
+    extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
+    warnings = list(estimate.warnings) if estimate else []
+    parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []
+    if isinstance(kernel, KernelStack):
+        kernel.check_channels(source.shape[0])
+        parts = [(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
+    degradations, models = [], []
+    for number, (part, part_kernel) in enumerate(parts):
+        degradation, said = measure_degradation(
+            part,
+            part_kernel,
+            estimate,
+            settings,
+            compression_sigma=compression_sigma,
+            linear_light=linear_light,
+        )
+        prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
+        warnings += [prefix + text for text in said]
+        degradations.append(degradation)
+        extended_part = extended if part is source else BandSource(extended, number)
+        models.append(_fit_upscaler(upscaler, extended_part, degradation, listener))
+    model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
+    timings["fit"] = time.perf_counter() - started
+    history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
+    return Fitted(
+        source=source,
+        kernel=kernel,
+        estimate=estimate,
+        degradations=tuple(degradations),
+        model=model,
+        extended=extended,
+        history=history | {f"{upscaler.name}.{name}": values for name, values in model.history.items()},
+        timings=timings,
+        warnings=(*warnings, *model.warnings),
+    )
+
+
+def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+    scale = degradation.scale
+    with torch.random.fork_rng(devices=[]):
+        if scale in FIRST_STAGE and scale not in upscaler.scales and not upscaler.needs_whole_image:
+            return fit_two_stages(upscaler, source, degradation, listener=listener)
+        check_size(upscaler, source.shape, degradation.kernel)
+        return upscaler.fit(source, degradation, listener=listener)
+
+
+def apply(
+    fitted: Fitted,
+    settings: Settings,
+    writer: RowWriter,
+    *,
+    tile: int | None = None,
+    listener: Listener = ignore,
+) -> RunResult:
+    """The second half of the method: apply the model from top to bottom, check the rows, and hand them to a writer.
+
+    Args:
+        fitted: The fitted upscaler.
+        settings: For this image.
+        writer: Receives the rows of the result.
+        tile: Side of a tile, LR pixels; None chooses one.
+        listener: Receives the events.
+
+    Raises:
+        ImageError: The smallest tile does not fit into memory.
+        DivergenceError: A result is not finite.
+    """
+    started = time.perf_counter()
+    source, kernel, scale = fitted.source, fitted.kernel, fitted.model.scale
+    _, height, width = source.shape
+    if isinstance(kernel, KernelStack):
+        meters = [ConsistencyMeter(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
+        first = kernel.kernels[0]
+    else:
+        meters, first = [ConsistencyMeter(source, kernel)], kernel
+    check = None if is_estimated(first, fitted.estimate) else RegistrationCheck(source, first)
+    resizer = RowResizer((scale * height, scale * width), settings.output_size(height, width))
+    for rows in fitted.extended.inner_rows(
+        tiled_rows(fitted.model, fitted.extended, tile=tile, listener=listener), scale
+    ):
+        for number, meter in enumerate(meters):
+            meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])
+        if check is not None:
+            check.update(rows)
+        for finished in resizer.push(rows):
+            writer.write(finished)
+        del rows  # not kept while the next rows are made
+    consistency_db = psnr_of(meters)
+    suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
+    displaced = check.warning() if check is not None else ()
+    return RunResult(
+        image=None,
+        size=settings.output_size(height, width),
+        kernel=first,
+        band_kernels=kernel if isinstance(kernel, KernelStack) else None,
+        estimate=fitted.estimate,
+        degradation=fitted.degradations[0],
+        settings=settings,
+        history=fitted.history,
+        timings={**fitted.timings, "apply": time.perf_counter() - started},
+        consistency_db=consistency_db,
+        dtype=fitted.model.dtype,
+        warnings=(*fitted.warnings, *consistency_warning(consistency_db, suppressed), *displaced),
+    )
+
+
+class MirroredSource:
+    """An image whose short sides are extended to a minimum by mirrored borders, equally on both ends.
+
+    Args:
+        source: The image.
+        min_side: Smallest side, px; an image whose sides are no shorter is left unchanged.
+    """
+
+    def __init__(self, source: Source, min_side: int) -> None:
+        self._source, self.device = source, source.device
+        bands, height, width = source.shape
+        self._top, self._left = max(0, min_side - height + 1) // 2, max(0, min_side - width + 1) // 2
+        self.shape = (bands, max(height, min_side), max(width, min_side))
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window, (1, C, h, w)."""
+        if self.shape == self._source.shape:
+            return self._source.window(rows, columns)
+        _, height, width = self._source.shape
+        row_index = mirror(torch.arange(rows.start, rows.stop) - self._top, height)
+        column_index = mirror(torch.arange(columns.start, columns.stop) - self._left, width)
+        first, left = int(row_index.min()), int(column_index.min())
+        window = self._source.window(slice(first, int(row_index.max()) + 1), slice(left, int(column_index.max()) + 1))
+        index = (row_index - first).to(window.device), (column_index - left).to(window.device)
+        return window.index_select(-2, index[0]).index_select(-1, index[1])
+
+    def inner_rows(self, results: Iterator[Tensor], scale: int) -> Iterator[Tensor]:
+        """The rows of the image itself, of the rows of an enlarged result for the extended image."""
+        _, height, width = self._source.shape
+        first, last, row = scale * self._top, scale * (self._top + height), 0
+        columns = slice(scale * self._left, scale * (self._left + width))
+        for rows in results:
+            start, row = row, row + rows.shape[-2]
+            inner = rows[..., max(0, first - start) : max(0, last - start), columns]
+            if inner.shape[-2]:
+                yield inner
+
+
+class ArrayWriter:
+    """Collects the rows of a result in memory.
+
+    Args:
+        bands: C.
+        size: Height and width of the result.
+    """
+
+    def __init__(self, bands: int, size: tuple[int, int]) -> None:
+        self.image = torch.empty((1, bands, *size))
+        self._next = 0
+
+    def write(self, rows: Tensor) -> None:
+        """Take the next rows, (1, C, rows, W)."""
+        self.image[..., self._next : self._next + rows.shape[-2], :] = rows
+        self._next += rows.shape[-2]

@@ -1,4 +1,4 @@
-"""How much memory a job takes, and the tiles with which it takes no more than it may."""
+"""How much memory a job needs, and the tile size with which it stays within its limit."""
 
 import os
 from pathlib import Path
@@ -6,38 +6,52 @@ from pathlib import Path
 import torch
 
 from blindsr.errors import ImageError
-from blindsr.zssr.strips import LEAST_TILE, default_tile, halved
+from blindsr.upscalers.tiling import MIN_TILE, default_tile, halved
 
-__all__ = ["available_memory", "check_memory", "choose_tile", "needed_memory"]
+__all__ = ["available_memory", "choose_tile", "needed_memory"]
 
 _GIB = 2**30
-# Measured as the peak resident size of whole jobs: docs/speed-and-memory.md.
-FIXED = 900 * 2**20  # the interpreter, torch, what a kernel is estimated from and what the steps learn from
-FIXED_SMALL = 256 * 2**20  # the same for a photograph of next to no pixels, beyond the interpreter and torch
+# Measured as the peak resident size of whole jobs: docs/method/large-images.md.
+FIXED = 900 * 2**20  # the interpreter, torch, the estimation crop and the pairs of the adaptation
+FIXED_SMALL = 256 * 2**20  # the same for a photograph of very few pixels, beyond the interpreter and torch
 _PER_TILE_PIXEL = 110  # bytes per HR pixel of a tile with its halo: transforms, features
 _PER_TILE_SAMPLE = 16  # bytes per HR sample of a tile: the bands before and after
 _PER_STRIP_SAMPLE = 6  # bytes per HR sample of a strip as high as a tile: itself, and part of the next
 _STORED = 2  # bytes per sample of the input where the file is not read by strips
 _HALO = 96  # LR pixels, at most
+# The published ZSSR on a whole image: features and interpolated image, and copies of every band.
+_PER_WHOLE_PIXEL, _PER_WHOLE_SAMPLE = 1100, 60
 
 
-def needed_memory(height: int, width: int, channels: int, scale: float, tile: int | None = None) -> int:
-    """Bytes that upscaling an image of this size takes at its peak, roughly and rounded up.
+def needed_memory(
+    height: int,
+    width: int,
+    channels: int,
+    scale: float,
+    tile: int | None = None,
+    *,
+    whole_image: bool = False,
+) -> int:
+    """Bytes that upscaling an image of this size needs at its peak, roughly and rounded up.
 
     Args:
-        height: Of the input, px.
-        width: Of the input, px.
-        channels: Of the input.
+        height: Height of the input, px.
+        width: Width of the input, px.
+        channels: Bands of the input.
         scale: Output over input.
-        tile: Side of a tile, LR pixels; None is what is taken where there is memory enough.
+        tile: Side of a tile, LR pixels; None is the default.
+        whole_image: The upscaler processes the whole image at once (the published ZSSR).
     """
     tile = default_tile(max(2, round(scale))) if tile is None else tile
+    if whole_image:
+        pixels = height * width * scale**2
+        return int(FIXED + pixels * (_PER_WHOLE_PIXEL + _PER_WHOLE_SAMPLE * channels))
     rows, columns = (min(side, tile + 2 * _HALO) * scale for side in (height, width))
     window = rows * columns * (_PER_TILE_PIXEL + _PER_TILE_SAMPLE * channels)
     strip = min(height, tile) * scale * width * scale * channels * _PER_STRIP_SAMPLE
-    # What learns from the image looks at no more than this, and at less of a small one.
-    looked_at = FIXED_SMALL + min(1.0, height * width / 1.5e6) * (FIXED - FIXED_SMALL)
-    return int(looked_at + window + strip + height * width * channels * _STORED)
+    # The adaptation uses no more pixels than this, and fewer of a small image.
+    fixed = FIXED_SMALL + min(1.0, height * width / 1.5e6) * (FIXED - FIXED_SMALL)
+    return int(fixed + window + strip + height * width * channels * _STORED)
 
 
 def choose_tile(
@@ -47,6 +61,7 @@ def choose_tile(
     device: torch.device | None = None,
     *,
     budget: int | None = None,
+    whole_image: bool = False,
 ) -> int:
     """The largest tile, LR pixels a side, with which a job stays within its memory.
 
@@ -54,30 +69,37 @@ def choose_tile(
         shape: Bands, height and width of the input.
         scale: Whole-number factor that is run.
         out_size: Height and width of the result, for the message.
-        device: Where the work is done.
-        budget: Bytes that it may take; None is what is free.
+        device: Device of the work.
+        budget: Bytes that it may use; None is what is free.
+        whole_image: The upscaler processes the whole image at once: there is one tile.
 
     Raises:
-        ImageError: Not even the smallest tile will do; the message says both numbers and what to do.
+        ImageError: Not even the smallest tile fits; the message gives both numbers and a remedy.
     """
     bands, height, width = shape
     free = available_memory(device) if budget is None else budget
-    tile = default_tile(scale)
-    while free is not None and needed_memory(height, width, bands, scale, tile) > free:
-        smaller = halved(tile)
+    tile = max(height, width) if whole_image else default_tile(scale)
+    while free is not None and (
+        (needed := needed_memory(height, width, bands, scale, tile, whole_image=whole_image)) > free
+    ):
+        smaller = 0 if whole_image else halved(tile)
         if not smaller:
-            needed = needed_memory(height, width, bands, scale, tile)
+            how = "at once, as this upscaler does," if whole_image else f"even in tiles of {MIN_TILE} px,"
+            limit = (
+                f"{_readable(free)} are free"
+                if budget is None
+                else f"--max-memory allows {_readable(free)} (with --jobs each job has a share)"
+            )
             raise ImageError(
-                f"upscaling {width}×{height} px to {out_size[1]}×{out_size[0]} px needs about {needed / _GIB:.1f} GiB "
-                f"of memory even in tiles of {LEAST_TILE} px, {_may(free, budget)}; crop the photograph, or choose a "
-                f"smaller scale{'' if budget is None else ', or allow more (with --jobs each has a share)'}."
+                f"upscaling {width}×{height} px to {out_size[1]}×{out_size[0]} px needs about {_readable(needed)} "
+                f"of memory {how} but {limit}; crop the photograph, choose a smaller scale, or allow more memory."
             )
         tile = smaller
     return tile
 
 
 def available_memory(device: torch.device | None = None) -> int | None:
-    """Bytes that are free for this process on a device (None: the host); None if the machine does not say."""
+    """Bytes that are free for this process on a device (None: the host); None if that cannot be determined."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     known = [limit for limit in (_free_host(), _free_control_group()) if limit is not None]
@@ -95,8 +117,8 @@ def _free_host() -> int | None:
     return None
 
 
-# Of the two versions of Linux's control groups: what their line in /proc/self/cgroup has for a name, where they are
-# mounted, and their files for limit, use, and the name in memory.stat of the cached files that can go at once.
+# The two versions of Linux's control groups: name of their line in /proc/self/cgroup, mount point, files of limit and
+# use, and name in memory.stat of the cached files that can be released at once.
 _CONTROL_GROUPS = (
     ("", "", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -104,9 +126,9 @@ _CONTROL_GROUPS = (
 
 
 def _free_control_group(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """What the limit of a container, or of a job of SLURM, leaves: /proc/meminfo shows the whole machine in both.
+    """What the limit of a container or a SLURM job leaves: /proc/meminfo shows the whole machine in both.
 
-    The limit may be that of a group further up, so all of them are asked.
+    The limit may be that of a parent group, so that all of them are read.
     """
     lines = [line.split(":", 2) for line in _read(own).splitlines()]
     found = []
@@ -129,37 +151,5 @@ def _read(path: Path) -> str:
         return ""
 
 
-def check_memory(
-    height: int,
-    width: int,
-    channels: int,
-    scale: float,
-    device: torch.device | None = None,
-    *,
-    budget: int | None = None,
-) -> None:
-    """Refuse an image that will not fit.
-
-    Args:
-        height: Of the input, px.
-        width: Of the input, px.
-        channels: Of the input.
-        scale: Output over input.
-        device: Where the work will be done; None is the host.
-        budget: Bytes that it may take; None is what is free.
-
-    Raises:
-        ImageError: The work needs more memory than there is free; the message says both numbers and what to
-            do.
-    """
-    free = available_memory(device) if budget is None else budget
-    needed = needed_memory(height, width, channels, scale)
-    if free is not None and needed > free:
-        raise ImageError(
-            f"upscaling {width}×{height} px ×{scale:g} needs about {needed / _GIB:.1f} GiB of memory, "
-            f"{_may(free, budget)}; crop the photograph, choose a smaller scale, or free memory."
-        )
-
-
-def _may(free: int, budget: int | None) -> str:
-    return f"{free / _GIB:.1f} GiB are free" if budget is None else f"--max-memory allows it {free / _GIB:.1f} GiB"
+def _readable(size: float) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / 2**20:.0f} MiB"

@@ -1,6 +1,7 @@
-"""Where the results of a run go, and how they get there: all of them, or none."""
+"""The files of a run, written completely or not at all."""
 
 import contextlib
+import errno
 import filecmp
 import hashlib
 import os
@@ -25,23 +26,23 @@ class Outputs:
 
     image: Path | None
     kernel: Path
-    picture: Path
+    plot: Path
     record: Path
 
     def all(self) -> tuple[Path, ...]:
-        """Every file, the one that the user asked for last: when it is there, everything is.
+        """Every file, the requested one last: when it exists, all do.
 
-        The record is the first: whatever a killed run leaves behind, the record beside it says whose it is.
+        The record is the first, so that whatever a killed run leaves behind can be attributed by the record beside it.
         """
-        papers = (self.record, self.picture, self.kernel)
-        return papers if self.image is None else (*papers, self.image)
+        sidecars = (self.record, self.plot, self.kernel)
+        return sidecars if self.image is None else (*sidecars, self.image)
 
     def names(self) -> dict[str, str]:
         """File names by role."""
         roles = {
             "image": self.image,
             "kernel": self.kernel,
-            "kernel_picture": self.picture,
+            "kernel_plot": self.plot,
             "record": self.record,
         }
         return {role: path.name for role, path in roles.items() if path is not None}
@@ -52,12 +53,12 @@ def _base(photo: Path, scale: float | str) -> str:
 
 
 def image_outputs(photo: Path, scale: float | str, suffix: str, output: Path | None = None) -> Outputs:
-    """The image at `output`, by default PHOTO_blindsr_x2.png beside PHOTO; its papers share its stem."""
+    """The image at `output`, by default PHOTO_blindsr_x2.png beside PHOTO; its sidecar files share its stem."""
     image = photo.with_name(_base(photo, scale) + suffix) if output is None else output
     return Outputs(
         image=image,
         kernel=image.with_name(image.stem + ".kernel.npz"),
-        picture=image.with_name(image.stem + ".kernel.png"),
+        plot=image.with_name(image.stem + ".kernel.png"),
         record=image.with_name(image.stem + ".json"),
     )
 
@@ -66,16 +67,17 @@ def kernel_outputs(photo: Path, scale: float | str, output: Path | None = None) 
     """The kernel at `output`, by default PHOTO_blindsr_x2.kernel.npz beside the photograph.
 
     Raises:
-        OutputError: `output` is of a kind that kernels are not written in.
+        OutputError: The suffix of `output` is not one of a kernel file.
     """
     kernel = photo.with_name(_base(photo, scale) + ".kernel.npz") if output is None else output
     if kernel.suffix.lower() not in _KERNEL_SUFFIXES:
-        raise OutputError(f"a kernel is written as {', '.join(_KERNEL_SUFFIXES)}, got {kernel.name}; name it so.")
+        suffixes = ", ".join(_KERNEL_SUFFIXES)
+        raise OutputError(f"a kernel file must end in {suffixes}, got {kernel.name}; choose one of these suffixes.")
     stem = kernel.stem.removesuffix(".kernel")
     return Outputs(
         image=None,
         kernel=kernel,
-        picture=kernel.with_name(stem + ".kernel.png"),
+        plot=kernel.with_name(stem + ".kernel.png"),
         record=kernel.with_name(stem + ".kernel.json"),
     )
 
@@ -88,8 +90,8 @@ def check_outputs(
     Args:
         outputs: The files that will be written.
         source: The photograph, which is never overwritten.
-        contents: What is known already of the contents. A file that holds just that is no obstacle: upscaling with
-            the kernel that lies beside the photograph since `estimate-kernel` is the usual case.
+        contents: Contents that are known already. A file with exactly that content is no obstacle: upscaling with the
+            kernel file that `estimate-kernel` wrote beside the photograph is a common case.
         overwrite: Files that exist may be replaced.
 
     Raises:
@@ -109,23 +111,23 @@ class Staging:
 
     folder: Path
 
-    def place(self, path: Path) -> Path:
-        """Where to write what will be `path`."""
+    def path(self, path: Path) -> Path:
+        """The temporary name of a file that will become `path`."""
         return self.folder / path.name
 
     def release(self, outputs: Outputs, *, overwrite: bool) -> None:
         """Give every file its name. Each appears whole; if one cannot, the new ones before it are taken back."""
         for path in outputs.all():
-            # Asked again: another program may have written here while we worked.
-            if not (path.is_file() and filecmp.cmp(self.place(path), path, shallow=False)):
+            # Checked again, because another program may have written here in the meantime.
+            if not (path.is_file() and filecmp.cmp(self.path(path), path, shallow=False)):
                 check_output(path, overwrite=overwrite)
         new = [path for path in outputs.all() if not path.exists()]
         for path in outputs.all():
-            # On the disk before it has a name: a power cut must not leave a whole name on an empty file.
-            _sync(self.place(path))
+            # Flushed before it is renamed: a power failure must not leave the final name on an empty file.
+            _sync(self.path(path))
         try:
             for path in outputs.all():
-                self.place(path).replace(path)
+                self.path(path).replace(path)
             _sync(outputs.kernel.parent)
         except BaseException:
             for path in new:
@@ -147,28 +149,27 @@ def _sync(path: Path) -> None:
 def _prefix(outputs: Outputs, run_id: str | None) -> str:
     if run_id is None:
         return ".blindsr-"
-    # With the name in it: of two equal photographs in a folder, neither is the other's leftover.
+    # The name is included, so that the leftovers of two equal photographs in a folder are distinguished.
     name = f"{run_id}/{outputs.kernel.name}".encode("utf-8", "surrogateescape")
     return f".blindsr-{hashlib.sha256(name).hexdigest()[:16]}-"
 
 
 def leftovers(outputs: Outputs, run_id: str) -> tuple[Path, ...]:
-    """Hidden folders that a killed run of this name has left beside its outputs."""
+    """Hidden folders that a killed run of this name left beside its outputs."""
     prefix = _prefix(outputs, run_id)
     return tuple(path for path in outputs.kernel.parent.iterdir() if path.name.startswith(prefix))
 
 
 @contextmanager
 def staged(outputs: Outputs, run_id: str | None = None) -> Iterator[Staging]:
-    """Give a staging folder that is gone afterwards: a full disk and Ctrl-C leave nothing behind.
+    """A staging folder that is removed afterwards: a full disk and Ctrl-C leave nothing behind.
 
     Args:
         outputs: What will be written.
-        run_id: Names the folder, so that `leftovers` finds it after a kill that no program can answer.
+        run_id: Part of the folder's name, so that `leftovers` recognises it after the process was killed.
 
     Raises:
-        OutputError: The system refuses to write; nothing of this run is left, and older files are as they
-            were.
+        OutputError: The files cannot be written; no file of this run is left, and older files are unchanged.
     """
     parent = outputs.kernel.parent
     folder: Path | None = None
@@ -179,10 +180,11 @@ def staged(outputs: Outputs, run_id: str | None = None) -> Iterator[Staging]:
         # The user knows the folder of the results, not the hidden one in it.
         raise OutputError(str(error).replace(str(folder), str(parent))) from error
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else os.strerror(error.errno) if error.errno else str(error)
         raise OutputError(
             f"the results cannot be written to {parent}: {reason}; free some space there, or name an output "
-            "in another folder. Nothing was left half-written."
+            "in another folder. No incomplete file was left."
         ) from error
     finally:
         if folder is not None:

@@ -1,6 +1,7 @@
-"""The record of a run: what the .json beside a result says."""
+"""The record of a run: the .json beside a result, and the provenance inside the image file."""
 
 import hashlib
+import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
@@ -11,18 +12,24 @@ import numpy as np
 import torch
 
 from blindsr import __version__
+from blindsr.image_io import ImageSource, Provenance
 from blindsr.kernels import Kernel, KernelEstimate
-from blindsr.pipelines.result import CONSISTENCY_ALARM, CONSISTENCY_MEANING, Upscaled
-from blindsr.pipelines.settings import Settings
+from blindsr.pipelines.blind import RunResult
+from blindsr.pipelines.checks import CONSISTENCY_ALARM, CONSISTENCY_MEANING
+from blindsr.pipelines.outputs import Outputs
+from blindsr.settings import Settings
 
 __all__ = [
+    "cache_key",
     "describe_estimate",
     "describe_kernel",
     "describe_run",
-    "describe_upscaled",
     "distinct",
     "file_digest",
+    "file_record",
     "plain",
+    "provenance_of",
+    "record_bytes",
 ]
 
 
@@ -41,14 +48,80 @@ def plain(value: object) -> object:
     return str(value)
 
 
+def cache_key(content: Mapping[str, object]) -> str:
+    """A key of 20 hexadecimal digits that names some content, whatever the order of its parts."""
+    text = json.dumps(plain(content), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_record(
+    path: Path,
+    image: ImageSource,
+    settings: Settings,
+    device: torch.device,
+    outputs: Outputs,
+    result: RunResult | KernelEstimate,
+    *,
+    run_id: str | None,
+    warnings: tuple[str, ...],
+    timings: Mapping[str, float],
+    seconds: float,
+    image_file: Path | None,
+) -> dict[str, object]:
+    """The record of a job on a file.
+
+    Args:
+        path: The photograph.
+        image: The open photograph.
+        settings: Settings of the run.
+        device: Device of the work.
+        outputs: Files that will be written.
+        result: What was computed.
+        run_id: Name of the job in a batch.
+        warnings: Sentences for the user.
+        timings: Seconds by stage.
+        seconds: Seconds of the whole job.
+        image_file: The image that was written, under its temporary name.
+    """
+    estimate = result.estimate if isinstance(result, RunResult) else result
+    width, height = image.size
+    return {
+        "input": {
+            "name": path.name,
+            "sha256": image.sha256,
+            "width": width,
+            "height": height,
+            "colour_channels": image.channels,
+            "alpha": image.is_transparent,
+        },
+        **({} if run_id is None else {"run_id": run_id}),
+        "files": outputs.names(),
+        "kernel": describe_kernel(result.kernel),
+        "estimate": None if estimate is None else describe_estimate(estimate),
+        **(_describe_result(result) if isinstance(result, RunResult) else {}),
+        "warnings": list(warnings),
+        "timings": {name: round(value, 3) for name, value in timings.items()},
+        "seconds": round(seconds, 3),
+        **describe_run(settings, device),
+        "history": plain(result.history),
+        **({} if image_file is None else {"image_sha256": file_digest(image_file)}),
+    }
+
+
+def record_bytes(record: Mapping[str, object]) -> bytes:
+    """A record as the content of its file; a file name that is not valid text becomes JSON's own escapes."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")
+
+
 def describe_kernel(kernel: Kernel) -> dict[str, object]:
-    """A kernel's figures; lengths in HR pixels."""
+    """A kernel's metrics; lengths in HR pixels."""
     long, short = kernel.sigmas
     return {
         "scale": kernel.scale,
@@ -69,36 +142,39 @@ def describe_estimate(estimate: KernelEstimate) -> dict[str, object]:
     """How a kernel was estimated."""
     return {
         "method": estimate.method,
-        "figures": plain(estimate.figures),
+        "metrics": plain(estimate.metrics),
         "settings": plain(estimate.settings),
     }
 
 
-def describe_upscaled(upscaled: Upscaled) -> dict[str, object]:
-    """What only a run with a result image has: its size, and the consistency figure with its meaning."""
-    height, width = upscaled.image.shape[-2:]
+def _describe_result(result: RunResult) -> dict[str, object]:
+    """What only a run with a result image has: its size, the degradation, and the consistency with its meaning."""
+    height, width = result.size
+    degradation = result.degradation
+    bands = {}
+    if result.band_kernels is not None:
+        named = zip(result.band_kernels.names, result.band_kernels.kernels, strict=True)
+        bands = {"band_kernels": {name: describe_kernel(kernel) for name, kernel in named}}
     return {
         "output": {"width": width, "height": height},
-        "precision": upscaled.dtype,
-        **_describe_bands(upscaled),
+        "precision": result.dtype,
+        "degradation": {
+            "noise_sigma": [round(sigma, 6) for sigma in degradation.noise_sigma],
+            "compression_sigma": round(degradation.compression_sigma, 6),
+            "kernel_error": degradation.kernel_error,
+            "units": "standard deviations; white is 1; noise by plane (Y, B − Y, R − Y of colour images)",
+        },
+        **bands,
         "consistency": {
-            "psnr_db": plain(upscaled.consistency),
-            "alarm": upscaled.consistency < CONSISTENCY_ALARM,
+            "psnr_db": plain(result.consistency_db),
+            "alarm": result.consistency_db < CONSISTENCY_ALARM,
             "meaning": CONSISTENCY_MEANING,
         },
     }
 
 
-def _describe_bands(upscaled: Upscaled) -> dict[str, object]:
-    """The kernel of each band, where each had its own."""
-    if upscaled.band_kernels is None:
-        return {}
-    named = zip(upscaled.band_kernels.names, upscaled.band_kernels.kernels, strict=True)
-    return {"band_kernels": {name: describe_kernel(kernel) for name, kernel in named}}
-
-
 def describe_run(settings: Settings, device: torch.device) -> dict[str, object]:
-    """Settings, and the program and machine that ran them."""
+    """Settings, and the program and machine of a run."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": plain(settings.as_dict()),
@@ -118,6 +194,28 @@ def describe_run(settings: Settings, device: torch.device) -> dict[str, object]:
     }
 
 
-def distinct(notes: Iterable[str]) -> tuple[str, ...]:
-    """Each sentence once, in the order of its first appearance."""
-    return tuple(dict.fromkeys(notes))
+def provenance_of(settings: Settings, kernel: Kernel, input_digest: str) -> Provenance:
+    """The settings of a run and the digests of its input and kernel, for the metadata of the result.
+
+    Files are named without their folders, because images are passed on and folders can identify their owner.
+    """
+    return Provenance(
+        program=f"blindsr {__version__}",
+        details={
+            "scale": settings.scale,
+            "kernel": kernel.digest,
+            "input_sha256": input_digest,
+            "settings": plain(_without_folders(settings.as_dict())),
+        },
+    )
+
+
+def _without_folders(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(item) for key, item in value.items()}
+    return value.name if isinstance(value, Path) else value
+
+
+def distinct(sentences: Iterable[str]) -> tuple[str, ...]:
+    """Each sentence once, in the order of first appearance."""
+    return tuple(dict.fromkeys(sentences))

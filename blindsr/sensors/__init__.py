@@ -1,19 +1,26 @@
-"""Kernels from what a data sheet says: optics formulas, specification files, sensors by name; without torch."""
+"""Kernels from data sheets: optics formulas, specification files, sensors by name, measured PSFs; without torch."""
 
-from blindsr.sensors.design import DEFAULT_MODEL, Designed, KernelModel, design, kernel_from_transfer
-from blindsr.sensors.finding import find_sensor, shipped_sensor, shipped_sensors
-from blindsr.sensors.specification import Sensor, parse_sensor
-from blindsr.sensors.system import Curve, System
+from blindsr.sensors.catalogue import (
+    Sensor,
+    find_sensor,
+    kernel_from_sensor,
+    parse_sensor,
+    shipped_sensor,
+    shipped_sensors,
+)
+from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, System, SystemKernel, design, kernel_from_transfer
+from blindsr.sensors.transfer import Curve
 
 __all__ = [
     "DEFAULT_MODEL",
     "Curve",
-    "Designed",
     "KernelModel",
     "Sensor",
     "System",
+    "SystemKernel",
     "design",
     "find_sensor",
+    "kernel_from_sensor",
     "kernel_from_transfer",
     "parse_sensor",
     "shipped_sensor",

@@ -1,7 +1,10 @@
-"""Zero-shot super-resolution: a network trained on the image's own pairs (Shocher et al., CVPR 2018)."""
+"""ZSSR as published: a network trained on one image's own pairs of father and son.
 
-from blindsr.zssr.config import PaperZSSRConfig, ZSSRSetting
-from blindsr.zssr.paper import upscale_paper
-from blindsr.zssr.result import ZSSRResult
+Shocher, Cohen, Irani, "Zero-Shot" Super-Resolution using Deep Internal Learning, CVPR 2018, arXiv:1712.06087.
+Departures from the paper and from the authors' code are listed in docs/method/deviations.md.
+"""
 
-__all__ = ["PaperZSSRConfig", "ZSSRResult", "ZSSRSetting", "upscale_paper"]
+from blindsr.zssr.config import ZSSRConfig, ZSSRSetting
+from blindsr.zssr.upscaler import PublishedZSSR, upscale
+
+__all__ = ["PublishedZSSR", "ZSSRConfig", "ZSSRSetting", "upscale"]

@@ -1,125 +1,119 @@
-"""Settings of ZSSR as published; those of the start are in `blindsr.zssr.start.config`."""
+"""Settings of ZSSR as published: the paper's values, and its five settings by name."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from blindsr.errors import ConfigError
-from blindsr.runtime import Precision
 
-__all__ = ["PaperZSSRConfig", "ZSSRSetting"]
+__all__ = ["ZSSRConfig", "ZSSRSetting"]
 
 ZSSRSetting = Literal["ideal", "gradual", "given", "real", "kernelgan"]
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperZSSRConfig:
-    """ZSSR as published (Shocher, Cohen, Irani, CVPR 2018), in its five published settings.
+class ZSSRConfig:
+    """Settings of ZSSR as published (Shocher, Cohen, Irani, CVPR 2018, arXiv:1712.06087).
 
-    The defaults are the setting "given" (a known, not necessarily symmetric kernel). Values marked [P] stand in the
-    paper, [C] are those that the authors' experiments used.
+    The defaults are the setting "given": a known kernel, which need not be symmetric. Values marked [P] are in the
+    paper, with the section; [C] are those of the authors' experiments.
+
+    Raises:
+        ConfigError: A field is out of its bounds; the message names it.
     """
 
-    setting: ZSSRSetting = "given"  # a label; the class methods set the values that go with it
-    layers: int = 8  # [P] §3.1
-    channels: int = 64  # [P] §3.1
-    learning_rate: float = 1e-3  # [P] Adam, §3.1
-    min_learning_rate: float = 9e-6  # [C] training stops below it ([P]: 1e-6)
-    rate_divisor: float = 10.0  # [P] §3.1
-    slope_every: int = 60  # [C] steps between two looks at the slope of the reconstruction error
-    slope_window: int = 256  # [C] steps that the line is fitted to
-    slope_ratio: float = 1.5  # [C] divide the rate when noise > ratio × |slope|
-    test_every: int = 50  # [C] steps between two measurements of the reconstruction error
+    setting: ZSSRSetting = "given"  # name of the published setting; `named` sets the values that belong to it
+    layers: int = 8  # convolutions [P §3.1]
+    channels: int = 64  # hidden channels [P §3.1]
+    learning_rate: float = 1e-3  # initial learning rate of Adam [P §3.1]
+    min_learning_rate: float = 9e-6  # training stops below it [C] ([P §3.1]: 1e-6)
+    rate_divisor: float = 10.0  # divisor of the learning rate [P §3.1]
+    slope_every: int = 60  # steps between two fits of the slope of the reconstruction error [C]
+    slope_window: int = 256  # steps that the line is fitted to [C]
+    slope_ratio: float = 1.5  # the rate is divided when the slope's standard error > ratio × |slope| [C]
+    test_every: int = 50  # steps between two measurements of the reconstruction error [C]
     max_steps: int = 3000  # [C]
-    crop: int = 128  # [P] father's crop, HR pixels, §3.1
-    init_sigma: float | None = None  # N(0, σ) initialisation; None is He's, without the plateau (docs/deviations.md)
-    mirror: bool = True  # [P] mirror reflections of the father, §3
-    rotate: bool = False  # [P] 0°, 90°, 180°, 270°: only for kernels that a rotation leaves alone
-    leave_as_is: float = 0.05  # [C] probability of a father without any scaling or shear
-    no_interpolation: float = 0.45  # [C] probability of a father that is only mirrored and rotated
-    min_father_scale: float = 0.5  # [C] least size of a father against the image
-    father_scale_sigma: float = 0.25  # [C] spread of the father's random scale around 1, folded below 1
-    shear_sigma: float = 0.1  # [C] spread of the father's random shear
-    noise_sigma: float = 0.0  # [P] noise on the sons, §3.2
-    gradient_weight: bool = False  # [C] weigh the loss by the father's gradient; KernelGAN's variant only
-    ensemble: bool = False  # [P] median over the eight dihedral views, §3
-    back_projections: tuple[int, ...] = (2,)  # one number a scale step
-    # (vertical, horizontal) factors on the way to the scale, as fractions of it in log space; () is one jump.
+    crop: int = 128  # side of the father's crop, px [P §3.1]
+    # Standard deviation of the initial weights; None is He initialisation, without the initial plateau (deviations.md).
+    init_sigma: float | None = None
+    mirror: bool = True  # mirror the father [P §3]
+    rotate: bool = False  # rotate the father by multiples of 90° [P §3]; only for kernels with that symmetry
+    leave_as_is: float = 0.05  # probability of a father without any augmentation [C]
+    no_interpolation: float = 0.45  # probability of a father that is only mirrored and rotated [C]
+    min_father_scale: float = 0.5  # smallest scale of a father relative to the image [C]
+    father_scale_sigma: float = 0.25  # standard deviation of the father's random scale around 1, folded below 1 [C]
+    shear_sigma: float = 0.1  # standard deviation of the father's random shear [C]
+    noise_sigma: float = 0.0  # standard deviation of the noise added to the sons, [0, 1] units [P §3.2]
+    gradient_weight: bool = False  # weight the loss by the father's gradient [C]; only in KernelGAN's variant
+    ensemble: bool = False  # median over the eight rotations and reflections of the image [P §3]
+    back_projections: tuple[int, ...] = (2,)  # iterations of back-projection, one number per scale step
+    # Gradual scales (§3): (vertical, horizontal) factors of the steps towards ×2; () is one step to the full scale.
     gradual_steps: tuple[tuple[float, float], ...] = ()
-    seed: int = 0
-    precision: Precision = "auto"  # bf16 where the processor has it natively
-    report_every: int = 50  # steps between losses in the history
+    seed: int = 0  # seed of the initial weights and of the pairs
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto is bfloat16 where the processor has it natively
+    report_every: int = 50  # steps between two losses in the history
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        _require(self.layers >= 2, f"zssr.layers must be 2 or more, got {self.layers}.")
-        _require(self.channels >= 1, f"zssr.channels must be 1 or more, got {self.channels}.")
-        _require(self.max_steps >= 1, f"zssr.max_steps must be 1 or more, got {self.max_steps}.")
+        _require(self.layers >= 2, f"layers must be 2 or more, got {self.layers}.")
+        for name in ("channels", "max_steps", "slope_every", "slope_window", "test_every", "report_every"):
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}.")
         _require(
             0 < self.min_learning_rate <= self.learning_rate,
-            f"zssr.min_learning_rate must be in (0, learning_rate], got {self.min_learning_rate}.",
+            f"min_learning_rate must be in (0, learning_rate], got {self.min_learning_rate}.",
         )
-        _require(self.rate_divisor > 1, f"zssr.rate_divisor must be over 1, got {self.rate_divisor}.")
-        _require(self.crop >= 16, f"zssr.crop must be 16 or more, got {self.crop}.")
+        _require(self.rate_divisor > 1, f"rate_divisor must be over 1, got {self.rate_divisor}.")
+        _require(self.crop >= 16, f"crop must be 16 or more, got {self.crop}.")
+        without_warp = self.leave_as_is + self.no_interpolation
+        _require(0 <= without_warp <= 1, f"leave_as_is + no_interpolation must be a probability, got {without_warp}.")
+        _require(0 < self.min_father_scale <= 1, f"min_father_scale must be in (0, 1], got {self.min_father_scale}.")
+        _require(self.noise_sigma >= 0, f"noise_sigma must be 0 or more, got {self.noise_sigma}.")
+        steps = max(1, len(self.gradual_steps))
         _require(
-            0 <= self.leave_as_is + self.no_interpolation <= 1,
-            "zssr.leave_as_is + zssr.no_interpolation must be a probability, "
-            f"got {self.leave_as_is + self.no_interpolation}.",
+            len(self.back_projections) == steps,
+            f"back_projections must have one number for each of {steps} scale steps, got {len(self.back_projections)}.",
         )
-        _require(
-            0 < self.min_father_scale <= 1,
-            f"zssr.min_father_scale must be in (0, 1], got {self.min_father_scale}.",
-        )
-        _require(self.noise_sigma >= 0, f"zssr.noise_sigma must be 0 or more, got {self.noise_sigma}.")
-        _require(
-            len(self.back_projections) == max(1, len(self.gradual_steps)),
-            f"zssr.back_projections needs one number for each of {max(1, len(self.gradual_steps))} scale steps, "
-            f"got {len(self.back_projections)}.",
-        )
-        for name in ("slope_every", "slope_window", "test_every", "report_every"):
-            _require(getattr(self, name) >= 1, f"zssr.{name} must be 1 or more, got {getattr(self, name)}.")
         _require(
             self.precision in ("auto", "fp32", "bf16"),
-            f"zssr.precision must be auto, fp32 or bf16, got {self.precision!r}.",
+            f"precision must be auto, fp32 or bf16, got {self.precision!r}.",
         )
 
     @classmethod
-    def named(cls, setting: ZSSRSetting) -> "PaperZSSRConfig":
+    def named(cls, setting: ZSSRSetting) -> "ZSSRConfig":
         """One of the five published settings.
 
         Args:
-            setting: "ideal" (bicubic kernel), "gradual" (the paper's six scale steps), "given" (a known kernel),
-                "real" (a photograph with noise, unknown kernel), "kernelgan" (the variant that KernelGAN feeds).
+            setting: "ideal" (bicubic kernel, §4.1), "gradual" (the same in the paper's six scale steps), "given" (a
+                known kernel, §4.2), "real" (a noisy photograph with an unknown kernel, §4.2), or "kernelgan" (the
+                variant that KernelGAN's authors use with their kernel).
 
         Raises:
             ConfigError: The name is none of these.
         """
-        if setting == "ideal":
-            return cls(setting=setting, rotate=True, ensemble=True, back_projections=(10,))
-        if setting == "gradual":
-            steps = ((1.0, 1.5), (1.5, 1.0), (1.5, 1.5), (1.5, 2.0), (2.0, 1.5), (2.0, 2.0))
-            return cls(
-                setting=setting,
-                rotate=True,
-                ensemble=True,
-                back_projections=(6, 6, 8, 10, 10, 12),
-                gradual_steps=steps,
-            )
-        if setting == "given":
-            return cls(setting=setting)
-        if setting == "real":
-            return cls(
-                setting=setting,
-                noise_sigma=0.0125,
-                back_projections=(0,),
-                min_father_scale=0.75,
-                father_scale_sigma=0.0,
-                shear_sigma=0.0,
-            )
-        if setting == "kernelgan":
-            return cls(setting=setting, mirror=False, leave_as_is=1.0, no_interpolation=0.0, gradient_weight=True)
-        raise ConfigError(f"zssr setting must be ideal, gradual, given, real or kernelgan, got {setting!r}.")
+        if setting not in _SETTINGS:
+            raise ConfigError(f"zssr.setting must be ideal, gradual, given, real or kernelgan, got {setting!r}.")
+        return cls(setting=setting, **_SETTINGS[setting])
+
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "ideal": {"rotate": True, "ensemble": True, "back_projections": (10,)},
+    "gradual": {
+        "rotate": True,
+        "ensemble": True,
+        "back_projections": (6, 6, 8, 10, 10, 12),
+        "gradual_steps": ((1.0, 1.5), (1.5, 1.0), (1.5, 1.5), (1.5, 2.0), (2.0, 1.5), (2.0, 2.0)),
+    },
+    "given": {},
+    "real": {
+        "noise_sigma": 0.0125,
+        "back_projections": (0,),
+        "min_father_scale": 0.75,
+        "father_scale_sigma": 0.0,
+        "shear_sigma": 0.0,
+    },
+    "kernelgan": {"mirror": False, "leave_as_is": 1.0, "no_interpolation": 0.0, "gradient_weight": True},
+}
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(f"zssr.{message}")

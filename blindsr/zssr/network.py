@@ -1,4 +1,4 @@
-"""The published network, on the interpolated image."""
+"""The network of ZSSR (§3.1), which works on the interpolated image."""
 
 import itertools
 
@@ -6,21 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["InterpolatedNet"]
+__all__ = ["ZSSRNetwork"]
 
 
-def _he(conv: nn.Conv2d, generator: torch.Generator, gain: float) -> None:
-    """He et al., ICCV 2015, from a generator of our own: torch's initialisers use the global one."""
-    assert conv.bias is not None
-    fan_in = conv.weight[0].numel()
-    with torch.no_grad():
-        weights = torch.randn(conv.weight.shape, generator=generator) * (gain * (2.0 / fan_in) ** 0.5)
-        conv.weight.copy_(weights)
-        conv.bias.zero_()
+class ZSSRNetwork(nn.Module):
+    """Fully convolutional network on the interpolated image that predicts the residual to the sharp one (§3.1).
 
-
-class InterpolatedNet(nn.Module):
-    """The paper's network: fully convolutional on the interpolated image, learning its residual (§3.1)."""
+    Args:
+        image_channels: Bands of the image.
+        layers: Number of 3×3 convolutions; ReLU follows each but the last.
+        channels: Hidden channels.
+        init_sigma: Standard deviation of the initial weights; None is He initialisation (He et al., ICCV 2015), with a
+            tenth of its gain in the last layer.
+        generator: Source of the initial weights; torch's own initialisers would use the global one.
+    """
 
     def __init__(
         self,
@@ -34,20 +33,23 @@ class InterpolatedNet(nn.Module):
         super().__init__()
         widths = [image_channels, *[channels] * (layers - 1), image_channels]
         convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
-        for index, conv in enumerate(convolutions):
-            last = index == layers - 1
-            if init_sigma is None:
-                _he(conv, generator, gain=0.1 if last else 1.0)
-            else:
-                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-                nn.init.normal_(conv.weight, std=init_sigma, generator=generator)
+        with torch.no_grad():
+            for index, layer in enumerate(convolutions):
+                assert layer.bias is not None
+                layer.bias.zero_()
+                if init_sigma is not None:
+                    nn.init.normal_(layer.weight, std=init_sigma, generator=generator)
+                    continue
+                gain = 0.1 if index == layers - 1 else 1.0
+                sigma = gain * (2.0 / layer.weight[0].numel()) ** 0.5
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * sigma)
         self.body = nn.ModuleList(convolutions[:-1])
         self.tail = convolutions[-1]
 
     def forward(self, interpolated: Tensor) -> Tensor:
-        """Sharpen (B, C, H, W) in [0, 1]; same size."""
+        """Sharpen an interpolated image (B, C, H, W), [0, 1]; the size stays the same."""
         x = interpolated
-        for conv in self.body:
-            x = functional.relu(conv(x))
+        for layer in self.body:
+            x = functional.relu(layer(x))
         sharpened: Tensor = interpolated + self.tail(x)
         return sharpened

@@ -1,27 +1,17 @@
-"""A photograph in a folder, a way to run the command line, and pipelines that answer at once."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""A photograph in a folder, a way to run the command line in this process, and methods that take milliseconds."""
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from PIL import Image
 from skimage import data
 
 from blindsr.cli.main import cli
-from blindsr.events import Notice, StageDone, StageStarted, StepDone
-from blindsr.kernels import KernelEstimate, gaussian
-from blindsr.ops import imresize
-from blindsr.pipelines import blind, known
-from blindsr.pipelines import job as photo_job
-from blindsr.pipelines.result import Upscaled
-
-Run = Callable[..., Result]
+from blindsr.pipelines import blind, files
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Path:
+def photo(tmp_path):
     """40 × 48 px, RGB, 8 bits."""
     path = tmp_path / "photo.png"
     Image.fromarray(np.ascontiguousarray(data.astronaut()[20:68, 200:240])).save(path)
@@ -29,70 +19,82 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run() -> Run:
-    """Run `blindsr` with arguments; a bug is a test's exception, not an exit code."""
+def run():
+    """Run `blindsr` with arguments; a defect is a test's exception, not an exit code."""
 
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="blindsr", catch_exceptions=False)
+    def invoke(*arguments, data=None):
+        words = [str(argument) for argument in arguments]
+        return CliRunner().invoke(cli, words, input=data, prog_name="blindsr", catch_exceptions=False)
 
     return invoke
 
 
-class Fakes:
-    """Pipelines that note what they were asked for. `fail` is raised in the middle of the work."""
+@pytest.fixture
+def quick(run):
+    """`blindsr estimate-and-upscale` with the bicubic kernel and bicubic interpolation."""
 
-    def __init__(self) -> None:
-        self.images = []
-        self.settings = []
-        self.kernels = []
-        self.fail = None
+    def invoke(*arguments, data=None):
+        methods = ("--estimator", "bicubic", "--upscaler", "bicubic")
+        return run("estimate-and-upscale", *methods, *arguments, data=data)
 
-    def estimate_kernel(self, image, settings, *, listener):
-        self.images.append(image)
-        self.settings.append(settings)
-        listener(StageStarted(stage="spectral"))
-        listener(Notice(stage="spectral", message="the photograph is rather flat."))
-        listener(StageDone(stage="spectral", steps=1))
-        kernel = gaussian([[2.0, 0.6], [0.6, 1.2]], settings.network_scale)
-        return KernelEstimate(kernel=kernel, method="spectral", notes=("the photograph is rather flat.",))
-
-    def estimate_and_upscale(self, image, settings, *, listener):
-        estimate = self.estimate_kernel(image, settings, listener=listener)
-        return self._super_resolve(image, estimate.kernel, estimate, settings, listener)
-
-    def upscale(self, image, kernel, settings, *, listener):
-        self.images.append(image)
-        self.settings.append(settings)
-        return self._super_resolve(image, kernel, None, settings, listener)
-
-    def _super_resolve(self, image, kernel, estimate, settings, listener):
-        self.kernels.append(kernel)
-        listener(StageStarted(stage="zssr", max_steps=2))
-        listener(StepDone(stage="zssr", step=1))
-        if self.fail is not None:
-            raise self.fail
-        listener(StepDone(stage="zssr", step=2, values={"loss": 0.0123456}))
-        listener(StageDone(stage="zssr", steps=2))
-        size = (round(image.shape[-2] * settings.scale), round(image.shape[-1] * settings.scale))
-        return Upscaled(
-            image=imresize(image, size=size).clamp(0, 1),
-            kernel=kernel,
-            estimate=estimate,
-            settings=settings,
-            history={"zssr.loss": (0.0123456,)},
-            timings={"zssr": 1.5},
-            consistency=51.26,
-            notes=() if estimate is None else estimate.notes,
-        )
+    return invoke
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    """Replace the pipelines by fakes."""
-    made = Fakes()
-    monkeypatch.setattr(blind, "estimate_kernel", made.estimate_kernel)
-    monkeypatch.setattr(blind, "estimate_and_upscale", made.estimate_and_upscale)
-    monkeypatch.setattr(known, "upscale", made.upscale)
-    # Drawing takes longer than everything else in these tests; tests/kernels looks at the picture.
-    monkeypatch.setattr(photo_job, "kernel_picture", lambda kernel: kernel.digest.encode())
-    return made
+def known(run):
+    """`blindsr upscale` by bicubic interpolation; the kernel is one of the arguments."""
+
+    def invoke(*arguments, data=None):
+        return run("upscale", "--upscaler", "bicubic", *arguments, data=data)
+
+    return invoke
+
+
+@pytest.fixture
+def drawing():
+    """Kernels are drawn in this test."""
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(request, monkeypatch):
+    """Drawing a kernel takes three quarters of a quick run; tests/kernels checks the plots."""
+    if "drawing" not in request.fixturenames:
+        monkeypatch.setattr(files, "kernel_plot_png", lambda kernel: kernel.digest.encode())
+        monkeypatch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
+
+
+class Spy:
+    """Calls of a function, which is called all the same; `error` is raised instead, if there is one."""
+
+    def __init__(self, function):
+        self.function, self.calls, self.error = function, [], None
+
+    def __call__(self, *args, **kwargs):
+        self.calls.append((args, kwargs))
+        if self.error is not None:
+            raise self.error
+        return self.function(*args, **kwargs)
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """Replace an attribute by a `Spy` on it."""
+
+    def replace(owner, name):
+        replaced = Spy(getattr(owner, name))
+        monkeypatch.setattr(owner, name, replaced)
+        return replaced
+
+    return replace
+
+
+@pytest.fixture
+def upscaled(spy):
+    """The calls of `upscale_file`."""
+    return spy(files, "upscale_file")
+
+
+@pytest.fixture
+def applied(spy):
+    """The calls of `blind.apply`, which is the work after everything has been checked and estimated."""
+    return spy(blind, "apply")

@@ -54,7 +54,7 @@ def blob(size, scale, centre):
 @pytest.mark.parametrize("convention", [*CORRELATING, "kair"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", SIZES)
-def test_their_operation_and_ours_give_the_same_lr(rng, convention, scale, size):
+def test_the_source_operation_and_degrade_give_the_same_lr(rng, convention, scale, size):
     image, array = rng.random((97, 89)), rng.random((size, size))
     array /= array.sum()
     kernel = from_convention(array, scale, convention)
@@ -63,9 +63,9 @@ def test_their_operation_and_ours_give_the_same_lr(rng, convention, scale, size)
 
 @pytest.mark.parametrize("convention", [*CORRELATING, "kair"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_what_is_written_for_them_has_our_effect_in_their_operation(rng, convention, scale):
+def test_a_converted_kernel_has_the_same_effect_in_the_source_operation(rng, convention, scale):
     weights = rng.random((scale + 8, scale + 8))
-    kernel = from_convention(weights, scale, "ours")
+    kernel = from_convention(weights, scale, "blindsr")
     image = rng.random((97, 89))
     array = to_convention(kernel, convention)
     assert array.shape[0] % 2 == 1
@@ -109,10 +109,10 @@ def test_a_kair_kernel_with_its_own_centre_is_centred_here(scale):
     np.testing.assert_allclose(kernel.centroid, 0, atol=1e-3)
 
 
-def test_ours_passes_through():
+def test_blindsr_arrays_are_not_changed():
     kernel = gaussian([[2.0, 0.7], [0.7, 1.2]], 2)
-    np.testing.assert_allclose(from_convention(kernel.array, 2, "ours").array, kernel.array, rtol=1e-15)
-    assert np.array_equal(to_convention(kernel, "ours"), kernel.array)
+    np.testing.assert_allclose(from_convention(kernel.array, 2, "blindsr").array, kernel.array, rtol=1e-15)
+    assert np.array_equal(to_convention(kernel, "blindsr"), kernel.array)
 
 
 def test_convolving_is_correlating_with_the_turned_kernel(rng):
@@ -136,8 +136,8 @@ def test_convolving_is_correlating_with_the_turned_kernel(rng):
         ("ker", 6.0, 2, 11, "generator"),
         ("kernel", 10.0, 2, 21, "mzsr"),
         ("kernels", 12.0, 2, 25, "kair"),
-        (None, 5.5, 2, 12, "ours"),
-        (None, 5.0, 3, 11, "ours"),
+        (None, 5.5, 2, 12, "blindsr"),
+        (None, 5.0, 3, 11, "blindsr"),
         (None, 5.5, 2, 11, "kernelgan"),
         (None, 4.5, 2, 11, "kair"),
     ],
@@ -149,21 +149,21 @@ def test_the_convention_is_detected_by_key_and_centre_of_mass(key, centre, scale
     assert (repr(key) if key else "no key") in reason
 
 
-def test_a_shift_that_stays_is_said():
+def test_a_shift_is_reported():
     _, reason = detect(blob(21, 2, 10.0), 2, "kernel")
-    assert "(-0.50, -0.50) HR pixels (y, x) beside the pixel centre, and that was kept" in reason
+    assert "(-0.50, -0.50) HR pixels (y, x) off the centre of the LR pixel, which was kept" in reason
     _, quiet = detect(blob(11, 2, 5.5), 2, "Kernel")
-    assert "beside" not in quiet
+    assert "off the centre" not in quiet
 
 
-def test_a_centre_that_fits_nothing_is_said():
+def test_a_centre_that_fits_no_convention_is_reported():
     found, reason = detect(blob(21, 2, 13.5), 2, "Kernel")
     assert found == "kernelgan"
     assert "fits no known convention" in reason
 
 
 def test_an_unknown_convention_is_refused():
-    with pytest.raises(KernelError, match=r"must be one of ours, kernelgan.* got 'matlab'"):
+    with pytest.raises(KernelError, match=r"must be one of blindsr, kernelgan.* got 'matlab'"):
         from_convention(np.ones((3, 3)), 2, "matlab")
     with pytest.raises(KernelError, match="got 'matlab'"):
         to_convention(gaussian(1.0, 2), "matlab")

@@ -1,14 +1,12 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from blindsr.errors import KernelError
-from blindsr.kernels import Kernel, bicubic, box, gaussian
-from blindsr.kernels.families import gaussian_size
+from blindsr.kernels import Kernel, KernelEstimate, KernelStack, bicubic, box, gaussian
 
 
 def bar(angle):
@@ -64,52 +62,6 @@ def test_the_array_is_a_read_only_copy():
         kernel.scale = 3
 
 
-@given(
-    long=st.floats(1.2, 3.0), short=st.floats(0.9, 1.2), angle=st.floats(0, 179), scale=st.sampled_from([1, 2, 3, 4])
-)
-def test_a_gaussian_has_the_covariance_that_was_asked_for(long, short, angle, scale):
-    turn = np.radians(angle)
-    axes = np.array([[-np.sin(turn), np.cos(turn)], [np.cos(turn), np.sin(turn)]])  # long axis first, in (y, x)
-    covariance = axes.T @ np.diag([long**2, short**2]) @ axes
-    kernel = gaussian(covariance, scale)
-    assert kernel.size % 2 == scale % 2
-    # Cutting at 3.5 σ takes 0.2 % of the second moment.
-    np.testing.assert_allclose(kernel.covariance, covariance, atol=0.01 * long**2)
-    np.testing.assert_allclose(kernel.centroid, 0, atol=1e-12)
-
-
-def test_a_number_is_an_isotropic_variance():
-    kernel = gaussian(2.0, 2)
-    np.testing.assert_allclose(kernel.covariance, 2 * np.eye(2), atol=0.01)
-    assert kernel.sigmas == pytest.approx((2**0.5, 2**0.5), abs=0.01)
-
-
-def test_a_gaussian_is_as_large_as_its_long_axis_needs():
-    assert gaussian([[4.0, 0.0], [0.0, 1.0]], 2).size == gaussian_size([[4.0, 0.0], [0.0, 1.0]], 2) == 16
-    assert gaussian(1.0, 3, size=7).size == 7
-
-
-@pytest.mark.parametrize(
-    ("covariance", "words"),
-    [
-        ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
-        (-1.0, "positive definite"),
-        ([[1.0, 0.5], [0.0, 1.0]], "symmetric 2×2"),
-        ([[np.nan, 0.0], [0.0, 1.0]], "symmetric 2×2"),
-        ([1.0, 2.0], "symmetric 2×2"),
-    ],
-)
-def test_a_covariance_that_is_none_is_refused(covariance, words):
-    with pytest.raises(KernelError, match=words):
-        gaussian(covariance, 2)
-
-
-def test_the_box_is_the_mean_over_one_lr_pixel():
-    kernel = box(3)
-    assert kernel.size == 3
-    np.testing.assert_allclose(kernel.array, 1 / 9)
-
-
 @pytest.mark.parametrize("angle", [0, 20, 45, 90, 135, 170])
 def test_angles_count_counter_clockwise_as_seen(angle):
     # At 45° the bar runs from bottom left to top right of the printed array.
@@ -151,7 +103,7 @@ def test_support_grows_with_the_energy():
     assert kernel.support(0.5) < kernel.support(0.9) < kernel.support(0.999) <= kernel.size
 
 
-def test_the_centroid_says_where_the_kernel_looks():
+def test_the_centroid_is_the_offset_from_the_centre():
     weights = np.zeros((6, 6))
     weights[1, 4] = 1
     np.testing.assert_allclose(Kernel(weights, 2).centroid, (-1.5, 1.5))
@@ -186,3 +138,37 @@ def test_the_provenance_cannot_be_changed():
 
 def test_the_repr_names_what_matters():
     assert repr(gaussian([[4.0, 0.0], [0.0, 1.0]], 2)) == "Kernel(16×16, scale=2, σ=2.00/1.00 px, 90°)"
+
+
+def test_band_kernels_travel_to_other_processes():
+    again = pickle.loads(pickle.dumps(KernelStack([gaussian(1.0, 2), gaussian(2.0, 2)], ("B4", "B3"))))
+    assert again.names == ("B4", "B3")
+    assert again.kernels[1].digest == gaussian(2.0, 2).digest
+
+
+def test_a_stack_has_one_scale_and_a_name_for_each_kernel():
+    stack = KernelStack([gaussian(1.0, 2), gaussian(2.0, 2)], "RG")
+    assert (stack.scale, stack.names) == (2, ("R", "G"))
+    assert stack.digest != KernelStack(stack.kernels[::-1], "RG").digest
+    stack.check_channels(2)
+    with pytest.raises(KernelError, match=r"2 kernels \(R, G\) need an image with as many bands, this one has 3"):
+        stack.check_channels(3)
+    with pytest.raises(KernelError, match=r"for one scale, got \[2, 3\]"):
+        KernelStack([gaussian(1.0, 2), gaussian(1.0, 3)], ("R", "G"))
+    with pytest.raises(KernelError, match="a kernel and a name, got 1 kernels and 2 names"):
+        KernelStack([gaussian(1.0, 2)], ("R", "G"))
+
+
+def test_the_uncertainty_of_an_estimate_is_optional():
+    plain = KernelEstimate(kernel=box(2), method="m")
+    assert (plain.kernel_error, plain.confidence, plain.warnings, dict(plain.metrics)) == (None, None, (), {})
+    sure = KernelEstimate(kernel=box(2), method="m", kernel_error=0.05, confidence=1.0)
+    assert (sure.kernel_error, sure.confidence) == (0.05, 1.0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"kernel_error": -0.1}, {"kernel_error": float("nan")}, {"confidence": 1.1}, {"confidence": -0.1}]
+)
+def test_an_uncertainty_out_of_range_is_refused(change):
+    with pytest.raises(KernelError, match=f"{next(iter(change))} must be"):
+        KernelEstimate(kernel=box(2), method="m", **change)

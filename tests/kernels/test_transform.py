@@ -17,6 +17,7 @@ from blindsr.kernels import (
     resample,
     shift,
 )
+from blindsr.kernels.transform import centre_with_warning
 from blindsr.ops import degrade
 
 COVARIANCE = np.array([[2.0, 0.7], [0.7, 1.2]])
@@ -111,7 +112,7 @@ def test_composing_multiplies_the_covariance_by_five():
     np.testing.assert_allclose(composed.covariance, 5 * kernel.covariance, rtol=1e-12)
 
 
-def test_composing_keeps_the_origin_and_says_what_was_done():
+def test_composing_keeps_the_origin_and_records_the_scales():
     kernel = gaussian(COVARIANCE, 2)
     provenance = compose(kernel, kernel).provenance
     assert provenance["made_by"] == "gaussian"
@@ -123,7 +124,7 @@ def test_composing_keeps_the_origin_and_says_what_was_done():
 def test_resampling_follows_the_scale_law(old, new, beta):
     kernel = gaussian(3.0 * COVARIANCE, old)
     ratio = (new**2 - beta) / (old**2 - beta)
-    resampled = resample(kernel, new, own_blur=beta)
+    resampled = resample(kernel, new, residual_hr_blur=beta)
     assert resampled.scale == new
     # The support cut at 3.5 σ and the spline cost under 1.5 %.
     np.testing.assert_allclose(resampled.covariance, ratio * kernel.covariance, rtol=0.015)
@@ -146,23 +147,17 @@ def test_resampling_from_or_to_scale_one_is_refused(old, new):
         resample(gaussian(1.0, old), new)
 
 
-def test_a_kernel_correlates_with_itself_wherever_it_is():
-    kernel = gaussian(COVARIANCE, 2, size=20)
-    assert normalised_cross_correlation(kernel, kernel) == pytest.approx(1)
-    assert normalised_cross_correlation(kernel, shift(kernel, (1.3, -0.7))) > 0.999
-
-
-def test_correlation_sees_a_wrong_direction():
-    kernel = gaussian([[4.0, 0.0], [0.0, 0.7]], 2)
-    assert normalised_cross_correlation(kernel, flip(kernel, 1)) < 0.85
-
-
-def test_correlation_of_kernels_of_different_scales_is_refused():
-    with pytest.raises(KernelError, match=r"different scales \(2 and 4\)"):
-        normalised_cross_correlation(box(2), box(4))
-
-
 def test_flipping_turns_counter_clockwise():
     kernel = gaussian([[1.0, 0.0], [0.0, 4.0]], 2)
     assert kernel.angle == pytest.approx(0, abs=1e-6)
     assert flip(kernel, 1).angle == pytest.approx(90)
+
+
+def test_centring_for_a_user_reports_the_shift():
+    moved = shift(gaussian(1.4, 2, size=18), (1.5, -0.5))
+    centred, warnings = centre_with_warning(Kernel(moved.array, 2, {"convention_guessed": True}))
+    assert centred.centroid == pytest.approx([0, 0], abs=1e-3)
+    assert warnings == ("the kernel was moved by (-1.50, +0.50) HR pixels (y, x) to centre it.",)
+    assert centred.provenance["recentred_by"] == pytest.approx([-1.5, 0.5], abs=0.01)
+    assert "convention_guessed" not in centred.provenance
+    assert centre_with_warning(bicubic(2)) == (bicubic(2), ()) or centre_with_warning(bicubic(2))[1] == ()

@@ -5,7 +5,7 @@ from tolerances import assert_near
 from blindsr.errors import ImageError
 from blindsr.kernels import Kernel, flip
 from blindsr.ops import degrade, dihedral, dihedral_inverse, shave
-from blindsr.ops.borders import fold_symmetric, mirror, pad_symmetric
+from blindsr.ops.geometry import fold_symmetric, mirror, pad_symmetric
 
 
 def random_image(rng, height=37, width=31):

@@ -1,10 +1,11 @@
-"""Each formula against an integral over the shape that it is the transform of, and against the figures of the field."""
+"""Each formula against an integral over the shape that it is the transform of, and against published numbers."""
 
 import numpy as np
 import pytest
-from scipy import integrate, special
+from scipy import integrate, optimize, special
 
-from blindsr.sensors import transfer
+from blindsr.errors import ConfigError
+from blindsr.sensors import Curve, System, design, transfer
 
 FREQUENCIES = np.array([0.0, 0.03, 0.11, 0.27, 0.5, 0.74])
 
@@ -105,3 +106,78 @@ def test_every_part_is_one_at_zero():
         transfer.four_spots(0.0, 0.0, 0.7),
     ]
     np.testing.assert_allclose(parts, 1, atol=1e-12)
+
+
+def edge(x, sigma):
+    return 0.5 * (1 + special.erf(x / (sigma * np.sqrt(2))))
+
+
+@pytest.mark.parametrize(("mtf", "sigma"), [(0.24, 0.538), (0.26, 0.522), (0.30, 0.494), (0.35, 0.461)])
+def test_the_widths_of_published_mtfs(mtf, sigma):
+    assert transfer.sigma_from_mtf(mtf) == pytest.approx(sigma, abs=5e-4)
+    assert np.exp(-0.5 * (np.pi * transfer.sigma_from_mtf(mtf)) ** 2) == pytest.approx(mtf, rel=1e-12)
+
+
+def test_an_mtf_at_another_frequency():
+    sigma = transfer.sigma_from_mtf(0.4, 0.3)
+    assert np.exp(-2 * np.pi**2 * sigma**2 * 0.3**2) == pytest.approx(0.4)
+
+
+def test_mtf50():
+    assert transfer.sigma_from_mtf50(0.25) == pytest.approx(0.18739 / 0.25, rel=1e-4)
+
+
+def test_full_width_at_half_maximum():
+    sigma = transfer.sigma_from_fwhm(3.0)
+    assert np.exp(-0.5 * (1.5 / sigma) ** 2) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("sigma", [0.35, 0.6, 1.4])
+def test_the_relative_edge_response_is_the_rise_over_one_pixel(sigma):
+    assert transfer.sigma_from_rer(edge(0.5, sigma) - edge(-0.5, sigma)) == pytest.approx(sigma)
+
+
+@pytest.mark.parametrize("sigma", [0.35, 0.6, 1.4])
+def test_the_edge_slope_is_that_between_40_and_60_percent(sigma):
+    gsd = 15.0
+    ends = [optimize.brentq(lambda x, p=p: edge(x, sigma) - p, -9, 9) * gsd for p in (0.4, 0.6)]
+    assert transfer.sigma_from_edge_slope(0.2 / (ends[1] - ends[0]), gsd) == pytest.approx(sigma)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: transfer.sigma_from_mtf(24), r"between 0 and 1 \(0.24, not 24 %\), got 24"),
+        (lambda: transfer.sigma_from_mtf(0.0), "between 0 and 1"),
+        (lambda: transfer.sigma_from_mtf50(-1), "positive number of cycles per pixel"),
+        (lambda: transfer.sigma_from_fwhm(float("nan")), "positive number of pixels, got nan"),
+        (lambda: transfer.sigma_from_rer(1.0), "between 0 and 1"),
+        (lambda: transfer.sigma_from_edge_slope(0.02, 0), "positive number of metres"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(call, words):
+    with pytest.raises(ConfigError, match=words):
+        call()
+
+
+def test_a_curve_is_what_it_was_made_from():
+    f = np.linspace(0.02, 0.5, 25)
+    sigma = 0.5
+    values = tuple(np.exp(-2 * np.pi**2 * sigma**2 * f**2))
+    system = System(curve=Curve(frequencies=tuple(f), along_x=values, along_y=values))
+    assert system.nyquist() == pytest.approx((values[-1], values[-1]))
+    assert design(system, 2, model="psf").kernel.sigmas[0] == pytest.approx(2 * sigma, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("f", "v", "words"),
+    [
+        ((0.1,), (0.5,), "two rows or more"),
+        ((0.2, 0.1), (0.5, 0.4), "increase from row to row"),
+        ((0.1, 0.2), (90.0, 50.0), "divide percents by 100"),
+        ((0.1, 0.2), (1.0, 1.0), "fall below 1"),
+    ],
+)
+def test_an_invalid_curve_is_refused(f, v, words):
+    with pytest.raises(ConfigError, match=words):
+        Curve(frequencies=f, along_x=v, along_y=v)

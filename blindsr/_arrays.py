@@ -1,0 +1,205 @@
+"""Arrays, tensors, Pillow images and paths as image sources, and results in the type and layout of the input."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindsr.errors import ImageError
+from blindsr.image_io import FileOptions, ImageSource, MemorySource, Strip, open_image
+from blindsr.image_io.samples import file_samples
+
+__all__ = ["ArrayLayout", "SampleWriter", "opened_input"]
+
+_MAX_BANDS = 16  # a 3-D array whose first axis is shorter and whose last one is longer is taken for channels first
+_KINDS = (
+    "a NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image, or a path"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayLayout:
+    """How an input was laid out, to give the result in the same way.
+
+    Args:
+        restore: Maps samples (H, W, C) of the source's type to the input's type and layout.
+        device: Device of a tensor; None for other inputs.
+    """
+
+    restore: Callable[[NDArray[Any]], Any]
+    device: torch.device | None = None
+
+
+@contextmanager
+def opened_input(
+    image: object,
+    *,
+    channel_axis: int | None,
+    data_range: tuple[float, float] | None,
+    has_alpha: bool,
+    jpeg_tables: Any | None,
+    page: int = 1,
+) -> Iterator[tuple[ImageSource, ArrayLayout]]:
+    """An input of any kind as an open image source.
+
+    Args:
+        image: The input.
+        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+        data_range: Values of black and white of a floating-point input; None is (0, 1).
+        has_alpha: Whether the last channel of an array is alpha; Pillow images and files know it themselves.
+        jpeg_tables: Quantisation tables, if the samples were decoded from a JPEG.
+        page: Page of a multi-page file, from 1.
+
+    Raises:
+        ImageError: The input is none of these, or its type, layout or range is not usable.
+    """
+    if isinstance(image, str | Path):
+        with open_image(Path(image), options=FileOptions(page=page)) as source:
+            yield source, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
+        return
+    if hasattr(image, "getbands"):  # a Pillow image; the class is not imported for this
+        tables = getattr(image, "quantization", None)
+        if jpeg_tables is None and tables:
+            jpeg_tables = [tables[key] for key in sorted(tables)]
+        mode = str(image.mode)  # type: ignore[attr-defined]
+        if mode not in ("L", "LA", "RGB", "RGBA", "I;16", "F", "I"):
+            image = image.convert("RGBA" if "transparency" in getattr(image, "info", {}) else "RGB")  # type: ignore[attr-defined]
+        has_alpha = str(image.mode) in ("LA", "RGBA")  # type: ignore[attr-defined]
+        image = np.asarray(image)
+    if isinstance(image, Tensor):
+        yield _tensor_source(image, channel_axis, data_range, has_alpha, jpeg_tables)
+        return
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an image must be {_KINDS}, got {type(image).__name__}; numpy.asarray may help.")
+    yield _array_source(image, channel_axis, data_range, has_alpha, jpeg_tables)
+
+
+def _array_source(
+    image: NDArray[Any],
+    channel_axis: int | None,
+    data_range: tuple[float, float] | None,
+    has_alpha: bool,
+    jpeg_tables: Any | None,
+) -> tuple[ImageSource, ArrayLayout]:
+    mask = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
+    array = np.asarray(image.filled(0) if isinstance(image, np.ma.MaskedArray) else image)
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ImageError(f"an image must be {_KINDS}, got an array of shape {image.shape}.")
+    axis = -1
+    if array.ndim == 3:
+        axis = _checked_axis(array.shape, channel_axis, default=-1)
+        array = np.moveaxis(array, axis, -1)
+        mask = None if mask is None else np.moveaxis(mask, axis, -1)
+    dtype = array.dtype
+    if dtype.kind not in "uif":
+        raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")
+    samples, to_input = _in_unit_range(array, data_range)
+    source = MemorySource.from_samples(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
+    if jpeg_tables is not None:
+        source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
+
+    def restore(result: NDArray[Any]) -> Any:
+        values = to_input(result).astype(dtype)
+        if array.ndim == 2:
+            return np.ascontiguousarray(values[:, :, 0])
+        return np.ascontiguousarray(np.moveaxis(values, -1, axis))
+
+    return source, ArrayLayout(restore=restore)
+
+
+def _tensor_source(
+    image: Tensor,
+    channel_axis: int | None,
+    data_range: tuple[float, float] | None,
+    has_alpha: bool,
+    jpeg_tables: Any | None,
+) -> tuple[ImageSource, ArrayLayout]:
+    if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
+        raise ImageError(
+            f"an image must be {_KINDS}, got a tensor of shape {tuple(image.shape)}; pass several images one by one."
+        )
+    single = image[0] if image.ndim == 4 else image
+    axis = 0
+    if single.ndim == 3:
+        wanted = (
+            None if channel_axis is None else channel_axis - 1 if image.ndim == 4 and channel_axis > 0 else channel_axis
+        )
+        axis = _checked_axis(tuple(single.shape), wanted, default=0)
+    try:
+        array = single.detach().cpu().numpy()
+    except TypeError as error:
+        raise ImageError(
+            f"an image must hold integers or float32 or float64 numbers, got {image.dtype}; convert it."
+        ) from error
+    source, layout = _array_source(array, axis if single.ndim == 3 else None, data_range, has_alpha, jpeg_tables)
+
+    def restore(result: NDArray[Any]) -> Any:
+        tensor = torch.from_numpy(layout.restore(result)).to(image.device, image.dtype)
+        return tensor[None] if image.ndim == 4 else tensor
+
+    return source, ArrayLayout(restore=restore, device=image.device)
+
+
+def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: int) -> int:
+    """The channel axis of a 3-D image, refused if the shape shows that the default is wrong."""
+    if channel_axis is not None:
+        if not -3 <= channel_axis < 3:
+            raise ImageError(f"channel_axis must be an axis of the image of shape {shape}, got {channel_axis}.")
+        return channel_axis
+    other = 0 if default == -1 else -1
+    if shape[default] > _MAX_BANDS and shape[other] in (1, 2, 3, 4):
+        order = "first" if other == 0 else "last"
+        raise ImageError(
+            f"the image of shape {shape} appears to have its channels {order}; pass channel_axis={other}, "
+            "or move the axis."
+        )
+    return default
+
+
+def _in_unit_range(
+    array: NDArray[Any], data_range: tuple[float, float] | None
+) -> tuple[NDArray[Any], Callable[[NDArray[Any]], NDArray[Any]]]:
+    """Samples that are mapped to [0, 1] as those of a file are, and the function that undoes a given range."""
+    if array.dtype.kind != "f":
+        if data_range is not None:
+            raise ImageError(f"data_range is for floating-point images, this one is {array.dtype}; leave it out.")
+        return array, lambda result: result
+    low, high = (0.0, 1.0) if data_range is None else map(float, data_range)
+    if not low < high:
+        raise ImageError(f"data_range must be two increasing numbers, got {data_range}.")
+    finite = array[np.isfinite(array)]
+    if finite.size and (float(finite.min()) < low or float(finite.max()) > high):
+        raise ImageError(
+            f"a floating-point image must be in [{low:g}, {high:g}], its values are from {float(finite.min()):g} to "
+            f"{float(finite.max()):g}; divide by the value of white (255 for 8 bits), or pass "
+            "data_range=(black, white)."
+        )
+    if (low, high) == (0.0, 1.0):
+        return array, lambda result: result
+    return (array - low) / (high - low), lambda result: result * (high - low) + low
+
+
+class SampleWriter:
+    """Collects the rows of a result as samples of the source's type: an `ImageWriter` into memory.
+
+    Args:
+        source: The image.
+        size: Height and width of the result.
+    """
+
+    def __init__(self, source: ImageSource, size: tuple[int, int]) -> None:
+        self._header, dtype = source.header, source.dtype
+        self.samples = np.empty((*size, source.channels + self._header.has_alpha), dtype)
+        self._next = 0
+
+    def write(self, rows: Strip) -> None:
+        """Take the next rows."""
+        bottom = self._next + rows.pixels.shape[0]
+        self.samples[self._next : bottom] = file_samples(rows, self._header, self.samples.dtype)
+        self._next = bottom

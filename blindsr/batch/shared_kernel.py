@@ -1,0 +1,294 @@
+"""One kernel for the images of one camera: the mean of the estimates from the single images, without outliers.
+
+The errors of single estimates come mostly from the content of the images, which differs where the camera does not, so
+the mean is better than each. A fit to the mean of the spectra is worse (docs/notes/2026-11-21-shared-kernel.md).
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindsr.batch.plan import Manifest
+from blindsr.batch.task import read_record
+from blindsr.errors import BlindSRError, ConfigError, ImageError
+from blindsr.estimators import spectral
+from blindsr.estimators.auto import AutoConfig, bicubic_instead, is_sharp, sharpness
+from blindsr.estimators.spectral import SpectralConfig
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, image_size, open_image
+from blindsr.kernels import Kernel, KernelEstimate, gaussian
+from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels.plot import kernel_plot_png
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines import blind
+from blindsr.pipelines.crop import estimation_crop
+from blindsr.pipelines.files import ColorSource
+from blindsr.pipelines.record import describe_kernel, plain
+from blindsr.registry import source_digest
+from blindsr.runtime import choose_device
+from blindsr.settings import Settings
+from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler
+from blindsr.upscalers.two_stage import FIRST_STAGE, RESIDUAL_BLUR, resampled_estimate
+
+__all__ = ["STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel", "shared_kernel_for"]
+
+STAGE = "shared kernel"
+_NAME = "blindsr-shared"
+Matrix = NDArray[np.float64]
+Load = Callable[[], Tensor]
+# An image is an outlier if its covariance is this many times farther from the median than the median distance, and at
+# least this far (relative, Frobenius norm); docs/notes/2026-11-21-shared-kernel.md has the scatter of single estimates.
+_OUTLIER_FACTOR, _MIN_OUTLIER_DISTANCE = 4.0, 0.6
+_MAX_SHARPNESS_TESTS = 7
+# The ratio of the axes up to which sharpness is tested. Soft content seems blurred alike in all directions, or in a
+# direction of its own: a direction that many images have in common is the camera's.
+_MAX_TESTED_RATIO = 1.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEstimate:
+    """The estimate from one image."""
+
+    name: str  # the image
+    covariance: Matrix | None  # (2, 2), HR px²; None for a flat, too small or unreadable image
+    distance: float = math.nan  # from the covariance of the shared kernel, relative; NaN without a covariance
+    is_outlier: bool = False  # too distant to be chance: another camera or focus. It has no part in the kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedKernel:
+    """The kernel of many images."""
+
+    kernel: Kernel  # for ⌈settings.scale⌉, centred
+    estimates: tuple[ImageEstimate, ...]  # from each image, in order
+    spread: float  # relative standard deviation of the widths of the averaged estimates
+    error: float  # standard error of their mean, relative
+    bicubic_reason: str = ""  # why the kernel is the bicubic one instead; empty if it is not
+
+    @property
+    def averaged(self) -> tuple[ImageEstimate, ...]:
+        """The estimates of which the kernel is the mean."""
+        return tuple(e for e in self.estimates if e.covariance is not None and not e.is_outlier)
+
+    def warnings(self) -> tuple[str, ...]:
+        """The widths of the kernel, its outliers and excluded images, for the user."""
+        long, short = self.kernel.sigmas
+        spread = f"the widths vary by {self.spread:.0%}, the standard error of their mean is {self.error:.0%}"
+        if not math.isfinite(self.spread):
+            spread = "from a single image, its uncertainty is unknown"
+        reason = self.bicubic_reason and f"; {self.bicubic_reason}"
+        warnings = [
+            f"shared kernel from {len(self.averaged)} of {len(self.estimates)} images: σ {long:.2f}/{short:.2f} px "
+            f"(major/minor axis), {self.kernel.angle:.0f}°; {spread}{reason}."
+        ]
+        for estimate in self.estimates:
+            if estimate.is_outlier and estimate.covariance is not None:
+                sigma = math.sqrt(float(np.trace(estimate.covariance)) / 2)
+                warnings.append(
+                    f"{estimate.name} is an outlier: its own estimate has σ {sigma:.2f} px, so it may be out of focus "
+                    "or from another camera. It is upscaled with the shared kernel; run it alone if that looks wrong."
+                )
+        if excluded := sum(estimate.covariance is None for estimate in self.estimates):
+            warnings.append(f"{excluded} images were excluded from the shared kernel (flat, too small or unreadable).")
+        return tuple(warnings)
+
+
+def estimate_shared_kernel(
+    images: Iterable[tuple[str, Load]], settings: Settings | None = None, *, listener: Listener = ignore
+) -> SharedKernel:
+    """Estimate one kernel from many images of one camera.
+
+    The covariances of the single estimates are averaged without outliers. Gaussian estimates give a Gaussian; of others
+    the arrays are averaged, which averages their covariances too.
+
+    Args:
+        images: Names, and functions that return (1, C, H, W), float, [0, 1]; one image is in memory at a time.
+        settings: Estimator and scale; "auto" is the spectral estimator, followed by a test of sharpness.
+        listener: Receives one step for each image.
+
+    Raises:
+        ImageError: No image shows a measurable blur.
+    """
+    settings = Settings() if settings is None else settings
+    scale = settings.run_scale
+    if scale in FIRST_STAGE:
+        first = replace(settings, scale=float(FIRST_STAGE[scale]), factors=None, size=None)
+        return _rescaled(estimate_shared_kernel(images, first, listener=listener), scale)
+    is_auto, config = settings.estimator == "auto", settings.configs.get("auto", AutoConfig()).spectral
+    single = settings
+    if is_auto:
+        single = replace(settings, estimator="spectral", configs={**settings.configs, "spectral": config})
+    images = list(images)
+    listener(StageStarted(stage=STAGE, max_steps=len(images)))
+    measured: dict[int, KernelEstimate] = {}
+    for index, (_, load) in enumerate(images):
+        with contextlib.suppress(BlindSRError):  # too small for the estimator, or unreadable, which the run will report
+            estimate = blind.estimate_kernel(TensorSource(load()), single, listener=ignore)
+            if estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
+                measured[index] = estimate
+        listener(StepDone(stage=STAGE, step=index + 1))
+    listener(StageDone(stage=STAGE, steps=len(images)))
+    if not measured:
+        raise ImageError(
+            f"none of {len(images)} images shows a measurable blur; leave out --shared-kernel, or upscale with a known "
+            "kernel."
+        )
+    covariances = np.stack([estimate.kernel.covariance for estimate in measured.values()])
+    inliers = _inliers(covariances)
+    mean = covariances[inliers].mean(0)
+    estimates = [ImageEstimate(name=name, covariance=None) for name, _ in images]
+    for i, covariance, distance, inlier in zip(
+        measured, covariances, _distances(mean, covariances), inliers, strict=True
+    ):
+        values = {"covariance": covariance, "distance": float(distance), "is_outlier": not inlier}
+        estimates[i] = replace(estimates[i], **values)
+    averaged = [i for i in measured if not estimates[i].is_outlier]
+    kernel = _mean_kernel([measured[i] for i in averaged], mean)
+    reason = ""
+    if is_auto:
+        kernel, reason = _bicubic_if_sharp(kernel, [images[i][1] for i in averaged], config)
+    widths = np.sqrt(np.trace(covariances[inliers], axis1=1, axis2=2) / 2)
+    spread = float(widths.std(ddof=1) / widths.mean()) if len(widths) > 1 else math.nan
+    return SharedKernel(
+        kernel=kernel,
+        estimates=tuple(estimates),
+        spread=spread,
+        error=spread / math.sqrt(len(widths)),
+        bicubic_reason=reason,
+    )
+
+
+def _rescaled(shared: SharedKernel, scale: int) -> SharedKernel:
+    """A kernel for ×3 or ×4, and its estimates, for ×6 or ×8 by the scale law."""
+    kernel = resampled_estimate(KernelEstimate(kernel=shared.kernel, method="shared"), scale).kernel
+    growth = (scale**2 - RESIDUAL_BLUR) / (shared.kernel.scale**2 - RESIDUAL_BLUR)
+    estimates = (e if e.covariance is None else replace(e, covariance=e.covariance * growth) for e in shared.estimates)
+    return replace(shared, kernel=kernel, estimates=tuple(estimates))
+
+
+def _distances(centre: Matrix, covariances: Matrix) -> Matrix:
+    distances: Matrix = np.linalg.norm(covariances - centre, axis=(1, 2)) / np.linalg.norm(centre)
+    return distances
+
+
+def _inliers(covariances: Matrix) -> NDArray[np.bool_]:
+    if len(covariances) < 3:
+        return np.ones(len(covariances), bool)  # of two that differ, neither is the outlier
+    distances = _distances(np.median(covariances, axis=0), covariances)
+    return distances <= max(_OUTLIER_FACTOR * float(np.median(distances)), _MIN_OUTLIER_DISTANCE)
+
+
+def _mean_kernel(estimates: Sequence[KernelEstimate], covariance: Matrix) -> Kernel:
+    kernels = [estimate.kernel for estimate in estimates]
+    scale, size = kernels[0].scale, max(kernel.size for kernel in kernels)
+    provenance: dict[str, object] = {"made_by": estimates[0].method, "shared_by": len(kernels)}
+    provenance["covariance_yx"] = covariance.round(6).tolist()
+    if all(_is_gaussian(kernel) for kernel in kernels):
+        return Kernel(gaussian(covariance, scale, size=size).array, scale, provenance)
+    total = sum(np.pad(kernel.array, (size - kernel.size) // 2) for kernel in kernels)
+    return Kernel.normalised(np.asarray(total), scale, provenance)
+
+
+def _is_gaussian(kernel: Kernel) -> bool:
+    model = gaussian(kernel.covariance, kernel.scale, size=kernel.size).array
+    ncc = (model * kernel.array).sum() / math.sqrt(float((model**2).sum() * (kernel.array**2).sum()))
+    return bool(ncc > 0.999)
+
+
+def _bicubic_if_sharp(kernel: Kernel, loaders: Sequence[Load], config: SpectralConfig) -> tuple[Kernel, str]:
+    """The bicubic kernel, if most of some images show no blur beyond bicubic downsampling."""
+    long, short = kernel.sigmas
+    if long > _MAX_TESTED_RATIO * short:
+        return kernel, ""
+    sharp = tested = 0
+    for load in loaders[:: max(1, math.ceil(len(loaders) / _MAX_SHARPNESS_TESTS))]:
+        image = load()
+        if min(image.shape[-2:]) >= PretrainedUpscaler.min_side(kernel.scale):
+            estimate = spectral.estimate_kernel(image, kernel.scale, config)
+            tested += 1
+            sharp += not estimate.warnings and is_sharp(sharpness(image, estimate))
+    if 2 * sharp <= tested:
+        return kernel, ""
+    return bicubic_instead(kernel), "most images show no blur beyond bicubic downsampling: the bicubic kernel is used"
+
+
+def shared_kernel_for(
+    paths: Sequence[Path],
+    settings: Settings,
+    manifest: Manifest,
+    *,
+    device: str = "auto",
+    files: FileOptions = DEFAULT_FILES,
+    listener: Listener = ignore,
+) -> tuple[Kernel, tuple[str, ...]]:
+    """Estimate one kernel for image files, and write it beside the manifest: blindsr-shared.kernel.npz, .png and .json.
+
+    An earlier kernel of the same images and settings is used again; images that cannot be read are left out.
+
+    Returns:
+        The kernel, and warnings.
+
+    Raises:
+        ImageError: No image shows a measurable blur.
+        ConfigError: An output size leads to different factors.
+        OutputError: The files cannot be written.
+    """
+    settings = _with_one_factor(settings, paths)
+    digests: dict[Path, str] = {}
+    for path in paths:
+        try:
+            digests[path] = manifest.digest(path)
+        except OSError:
+            continue
+    content = {"inputs": sorted(digests.values()), "settings": plain(settings.as_dict()), "source": source_digest()}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    base = manifest.path.parent / f"{_NAME}.kernel"
+    kernel_path, plot_path, record_path = (base.with_name(f"{base.name}{s}") for s in (".npz", ".png", ".json"))
+    record = read_record(record_path)
+    if record.get("key") == key and kernel_path.is_file():
+        return read_kernel(kernel_path, scale=settings.run_scale)[0], tuple(record.get("warnings", ()))
+    chosen = choose_device(device)
+
+    def load(path: Path) -> Tensor:
+        with open_image(path, max_pixels=files.max_pixels) as opened:
+            return estimation_crop(ColorSource(opened, chosen), settings.region)
+
+    images = [(str(path), partial(load, path)) for path in digests]
+    shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
+    warnings = shared.warnings()
+    content = {
+        "key": key,
+        "kernel": describe_kernel(shared.kernel),
+        "spread": shared.spread,
+        "error": shared.error,
+        "images": [asdict(estimate) for estimate in shared.estimates],
+        "warnings": warnings,
+    }
+    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    atomic_write_bytes(kernel_path, kernel_bytes(shared.kernel, ".npz"), overwrite=True)
+    atomic_write_bytes(plot_path, kernel_plot_png(shared.kernel), overwrite=True)
+    atomic_write_bytes(record_path, text.encode("ascii"), overwrite=True)  # last: it proves the others
+    return shared.kernel, warnings
+
+
+def _with_one_factor(settings: Settings, paths: Sequence[Path]) -> Settings:
+    """The settings with the factor that an output size means for all images."""
+    if settings.size is None:
+        return settings
+    sizes = (image_size(path) for path in paths)
+    factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes if size is not None})
+    if len(factors) != 1:
+        needed = f"×{' and ×'.join(map(str, factors))}" if factors else "unknown factors"
+        raise ConfigError(
+            f"a shared kernel has one factor, but this --size needs {needed} for these images; use --scale."
+        )
+    return replace(settings, scale=float(factors[0]), factors=None, size=None)

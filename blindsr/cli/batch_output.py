@@ -1,0 +1,263 @@
+"""What a batch prints: one bar for all photographs, one line for each at work, failures as they happen, a summary."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from blindsr.batch.plan import BatchPlan, Item, State
+from blindsr.batch.run import BatchResult
+from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
+from blindsr.events import Notice, StageDone, StageStarted, StepDone
+
+__all__ = ["BatchProgress", "batch_progress", "show_plan", "show_summary"]
+
+# The share of a photograph that its training is: the rest is reading, estimating, and writing.
+_TRAINING = 0.8
+# The share of a batch from which on the time left is shown.
+_MIN_SHARE = 0.02
+
+
+def printable(path: Path) -> str:
+    """A path that cannot control a terminal: control characters and bytes that are no text are written as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "40 s", "12 min", "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def reason(source: Path, row: dict[str, Any]) -> str:
+    """Why a photograph failed, without its name at the beginning, which workers know as an absolute one."""
+    error = str(row.get("error", "unknown"))
+    return error.removeprefix(f"{source.absolute()}: ").removeprefix(f"{source}: ")
+
+
+class BatchProgress:
+    """Turns the events of a batch into a bar, lines, and results on stdout.
+
+    Args:
+        console: Writes to stderr. Without a terminal there are no bars.
+        as_json: Print a JSON record for each photograph on stdout, not the path of its result.
+        verbose: Print the start, the end and the warnings of every photograph.
+    """
+
+    def __init__(self, console: Console, *, as_json: bool = False, verbose: bool = False) -> None:
+        self.console = console
+        self.as_json = as_json
+        self.verbose = verbose
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[words]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._started = time.monotonic()
+        self._all: TaskID | None = None
+        self._stage: TaskID | None = None
+        self._tasks: dict[Path, TaskID] = {}
+        self._steps: dict[Path, int | None] = {}
+        self._begun: dict[Path, float] = {}
+        self._total = self._open = self._done = self._failed = 0
+
+    def __call__(self, event: BatchEvent, /) -> None:
+        """Take one event."""
+        match event:
+            case BatchStarted():
+                self._begin(event)
+            case ImageStarted():
+                self._start(event)
+            case ImageEvent():
+                self._forward(event)
+            case ImageDone():
+                self._end(event)
+            case Notice():
+                self.line(f"warning: {event.message}")
+            case StageStarted():  # of the batch as a whole, before the first image
+                self._stage = self.progress.add_task(event.stage, total=event.max_steps, words="", left="")
+            case StepDone() if self._stage is not None:
+                self.progress.update(self._stage, completed=event.step, words=str(event.step))
+            case StageDone() if self._stage is not None:
+                self.progress.remove_task(self._stage)
+                self._stage = None
+
+    def line(self, text: str) -> None:
+        """Print a line as it is: no markup, no wrapping."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _fail(self, text: str) -> None:
+        """Print an error even if quiet, unless a JSON record with it is printed on stdout."""
+        if not self.console.quiet:
+            self.line(text)
+        elif not self.as_json:
+            click.echo(text, err=True)
+
+    def _begin(self, event: BatchStarted) -> None:
+        self._total, self._open = event.images, event.open
+        self._started = time.monotonic()
+        if event.kept:
+            self.line(f"{event.kept} of {event.images} photographs are done already and kept.")
+        if event.skipped:
+            self.line(f"{event.skipped} of {event.images} photographs have a result and are skipped.")
+        self._all = self.progress.add_task("photographs", total=max(event.open, 1), words="", left="")
+        self._refresh()
+
+    def _start(self, event: ImageStarted) -> None:
+        if self.verbose:
+            where = f" on worker {event.worker}" if event.worker else ""
+            self.line(f"{printable(event.source)}: started{where}")
+        if event.source not in self._tasks:
+            self._tasks[event.source] = self.progress.add_task(
+                f"  {printable(Path(event.source.name))}", total=None, words="", left=""
+            )
+
+    def _forward(self, event: ImageEvent) -> None:
+        inner = event.event
+        if self.verbose and isinstance(inner, Notice):
+            self.line(f"{printable(event.source)}: warning: {inner.message}")
+        task = self._tasks.get(event.source)
+        if task is None:
+            return
+        if isinstance(inner, StageStarted):
+            self.progress.reset(task, total=inner.max_steps, words=inner.stage, left="")
+            self._steps[event.source] = inner.max_steps
+        elif isinstance(inner, StepDone):
+            self.progress.update(task, completed=inner.step, words=inner.stage)
+            if steps := self._steps.get(event.source):
+                self._begun[event.source] = max(self._begun.get(event.source, 0.0), _TRAINING * inner.step / steps)
+            self._refresh()
+
+    def _end(self, event: ImageDone) -> None:
+        status = event.row["status"]
+        if (task := self._tasks.pop(event.source.absolute(), None)) is not None:
+            self.progress.remove_task(task)
+        self._begun.pop(event.source.absolute(), None)
+        if status in ("done", "failed"):
+            self._done += 1
+            self._failed += status == "failed"
+        if status == "failed":
+            self._fail(f"failed: {printable(event.source)}: {reason(event.source, event.row)}")
+        elif self.verbose:
+            self.line(f"{printable(event.source)}: {status}")
+        self._print_result(event.source, event.row)
+        self._refresh()
+
+    def _print_result(self, source: Path, row: dict[str, Any]) -> None:
+        if self.as_json:
+            record = {"status": row["status"], "source": str(source), **row.pop("record", {})}
+            record |= {name: row[name] for name in ("error", "files", "seconds", "attempts") if name in row}
+            click.echo(json.dumps(record, allow_nan=False))
+        elif row["status"] == "done":
+            # Bytes: the name of a file need not be text.
+            click.echo(os.fsencode(row["files"]["image"]))
+
+    def _refresh(self) -> None:
+        if self._all is None or self.progress.disable:
+            return
+        failed = f", {self._failed} failed" if self._failed else ""
+        self.progress.update(
+            self._all,
+            completed=self._done + sum(self._begun.values()),
+            words=f"{self._done}/{self._open}{failed}",
+            left=self._left(),
+        )
+
+    def _left(self) -> str:
+        elapsed = time.monotonic() - self._started
+        done = self._done + sum(self._begun.values())
+        if done < max(_MIN_SHARE * self._open, 1e-6):
+            return ""
+        return f"{duration(elapsed / done * (self._open - done))} left"
+
+
+@contextmanager
+def batch_progress(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[BatchProgress]:
+    """A listener on stderr, whose bars are gone from the terminal's control when the block ends."""
+    show = BatchProgress(Console(stderr=True, quiet=quiet), as_json=as_json, verbose=verbose)
+    with show.progress:
+        yield show
+
+
+_STATUS = {
+    "done": "done",
+    "kept": "kept, done by an earlier run",
+    "skipped": "skipped, have a result",
+    "failed": "failed",
+    "left": "not begun",
+}
+_PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "fail"}
+
+
+def show_plan(result: BatchResult, *, as_json: bool) -> None:
+    """Print what a batch would do, on stdout."""
+    plan = result.plan
+    for item in plan.items:
+        if as_json:
+            size = {} if item.size is None else dict(zip(("height", "width", "bands"), item.size, strict=True))
+            click.echo(json.dumps({"status": item.state, **_fields(item, plan), **size}))
+        elif item.state == "failed":
+            click.echo(f"fails: {printable(item.source)}: {reason(item.source, item.row or {})}")
+        else:
+            size_text = "" if item.size is None else f" ({item.size[1]}×{item.size[0]} px)"
+            verb = "to do" if item.state == "open" else item.state
+            target = printable(Path(_fields(item, plan)["target"]))
+            click.echo(f"{verb}: {printable(item.source)}{size_text} → {target}")
+    if not as_json:
+        counts = ", ".join(f"{plan.count(s)} {words}" for s, words in _PLANNED.items() if plan.count(s) or s == "open")
+        memory = "" if result.memory is None else f" Memory: up to about {result.memory / 2**30:.1f} GiB."
+        click.echo(f"{len(plan.items)} photographs: {counts}.{memory} Nothing was done.")
+
+
+def _fields(item: Item, plan: BatchPlan) -> dict[str, str]:
+    known = item.exists or item.target
+    target = str(known) if plan.has_suffix or item.exists else f"{known}.png or .tif"
+    return {"source": str(item.source), "target": target}
+
+
+def show_summary(result: BatchResult, *, quiet: bool) -> None:
+    """Print a summary and a table of failures on stderr; if quiet, only why the batch stopped, if it did."""
+    if quiet:
+        if result.stopped:
+            click.echo(f"stopped: {result.stopped}", err=True)
+        return
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        # Into a file the table goes whole: it must not be cut at the 80 columns of no terminal.
+        console = Console(stderr=True, highlight=False, width=240)
+    table = Table(show_edge=False, pad_edge=False, title=f"in {duration(result.seconds)}", title_justify="left")
+    table.add_column("photographs")
+    table.add_column(str(len(result.rows)), justify="right")
+    for status, words in _STATUS.items():
+        if count := result.count(status):
+            table.add_row(words, str(count))
+    if result.with_warnings:
+        table.add_row("with warnings, see their .json", str(result.with_warnings))
+    console.print(table)
+    failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
+    if failed:
+        listed = Table(show_edge=False, pad_edge=False)
+        listed.add_column("failed")
+        listed.add_column("why", overflow="fold")
+        for path, error in failed:
+            listed.add_row(printable(path), error)
+        console.print(listed)
+    if result.stopped:
+        console.print(f"stopped: {result.stopped}", markup=False, soft_wrap=True)
+    if not result.complete:
+        advice = "What is done is kept: run the same command again for the rest."
+        console.print(f"{advice} ({result.plan.manifest.path})", markup=False, soft_wrap=True)

@@ -1,0 +1,333 @@
+"""`blindsr degrade`, `evaluate`, `ablate` and `report`: test sets, scores and comparisons of methods."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from blindsr.cli.options import GroupedCommand, Options, with_options
+from blindsr.cli.types import PHOTO
+
+if TYPE_CHECKING:
+    from blindsr.cli.output import ProgressListener
+    from blindsr.evaluation.results import AblationResults
+    from blindsr.evaluation.score import Evaluation
+
+__all__ = ["ablate", "degrade", "evaluate", "report"]
+
+# Heading, decimals, field.
+_IMAGE = (
+    ("PSNR-Y", 3, "psnr_y"),
+    ("SSIM", 4, "ssim_y"),
+    ("PSNR-RGB", 3, "psnr_rgb"),
+    ("shift y", 2, "shift_y"),
+    ("shift x", 2, "shift_x"),
+)
+_KERNEL = (
+    ("NCC", 4, "ncc"),
+    ("cov. error", 3, "covariance_error"),
+    ("angle off °", 1, "angle_error"),
+    ("LR PSNR", 2, "redegraded_psnr"),
+)
+
+
+@click.command(
+    "degrade",
+    cls=GroupedCommand,
+    short_help="Make LR images with known kernels from sharp pictures.",
+    epilog="Example: blindsr degrade photos/ -o set --law div2krk --scale 2 --seed 0",
+)
+@click.argument("sources", metavar="HR...", nargs=-1, required=True, type=PHOTO)
+@click.option(
+    "-o", "--output", metavar="DIR", required=True, type=PHOTO, help="Folder for hr/, lr/, kernel/ and manifest.jsonl."
+)
+@click.option(
+    "--law",
+    metavar="LAW",
+    show_default="div2krk",
+    help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], motion[:LENGTH], "
+    "defocus[:DIAMETER] or bicubic; without numbers they are drawn for each image.",
+)
+@click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Factor from LR to HR.")
+@click.option(
+    "--phase",
+    type=click.Choice(["centred", "corner"]),
+    help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]",
+)
+@click.option(
+    "--noise", type=float, default=0.0, show_default=True, help="Standard deviation of Gaussian noise; white is 1."
+)
+@click.option(
+    "--speckle", type=float, default=0.0, show_default=True, help="Standard deviation of multiplicative noise."
+)
+@click.option("--jpeg", type=click.IntRange(1, 100), help="Compress by JPEG at this quality; LR is written as PNG.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of kernels and noise.")
+@click.option(
+    "--kernel-format",
+    type=click.Choice(["npz", "mat", "npy"]),
+    default="npz",
+    show_default=True,
+    help="Format of the kernel files: npz with all information, mat in KernelGAN's convention, npy the bare array.",
+)
+@click.option("--force", is_flag=True, help="Overwrite a set that exists.")
+@with_options(
+    "kernel", "sensor", "kernel_model", "kernel_convention", "kernel_key", "kernel_index", "recenter", "as_json",
+    "quiet",
+)  # fmt: skip
+def degrade(
+    options: Options,
+    sources: tuple[Path, ...],
+    output: Path,
+    law: str | None,
+    scale: int,
+    phase: Literal["centred", "corner"] | None,
+    noise: float,
+    speckle: float,
+    jpeg: int | None,
+    seed: int,
+    kernel_format: str,
+    force: bool,
+) -> None:
+    """Degrade sharp pictures HR (files or folders), each with a kernel of its own.
+
+    Kernel and noise of an image depend on the seed and on the name of the image: adding an image changes no other one.
+    """
+    from blindsr.cli.output import listening
+    from blindsr.cli.settings import load_known_kernel, single_kernel
+    from blindsr.evaluation.dataset import Degradation, make_dataset
+    from blindsr.kernels import Kernel
+    from blindsr.kernels.random import Law
+
+    is_known = options.kernel is not None or options.sensor is not None
+    if is_known and (law is not None or phase is not None):
+        raise click.UsageError("--kernel replaces --law and keeps its own phase; give one of them.")
+    if options.kernel is None and options.kernel_convention is not None:
+        raise click.UsageError("--kernel-convention is for --kernel; leave it out.")
+    with listening(quiet=options.quiet, verbose=False) as listener:
+        blur: Law | Kernel = Law.parse(law or "div2krk")
+        if is_known:
+            kernel, warnings = load_known_kernel(options, scale)
+            blur = single_kernel(kernel)
+            for warning in warnings:
+                listener.warn(warning)
+        made = make_dataset(
+            sources,
+            output,
+            Degradation(
+                scale=scale,
+                blur=blur,
+                phase=phase or "centred",
+                noise_sigma=noise,
+                speckle_sigma=speckle,
+                jpeg_quality=jpeg,
+            ),
+            seed=seed,
+            kernel_suffix=f".{kernel_format}",  # type: ignore[arg-type]
+            overwrite=force,
+            listener=listener,
+        )
+        listener.line(f"done: {len(made.rows)} image{'s' * (len(made.rows) != 1)} in {made.folder}")
+    click.echo(json.dumps(made.rows, ensure_ascii=False) if options.as_json else str(made.folder))
+    if made.failures:
+        raise SystemExit(1)
+
+
+@click.command(
+    "evaluate",
+    cls=GroupedCommand,
+    short_help="Score results against the ground truth.",
+    epilog="Example: blindsr evaluate results/ set/hr --scale 2 --kernels results/ --true-kernels set/kernel",
+)
+@click.argument("sr", type=PHOTO)
+@click.argument("hr", type=PHOTO)
+@click.option(
+    "--scale", type=click.IntRange(1, 8), default=2, show_default=True, help="Scale; as many pixels are cropped."
+)
+@click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well.")
+@click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")
+@with_options("as_json", "quiet")
+def evaluate(
+    options: Options,
+    sr: Path,
+    hr: Path,
+    scale: int,
+    kernels: Path | None,
+    true_kernels: Path | None,
+    as_csv: bool,
+) -> None:
+    """Score SR against HR (two pictures, or two folders): PSNR and SSIM on luma as MATLAB defines it, and PSNR of RGB.
+
+    In folders, a result belongs to the HR image whose name its own name begins with. Kernels are scored by correlation,
+    covariance and angle, and by the LR image that they make of HR.
+    """
+    if options.as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other; give one of them.")
+    from blindsr.evaluation.score import evaluate_folders
+
+    scores = evaluate_folders(sr, hr, scale=scale, kernels=kernels, true_kernels=true_kernels)
+    if not options.quiet:
+        for warning in scores.warnings:
+            click.echo(f"warning: {warning}", err=True)
+    for name, sentence in scores.failures:
+        click.echo(f"error: {name}: {sentence}", err=True)
+    if scores.rows() or options.as_json:
+        _print_scores(scores, as_json=options.as_json, as_csv=as_csv)
+    if scores.failures:
+        raise SystemExit(1)
+
+
+def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
+    from blindsr.cli.output import echo_csv, print_table
+    from blindsr.pipelines.record import plain
+
+    fields = _IMAGE + (_KERNEL if scores.kernels else ())
+    values = scores.rows()
+    means, worst = scores.means(), scores.worst()
+    if as_json:
+        content = {"scale": scores.scale, "images": values, "mean": means, "worst": worst, "warnings": scores.warnings}
+        click.echo(json.dumps(plain(content | {"failures": dict(scores.failures)}), ensure_ascii=False))
+        return
+    rows = [[name, *(row.get(field) for _, _, field in fields)] for name, row in values.items()]
+    if as_csv:
+        echo_csv(["name", *(field for _, _, field in fields)], rows)
+        return
+    columns = [("image", 0), *((heading, digits) for heading, digits, _ in fields)]
+    footer = ["mean", *(means.get(field) for _, _, field in fields)]
+    print_table(f"×{scores.scale}, {scores.scale} px cropped", columns, rows, footer if len(rows) > 1 else None)
+
+
+@click.command(
+    "ablate",
+    cls=GroupedCommand,
+    short_help="Compare estimators and upscalers, with the true kernels as reference.",
+    epilog="Example: blindsr ablate set -o ablation --estimators spectral,kernelgan --seeds 3",
+)
+@click.argument("dataset", type=PHOTO)
+@click.option(
+    "-o", "--output", "folder", metavar="DIR", required=True, type=PHOTO, help="Folder of results and report.html."
+)
+@click.option("--estimators", metavar="NAME,...", help="Kernel estimators to compare.  [default: all]")
+@click.option("--upscalers", metavar="NAME,...", help="Upscalers to compare.  [default: that of the preset]")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs, with the seeds 0, 1, …"
+)
+@click.option("--images", metavar="NAME,...", help="Only these images of the set.  [default: all]")
+@click.option("--limit", type=click.IntRange(1), help="At most so many images.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes; they share the threads.")
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot].")
+@with_options("scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output")
+def ablate(
+    options: Options,
+    dataset: Path,
+    folder: Path,
+    estimators: str | None,
+    upscalers: str | None,
+    seeds: int,
+    images: str | None,
+    limit: int | None,
+    jobs: int,
+    no_report: bool,
+    plot: bool,
+) -> None:
+    """Upscale every image of DATASET (hr/, lr/, kernel/) with the bicubic, each estimated and the true kernel.
+
+    Interrupted and run again, it keeps what is finished. A cell that fails is reported, and the others continue.
+    """
+    from blindsr.cli.output import listening
+    from blindsr.cli.settings import make_run
+    from blindsr.evaluation.ablation import AblationPlan
+    from blindsr.evaluation.ablation import ablate as run_ablation
+    from blindsr.evaluation.dataset import read_dataset
+    from blindsr.evaluation.report import check_plot
+
+    if plot:
+        check_plot()
+    run = make_run(options)
+    plan = AblationPlan(
+        images=read_dataset(dataset, names=_names(images), limit=limit),
+        estimators=_names(estimators) or None,
+        upscalers=_names(upscalers) or None,
+        settings=run.settings,
+        seeds=tuple(range(seeds)),
+        device=run.device,
+    )
+    threads = None if run.threads is None else max(1, run.threads // jobs)
+    with listening(quiet=options.quiet, verbose=options.verbose) as listener:
+        results = run_ablation(plan, folder, jobs=jobs, threads=threads, listener=listener)
+        _write_report(results, listener, with_report=not no_report, with_plot=plot)
+    _show_ablation(results, as_json=options.as_json)
+    if results.missing:
+        raise SystemExit(1)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _write_report(
+    results: "AblationResults", listener: "ProgressListener", *, with_report: bool, with_plot: bool
+) -> None:
+    from blindsr.evaluation.report import write_ablation_report, write_plots
+
+    written = [results.folder / name for name in ("results.jsonl", "summary.csv", "table.md", "table.tex")]
+    if with_report:
+        written.append(write_ablation_report(results))
+    if with_plot:
+        written += write_plots(results)
+    listener.line(f"files: {', '.join(map(str, written))}")
+
+
+def _show_ablation(results: "AblationResults", *, as_json: bool) -> None:
+    """Print the summary on stdout."""
+    from blindsr.cli.output import print_table
+    from blindsr.evaluation.results import caption, summarise, summary_table
+    from blindsr.pipelines.record import plain
+
+    summary = summarise(results)
+    if as_json:
+        content = {
+            "folder": str(results.folder),
+            "missing": results.missing,
+            "methods": list(summary.methods),
+            "failures": list(results.failures),
+        }
+        click.echo(json.dumps(plain(content), ensure_ascii=False))
+        return
+    headings, rows = summary_table(summary)
+    columns = [(heading, 0) for heading in headings]
+    print_table(caption(summary, results.plan), columns, [list(map(str, row)) for row in rows])
+
+
+@click.command(
+    "report",
+    cls=GroupedCommand,
+    short_help="Write the report of an ablation again.",
+    epilog="Example: blindsr report ablation --plot",
+)
+@click.argument("folder", metavar="DIR", type=PHOTO)
+@click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot].")
+@with_options("quiet")
+def report(options: Options, folder: Path, plot: bool) -> None:
+    """Write the tables and report.html of the ablation in DIR again, from its results.
+
+    The page is a single file that needs no network and no other file.
+    """
+    from blindsr.errors import ConfigError
+    from blindsr.evaluation.report import check_plot, write_ablation_report, write_plots
+    from blindsr.evaluation.results import Store, write_tables
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; name the folder of an ablation.")
+    if plot:
+        check_plot()
+    results = Store(folder).load()
+    write_tables(results)
+    path = write_ablation_report(results)
+    if plot:
+        write_plots(results)
+    if results.missing and not options.quiet:
+        click.echo(f"warning: {results.missing} of {len(results.plan['keys'])} cells are missing or failed.", err=True)
+    click.echo(str(path))

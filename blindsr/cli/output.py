@@ -1,0 +1,260 @@
+"""What commands print: progress and summaries on stderr, paths, records and tables on stdout."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from blindsr.cli.options import Options
+from blindsr.errors import OutputError
+from blindsr.events import Event, Notice, StageDone, StageStarted, StepDone
+from blindsr.kernels import Kernel
+from blindsr.kernels.metrics import SplitHalf
+from blindsr.pipelines.checks import CONSISTENCY_MEANING
+from blindsr.pipelines.files import FileResult
+
+__all__ = [
+    "ProgressListener",
+    "csv_text",
+    "describe_kernel",
+    "echo_csv",
+    "listening",
+    "print_table",
+    "results_folder",
+    "show",
+    "summary",
+]
+
+Cell = str | float | int | None
+
+
+def _in_words(value: Cell, digits: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("inf", "∞")  # −0.00 is 0.00
+
+
+def print_table(
+    title: str, columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[Cell]], footer: Sequence[Cell] | None = None
+) -> None:
+    """Print a table on stdout.
+
+    Args:
+        title: The line above.
+        columns: Headings, and the decimals of floats below them.
+        rows: Cells; the first of each row is its name.
+        footer: A last row, set apart.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    for number, (heading, _) in enumerate(columns):
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_in_words(v, d) for v, (_, d) in zip(row, columns, strict=True)))
+    if footer is not None:
+        table.add_section()
+        table.add_row(*(_in_words(v, d) for v, (_, d) in zip(footer, columns, strict=True)), style="bold")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # In a file or a pipe the table is not cut at the 80 columns that rich assumes without a terminal.
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Comma-separated values with a heading; None is empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows([["" if v is None else v for v in row] for row in rows])
+    return buffer.getvalue()
+
+
+def echo_csv(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print comma-separated values on stdout."""
+    click.echo(csv_text(headings, rows), nl=False)
+
+
+def _values_text(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+class ProgressListener:
+    """Shows events as one progress bar per stage, and notices as lines.
+
+    Args:
+        console: Writes to stderr. Without a terminal there are no bars.
+        verbose: Print stages and reported values as lines as well.
+    """
+
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        self.console = console
+        self.verbose = verbose
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[steps]}"),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._printed: set[str] = set()
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+        match event:
+            case Notice():
+                self.warn(event.message)
+            case StageStarted():
+                self._start(event)
+            case StepDone():
+                self._step(event)
+            case StageDone():
+                self._done(event)
+
+    def warn(self, sentence: str) -> None:
+        """Print a warning, once."""
+        if sentence not in self._printed:
+            self._printed.add(sentence)
+            self.line(f"warning: {sentence}")
+
+    def line(self, text: str) -> None:
+        """Print a line as it is: no markup, no wrapping."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _start(self, event: StageStarted) -> None:
+        if self.verbose:
+            self.line(
+                f"{event.stage}: at most {event.max_steps} steps" if event.max_steps else f"{event.stage}: started"
+            )
+        self._tasks[event.stage] = self.progress.add_task(event.stage, total=event.max_steps, steps="", values="")
+
+    def _step(self, event: StepDone) -> None:
+        values = _values_text(dict(event.values))
+        if self.verbose and values:
+            self.line(f"{event.stage}: step {event.step}  {values}")
+        task = self._tasks.get(event.stage)
+        if task is None or self.progress.disable:
+            return
+        total = self.progress.tasks[self.progress.task_ids.index(task)].total
+        steps = f"{event.step}/{total:.0f}" if total else str(event.step)
+        if values:
+            self.progress.update(task, completed=event.step, steps=steps, values=values)
+        else:
+            self.progress.update(task, completed=event.step, steps=steps)
+
+    def _done(self, event: StageDone) -> None:
+        if self.verbose:
+            why = f" ({event.reason})" if event.reason else ""
+            self.line(f"{event.stage}: {event.steps} step{'s' * (event.steps != 1)} done{why}")
+        task = self._tasks.get(event.stage)
+        if task is not None:
+            # A stage that ends early is complete: its bar is full.
+            self.progress.update(task, total=max(event.steps, 1), completed=max(event.steps, 1))
+
+
+@contextmanager
+def listening(*, quiet: bool, verbose: bool) -> Iterator[ProgressListener]:
+    """A listener on stderr, whose progress bars are closed when the block ends."""
+    listener = ProgressListener(Console(stderr=True, quiet=quiet), verbose=verbose)
+    with listener.progress:
+        yield listener
+
+
+def describe_kernel(kernel: Kernel) -> str:
+    """A kernel in words: widths in pixels of the result."""
+    long, short = kernel.sigmas
+    size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
+    if isinstance(replaced := kernel.provenance.get("in_place_of"), Mapping):
+        return f"bicubic, in place of the {replaced.get('made_by', 'other')} estimate ({size})"
+    if kernel.provenance.get("made_by") in ("bicubic", "box"):
+        # Bicubic's negative taps make its second moment zero: a σ would mislead.
+        return f"{kernel.provenance['made_by']} ({size})"
+    if "disc_radius_lr" in kernel.provenance:
+        width = 2 * kernel.scale * float(str(kernel.provenance["disc_radius_lr"]))
+        return f"a defocus disc, {width:.1f} px wide ({size})"
+    if kernel.provenance.get("made_by") == "l0":
+        return f"free-form, σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
+    if long - short < 0.05 * long:
+        return f"σ {long:.2f} px in all directions ({size})"
+    return f"σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[Path]:
+    """A folder for results; where nothing was written into it, what was made of it is removed.
+
+    Raises:
+        OutputError: The folder cannot be made.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made ({error.strerror}); choose another one.") from error
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it is not empty
+            for path in new:
+                path.rmdir()
+
+
+def show(result: FileResult, options: Options, listener: ProgressListener) -> None:
+    """Print the path or the JSON record on stdout, and the summary on stderr."""
+    outputs = result.outputs
+    main = outputs.kernel if outputs.image is None else outputs.image
+    sidecars = [path.name for path in (outputs.kernel, outputs.plot, outputs.record) if path != main]
+    summary(result, listener, files=f"{main}, with {', '.join(sidecars)} beside it")
+    # Bytes, because the name of a file need not be valid text.
+    click.echo(_as_json(result).encode("utf-8", "backslashreplace") if options.as_json else os.fsencode(main))
+
+
+def summary(result: FileResult, listener: ProgressListener, *, files: str) -> None:
+    """Print a summary of a result on stderr; `files` says where it was written."""
+    for warning in result.warnings:
+        listener.warn(warning)
+    listener.line(f"kernel: {_origin(result)}{describe_kernel(result.kernel)}")
+    if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
+        listener.line(f"confidence: {halves}")
+    if result.run is not None:
+        consistency = result.run.consistency_db
+        listener.line(f"consistency: {consistency:.1f} dB. {CONSISTENCY_MEANING}")
+        height, width = result.run.size
+        listener.line(f"done: {width}×{height} px in {result.seconds:.1f} s")
+    else:
+        listener.line(f"done: in {result.seconds:.1f} s")
+    listener.line(f"files: {files}")
+
+
+def _origin(result: FileResult) -> str:
+    """Where the kernel comes from, before its description; a fixed or replaced kernel is described by its name."""
+    if result.run is not None and result.run.estimate is None:
+        return "given, "
+    estimate = result.record["estimate"]
+    method = estimate["method"] if isinstance(estimate, dict) else ""
+    if "in_place_of" in result.kernel.provenance or method == result.kernel.provenance.get("made_by") == "bicubic":
+        return ""
+    return f"estimated by {method}, "
+
+
+def _as_json(result: FileResult) -> str:
+    """The record in one line, with paths instead of names and without the curves, which are in the file."""
+    folder: Path = result.outputs.kernel.parent
+    files = {role: str(folder / name) for role, name in result.outputs.names().items()}
+    record = {key: value for key, value in result.record.items() if key != "history"}
+    return json.dumps({**record, "files": files}, ensure_ascii=False, allow_nan=False)

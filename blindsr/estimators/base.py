@@ -1,0 +1,66 @@
+"""The protocol of kernel estimators, and the baseline among them: the bicubic kernel for every image."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from blindsr.events import Listener, ignore
+from blindsr.kernels import KernelEstimate, bicubic
+
+__all__ = ["BicubicKernel", "FixedConfig", "KernelEstimator"]
+
+
+class KernelEstimator(Protocol):
+    """An image in, a kernel out.
+
+    A class with these members is an estimator; it is registered by one line of `blindsr.registry`, or from another
+    package by an entry point of the group `blindsr.estimators` (docs/extending.md). The first line of its docstring is
+    its description in `--help` and in the tables of the documentation.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type]  # a frozen dataclass; every field has a default
+    scales: ClassVar[tuple[int, ...]]  # whole-number factors that it estimates kernels for
+    min_side: ClassVar[int]  # smallest side of an image, px
+    #: Usual standard deviation of the error of its kernels' transfer functions, for an estimate without one of its own
+    #: and for a kernel that is read back from a file.
+    kernel_error: ClassVar[float]
+
+    def __init__(self, config: Any | None = None) -> None:
+        """Take the settings; None is the defaults of `config_type`."""
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener) -> KernelEstimate:
+        """Estimate the kernel of an image.
+
+        Args:
+            lr: (1, C, h, w), float, [0, 1]; left unchanged.
+            scale: One of `scales`.
+            listener: Receives the events.
+
+        Raises:
+            ImageError: A side is shorter than `min_side`.
+            DivergenceError: A training diverged.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedConfig:
+    """A fixed kernel has no settings."""
+
+
+class BicubicKernel:
+    """Always the bicubic kernel: assumes an image that is as sharp as its pixels allow."""
+
+    name: ClassVar[str] = "bicubic"
+    config_type: ClassVar[type] = FixedConfig
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    min_side: ClassVar[int] = 1
+    kernel_error: ClassVar[float] = 0.0
+
+    def __init__(self, config: FixedConfig | None = None) -> None:
+        self.config = FixedConfig() if config is None else config
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
+        """Return the bicubic kernel for the scale; the image is not used."""
+        return KernelEstimate(kernel=bicubic(scale), method=self.name)

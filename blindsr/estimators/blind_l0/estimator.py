@@ -1,0 +1,240 @@
+"""The free-form estimator: alternate between a sharp image and the kernel that blurs it, from coarse to fine."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+from torch import Tensor
+
+from blindsr.errors import ConfigError, ImageError
+from blindsr.estimators.blind_l0.deconvolution import Plane, kernel_for, sharp_image
+from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
+from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
+from blindsr.ops import luma
+
+__all__ = ["MIN_NCC", "MIN_SIDE", "BlindL0Estimator", "L0Config", "estimate_kernel", "shifted_ncc"]
+
+STAGE = "l0"
+MIN_NCC = 0.8  # of the kernels of the two halves of an image; below it, an estimate is considered unreliable
+MIN_SIDE = 64  # LR pixels; a smaller image has too few edges
+_MIN_WEIGHT = 0.002  # weights of the interpolated kernel below this share of the largest are ringing of the spline
+_MAX_FRAME_SHARE = 0.02  # share of the weights on the outermost ring above which the kernel gets a larger frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L0Config:
+    """Settings of the blind deconvolution: the pyramid, the sharp image and the kernel.
+
+    Raises:
+        ConfigError: A field is out of its bounds; the message names it.
+    """
+
+    side: int = 17  # side of the kernel on the LR grid, odd; doubled once if the kernel reaches its border
+    gradient_weight: float = 2e-3  # λ of the number of non-zero gradients, for grey levels in [0, 1]
+    max_penalty: float = 30.0  # β at which the half-quadratic splitting ends; it doubles from 2λ
+    kernel_weight: float = 2.0  # γ of the kernel's squared norm
+    iterations: int = 5  # alternations per level of the pyramid
+    refinements: int = 6  # alternations from the mean of the three kernels, with λ halved
+    min_share: float = 0.05  # weights below this share of the largest are set to zero; below twice it in the mean
+    window: int = 512  # side of the window with the most edges, which is used, LR pixels
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.side < 5 or self.side % 2 == 0:
+            raise ConfigError(f"l0.side must be odd and 5 or more, got {self.side}.")
+        for name in ("gradient_weight", "kernel_weight"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"l0.{name} must be positive, got {getattr(self, name)}.")
+        for name, low in (("iterations", 1), ("refinements", 0), ("window", 2 * self.side)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"l0.{name} must be {low} or more, got {getattr(self, name)}.")
+        if not 0 <= self.min_share < 1:
+            raise ConfigError(f"l0.min_share must be in [0, 1), got {self.min_share}.")
+
+
+class BlindL0Estimator:
+    """Free-form kernel (camera shake, defocus) by blind deconvolution of strong edges with an L0 prior; seconds."""
+
+    name: ClassVar[str] = "l0"
+    config_type: ClassVar[type] = L0Config
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    min_side: ClassVar[int] = MIN_SIDE
+    kernel_error: ClassVar[float] = 0.1
+
+    def __init__(self, config: L0Config | None = None) -> None:
+        self.config = L0Config() if config is None else config
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
+        """Estimate the kernel of one image; see `estimate_kernel`."""
+        return estimate_kernel(lr, scale, self.config, listener=listener)
+
+
+def estimate_kernel(
+    lr: Tensor, scale: int, config: L0Config | None = None, *, listener: Listener = ignore
+) -> KernelEstimate:
+    """Estimate a kernel of any compact shape from the strong edges of an image.
+
+    The kernel is estimated on the LR grid, from coarse to fine, and interpolated to the HR grid by cubic splines. It is
+    estimated three times, from the window with the most edges and from its two halves, and refined from the mean, in
+    which the noise is lower. The normalised cross-correlation of the halves' kernels measures its reliability.
+
+    Args:
+        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+        scale: Factor from LR to HR.
+        config: Settings; the defaults if None.
+        listener: Receives the events of the stage "l0".
+
+    Returns:
+        A centred, non-negative kernel. `metrics["split_half_ncc_lr"]` is the NCC of the halves' kernels on the LR grid.
+
+    Raises:
+        ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
+
+    References:
+        Xu, Zheng, Jia, "Unnatural L0 sparse representation for natural image deblurring", CVPR 2013; Pan, Hu, Su, Yang,
+        "Deblurring text images via L0-regularized intensity and gradient prior", CVPR 2014.
+    """
+    config = L0Config() if config is None else config
+    if lr.ndim != 4 or lr.shape[0] != 1:
+        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
+    if min(lr.shape[-2:]) < MIN_SIDE:
+        raise ImageError(
+            f"the free-form estimate needs at least {MIN_SIDE}×{MIN_SIDE} px, got {lr.shape[-1]}×{lr.shape[-2]} px; "
+            "use the spectral estimate or a known kernel instead."
+        )
+    listener(StageStarted(stage=STAGE, max_steps=3))
+    window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
+    kernel, halves = _estimate_with_halves(window, config)
+    frame = kernel.sum() - kernel[1:-1, 1:-1].sum()
+    reaches_border = float(frame) > _MAX_FRAME_SHARE * float(kernel.sum())
+    if reaches_border and (larger := 2 * config.side + 1) <= min(window.shape) // 4:
+        kernel, halves = _estimate_with_halves(window, replace(config, side=larger))
+    ncc = shifted_ncc(*halves)
+    warnings: tuple[str, ...] = ()
+    if ncc < MIN_NCC:
+        warnings = (f"the two halves of the image give different kernels (NCC {ncc:.2f}); the kernel is unreliable.",)
+        listener(Notice(stage=STAGE, message=warnings[0]))
+    listener(StageDone(stage=STAGE, steps=3))
+    one, two = (_on_hr_grid(half, scale) for half in halves)
+    uncertainty = SplitHalf.from_pairs([(one, two)])
+    return KernelEstimate(
+        kernel=uncertainty.attach(_on_hr_grid(kernel, scale)),
+        method=STAGE,
+        settings=asdict(config),
+        metrics={"split_half_ncc_lr": ncc, **uncertainty.metrics},
+        warnings=warnings,
+    )
+
+
+def shifted_ncc(first: Plane, second: Plane) -> float:
+    """Normalised cross-correlation of two kernels of the same size at the shift where it is largest."""
+    shape = (2 * first.shape[0], 2 * first.shape[1])
+    products = np.fft.irfft2(np.fft.rfft2(first, shape).conj() * np.fft.rfft2(second, shape), shape)
+    return float(products.max() / math.sqrt(float((first**2).sum() * (second**2).sum())))
+
+
+def _estimate_with_halves(window: Plane, config: L0Config) -> tuple[Plane, tuple[Plane, Plane]]:
+    """The kernel of a window, refined from the mean of its own and its halves' kernels; and the halves' kernels.
+
+    Each estimate alone also contains structure of the image. From the mean, some alternations with a smaller λ recover
+    the details of the kernel.
+    """
+    middle = max(window.shape) // 2
+    is_tall = window.shape[0] >= window.shape[1]
+    halves = (window[:middle], window[middle:]) if is_tall else (window[:, :middle], window[:, middle:])
+    whole, first, second = (_coarse_to_fine(part, config) for part in (window, *halves))
+    mean = (whole + _align(first, whole) + _align(second, whole)) / 3
+    mean[mean < 2 * config.min_share * mean.max()] = 0
+    initial = _centre((mean / mean.sum()).astype(np.float32))
+    return _alternate(window, initial, config.gradient_weight / 2, config.refinements, config), (first, second)
+
+
+def _coarse_to_fine(blurred: Plane, config: L0Config) -> Plane:
+    """Estimate a convolution kernel on the LR grid, (side, side), over a pyramid with a factor of √½."""
+    ratio = math.sqrt(0.5)
+    levels = math.floor(math.log(5 / config.side) / math.log(ratio)) + 1
+    kernel: Plane | None = None
+    for level in reversed(range(max(1, levels))):
+        factor = ratio**level
+        side = max(3, round(config.side * factor) | 1)
+        image = blurred
+        if level:
+            smooth = ndimage.gaussian_filter(blurred, 0.6 * math.sqrt(1 / factor**2 - 1))
+            image = ndimage.zoom(smooth, factor, order=1)
+        if kernel is None:
+            kernel = np.zeros((side, side), np.float32)
+            kernel[side // 2, side // 2 - 1 : side // 2 + 2] = (0.25, 0.5, 0.25)
+        else:
+            kernel = _enlarge(kernel, side)
+        kernel = _alternate(image, kernel, config.gradient_weight, config.iterations, config)
+    assert kernel is not None
+    return kernel
+
+
+def _alternate(image: Plane, kernel: Plane, weight: float, rounds: int, config: L0Config) -> Plane:
+    """The kernel after some alternations between sharp image and kernel; λ starts at `weight` and falls."""
+    side, (height, width) = kernel.shape[0], image.shape
+    # Padded a little more than necessary, to lengths of small prime factors, whose transforms are much faster.
+    padding = [(side, fft.next_fast_len(length + 2 * side, real=True) - length - side) for length in image.shape]
+    padded = np.pad(image, padding, mode="symmetric")
+    for _ in range(rounds):
+        sharp = sharp_image(padded, kernel, weight, config.max_penalty)
+        sharp = sharp[side : side + height, side : side + width]
+        kernel = _centre(kernel_for(sharp, image, side, config.kernel_weight, config.min_share))
+        weight = max(weight / 1.1, 1e-4)
+    return kernel
+
+
+def _enlarge(kernel: Plane, side: int) -> Plane:
+    """Interpolate a kernel to the grid of the next level."""
+    larger = np.clip(ndimage.zoom(kernel, side / kernel.shape[0], order=1), 0, None)
+    fitted = np.zeros((side, side), np.float32)
+    common = min(side, larger.shape[0])
+    fitted[:common, :common] = larger[:common, :common]
+    return _centre(fitted / fitted.sum())
+
+
+def _align(kernel: Plane, other: Plane) -> Plane:
+    """Shift a kernel by whole pixels, with wrap-around, to where it correlates most with another one."""
+    shape = (kernel.shape[0], kernel.shape[1])
+    products = np.fft.irfft2(np.fft.rfft2(kernel).conj() * np.fft.rfft2(other), shape)
+    aligned: Plane = np.roll(kernel, np.unravel_index(int(products.argmax()), shape), (0, 1))
+    return aligned
+
+
+def _centre(kernel: Plane) -> Plane:
+    """Centre a kernel by whole pixels: the data do not determine its position, and it must stay inside its frame."""
+    shift = np.round(kernel.shape[0] // 2 - np.array(ndimage.center_of_mass(kernel))).astype(int)
+    rolled: Plane = np.roll(kernel, tuple(shift), (0, 1))
+    return rolled
+
+
+def _on_hr_grid(kernel: Plane, scale: int) -> Kernel:
+    """Interpolate a convolution kernel of the LR grid to a centred correlation kernel of the HR grid, sum 1."""
+    fine = np.clip(ndimage.zoom(kernel[::-1, ::-1].astype(np.float64), scale, order=3), 0, None)
+    padding = (fine.shape[0] - scale) % 2
+    fine = np.pad(fine, ((0, padding), (0, padding)))
+    offset = (np.array(fine.shape) - 1) / 2 - np.array(ndimage.center_of_mass(fine))
+    fine = np.clip(ndimage.shift(fine, offset, order=3), 0, None)
+    fine[fine < _MIN_WEIGHT * fine.max()] = 0
+    while fine.shape[0] > scale + 2 and not (fine[0].any() or fine[-1].any() or fine[:, 0].any() or fine[:, -1].any()):
+        fine = fine[1:-1, 1:-1]
+    return Kernel(fine / fine.sum(), scale, {"made_by": STAGE})
+
+
+def _most_edges(plane: Plane, side: int) -> Plane:
+    """The window with the largest mean gradient; gradients are capped so that a few very strong edges do not decide."""
+    height, width = (min(side, length) for length in plane.shape)
+    if (height, width) == plane.shape:
+        return plane
+    down, across = np.gradient(ndimage.gaussian_filter(plane, 1.0))
+    edges = np.hypot(down, across)
+    edges = np.minimum(edges, np.quantile(edges, 0.98))
+    sums: NDArray[np.float64] = np.pad(edges.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    means = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(means.argmax()), means.shape)
+    window: Plane = plane[top : top + height, left : left + width]
+    return window

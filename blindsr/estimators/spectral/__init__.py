@@ -1,0 +1,5 @@
+"""Kernel estimation from the fall-off of the image's spectrum: a Gaussian, or a disc of defocus, in about a second."""
+
+from blindsr.estimators.spectral.estimator import SpectralConfig, SpectralEstimator, estimate_kernel
+
+__all__ = ["SpectralConfig", "SpectralEstimator", "estimate_kernel"]

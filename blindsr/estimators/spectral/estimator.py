@@ -1,0 +1,144 @@
+"""The spectral estimator: from the fall-off of the image's spectrum to a Gaussian kernel or a disc of defocus."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from blindsr.errors import ConfigError, ImageError
+from blindsr.estimators.spectral.defocus import disc_kernel, fit_disc
+from blindsr.estimators.spectral.model import ExponentPrior, SpectrumFit, fit_spectrum, spectrum_points
+from blindsr.estimators.spectral.periodogram import MIN_SIDE, Periodogram, tile_spectra
+from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
+from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, bicubic, gaussian
+from blindsr.kernels.analytic import gaussian_size
+from blindsr.ops import luma
+
+__all__ = ["SpectralConfig", "SpectralEstimator", "estimate_kernel"]
+
+STAGE = "spectral"
+# Side of the largest kernel, LR pixels. A wider blur leaves nothing above the noise that it could be estimated from.
+_MAX_SIDE_LR = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpectralConfig:
+    """Settings of the spectral fit: the mean periodogram, and the prior of the model.
+
+    Raises:
+        ConfigError: A field is out of its bounds; the message names it.
+    """
+
+    tile: int = 64  # side of the Hann-windowed luma tiles, even, LR pixels
+    max_tiles: int = 4000  # number of tiles above which a random selection is used, which bounds the time
+    exponent: float = 2.2  # prior mean of α in |f|^−α, the spectrum of photographs
+    exponent_sigma: float = 0.3  # prior standard deviation of α
+    prior_weight: float = 0.03  # weight of the prior relative to one fitted frequency, times their number
+    residual_hr_blur: float = 0.25  # β in cov(k_s) = (s² − β)·Σ_LR: the blur that HR has itself; calibrated at ×2
+    discs: bool = False  # also fit a disc of defocus, and use it if it explains the spectrum
+    splits: int = 3  # number of random splits into halves, whose estimates give the uncertainty; 0 for none
+    seed: int = 0  # seed of the selection of tiles and of the halves
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.tile < MIN_SIDE or self.tile % 2:
+            raise ConfigError(f"spectral.tile must be even and {MIN_SIDE} or more, got {self.tile}.")
+        if self.splits < 0:
+            raise ConfigError(f"spectral.splits must be 0 or more, got {self.splits}.")
+        if self.max_tiles < 1:
+            raise ConfigError(f"spectral.max_tiles must be 1 or more, got {self.max_tiles}.")
+        if self.exponent_sigma <= 0:
+            raise ConfigError(f"spectral.exponent_sigma must be positive, got {self.exponent_sigma}.")
+        if self.prior_weight < 0:
+            raise ConfigError(f"spectral.prior_weight must be 0 or more, got {self.prior_weight}.")
+        if not 0 <= self.residual_hr_blur <= 1:
+            raise ConfigError(f"spectral.residual_hr_blur must be in [0, 1], got {self.residual_hr_blur}.")
+
+    @property
+    def prior(self) -> ExponentPrior:
+        """The prior on the exponent of the spectrum."""
+        return ExponentPrior(self.exponent, self.exponent_sigma, self.prior_weight)
+
+
+class SpectralEstimator:
+    """Gaussian kernel (or defocus disc) from the fall-off of the mean spectrum; about a second."""
+
+    name: ClassVar[str] = "spectral"
+    config_type: ClassVar[type] = SpectralConfig
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    min_side: ClassVar[int] = MIN_SIDE
+    kernel_error: ClassVar[float] = 0.04
+
+    def __init__(self, config: SpectralConfig | None = None) -> None:
+        self.config = SpectralConfig() if config is None else config
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
+        """Estimate the kernel of one image; see `estimate_kernel`."""
+        return estimate_kernel(lr, scale, self.config, listener=listener)
+
+
+def estimate_kernel(
+    lr: Tensor, scale: int, config: SpectralConfig | None = None, *, listener: Listener = ignore
+) -> KernelEstimate:
+    """Fit a Gaussian kernel, or a disc of defocus, to the mean spectrum of an image's luma.
+
+    The blur that the spectrum shows, Σ in LR px², is that of the whole way from the scene to the LR image. The
+    downscaling kernel excludes HR's own residual blur: cov(k_s) = (s² − β)·Σ (docs/method/kernel-estimation.md).
+
+    Args:
+        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+        scale: Factor from LR to HR: 2, 3 or 4.
+        config: Settings; the defaults if None.
+        listener: Receives the events of the stage "spectral".
+
+    Returns:
+        A centred Gaussian kernel, or a disc if `config.discs` is set and the spectrum has its rings. A flat image gets
+        the bicubic kernel and a warning. The split-half uncertainty is in the metrics and in the kernel's provenance.
+
+    Raises:
+        ImageError: Not (1, C, H, W), or a side is shorter than 16 px.
+    """
+    config = SpectralConfig() if config is None else config
+    if lr.ndim != 4 or lr.shape[0] != 1:
+        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
+    listener(StageStarted(stage=STAGE))
+    spectra = tile_spectra(luma(lr), tile=config.tile, max_tiles=config.max_tiles, seed=config.seed)
+    periodogram = spectra.mean()
+    if periodogram.tiles == 0:
+        warning = "the image is flat and does not show its blur; the bicubic kernel is used."
+        listener(Notice(stage=STAGE, message=warning))
+        listener(StageDone(stage=STAGE, steps=0, reason="the image is flat"))
+        return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), warnings=(warning,))
+    kernel, metrics, fit = _fit_kernel(periodogram, scale, config)
+    pairs = []
+    for split in range(config.splits):
+        if (halves := spectra.halves(config.seed + split)) is not None:
+            one, two = (_fit_kernel(spectra.mean(half), scale, config, fit)[0] for half in halves)
+            pairs.append((one, two))
+    if pairs:
+        uncertainty = SplitHalf.from_pairs(pairs)
+        kernel, metrics = uncertainty.attach(kernel), metrics | uncertainty.metrics
+    listener(StageDone(stage=STAGE, steps=1))
+    return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), metrics=metrics)
+
+
+def _fit_kernel(
+    periodogram: Periodogram, scale: int, config: SpectralConfig, similar: SpectrumFit | None = None
+) -> tuple[Kernel, dict[str, float], SpectrumFit]:
+    """The kernel, the metrics and the fit of a mean periodogram; `similar` is the fit of a similar one."""
+    points = spectrum_points(periodogram, scale)
+    fit = fit_spectrum(points, config.prior, None if similar is None else similar.parameters)
+    metrics = {"exponent": fit.exponent, "noise": fit.noise, "residual": fit.residual}
+    metrics["tiles"] = float(periodogram.tiles)
+    disc = fit_disc(points, fit, config.prior) if config.discs else None
+    if disc is not None and disc.is_plausible(fit):
+        sizes = {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
+        return disc_kernel(disc, scale), metrics | sizes, fit
+    covariance = (scale**2 - config.residual_hr_blur) * fit.covariance
+    max_size = _MAX_SIDE_LR * scale
+    max_size += (max_size - scale) % 2
+    kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), max_size))
+    kernel = Kernel(kernel.array, scale, {"made_by": STAGE, "covariance_yx": covariance.round(6).tolist()})
+    long = math.sqrt(kernel.sigmas[0] ** 2 / (scale**2 - config.residual_hr_blur))
+    return kernel, metrics | {"sigma_lr_long": long}, fit

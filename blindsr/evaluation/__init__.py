@@ -1,0 +1,1 @@
+"""Evaluation against ground truth: metrics, test sets, ablations of estimators and upscalers, reports."""

@@ -1,0 +1,308 @@
+"""Test sets with folders hr/, lr/ and kernel/: reading them, and making them by known degradations of sharp images."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindsr import __version__
+from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError
+from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
+from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_round_trip, read_photo, write_photo
+from blindsr.image_io.formats import readable_suffixes
+from blindsr.kernels import Kernel
+from blindsr.kernels.files import kernel_bytes
+from blindsr.kernels.random import Law, Phase, draw_kernel
+from blindsr.ops import degrade
+from blindsr.pipelines.record import describe_kernel, file_digest
+
+__all__ = [
+    "DatasetImage",
+    "Degradation",
+    "by_stem",
+    "degrade_image",
+    "kernel_for",
+    "list_images",
+    "list_kernels",
+    "make_dataset",
+    "match_by_name",
+    "read_dataset",
+]
+
+STAGE = "degrade"
+MANIFEST = "manifest.jsonl"
+_KERNELS = (".npz", ".npy", ".mat")
+
+
+def list_images(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """List image files and the images of folders; an ImageError if there are none. Plots of kernels are left out."""
+    images: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = (p for p in path.iterdir() if p.suffix.lower() in readable_suffixes())
+            images += sorted(p for p in files if not p.stem.endswith(".kernel"))
+        elif path.exists():
+            images.append(path)
+        else:
+            raise ImageError(f"{path} does not exist; give image files, or folders with image files.")
+    if not images:
+        suffixes = ", ".join(readable_suffixes())
+        raise ImageError(f"there is no image file ({suffixes}); give files, or folders with image files.")
+    return tuple(images)
+
+
+def list_kernels(path: Path) -> tuple[Path, ...]:
+    """List the kernel files of a folder; a file is returned itself. An ImageError if the path does not exist."""
+    if not path.exists():
+        raise ImageError(f"{path} does not exist; give a kernel file, or a folder with kernel files.")
+    return tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in _KERNELS)) if path.is_dir() else (path,)
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by the name of their image; an ImageError if two have the same name."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        name = path.stem.removesuffix(".kernel")
+        if name in files:
+            raise ImageError(f"{files[name].name} and {path.name} have the same name; rename one of them.")
+        files[name] = path
+    return files
+
+
+def match_by_name(truths: Mapping[str, Path], results: Iterable[Path]) -> dict[str, Path]:
+    """Find the result of each ground truth: the shortest file name that is its name, or its name and a suffix.
+
+    "bsd_008_blindsr_x2.png" belongs to "bsd_008" unless there is a ground truth "bsd_008_blindsr".
+    """
+    best: dict[str, Path] = {}
+    for path in sorted(results, key=lambda p: (len(p.name), p.name)):
+        stem = path.stem.removesuffix(".kernel")
+        owners = [name for name in truths if stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())]
+        if owners:
+            best.setdefault(max(owners, key=len), path)
+    return best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetImage:
+    """The files of one image of a test set; `kernel` is None if the true kernel is unknown."""
+
+    name: str
+    hr: Path
+    lr: Path
+    kernel: Path | None
+
+
+def read_dataset(folder: Path, *, names: tuple[str, ...] = (), limit: int | None = None) -> tuple[DatasetImage, ...]:
+    """Find the images of a test set with folders hr/, lr/ and, where the true kernels are known, kernel/.
+
+    Args:
+        folder: The test set.
+        names: Images to use; () is all of them.
+        limit: Maximum number of images, in the order of their names.
+
+    Raises:
+        ImageError: A folder is missing, an image has no LR image, or a name does not exist.
+    """
+    for part in ("hr", "lr"):
+        if not (folder / part).is_dir():
+            raise ImageError(f"a test set has folders hr/, lr/ and kernel/, {folder} has no {part}/; see `degrade`.")
+    hr = by_stem(list_images([folder / "hr"]))
+    lr = match_by_name(hr, list_images([folder / "lr"]))
+    kernels = match_by_name(hr, list_kernels(folder / "kernel")) if (folder / "kernel").is_dir() else {}
+    missing = [name for name in hr if name not in lr] + [name for name in names if name not in hr]
+    if missing:
+        raise ImageError(f"{folder} has no LR image for {', '.join(missing)}; leave it out, or make it.")
+    chosen = [name for name in hr if not names or name in names][:limit]
+    return tuple(DatasetImage(name=n, hr=hr[n], lr=lr[n], kernel=kernels.get(n)) for n in chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degradation:
+    """The degradation of an image, in the order of its steps."""
+
+    scale: int = 2  # factor from LR to HR
+    blur: Law | Kernel = field(default_factory=Law)  # a law draws a kernel for each image
+    phase: Phase = "centred"  # position of the drawn kernels; a given kernel keeps its own
+    noise_sigma: float = 0.0  # Gaussian noise, σ on the [0, 1] scale
+    speckle_sigma: float = 0.0  # multiplicative noise: y·(1 + σ·n)
+    jpeg_quality: int | None = None  # 1 … 100; None is no compression
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.scale not in (2, 3, 4):
+            raise ConfigError(f"scale must be 2, 3 or 4, got {self.scale}.")
+        if isinstance(self.blur, Kernel) and self.blur.scale != self.scale:
+            raise ConfigError(f"the kernel is for scale {self.blur.scale}, scale {self.scale} was requested.")
+        if isinstance(self.blur, Kernel) and self.phase != "centred":
+            raise ConfigError("a given kernel keeps its own position; leave the phase out.")
+        for name in ("noise_sigma", "speckle_sigma"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 1):
+                raise ConfigError(f"{name} must be in [0, 1], got {value:g}; 0.05 is 13 of 255 grey levels.")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise ConfigError(f"jpeg_quality must be 1 to 100, got {self.jpeg_quality}.")
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able copy; a given kernel is identified by its digest."""
+        blur = f"kernel {self.blur.digest}" if isinstance(self.blur, Kernel) else str(self.blur)
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"blur": blur}
+
+
+def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
+    """The kernel of one image: the given one, or one drawn by the law."""
+    if isinstance(degradation.blur, Kernel):
+        return degradation.blur
+    return draw_kernel(degradation.blur, degradation.scale, rng, phase=degradation.phase)
+
+
+def degrade_image(hr: Tensor, kernel: Kernel, degradation: Degradation, rng: np.random.Generator) -> Tensor:
+    """Blur, subsample and add noise; JPEG compression is left to the writer of the file.
+
+    Args:
+        hr: (1, C, H, W), float, [0, 1]; H and W are multiples of the scale.
+        kernel: For the scale of `degradation`.
+        degradation: Its noise.
+        rng: Random generator of the noise.
+
+    Returns:
+        (1, C, H / s, W / s), dtype of `hr`, clamped to [0, 1], not rounded.
+
+    Raises:
+        ImageError: The sides are not multiples of the scale.
+    """
+    scale = degradation.scale
+    if hr.shape[-2] % scale or hr.shape[-1] % scale:
+        raise ImageError(
+            f"an image must have sides that are multiples of the scale {scale}, got "
+            f"{hr.shape[-2]}×{hr.shape[-1]}; crop it."
+        )
+    lr = degrade(hr, kernel.tensor(hr), scale)
+    for sigma, is_speckle in ((degradation.noise_sigma, False), (degradation.speckle_sigma, True)):
+        if sigma:
+            noise = sigma * torch.from_numpy(rng.standard_normal(tuple(lr.shape))).to(lr)
+            lr = lr * (1 + noise) if is_speckle else lr + noise
+    return lr.clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The result of `make_dataset`."""
+
+    folder: Path  # with hr/, lr/, kernel/ and manifest.jsonl
+    rows: tuple[dict[str, object], ...]  # the manifest, one mapping for each image
+    failures: tuple[tuple[Path, str], ...]  # file and error message of each image that could not be used
+
+
+def make_dataset(
+    sources: Sequence[Path],
+    folder: Path,
+    degradation: Degradation | None = None,
+    *,
+    seed: int = 0,
+    kernel_suffix: Literal[".npz", ".mat", ".npy"] = ".npz",
+    overwrite: bool = False,
+    listener: Listener = ignore,
+) -> Dataset:
+    """Degrade sharp images, each with its own kernel, and write images and kernels as a test set.
+
+    The random numbers of an image depend on the seed and its name, so other images in the set do not change it.
+    HR images are cropped at the bottom and the right to multiples of the scale.
+
+    Args:
+        sources: Image files and folders.
+        folder: Folder for hr/, lr/, kernel/ and the manifest.
+        degradation: Kernels, noise and compression; DIV2KRK's kernels at ×2 if None.
+        seed: Random seed, 0 or more.
+        kernel_suffix: ".npz" (with scale and provenance), ".mat" (as KernelGAN's) or ".npy" (the array alone).
+        overwrite: Replace an existing set.
+        listener: Receives an event for each image.
+
+    Raises:
+        ImageError: There is no image, or two have the same name.
+        OutputError: The set exists, or cannot be written.
+        ConfigError: The seed is negative.
+    """
+    degradation = degradation or Degradation()
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more, got {seed}.")
+    images = by_stem(list_images(sources))
+    if (folder / MANIFEST).exists() and not overwrite:
+        raise OutputError(f"{folder} already contains a test set; choose another folder, or overwrite it (--force).")
+    try:
+        for part in ("hr", "lr", "kernel"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create folders in {folder}: {error.strerror}; choose another folder.") from error
+    rows: list[dict[str, object]] = []
+    failures: list[tuple[Path, str]] = []
+    listener(StageStarted(stage=STAGE, max_steps=len(images)))
+    for step, (name, source) in enumerate(images.items(), start=1):
+        try:
+            rows.append(_degrade(source, name, folder, degradation, seed, kernel_suffix, listener))
+        except OutputError:
+            raise
+        except BlindSRError as error:
+            failures.append((source, str(error)))
+            listener(Notice(stage=STAGE, message=f"{source.name} was left out: {error}"))
+        listener(StepDone(stage=STAGE, step=step))
+    listener(StageDone(stage=STAGE, steps=len(images)))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # Written last: a folder with a manifest is a complete set.
+    atomic_write_bytes(folder / MANIFEST, text.encode(), overwrite=overwrite)
+    return Dataset(folder=folder, rows=tuple(rows), failures=tuple(failures))
+
+
+def _degrade(
+    source: Path, name: str, folder: Path, law: Degradation, seed: int, kernel_suffix: str, listener: Listener
+) -> dict[str, object]:
+    rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+    hr = _cropped(read_photo(source), law.scale, source, listener)
+    kernel = kernel_for(law, rng)
+    image = torch.from_numpy(hr.pixels.copy()).permute(2, 0, 1)[None]
+    lr = degrade_image(image, kernel, law, rng)[0].permute(1, 2, 0).contiguous().numpy()
+    lr_photo = _compressed(hr.with_result(lr), law.jpeg_quality)
+    suffix = default_suffix(hr)
+    paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}", "kernel": f"kernel/{name}{kernel_suffix}"}
+    write_photo(hr, folder / paths["hr"], overwrite=True)
+    write_photo(lr_photo, folder / paths["lr"], overwrite=True)
+    atomic_write_bytes(folder / paths["kernel"], kernel_bytes(kernel, kernel_suffix), overwrite=True)
+    return {
+        "name": name,
+        "files": paths,
+        "sha256": {role: file_digest(folder / path) for role, path in paths.items()},
+        "source": {"name": source.name, "sha256": file_digest(source)},
+        "degradation": law.as_dict(),
+        "kernel": describe_kernel(kernel),
+        "seed": seed,
+        "blindsr": __version__,
+    }
+
+
+def _cropped(photo: Photo, scale: int, source: Path, listener: Listener) -> Photo:
+    """The image without alpha, cropped to multiples of the scale."""
+    if photo.alpha is not None:
+        listener(Notice(stage=STAGE, message=f"{source.name}: the alpha channel is left out."))
+    height, width = (side - side % scale for side in photo.pixels.shape[:2])
+    pixels: NDArray[np.float32] = np.ascontiguousarray(photo.pixels[:height, :width])
+    if 0 in pixels.shape:
+        raise ConfigError(f"{source.name} is smaller than one LR pixel of {scale}×{scale} HR px; leave it out.")
+    return replace(photo, pixels=pixels, alpha=None, has_alpha=False)
+
+
+def _compressed(lr: Photo, quality: int | None) -> Photo:
+    if quality is None:
+        return lr
+    if lr.channels not in (1, 3) or lr.dtype != np.uint8:
+        bands = f"{lr.channels} bands of {lr.dtype}"
+        raise ConfigError(f"JPEG compression needs a grey or RGB image with 8 bits, got {bands}; leave it out.")
+    samples = np.round(lr.pixels * 255).astype(np.uint8)
+    return lr.with_result((jpeg_round_trip(samples, quality) / np.float32(255)).astype(np.float32))

@@ -1,0 +1,206 @@
+"""The comparison of one image: a slider, metrics, zoomed crops and kernels; the report on one photograph."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blindsr.evaluation.report.page import Page, html_table, write_page
+from blindsr.evaluation.report.pictures import choose_crops, data_uri, reduced
+from blindsr.evaluation.results import format_number
+from blindsr.evaluation.score import read_8bit
+from blindsr.image_io import to_uint8
+from blindsr.kernels import Kernel
+from blindsr.kernels.plot import kernel_plot_png
+from blindsr.ops import imresize
+from blindsr.pipelines.checks import CONSISTENCY_MEANING
+from blindsr.pipelines.outputs import image_outputs
+
+__all__ = ["Entry", "View", "anchor", "comparison", "report_for_photo", "report_path"]
+
+_Crop = tuple[int, int, int]  # top, left, side
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """One version of an image: the result of a method, or the ground truth."""
+
+    method: str  # identifier in the page
+    label: str
+    pixels: NDArray[np.uint8]  # (H, W, 1) or (H, W, 3); all views of an entry have one size
+    colour: int  # number of a colour in report.css
+    kernel: Kernel | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)  # texts by heading
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """One image with its views."""
+
+    name: str
+    views: tuple[View, ...]  # two or more, in the order of the tables
+    left: str  # method on the left of the slider at first
+    right: str
+    crops: int = 1  # number of zoomed crops
+    heading: str = ""  # instead of the name
+    facts: Mapping[str, str] = field(default_factory=dict)  # short texts by heading
+    warnings: tuple[str, ...] = ()
+
+
+def anchor(name: str) -> str:
+    """An image's name as the id of an HTML element."""
+    return "image-" + re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+def comparison(entry: Entry) -> str:
+    """HTML of one image."""
+    crops = choose_crops([view.pixels for view in entry.views], entry.crops)
+    facts = "".join(f"<li><b>{escape(k)}</b> {escape(v)}</li>" for k, v in entry.facts.items())
+    warnings = "".join(f'<p class="note">{escape(text)}</p>' for text in entry.warnings)
+    body = _slider(entry, crops)
+    if len(entry.views) > 2:
+        body = f'<div class="pair"><div>{body}</div><div class="beside">{_methods(entry)}</div></div>'
+    plots = [(view, kernel_plot_png(view.kernel)) for view in entry.views if view.kernel is not None]
+    kernels = "".join(_figure(view, plot, "kernel", " kernel") for view, plot in plots)
+    if kernels:
+        kernels = f'<h3>Kernels and their transfer functions</h3><div class="kernels">{kernels}</div>'
+    return (
+        f'<article class="card" id="{anchor(entry.name)}"><h2>{escape(entry.heading or entry.name)}</h2>'
+        f'<ul class="chips">{facts}</ul>{body}{_zoomed(entry, crops)}{kernels}{warnings}</article>'
+    )
+
+
+def _slider(entry: Entry, crops: Sequence[_Crop]) -> str:
+    height, width = entry.views[0].pixels.shape[:2]
+    name = escape(entry.name)
+    images = "".join(
+        f'<img class="{_sides(view, entry)}" data-method="{escape(view.method)}" alt="{name}: {escape(view.label)}" '
+        f'decoding="async" src="{data_uri(reduced(view.pixels), "webp")}">'
+        for view in entry.views
+    )
+    outlines = "".join(
+        f'<i class="where" style="left:{100 * left / width:.3f}%;top:{100 * top / height:.3f}%;'
+        f'width:{100 * side / width:.3f}%;height:{100 * side / height:.3f}%"></i>'
+        for top, left, side in crops
+    )
+    labels = {view.method: escape(view.label) for view in entry.views}
+    return (
+        f'<div class="slider" style="aspect-ratio:{width}/{height};max-width:{84 * width / height:.2f}vh">{images}'
+        f'{outlines}<i class="divider"><b></b></i><span class="tag tag-left">{labels[entry.left]}</span>'
+        f'<span class="tag tag-right">{labels[entry.right]}</span><input type="range" min="0" max="100" step="0.1" '
+        f'value="50" aria-label="Divider between the two versions of {name}"></div>'
+    )
+
+
+def _sides(view: View, entry: Entry) -> str:
+    return " ".join(side for side in ("left", "right") if getattr(entry, side) == view.method)
+
+
+def _methods(entry: Entry) -> str:
+    headings = list(dict.fromkeys(key for view in entry.views for key in view.metrics))
+    rows = ""
+    for view in entry.views:
+        label = escape(view.label)
+        radios = "".join(
+            f'<td class="side"><input type="radio" name="{anchor(entry.name)}-{side}" value="{escape(view.method)}" '
+            f'data-side="{side}" data-label="{label}" aria-label="{label} on the {side}"'
+            f"{' checked' if side in _sides(view, entry).split() else ''}></td>"
+            for side in ("left", "right")
+        )
+        cells = "".join(f"<td>{escape(view.metrics.get(heading, ''))}</td>" for heading in headings)
+        name = f'<td class="name"><span class="dot"></span>{label}</td>'
+        rows += f'<tr class="c{view.colour}">{radios}{name}{cells}</tr>'
+    cells = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    first = '<th class="side">left</th><th class="side">right</th><th class="name">image</th>'
+    return html_table("methods", first + cells, rows)
+
+
+def _figure(view: View, image: NDArray[np.uint8] | bytes, content: str, kind: str = "") -> str:
+    label = escape(view.label)
+    return (
+        f'<figure class="c{view.colour}{kind}"><img src="{data_uri(image, "png")}" alt="{label}, {content}">'
+        f'<figcaption><span class="dot"></span>{label}</figcaption></figure>'
+    )
+
+
+def _zoomed(entry: Entry, crops: Sequence[_Crop]) -> str:
+    is_pair = len(entry.views) == 2
+    body = ""
+    for top, left, side in crops:
+        parts = ((view, view.pixels[top : top + side, left : left + side]) for view in entry.views)
+        figures = "".join(_figure(view, part, "zoomed") for view, part in parts)
+        body += f'<div class="crops{" two" if is_pair else ""}">{figures}</div>'
+    positions = " and ".join(f"x {left}, y {top}" for top, left, _ in crops)
+    return (
+        f'<h3>Largest differences</h3><p class="small">{crops[0][2]}×{crops[0][2]} px at {positions}, pixel by pixel; '
+        f"outlined in the image above.</p>{f'<div class=rows>{body}</div>' if is_pair else body}"
+    )
+
+
+def report_path(photo: Path, scale: float | str, output: Path | None = None) -> Path:
+    """Path of the report: that of the SR image with the suffix .html."""
+    return (image_outputs(photo, scale, ".png", output).image or photo).with_suffix(".html")
+
+
+def report_for_photo(
+    photo: Path, image: Path, kernel: Kernel, record: Mapping[str, Any], path: Path, *, overwrite: bool = False
+) -> Path:
+    """Write a report on one super-resolved photograph: there is no ground truth, so it compares with interpolation.
+
+    Args:
+        photo: The file that was super-resolved.
+        image: The file of the SR image.
+        kernel: The kernel that was used.
+        record: The record of the run, as in the .json file beside `image`.
+        path: The .html file, which is returned.
+        overwrite: Replace an existing file.
+
+    Raises:
+        ImageError: An image cannot be read, or is neither grey nor RGB.
+        OutputError: The report exists, or cannot be written.
+    """
+    lr, sr = read_8bit(photo), read_8bit(image)
+    tensor = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255
+    interpolated = imresize(tensor, size=sr.shape[:2]).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    views = (
+        View(method="interpolation", label="bicubic interpolation", pixels=to_uint8(interpolated), colour=0),
+        View(method="sr", label="blindsr", pixels=sr, colour=2, kernel=kernel),
+    )
+    decibels = record["consistency"]["psnr_db"]  # JSON has no infinity
+    entry = Entry(
+        name=photo.stem,
+        views=views,
+        left="interpolation",
+        right="sr",
+        crops=2,
+        heading="Before and after",
+        facts={
+            "input": f"{lr.shape[1]}×{lr.shape[0]} px",
+            "result": f"{sr.shape[1]}×{sr.shape[0]} px",
+            "data consistency": f"{format_number(math.inf if decibels is None else decibels, 1)} dB",
+            "precision": str(record["precision"]),
+        },
+        warnings=(*record.get("warnings", ()), f"Data consistency: {CONSISTENCY_MEANING}"),
+    )
+    long, short = kernel.sigmas
+    method = (record.get("estimate") or {}).get("method")
+    details = {"Kernel": "kernel", "Estimate": "estimate", "Settings": "settings", "Seconds": "timings"}
+    details |= {"Versions": "versions", "Machine": "machine"}
+    page = Page(
+        title=photo.name,
+        eyebrow=f"blindsr {record['versions']['blindsr']} · ×{sr.shape[0] / lr.shape[0]:.3g} · "
+        f"{str(record['finished'])[:10]}",
+        lead=f"Super-resolved to {sr.shape[1]}×{sr.shape[0]} px in {record['seconds']:.1f} s. The kernel "
+        f"{'was given' if method is None else f'was estimated by {method}'}: σ {long:.2f} px along {kernel.angle:.0f}° "
+        f"and {short:.2f} px across, in pixels of the result.",
+        body=[comparison(entry)],
+        details={heading: record[key] for heading, key in details.items() if key in record},
+    )
+    return write_page(page, path, overwrite=overwrite)

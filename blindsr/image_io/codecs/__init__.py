@@ -1,0 +1,273 @@
+"""Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
+
+Each module that reads has `decode(file, path, *, page, max_pixels) -> Decoded` and
+`size(file) -> (height, width, bands) | None`, each that writes `encoder(format_, target) -> Encoder`.
+"""
+
+import logging
+import os
+import re
+import tempfile
+import threading
+import warnings as python_warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from blindsr.errors import ImageError
+from blindsr.image_io.formats import MAX_PIXELS, FileFormat, readable_titles
+from blindsr.image_io.metadata import exif_for_size, xmp_for_size
+from blindsr.image_io.samples import PhotoHeader, StoredSamples, unpremultiply
+
+#: Why few bits become 8.
+LEVELS_NEEDED = "the enlarged image needs the levels between"
+#: Quality of lossy formats; 95 is the highest that Pillow's documentation recommends for JPEG.
+DEFAULT_QUALITY = 95
+# A pixel may have this many samples before an image counts as so much larger: RGB with alpha has four.
+_SAMPLES_PER_PIXEL = 4
+_STDERR = 2
+_MAX_PRINTED = 2**16
+# Lines that the C libraries below the codecs print. Everything else on stderr is another thread's and is passed on.
+_LIBRARY_LINE = re.compile(
+    rb"lib\w+[: ]|\w+ (?:warning|error): |Corrupt JPEG|Premature end of JPEG|"
+    rb".*data corrupted at|.*nexpected end of file"
+)
+# Warnings about tags that are not used, or are reported in better words.
+_IGNORED_LOG = re.compile(r"GDAL_NODATA|Metadata Warning, tag \d+ had too many entries")
+
+# Pillow's limit, the warning filters and stderr are global; two threads must not restore each other's.
+_lock = threading.RLock()
+
+
+@dataclass(slots=True, kw_only=True)
+class Decoded:
+    """The result of a decoder, not turned upright yet."""
+
+    samples: StoredSamples  # (H, W, S) as the file stores them, alpha last: an array, or a reader of windows
+    header: PhotoHeader  # with the metadata as they are in the file
+    orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
+    page_count: int = 1
+    jpeg_tables: tuple[tuple[int, ...], ...] | None = None
+    mask: StoredSamples | None = None  # valid pixels, (H, W) or (H, W, C), an array or a reader; None is all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What an encoder writes."""
+
+    file: BinaryIO  # empty, open for writing and reading
+    header: PhotoHeader
+    shape: tuple[int, int, int]  # (H, W, C with alpha)
+    quality: int | None = None
+    warnings: list[str] = field(default_factory=list)  # what is lost
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.shape[1], self.shape[0]
+
+
+class Encoder(Protocol):
+    """Writes the rows of one image."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Sample type that `write` expects."""
+
+    def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
+        """Write the next rows, (h, W, C with alpha), and which of their samples are valid, (h, W, C)."""
+
+    def close(self) -> None:
+        """Write the rest of the file."""
+
+
+class CollectingEncoder:
+    """Collects all rows for a format whose library encodes whole images."""
+
+    def __init__(self, target: Target, encode: Callable[[Target, NDArray[Any]], bytes], dtype: np.dtype[Any]) -> None:
+        self._target, self._encode = target, encode
+        self.dtype = dtype
+        self._samples = np.empty(target.shape, dtype)
+        self._rows = 0
+
+    def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
+        """Collect rows."""
+        self._samples[self._rows : self._rows + len(samples)] = samples
+        self._rows += len(samples)
+
+    def close(self) -> None:
+        """Encode and write."""
+        self._target.file.write(self._encode(self._target, self._samples))
+
+
+def gray_as_rgb(target: Target, samples: NDArray[Any], title: str) -> tuple[NDArray[Any], bytes | None]:
+    """Repeat gray for a format that has only RGB, and drop a profile of gray samples: samples and profile to write."""
+    profile = target.header.icc_profile
+    if samples.shape[2] > 2:
+        return samples, profile
+    target.warnings.append(f"{title} cannot store gray: it was written as RGB")
+    if profile is not None and profile[16:20] != b"RGB ":
+        target.warnings.append("the colour profile is for gray samples: it is left out")
+        profile = None
+    return np.concatenate([np.repeat(samples[..., :1], 3, axis=2), samples[..., 1:]], axis=2), profile
+
+
+def check_size(width: int, height: int, path: Path, max_pixels: int = MAX_PIXELS, *, samples: int = 1) -> None:
+    """Refuse an image without pixels or with too many (of four samples on average), before memory is allocated."""
+    if width < 1 or height < 1 or samples < 1:
+        raise ImageError(
+            f"{path}: an image needs at least one pixel, this one has {width}×{height}; get an intact copy"
+        )
+    if width * height * max(1, samples / _SAMPLES_PER_PIXEL) > max_pixels:
+        bands = f" with {samples} bands" if samples > _SAMPLES_PER_PIXEL else ""
+        raise ImageError(f"{path}: {_too_large(max_pixels, f'{width}×{height}{bands}')}")
+
+
+def check_page_number(page: int, count: int, title: str = "file", unit: str = "image") -> list[str]:
+    """Refuse a page that the file does not have; warn where it has more than one."""
+    if not 1 <= page <= count:
+        raise ImageError(f"page {page} was requested, the file has {count}; choose one of them")
+    return [f"the {title} has {count} {unit}s: {unit} {page} is used"] if count > 1 else []
+
+
+def with_bands(samples: NDArray[Any], size: tuple[int, int], title: str) -> NDArray[Any]:
+    """Samples of a whole image as (H, W, S); refused if they have another size than the header of the file."""
+    if samples.shape[:2] != size:
+        raise ImageError(f"the {title} unpacks to another size than its header states; get an intact copy")
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
+def unknown_format(path: Path) -> ImageError:
+    """The error for a file whose content is of no format that is read."""
+    return ImageError(
+        f"{path}: needed {readable_titles()}, this file is none of them or is damaged; "
+        "convert it, or get an intact copy"
+    )
+
+
+def missing_package(path: Path, kind: str, package: str, extra: str, instead: str) -> ImageError:
+    """The error for a file that an optional package reads."""
+    install = f'run pip install "blindsr[{extra}]"'
+    return ImageError(f"{path}: this is a {kind}, which needs the package {package}; {install}, or {instead}")
+
+
+def straight_alpha(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
+    """Divide colours by the last channel, with which they are premultiplied in the file; a warning is added."""
+    warnings.append("the colours were premultiplied with alpha in the file, and are written without")
+    high = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+    scaled = (samples / np.float64(high)).astype(np.float32)
+    colour = unpremultiply(scaled[..., :-1], scaled[..., -1])
+    if samples.dtype.kind == "f":
+        return np.dstack([colour, scaled[..., -1]])
+    whole = np.floor(np.clip(colour, 0, 1).astype(np.float64) * high + 0.5).astype(samples.dtype)
+    return np.dstack([whole, samples[..., -1]])
+
+
+def srgb_profile() -> Any:  # noqa: ANN401 - not declared by Pillow as what its functions take
+    """The profile of sRGB; `tobytes()` is what a file contains."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def embedded_metadata(
+    target: Target, profile: bytes | None, dpi: tuple[float, float] | None = None
+) -> dict[str, bytes]:
+    """Profile, EXIF (with a resolution) and XMP of a result as keywords of Pillow and pillow-heif."""
+    header, size = target.header, target.size
+    exif, xmp = exif_for_size(header.exif, size, dpi), xmp_for_size(header.xmp, size)
+    blocks = {"icc_profile": profile, "exif": exif, "xmp": xmp}
+    return {name: content for name, content in blocks.items() if content}
+
+
+def _too_large(max_pixels: int, size: str) -> str:
+    return (
+        f"at most {max_pixels} pixels ({max_pixels / 1e6:.4g} megapixels) are read, this file has {size}; "
+        "if you trust this file, raise the limit (--max-pixels), or cut it into parts"
+    )
+
+
+@contextmanager
+def decoding(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
+    """Isolate third-party decoders: capture warnings and logs, apply the pixel limit, convert exceptions to ImageError.
+
+    Yields:
+        A list that, after the block, holds the warnings of the decoders.
+    """
+    collected: list[str] = []
+
+    def collect(text: str) -> None:
+        if not _IGNORED_LOG.search(text):
+            collected.append(" ".join(text.split()))
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: collect(record.getMessage())  # type: ignore[method-assign]
+    with _lock, python_warnings.catch_warnings(record=True) as caught:
+        python_warnings.simplefilter("always")
+        python_warnings.simplefilter("error", Image.DecompressionBombWarning)
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        # Without a handler their messages would go to stderr.
+        loggers = [logging.getLogger(name) for name in ("tifffile", "PIL")]
+        propagated = [logger.propagate for logger in loggers]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.propagate = False
+        try:
+            yield collected
+        except ImageError:
+            raise
+        except MemoryError as error:
+            remedy = "close other programs, or cut it into parts"
+            raise ImageError(f"{path}: not enough memory to read this image; {remedy}") from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(f"{path}: {_too_large(max_pixels, 'more')}") from error
+        except Exception as error:  # a decoder may raise anything on damaged bytes, and all of it means this
+            reason = " ".join(str(error).split()) or type(error).__name__
+            text = f"{path}: the file is damaged or ends early ({reason[:160]}); get an intact copy"
+            raise ImageError(text) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+            for logger, propagate in zip(loggers, propagated, strict=True):
+                logger.removeHandler(handler)
+                logger.propagate = propagate
+    for warning in caught:
+        collect(str(warning.message))
+
+
+@contextmanager
+def unprinted() -> Iterator[list[str]]:
+    """Capture what decoders in C print to the standard error stream: a list that is filled after the block.
+
+    The stream belongs to the whole process: lines that no decoder prints (another thread's log) are passed on.
+    """
+    printed: list[str] = []
+    with _lock:
+        try:
+            stderr = os.dup(_STDERR)
+        except OSError:  # there is none
+            yield printed
+            return
+        with tempfile.TemporaryFile() as caught:
+            try:
+                os.dup2(caught.fileno(), _STDERR)
+                yield printed
+            finally:
+                os.dup2(stderr, _STDERR)
+                os.close(stderr)
+                caught.seek(0)
+                for line in caught.read(_MAX_PRINTED).splitlines(keepends=True):
+                    if _LIBRARY_LINE.match(line):
+                        printed.append(line.decode(errors="replace").strip())
+                    else:
+                        os.write(_STDERR, line)
+
+
+def rounding_warning(target: Target, format_: FileFormat) -> None:
+    """Warn that samples are rounded to fewer bits."""
+    bits = 8 * target.header.dtype.itemsize
+    if bits > format_.bits:
+        target.warnings.append(f"{format_.title} stores {format_.bits} bits: the {bits}-bit samples were rounded")

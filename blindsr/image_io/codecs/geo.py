@@ -1,0 +1,177 @@
+"""Where pixels are: on the Earth (GeoTIFF) or under a microscope (ImageJ, OME), scaled with the image.
+
+Sources: OGC 19-008r4, OGC GeoTIFF Standard 1.1, sections 7.2 to 7.4 and annex B.6; the documentation of GDAL's GeoTIFF
+driver for the tags 42112 and 42113 and the rational polynomial of tag 50844; the OME-XML schema of 2016-06; ImageJ's
+TiffDecoder and TiffEncoder for the lines of its ImageDescription.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from html import escape
+from xml.etree import ElementTree
+
+PIXEL_SCALE, TIEPOINTS, TRANSFORMATION = 33550, 33922, 34264
+GEO_KEYS, _KEY_NUMBERS, _KEY_TEXTS = 34735, 34736, 34737
+_GDAL_METADATA, _RATIONAL_POLYNOMIAL = 42112, 50844
+NODATA_TAG = 42113
+GEO_TAGS = (
+    *(PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, _KEY_NUMBERS, _KEY_TEXTS),
+    *(_GDAL_METADATA, _RATIONAL_POLYNOMIAL),
+)
+_RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2  # a GeoKey and its value: coordinates name the centres of pixels
+_POLYNOMIAL_LENGTH = 92
+# Minimum, maximum, mean … of the old samples.
+_STATISTICS = re.compile(r"<Item name=\"STATISTICS_[^<>]*>[^<]*</Item>")
+
+_Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Georeference:
+    """The georeferencing tags of a file, by number: numbers as tuples, texts as strings."""
+
+    tags: Mapping[int, _Numbers | str]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether raster coordinates name centres of pixels; otherwise corners."""
+        keys = self._numbers(GEO_KEYS)
+        rows = [keys[at : at + 4] for at in range(4, len(keys) - 3, 4)]
+        return any(row[0] == _RASTER_TYPE and row[1] == 0 and row[3] == _PIXEL_IS_POINT for row in rows)
+
+    def scaled(self, x: float, y: float) -> "Georeference":
+        """Describe the same ground for an image with `x` times the columns and `y` times the rows."""
+        tags = dict(self.tags)
+        shift = 0.5 if self.is_point else 0.0
+        if PIXEL_SCALE in tags:
+            across, down, height = self._numbers(PIXEL_SCALE)
+            tags[PIXEL_SCALE] = (across / x, down / y, height)
+        points = list(self._numbers(TIEPOINTS))
+        for at in range(0, len(points), 6):
+            points[at] = (points[at] + shift) * x - shift
+            points[at + 1] = (points[at + 1] + shift) * y - shift
+        matrix = list(self._numbers(TRANSFORMATION))
+        for row in range(0, len(matrix) and 12, 4):
+            a, b = matrix[row : row + 2]
+            matrix[row : row + 2] = a / x, b / y
+            matrix[row + 3] += shift * (a / x - a + b / y - b)
+        polynomial = list(self._numbers(_RATIONAL_POLYNOMIAL))  # lines and samples are counted at centres of pixels
+        for offset, size, factor in ((2, 7, y), (3, 8, x)) if polynomial else ():
+            polynomial[offset] = (polynomial[offset] + 0.5) * factor - 0.5
+            polynomial[size] *= factor
+        scaled = {TIEPOINTS: points, TRANSFORMATION: matrix, _RATIONAL_POLYNOMIAL: polynomial}
+        tags |= {tag: tuple(numbers) for tag, numbers in scaled.items() if numbers}
+        if isinstance(text := tags.get(_GDAL_METADATA), str):
+            tags[_GDAL_METADATA] = _STATISTICS.sub("", text)
+        return Georeference(tags=tags)
+
+    def _numbers(self, tag: int) -> _Numbers:
+        value = self.tags.get(tag, ())
+        return value if isinstance(value, tuple) else ()
+
+
+def is_usable(tags: Mapping[int, tuple[object, ...] | str]) -> bool:
+    """Whether the tags have the types and lengths of the standard, and finite numbers."""
+    lengths = {PIXEL_SCALE: 3, TRANSFORMATION: 16, _RATIONAL_POLYNOMIAL: _POLYNOMIAL_LENGTH}
+    for tag, value in tags.items():
+        if isinstance(value, str) != (tag in (_KEY_TEXTS, _GDAL_METADATA)):
+            return False
+        if not isinstance(value, str) and not all(isinstance(n, int | float) and math.isfinite(n) for n in value):
+            return False
+        if tag in lengths and len(value) != lengths[tag]:
+            return False
+        if tag == TIEPOINTS and (not value or len(value) % 6):
+            return False
+        if tag == GEO_KEYS and not all(isinstance(number, int) and 0 <= number < 2**16 for number in value):
+            return False
+    return True
+
+
+# Lines of an ImageJ description that count the images of a stack, or are ranges of the old samples.
+_OLD_LINES = re.compile("(images|channels|slices|frames|hyperstack|mode|loop|min|max|Labels)=")
+_OME_SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+_OME_TYPES = {"float32": "float"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """Physical size of a pixel of a microscope image."""
+
+    convention: str  # "ImageJ" or "OME": who writes, and reads, the description
+    resolution: tuple[float, float] | None  # pixels per unit, horizontally and vertically
+    unit: int | str  # of the resolution: TIFF's ResolutionUnit for ImageJ, a symbol such as "µm" for OME
+    lines: tuple[str, ...] = ()  # the remaining lines of ImageJ's description; the name of the image for OME
+
+    def scaled(self, x: float, y: float) -> "Calibration":
+        """The calibration of an image with `x` times the columns and `y` times the rows."""
+        if self.resolution is None:
+            return self
+        return replace(self, resolution=(self.resolution[0] * x, self.resolution[1] * y))
+
+    def description(self, shape: tuple[int, int, int], dtype: str) -> str:
+        """The ImageDescription of a single image."""
+        if self.convention == "ImageJ":
+            return "\n".join((*self.lines, ""))
+        height, width, samples = shape
+        sizes = f'SizeX="{width}" SizeY="{height}" SizeC="{samples}" SizeZ="1" SizeT="1"'
+        if self.resolution is not None:
+            unit = escape(str(self.unit))
+            sizes += "".join(
+                f' PhysicalSize{axis}="{1 / value:.12g}" PhysicalSize{axis}Unit="{unit}"'
+                for axis, value in zip("XY", self.resolution, strict=True)
+            )
+        name = f' Name="{escape(self.lines[0])}"' if self.lines else ""
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{_OME_SCHEMA}"><Image ID="Image:0"{name}>'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{_OME_TYPES.get(dtype, dtype)}" {sizes}>'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/><TiffData/></Pixels></Image></OME>'
+        )
+
+
+def read_calibration(
+    description: str, resolution: tuple[float, float] | None, resolution_unit: int
+) -> Calibration | None:
+    """Parse the ImageDescription of an ImageJ or OME TIFF; None if it is neither, or damaged."""
+    if description.startswith("ImageJ="):
+        lines = tuple(line for line in description.splitlines() if line and not _OLD_LINES.match(line))
+        return Calibration(convention="ImageJ", resolution=resolution, unit=resolution_unit, lines=lines)
+    if not _is_ome(description) or "<!DOCTYPE" in description or "<!ENTITY" in description:
+        return None
+    try:
+        image = next(node for node in ElementTree.fromstring(description).iter() if node.tag.endswith("}Image"))
+        pixels = next(node for node in image.iter() if node.tag.endswith("}Pixels"))
+        size = [float(pixels.attrib.get(f"PhysicalSize{axis}", "nan")) for axis in "XY"]
+    except (ElementTree.ParseError, StopIteration, ValueError, RecursionError):
+        return None
+    is_known = all(0 < value < math.inf for value in size)
+    name = image.attrib.get("Name")
+    return Calibration(
+        convention="OME",
+        resolution=(1 / size[0], 1 / size[1]) if is_known else None,
+        unit=pixels.attrib.get("PhysicalSizeXUnit", "µm"),
+        lines=(name,) if name else (),
+    )
+
+
+def plain_description(description: str) -> str | None:
+    """The part of an ImageDescription that is true of an image of another size: without tifffile's shape and axes.
+
+    None for those of ImageJ and OME, which a `Calibration` replaces.
+    """
+    if description.startswith("ImageJ=") or _is_ome(description):
+        return None
+    if not description.startswith('{"shape":'):
+        return description
+    try:
+        values = json.loads(description)
+    except (ValueError, RecursionError):
+        return None
+    remaining = {key: value for key, value in values.items() if key not in ("shape", "axes")}
+    return json.dumps(remaining) if remaining else None
+
+
+def _is_ome(description: str) -> bool:
+    return description.rstrip().endswith("OME>")

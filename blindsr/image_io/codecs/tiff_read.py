@@ -1,0 +1,361 @@
+"""TIFF files: integers of 1 to 32 bits and floats, gray, RGB, palettes, CMYK, any number of bands, read by windows.
+
+tifffile finds the strips and tiles, imagecodecs decodes those that a window touches.
+"""
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from blindsr.errors import ImageError
+from blindsr.image_io.codecs import (
+    LEVELS_NEEDED,
+    Decoded,
+    check_page_number,
+    check_size,
+    decoding,
+    geo,
+    straight_alpha,
+    unprinted,
+)
+from blindsr.image_io.codecs.pillow import cmyk_to_srgb
+from blindsr.image_io.metadata import exif_of_tiff, load_exif, plausible_dpi, swaps_axes, upright_size, xmp_bytes
+from blindsr.image_io.samples import PhotoHeader, StoredSamples
+
+_DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
+_XMP, _IPTC, _ICC_PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _SUB_DIRECTORIES = 700, 33723, 34675, 50706, 254, 330
+_MAX_TYPED_PAGES = 100  # of more pages the kind is not examined: they are no overviews
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType: overview; transparency mask
+_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
+_CENTIMETRES_PER_INCH = 2.54
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown meaning
+_CACHED_BYTES = 2**26  # images up to this size are decoded once, larger ones by windows
+
+
+def size(file: BinaryIO) -> tuple[int, int, int]:
+    """Height, width and samples per pixel of the first page, upright."""
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        orientation = page.tags.valueof(_ORIENTATION, 1)
+        return (*upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
+
+
+def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+    """Open a page of a TIFF."""
+    tiff = tifffile.TiffFile(file)
+    pages, mask_index = _pages(tiff, page)
+    warnings = check_page_number(page, len(pages), "TIFF", "page")
+    chosen = _page(tiff, pages[page - 1])
+    length = file.seek(0, os.SEEK_END)
+    _check_page(chosen, path, max_pixels, length)
+    header = _header(tiff, chosen, file, warnings)
+    orientation = chosen.tags.valueof(_ORIENTATION, 1)
+    reader, mask = TiffSamples(chosen, path, warnings), None
+    if mask_index is not None:  # GDAL's
+        mask_page = _page(tiff, mask_index)
+        if (mask_page.imagelength, mask_page.imagewidth, mask_page.samplesperpixel) == (*reader.shape[:2], 1):
+            _check_page(mask_page, path, reader.shape[0] * reader.shape[1], length)
+            mask = _MaskSamples(TiffSamples(mask_page, path, []))
+        else:
+            warnings.append("the mask of the TIFF does not fit its image: it is ignored")
+    samples: StoredSamples = reader
+    if swaps_axes(orientation) or math.prod(reader.shape) * reader.dtype.itemsize <= _CACHED_BYTES:
+        samples = reader[0 : reader.shape[0], 0 : reader.shape[1]]  # a row of a turned image is a column of the file
+    is_rgb = int(chosen.photometric) in (_RGB, _PALETTE, _CMYK, _YCBCR)
+    header = replace(
+        header,
+        has_alpha=reader.has_alpha,
+        has_mask=mask is not None,
+        # Three colours beside alpha are RGB, whatever the tag says: there is no other reading of them.
+        is_rgb=is_rgb or (reader.has_alpha and reader.shape[2] == 4),
+        dtype=reader.dtype,
+        icc_profile=reader.icc_profile,
+        warnings=tuple(warnings),
+    )
+    orientation = orientation if isinstance(orientation, int) else 1
+    return Decoded(samples=samples, header=header, orientation=orientation, page_count=len(pages), mask=mask)
+
+
+def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:
+    """Indices of the pages that are images of their own, and of the mask of the chosen one."""
+    count = len(tiff.pages)
+    if count > _MAX_TYPED_PAGES:
+        return list(range(count)), None
+    images: list[int] = []
+    masks: dict[int, int] = {}
+    for index in range(count):
+        kind = _page(tiff, index).tags.valueof(_SUBFILE_TYPE, 0)
+        kind = kind if isinstance(kind, int) else 0
+        if index == 0 or not kind & (_REDUCED | _MASK):
+            images.append(index)
+        elif kind == _MASK:
+            masks.setdefault(len(images), index)
+    return images, masks.get(page)
+
+
+def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
+    page = tiff.pages.get(index, cache=True)
+    if not isinstance(page, tifffile.TiffPage):
+        raise ImageError("a page of the TIFF cannot be read on its own; get an intact copy")
+    return page
+
+
+def _check_page(page: tifffile.TiffPage, path: Path, max_pixels: int, length: int) -> None:
+    """Refuse a page that is too large, of an unsupported kind, or whose samples are beyond the end of the file."""
+    check_size(page.imagewidth, page.imagelength, path, max_pixels, samples=page.samplesperpixel)
+    if _DNG_VERSION in page.tags:
+        raise ImageError(f"this is a camera raw file, named {path.suffix or 'without suffix'}; name it .dng")
+    if page.tags.valueof(_SUBFILE_TYPE, 0) == _REDUCED and _SUB_DIRECTORIES in page.tags:
+        raise ImageError("the first page of this TIFF is a preview, as in a camera raw file; name it like one (.nef …)")
+    if (bits := page.bitspersample) not in (1, 8, 16, 32, 64):
+        raise ImageError(f"a TIFF needs 1, 8, 16 or 32 bits per sample, or floats, this one has {bits}; convert it")
+    if page.imagedepth > 1:
+        raise ImageError(f"needed a flat image, this TIFF is a volume of {page.imagedepth} slices; cut one out")
+    planes, _, height, width, _ = page.shaped
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    needed = planes * math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
+    needed = 1 if page.is_contiguous else needed
+    if (count := min(len(page.dataoffsets), len(page.databytecounts))) < needed:  # tifffile leaves the others to chance
+        raise ImageError(f"the TIFF needs {needed} strips or tiles, it has {count}; get an intact copy")
+    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count]
+    end = max(ends, default=0)
+    if not 0 < end <= length:
+        raise ImageError(f"the TIFF needs samples up to byte {end}, the file has {length} bytes; get an intact copy")
+
+
+# ------------------------------------------------------------------------------------------------------- metadata
+
+
+def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, warnings: list[str]) -> PhotoHeader:
+    """Metadata of a page; what depends on the samples is added later."""
+    georeference, nodata = _georeference(page, warnings)
+    first, exif, calibration = tiff.pages.first, exif_of_tiff(file), None
+    unit, text = first.tags.valueof(_RESOLUTION_UNIT, _INCH), first.tags.valueof(_DESCRIPTION)
+    if isinstance(text, str) and (plain := geo.plain_description(text)) != text:
+        # The description is of the old size, and does not remain in the EXIF block.
+        known = unit if unit in (_INCH, _CENTIMETRE) else _NO_UNIT
+        calibration = geo.read_calibration(text, _resolution(first), known)
+        block = load_exif(exif)
+        block.pop(_DESCRIPTION, None)
+        block.update({_DESCRIPTION: plain} if plain else {})
+        exif = block.tobytes() if len(block) else None
+    iptc = page.tags.valueof(_IPTC)
+    if isinstance(iptc, tuple) and all(isinstance(part, int) and 0 <= part < 2**32 for part in iptc):
+        iptc = np.asarray(iptc, page.parent.byteorder + "u4").tobytes()  # Photoshop stores bytes as LONG
+    factor = {_INCH: 1.0, _CENTIMETRE: _CENTIMETRES_PER_INCH}.get(page.tags.valueof(_RESOLUTION_UNIT, _INCH), 0.0)
+    resolution = None if calibration else _resolution(page)
+    return PhotoHeader(
+        dtype=np.dtype(np.uint8),
+        format="TIFF",
+        exif=exif,
+        iptc=iptc if isinstance(iptc, bytes) else None,
+        xmp=xmp_bytes(page.tags.valueof(_XMP)),
+        dpi=plausible_dpi(tuple(value * factor for value in resolution)) if resolution else None,
+        geo=georeference,
+        calibration=calibration,
+        nodata=nodata,
+    )
+
+
+def georeference_of(file: BinaryIO, warnings: list[str]) -> tuple[geo.Georeference | None, float | None]:
+    """geo.Georeference and no-data value of the first page of a TIFF; sentences on damaged ones go to `warnings`."""
+    with tifffile.TiffFile(file) as tiff:
+        return _georeference(tiff.pages.first, warnings)
+
+
+def _georeference(page: tifffile.TiffPage, warnings: list[str]) -> tuple[geo.Georeference | None, float | None]:
+    values = {code: page.tags.valueof(code) for code in geo.GEO_TAGS if code in page.tags}
+    tags = {code: value if isinstance(value, str | tuple) else (value,) for code, value in values.items()}
+    if tags and not geo.is_usable(tags):
+        warnings.append("the georeference of the TIFF is damaged: it is not carried over")
+        tags = {}
+    nodata, text = None, page.tags.valueof(geo.NODATA_TAG)
+    if text is not None:
+        try:
+            nodata = float(str(text).strip("\x00 "))
+        except ValueError:
+            warnings.append("the TIFF's no-data value is no number: it is left out")
+    return geo.Georeference(tags=tags) if tags else None, nodata
+
+
+def _resolution(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    ratios = [page.tags.valueof(tag) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
+    if not all(isinstance(ratio, tuple) and len(ratio) == 2 and all(ratio) for ratio in ratios):
+        return None
+    return ratios[0][0] / ratios[0][1], ratios[1][0] / ratios[1][1]
+
+
+# -------------------------------------------------------------------------------------------------------- samples
+
+
+def _is_windowable(page: tifffile.TiffPage) -> bool:
+    """Whether the segments of a page can be decoded one by one, and their codec is known."""
+    if page.jpegheader is not None or (page.is_subsampled and page.compression == 1):
+        return False
+    if page.is_contiguous:
+        return bool(page.is_memmappable)
+    try:
+        page.decode(None, 0)  # builds the decoder, or raises if there is none
+    except (ValueError, RuntimeError, ImportError, NotImplementedError):
+        return False
+    return True
+
+
+class TiffSamples:
+    """Samples of a page, (H, W, C), its colours converted to gray, RGB or bands; read by windows."""
+
+    def __init__(self, page: tifffile.TiffPage, path: Path, warnings: list[str]) -> None:
+        self._page, self._path = page, path
+        self._planes, _, self._height, self._width, self._contiguous = (int(n) for n in page.shaped)
+        # Segments of the last window: the next one mostly begins in those that this one ended in.
+        self._decoded: dict[int, NDArray[Any] | None] = {}
+        self._stored_dtype = np.dtype(page.dtype).newbyteorder("=")
+        self._segment_size = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, self._width)
+        height, width = (max(1, side) for side in self._segment_size)
+        self._grid = math.ceil(self._height / height), math.ceil(self._width / width)
+        self._whole = None if _is_windowable(page) else self._read_whole()
+        first, self.has_alpha, self.icc_profile = _converted(page, self._read(0, 1, 0, 1), warnings)
+        self.dtype: np.dtype[Any] = first.dtype
+        self.shape: tuple[int, int, int] = (self._height, self._width, first.shape[2])
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
+        """Read a window from the file, (h, w, C)."""
+        rows, columns = window
+        with decoding(self._path):
+            return _converted(self._page, self._read(rows.start, rows.stop, columns.start, columns.stop), [])[0]
+
+    def _read_whole(self) -> NDArray[Any]:
+        page = self._page
+        with unprinted():
+            samples: NDArray[Any] = page.asarray(maxworkers=1)
+        if samples.size != page.imagewidth * page.imagelength * page.samplesperpixel:
+            raise ImageError("the TIFF has another number of samples than its header states; get an intact copy")
+        if samples.ndim == 3 and page.axes.startswith("S"):
+            samples = np.moveaxis(samples, 0, -1)
+        return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+    def _read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        """Samples as they are stored, (rows, columns, S)."""
+        if self._whole is not None:
+            return self._whole[top:bottom, left:right]
+        window = np.empty((self._planes, bottom - top, right - left, self._contiguous), self._stored_dtype)
+        if self._page.is_memmappable:
+            self._read_contiguous(window, top, left)
+        else:
+            with unprinted():
+                self._read_segments(window, top, left)
+        # Planes, then samples within a pixel: one of the two numbers is 1.
+        return np.ascontiguousarray(np.moveaxis(window, 0, -1).reshape(bottom - top, right - left, -1))
+
+    def _read_contiguous(self, window: NDArray[Any], top: int, left: int) -> None:
+        planes, rows, columns, contiguous = window.shape
+        stored = np.dtype(self._page.parent.byteorder + self._stored_dtype.char)
+        row_samples = self._width * contiguous
+        for plane in range(planes):
+            offset = self._page.dataoffsets[0] + (plane * self._height + top) * row_samples * stored.itemsize
+            whole = self._page.parent.filehandle.read_array(stored, rows * row_samples, offset)
+            window[plane] = whole.reshape(rows, self._width, contiguous)[:, left : left + columns]
+
+    def _read_segments(self, window: NDArray[Any], top: int, left: int) -> None:
+        bottom, right = top + window.shape[1], left + window.shape[2]
+        (high, wide), (down, across) = self._segment_size, self._grid
+        places = [
+            ((plane * down + row) * across + column, plane, row * high, column * wide)
+            for plane in range(self._planes)
+            for row in range(top // high, (bottom - 1) // high + 1)
+            for column in range(left // wide, (right - 1) // wide + 1)
+        ]
+        self._decoded = {index: self._decoded[index] for index, *_ in places if index in self._decoded}
+        for index, plane, y, x in places:
+            if index not in self._decoded:
+                self._decoded[index] = self._segment(index)
+            segment = self._decoded[index]
+            height, width = self._segment_size if segment is None else segment.shape[:2]
+            # Intersection of segment and window, in coordinates of the page; a tile may exceed the page.
+            y0, y1 = max(y, top), min(y + height, bottom, self._height)
+            x0, x1 = max(x, left), min(x + width, right, self._width)
+            target = window[plane, y0 - top : y1 - top, x0 - left : x1 - left]
+            target[...] = self._page.nodata if segment is None else segment[y0 - y : y1 - y, x0 - x : x1 - x]
+
+    def _segment(self, index: int) -> NDArray[Any] | None:
+        """Read and decode one strip or tile, (h, w, S); None where a sparse file has none."""
+        page = self._page
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        if not count or not offset:
+            return None
+        handle = page.parent.filehandle
+        handle.seek(offset)
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        segment, _, shape = page.decode(handle.read(count), index, **tables)
+        if segment is not None and (segment.shape[0] != 1 or segment.shape[3] != self._contiguous):
+            raise ImageError(f"a segment of the TIFF has the shape {segment.shape}, needed {shape}; get an intact copy")
+        return None if segment is None else np.asarray(segment[0])
+
+
+class _MaskSamples:
+    """A transparency mask as booleans, (H, W), read by windows."""
+
+    def __init__(self, samples: TiffSamples) -> None:
+        self._samples = samples
+        self.shape, self.dtype = samples.shape[:2], np.dtype(np.bool_)
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
+        return self._samples[window][..., 0] > 0
+
+
+def _converted(
+    page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]
+) -> tuple[NDArray[Any], bool, bytes | None]:
+    """Convert a page's colours to gray, RGB or bands, pixel by pixel, so that any window can be given."""
+    photometric = int(page.photometric)
+    profile = page.tags.valueof(_ICC_PROFILE)
+    profile = bytes(profile) if profile else None
+    if samples.dtype == np.bool_:
+        samples = samples.astype(np.uint8) * np.uint8(255)
+        warnings.append(f"gray of 1 bit is written with 8 bits: {LEVELS_NEEDED}")
+    if photometric == _MIN_IS_WHITE:
+        if samples.dtype.kind != "u":
+            raise ImageError("a TIFF in which 0 is white must have unsigned integers, this one has others; convert it")
+        samples = np.iinfo(samples.dtype).max - samples
+    elif photometric == _PALETTE:
+        return _from_palette(page, samples), False, profile
+    elif photometric == _CMYK:
+        if samples.dtype != np.uint8 or samples.shape[2] != 4:
+            raise ImageError("a CMYK TIFF must have 8 bits and four channels; convert it to RGB")
+        image, profile, warning = cmyk_to_srgb(Image.fromarray(samples, "CMYK"), profile)
+        warnings.append(warning)
+        return np.asarray(image), False, profile
+    elif photometric not in (_MIN_IS_BLACK, _RGB, _YCBCR) and not page.is_mask:
+        name = getattr(page.photometric, "name", photometric)
+        raise ImageError(f"a TIFF must be gray, RGB, palette or CMYK, this one is {name}; convert it to RGB")
+    return *_with_straight_alpha(page, samples, warnings), profile
+
+
+def _with_straight_alpha(
+    page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]
+) -> tuple[NDArray[Any], bool]:
+    extras = tuple(int(extra) for extra in page.extrasamples)
+    colours = samples.shape[2] - len(extras)
+    if _PREMULTIPLIED not in extras and _ALPHA not in extras:
+        return samples, False
+    if len(extras) > 1 or colours not in (1, 3) or samples.dtype.kind == "i":
+        warnings.append("an alpha channel among other bands is treated as one of the bands")
+        return samples, False
+    return straight_alpha(samples, warnings) if extras[0] == _PREMULTIPLIED else samples, True
+
+
+def _from_palette(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
+    colours = page.colormap
+    if colours is None or samples.dtype.kind != "u" or int(samples.max()) >= colours.shape[1]:
+        raise ImageError("a palette TIFF needs a colour for each of its values, this one lacks some; convert it")
+    # 16 bits per colour by the standard; some writers store 8 in them.
+    levels = colours >> 8 if int(colours.max()) > 255 else colours
+    return np.asarray(levels.astype(np.uint8).T[samples[..., 0]])

@@ -1,0 +1,355 @@
+"""Write a photograph in the depth, channels and colour space that it came in, row by row; files as a whole or not."""
+
+import contextlib
+import errno
+import importlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from blindsr.errors import BlindSRError, OutputError
+from blindsr.image_io.codecs import Encoder, Target
+from blindsr.image_io.formats import FileFormat, default_suffix, format_of, writable_suffixes
+from blindsr.image_io.metadata import OWN_KEYWORDS
+from blindsr.image_io.samples import Photo, PhotoHeader, Strip, file_samples
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+# What os.link returns on a file system without hard links (FAT, some network mounts).
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+def check_format(
+    header: PhotoHeader,
+    channels: int,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    is_transparent: bool,
+    quality: int | None = None,
+) -> None:
+    """Refuse, before the work and without encoding anything, what could not be written; arguments as `open_writer`.
+
+    Raises:
+        OutputError: The suffix is unknown or of a format that is only read; the format cannot hold the samples, bands,
+            alpha, size or quality; or its encoder is not installed.
+    """
+    format_ = format_of(path)
+    suffix, stem = path.suffix.lower(), path.stem
+    if format_ is not None and not format_.is_written:
+        raise OutputError(f"{format_.title} is not written; name the output {stem}{default_suffix(header, channels)}")
+    if format_ is None:
+        raise OutputError(
+            f"the suffix of the output must be one of {', '.join(writable_suffixes())}, got {suffix!r}; "
+            f"rename {path.name}"
+        )
+    if quality is not None and not 1 <= quality <= 100:
+        raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
+    if quality is not None and format_.lossless:
+        raise OutputError(f"quality is for JPEG, WebP, AVIF and HEIC, {suffix} keeps every bit; leave it out")
+    if header.dtype.name not in format_.dtypes:
+        kind = "floats" if header.dtype.kind == "f" else f"{header.dtype} samples"
+        raise OutputError(f"{suffix} holds no {kind}; write {stem}.tif")
+    if format_.bands is not None and channels not in format_.bands:
+        raise OutputError(f"{suffix} holds gray or RGB, not {channels} bands; write {stem}.tif")
+    if format_.max_side is not None and max(size) > format_.max_side:
+        raise OutputError(
+            f"{suffix} holds at most {format_.max_side} px a side, the result has {size[0]}×{size[1]}; write {stem}.png"
+        )
+    if is_transparent and not format_.alpha:
+        raise OutputError(f"{suffix} holds no alpha channel; write {stem}.png")
+    missing = getattr(_codec(format_), "missing", None)
+    if missing is not None and (reason := missing(format_)) is not None:
+        raise OutputError(f"{reason}; write {stem}.png")
+
+
+def _codec(format_: FileFormat) -> Any:  # noqa: ANN401 - a module
+    name = "tiff_write" if format_.name == "tiff" else format_.codec
+    return importlib.import_module(f"blindsr.image_io.codecs.{name}")
+
+
+def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
+    """Sentences on the metadata that a format has no place for."""
+    warnings: list[str] = []
+    # sRGB is what a reader without a profile assumes anyway, and a profile has precedence over all others but cICP.
+    chunks = [name.decode() for name, _ in header.png_colour if name != b"sRGB"]
+    has_srgb = any(name == b"sRGB" for name, _ in header.png_colour)
+    keeps = format_.keeps
+    if "colour chunks" not in keeps and chunks and not has_srgb and not header.icc_profile:
+        warnings.append(f"the PNG's colour description ({', '.join(chunks)}) is kept in a PNG only: it is left out")
+    kept = (*OWN_KEYWORDS, "Comment") if "comment" in keeps else OWN_KEYWORDS
+    names = dict.fromkeys(keyword for keyword, _ in header.texts if keyword not in kept)
+    if "texts" not in keeps and names:
+        warnings.append(f"texts of the file ({', '.join(names)}) are kept in a PNG only: they are left out")
+    if header.iptc and "iptc" not in keeps:
+        warnings.append("the IPTC captions are kept in a TIFF or JPEG only: they are left out")
+    measured = {
+        "the georeference": header.geo,
+        "the size of a pixel (ImageJ, OME)": header.calibration,
+        f"the no-data value {header.nodata or 0:g}": header.nodata,
+        "the mask of missing data": header.has_mask or None,
+    }
+    losses = [f"{name} is kept in a TIFF only: it is left out" for name, value in measured.items() if value is not None]
+    return warnings + (losses if "geo" not in keeps else [])
+
+
+class ImageWriter:
+    """Writes one image, rows from top to bottom; a context manager. See `open_writer`.
+
+    A writer that owns its file, which is empty and open as "w+b", closes it at the end, and removes it after an error.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: Path,
+        header: PhotoHeader,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        quality: int | None,
+        owns_file: bool,
+    ) -> None:
+        format_ = format_of(path)
+        if format_ is None:
+            raise RuntimeError("the format of an output was not checked; this is a defect")
+        self._file, self._path, self._owns_file = file, path, owns_file
+        self._header, self._rows, self._is_closed = header, 0, False
+        shape = (size[1], size[0], channels + header.has_alpha)
+        self._target = Target(file=file, header=header, shape=shape, quality=quality, warnings=_losses(header, format_))
+        with self._errors():
+            self._encoder: Encoder = _codec(format_).encoder(format_, self._target)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what the format cannot keep; complete once the writer is closed."""
+        return tuple(self._target.warnings)
+
+    def write(self, rows: Strip | Photo) -> None:
+        """Write the next rows, over the whole width, any number of them."""
+        strip = rows.samples if isinstance(rows, Photo) else rows
+        height, width, channels = self._target.shape
+        samples = file_samples(strip, self._header, self._encoder.dtype)
+        self._rows += len(samples)
+        if samples.shape[1:] != (width, channels) or self._rows > height:
+            raise OutputError(
+                f"rows must be (h, {width}, {channels}) and {height} in all, got {samples.shape} and {self._rows} "
+                "rows; this is a defect"
+            )
+        with self._errors():
+            self._encoder.write(samples, strip.valid)
+
+    def close(self) -> None:
+        """Finish the file; an OutputError if rows are missing, or the encoder or the system refuses."""
+        if self._is_closed:
+            return
+        if self._rows != self._target.shape[0]:
+            raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
+        with self._errors():
+            self._encoder.close()
+            self._file.flush()
+            if self._owns_file:
+                self._file.close()
+            self._is_closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            if self._owns_file and not self._is_closed:
+                with contextlib.suppress(OSError):  # closing flushes again what could not be written
+                    self._file.close()
+                with contextlib.suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Convert what encoders and the file system raise to an OutputError of one line."""
+        try:
+            yield
+        except BlindSRError:
+            raise
+        except MemoryError as error:
+            raise OutputError(f"not enough memory to encode {self._path.name}; write a smaller image") from error
+        except Exception as error:  # encoders in C raise ValueError, OSError, RuntimeError and others
+            if isinstance(error, OSError) and error.errno is not None:
+                with _output_errors(self._path, 0 if self._file.closed else self._file.tell()):
+                    raise
+            better = default_suffix(self._header, self._target.shape[2] - self._header.has_alpha)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise OutputError(f"cannot encode this image: {reason[:160]}; choose {better}") from error
+
+
+def open_writer(
+    path: Path, header: PhotoHeader, *, size: tuple[int, int], channels: int, quality: int | None = None
+) -> ImageWriter:
+    """Open an image file for writing, row by row; a context manager.
+
+    It writes to `path` itself, and replaces a file that exists: give it a path in a staging folder, or use
+    `write_photo`, which is atomic. PNG and TIFF are written as the rows come; other formats are collected first, in 8
+    bits, or 16 for a HEIC of such a photograph. A TIFF that may pass 4 GB becomes a BigTIFF. If the block of the
+    context manager raises, the file is removed.
+
+    Args:
+        path: The file; its suffix names the format, one of `writable_suffixes()`.
+        header: A `PhotoHeader` or `Photo`: everything but the samples.
+        size: Width and height of the result.
+        channels: Bands without alpha; alpha is written if the header has it.
+        quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP.
+
+    Raises:
+        OutputError: As `check_format`, or the system refuses.
+    """
+    check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
+    with _output_errors(path):
+        file = path.open("w+b")
+    try:
+        return ImageWriter(file, path, header, size=size, channels=channels, quality=quality, owns_file=True)
+    except BaseException:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: int | None = None) -> tuple[str, ...]:
+    """Write a photograph, with its metadata, atomically: the file exists as a whole or not at all.
+
+    Returns:
+        Sentences on what the format cannot keep.
+
+    Raises:
+        OutputError: As `check_format`; or the file exists, the folder refuses, or the disk is full. Nothing is left.
+    """
+    size, channels, is_transparent = photo.size, photo.channels, photo.alpha is not None
+    check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
+    with atomic_file(path, overwrite=overwrite) as file:
+        writer = ImageWriter(file, path, photo, size=size, channels=channels, quality=quality, owns_file=False)
+        writer.write(photo)
+        writer.close()
+    return writer.warnings
+
+
+# ------------------------------------------------------------------------------------------------- atomic files
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, by an OutputError with a remedy, before any work goes into it."""
+    with _output_errors(path):
+        if path.is_dir():
+            raise OutputError(f"the output must be a file, {path} is a folder; name a file in it")
+        if os.path.lexists(path) and not overwrite:
+            raise _exists(path)
+        if not path.parent.exists():
+            raise OutputError(f"the folder of the output is missing: {path.parent}; create it, or choose another")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path.parent} must be a folder to write {path.name} in, it is a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _folder_refuses(path)
+
+
+def atomic_write_bytes(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file so that, whatever happens, `path` holds all of `data` or what it held before; see `atomic_file`."""
+    with atomic_file(path, overwrite=overwrite, expected=len(data)) as file, _output_errors(path, len(data)):
+        file.write(data)
+        file.flush()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: bool, expected: int = 0) -> Iterator[BinaryIO]:
+    """Open a file for writing (and reading back) that gets its name only after the block has ended well.
+
+    The bytes go to a hidden file in the same folder and to the disk, which is then renamed. Without `overwrite`, a file
+    that another program creates meanwhile is kept, and this one is refused. Exceptions of the block pass unchanged.
+    `expected` are the bytes that the file will have, as far as they are known, for the message about a full disk.
+
+    Raises:
+        OutputError: The file exists, the folder refuses, or the disk is full. Nothing is left behind.
+    """
+    check_output(path, overwrite=overwrite)
+    temporary = path.with_name(f".blindsr-{secrets.token_hex(8)}.tmp")
+    try:
+        with _output_errors(path, expected):
+            # With the permissions of any file, less the umask; tempfile would make it private. Closed below.
+            file = open(temporary, "x+b", opener=lambda name, flags: os.open(name, flags, 0o666))  # noqa: SIM115
+        try:
+            yield file
+            size = max(expected, file.tell())
+            with _output_errors(path, size):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+        finally:
+            with contextlib.suppress(OSError):  # closing flushes again what could not be written
+                file.close()
+        with _output_errors(path, size):
+            if overwrite:
+                temporary.replace(path)
+            else:
+                _name_if_free(temporary, path)
+            _sync_folder(path.parent)
+    finally:  # also after Ctrl-C
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path, size: int = 0) -> Iterator[None]:
+    """Convert errors of the file system, and null bytes in a name, to an OutputError of one line with a remedy."""
+    try:
+        yield
+    except BlindSRError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _explained(error, path, size) from error
+
+
+def _name_if_free(temporary: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(temporary)  # fails if the name is in use, in one step, unlike a rename
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise _exists(path) from None
+        temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The name is in the folder, and the folder has a cache of its own. Not every system lets one be opened.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _folder_refuses(path: Path) -> OutputError:
+    return OutputError(f"cannot write in the folder {path.parent}; change its permissions, or choose another")
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already; choose another name, or ask to overwrite it (--force)")
+
+
+def _explained(error: OSError | ValueError, path: Path, size: int) -> OutputError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _DISK_FULL:
+        return OutputError(
+            f"the disk is full: {path.name} needs {size / 1e6:.1f} MB in {path.parent}; free some space,"
+            " or write to another disk"
+        )
+    if number in _FORBIDDEN:
+        return _folder_refuses(path)
+    if number == errno.ENAMETOOLONG:
+        return OutputError(f"the name of the output is too long for the file system: {path}; choose a shorter one")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return OutputError(f"cannot write {path}: {reason}; choose another place")

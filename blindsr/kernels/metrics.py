@@ -1,0 +1,280 @@
+"""Metrics of a kernel, of two kernels, and the split-half uncertainty of an estimate."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from blindsr.errors import KernelError
+from blindsr.kernels.analytic import bicubic
+from blindsr.kernels.kernel import Kernel
+
+__all__ = [
+    "KernelComparison",
+    "KernelMetrics",
+    "SplitHalf",
+    "compare",
+    "covariance_error",
+    "describe",
+    "fwhm",
+    "kernel_warnings",
+    "mtf_at_nyquist",
+    "normalised_cross_correlation",
+]
+
+_Array = NDArray[np.float64]
+
+_MIN_MTF: Final = 0.05  # at LR's Nyquist frequency; below it hardly anything is aliased
+_SECTION_STEPS: Final = 20  # samples per HR pixel of a cross-section
+_SECTION_MARGIN: Final = 8  # px of zeros around a kernel, in which the splines of its cross-sections decay
+_GRID: Final = 128  # samples a side of the frequency plane, at least
+_SCENE_SIGMA: Final = 0.2  # standard deviation of the scene that two kernels are compared on, [0, 1] units
+_PROVENANCE_KEY: Final = "split_half"
+
+
+def _long_axis(kernel: Kernel) -> float:
+    """Direction of the long axis; 0 for an isotropic kernel, where rounding would decide."""
+    (yy, yx), (_, xx) = kernel.covariance
+    isotropic = math.hypot(yy - xx, 2 * yx) <= 1e-3 * max(abs(yy + xx), 1e-6)
+    return 0.0 if isotropic else kernel.angle
+
+
+def fwhm(kernel: Kernel) -> tuple[float, float]:
+    """Full width at half maximum along the long and the short principal axis, HR pixels.
+
+    Measured between the outermost crossings of half the peak, on sections through the centre of mass (quintic splines).
+    """
+    half_length = kernel.size / 2 + 2
+    along = np.arange(-half_length, half_length + 1e-9, 1 / _SECTION_STEPS)
+    padded = np.pad(kernel.array, _SECTION_MARGIN)
+    middle = (len(padded) - 1) / 2 + kernel.centroid
+    widths = []
+    for degrees in (_long_axis(kernel), _long_axis(kernel) + 90):
+        step = np.array([-math.sin(math.radians(degrees)), math.cos(math.radians(degrees))])
+        positions = middle[:, None] + step[:, None] * along
+        section = ndimage.map_coordinates(padded, positions, order=5, mode="constant")
+        above = np.flatnonzero(section >= section.max() / 2)
+        ends = [_crossing(along, section, int(above[0]), -1), _crossing(along, section, int(above[-1]), 1)]
+        widths.append(ends[1] - ends[0])
+    return widths[0], widths[1]
+
+
+def _crossing(along: _Array, section: _Array, last: int, step: int) -> float:
+    """Position at which the section falls through half its peak, between sample `last` and the next one outwards."""
+    after = last + step
+    if not 0 <= after < len(section):
+        return float(along[last])
+    share = (section[last] - section.max() / 2) / (section[last] - section[after])
+    return float(along[last] + share * (along[after] - along[last]))
+
+
+def mtf_at_nyquist(kernel: Kernel, grid_scale: int) -> tuple[float, float]:
+    """MTF along the long and the short axis at the Nyquist frequency of a grid `grid_scale` times coarser than HR."""
+    frequency = np.array([0.5 / grid_scale])
+    long, short = (float(kernel.transfer(frequency, _long_axis(kernel) + turn)[0]) for turn in (0.0, 90.0))
+    return long, short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelMetrics:
+    """Metrics of a kernel; lengths in HR pixels, pairs along the long and the short axis, or in order (y, x)."""
+
+    scale: int
+    size: int
+    fwhm: tuple[float, float]
+    sigmas: tuple[float, float]
+    angle_degrees: float
+    covariance_yx: tuple[tuple[float, float], tuple[float, float]]
+    centroid_yx: tuple[float, float]
+    mtf_at_lr_nyquist: tuple[float, float]
+    mtf_at_hr_nyquist: tuple[float, float]
+    energy_outside_lr_pixel: float  # share of Σ|k| beyond the s×s pixels that one LR pixel covers
+    support_99_percent: int  # side of the square that contains 99 % of Σ|k|
+    negative_share: float  # sum of the negative taps over Σ|k|
+    digest: str
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able copy."""
+        return asdict(self)
+
+
+def describe(kernel: Kernel) -> KernelMetrics:
+    """All metrics of a kernel."""
+    absolute = np.abs(kernel.array)
+    margin = (kernel.size - kernel.scale) // 2
+    inner = absolute[margin : kernel.size - margin, margin : kernel.size - margin]
+    (yy, yx), (xy, xx) = (kernel.covariance.round(6) + 0.0).tolist()
+    y, x = (kernel.centroid.round(6) + 0.0).tolist()
+    return KernelMetrics(
+        scale=kernel.scale,
+        size=kernel.size,
+        fwhm=fwhm(kernel),
+        sigmas=kernel.sigmas,
+        angle_degrees=_long_axis(kernel),
+        covariance_yx=((yy, yx), (xy, xx)),
+        centroid_yx=(y, x),
+        mtf_at_lr_nyquist=mtf_at_nyquist(kernel, kernel.scale),
+        mtf_at_hr_nyquist=mtf_at_nyquist(kernel, 1),
+        energy_outside_lr_pixel=1 - float(inner.sum() / absolute.sum()),
+        support_99_percent=kernel.support(),
+        negative_share=float(-kernel.array[kernel.array < 0].sum() / absolute.sum()) + 0.0,
+        digest=kernel.digest,
+    )
+
+
+def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
+    """Warnings, as sentences, about the use of a kernel that is given and not estimated; usually none."""
+    warnings = []
+    at_lr = mtf_at_nyquist(kernel, kernel.scale)
+    bicubic_mtf = max(mtf_at_nyquist(bicubic(kernel.scale), kernel.scale))
+    if max(at_lr) < _MIN_MTF:
+        warnings.append(
+            f"the kernel's MTF at LR's Nyquist frequency is {max(at_lr):.3f}: hardly anything aliases, so there is "
+            "little detail to recover, and noise will be amplified."
+        )
+    if min(at_lr) > bicubic_mtf + 0.005 and kernel.provenance.get("made_by") not in ("bicubic", "box"):
+        warnings.append(
+            f"the kernel's MTF at LR's Nyquist frequency is {min(at_lr):.2f}, more than that of bicubic downscaling "
+            f"({bicubic_mtf:.2f}): few cameras are that sharp; check the specification."
+        )
+    return tuple(warnings)
+
+
+def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
+    """NCC of two kernels of one scale after aligning their centres of mass: Σab / √(Σa² Σb²), in [−1, 1].
+
+    Raises:
+        KernelError: The kernels are for different scales.
+    """
+    if a.scale != b.scale:
+        raise KernelError(
+            f"kernels for different scales ({a.scale} and {b.scale}) cannot be compared; convert one with "
+            "blindsr kernel convert --to-scale (in Python blindsr.kernels.resample)."
+        )
+    size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(a.centroid).max(), np.abs(b.centroid).max()))
+    size += (size - a.scale) % 2
+    first, second = (ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
+    return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))
+
+
+def covariance_error(estimate: Kernel, truth: Kernel) -> float:
+    """Relative error of a kernel's covariance, ‖Σ̂ − Σ‖ / ‖Σ‖ in the Frobenius norm; independent of a shift."""
+    norm = max(float(np.linalg.norm(truth.covariance)), 1e-12)
+    return float(np.linalg.norm(estimate.covariance - truth.covariance) / norm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelComparison:
+    """Metrics of a kernel B against a reference A."""
+
+    ncc: float  # after aligning the centres of mass
+    covariance_error: float
+    shift_yx: tuple[float, float]  # centre of mass of B minus that of A, HR pixels
+    width_ratio: float  # geometric mean σ of B over that of A
+    max_mtf_difference: float  # over all directions, up to HR's Nyquist frequency
+    # dB, peak 1, between the LR images that both make of one scene with a 1/f spectrum and a standard deviation of 0.2
+    lr_psnr: float
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able copy; infinity is None."""
+        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
+
+
+def compare(first: Kernel, second: Kernel) -> KernelComparison:
+    """Compare a kernel B, the second, with a reference A, the first.
+
+    Raises:
+        KernelError: They are for different scales.
+    """
+    ncc = normalised_cross_correlation(first, second)
+    # Kernels of one scale have one parity, so both can be padded to the same side.
+    side = max(_GRID + first.size % 2, first.size, second.size)
+    spectra = [np.fft.fft2(np.pad(kernel.array, (side - kernel.size) // 2)) for kernel in (first, second)]
+    f = np.fft.fftfreq(side)
+    power = 1 / np.maximum(np.hypot(f[:, None], f[None, :]), 1 / side) ** 2
+    power[0, 0] = 0
+    power *= _SCENE_SIGMA**2 / power.sum()
+    error = float((power * np.abs(spectra[0] - spectra[1]) ** 2).sum())
+    shift = second.centroid - first.centroid
+    areas = [math.sqrt(abs(float(np.linalg.det(kernel.covariance)))) for kernel in (first, second)]
+    return KernelComparison(
+        ncc=ncc,
+        covariance_error=covariance_error(second, first),
+        shift_yx=(float(shift[0]), float(shift[1])),
+        width_ratio=math.sqrt(areas[1] / areas[0]) if areas[0] > 0 else math.inf,
+        max_mtf_difference=float(np.abs(np.abs(spectra[0]) - np.abs(spectra[1])).max()),
+        lr_psnr=math.inf if error < 1e-18 else -10 * math.log10(error),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SplitHalf:
+    """Split-half uncertainty of a kernel estimate: kernels from disjoint random halves of one image, in pairs."""
+
+    covariances: _Array  # (2·P, 2, 2), HR px², order (y, x); 2·i and 2·i + 1 are a pair
+    ncc: float  # of the two kernels of a pair, the mean of all pairs
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[tuple[Kernel, Kernel]]) -> "SplitHalf":
+        """Measure one or more pairs of kernels of one scale."""
+        covariances = np.array([kernel.covariance for pair in pairs for kernel in pair])
+        return cls(covariances, float(np.mean([normalised_cross_correlation(*pair) for pair in pairs])))
+
+    @classmethod
+    def from_kernel(cls, kernel: Kernel) -> "SplitHalf | None":
+        """Read what `attach` stored; None if nothing is stored, or if the kernel has been changed since."""
+        stored = kernel.provenance.get(_PROVENANCE_KEY)
+        if not isinstance(stored, Mapping) or stored.get("kernel") != kernel.digest:
+            return None
+        try:
+            # The provenance may come from a file, with any content.
+            covariances = np.array(stored["covariance_yx"], dtype=np.float64)
+            ncc = float(stored["ncc"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        usable = covariances.ndim == 3 and covariances.shape[1:] == (2, 2) and len(covariances) in range(2, 65, 2)
+        return cls(covariances, ncc) if usable and np.isfinite(covariances).all() else None
+
+    def attach(self, kernel: Kernel) -> Kernel:
+        """Store the uncertainty in a kernel's provenance, from where its file and its plot take it."""
+        stored = {
+            "kernel": kernel.digest,
+            "covariance_yx": self.covariances.round(4).tolist(),
+            "ncc": round(self.ncc, 4),
+        }
+        return Kernel(kernel.array, kernel.scale, {**kernel.provenance, _PROVENANCE_KEY: stored})
+
+    @property
+    def relative_difference(self) -> float:
+        """‖Σ₁ − Σ₂‖ / ‖Σ₁ + Σ₂‖ (Frobenius) of a pair, the mean of all pairs: 0 for equal halves, at most 1."""
+        first, second = self.covariances[::2], self.covariances[1::2]
+        size = np.maximum(np.linalg.norm(first + second, axis=(1, 2)), 1e-9)
+        return float((np.linalg.norm(first - second, axis=(1, 2)) / size).mean())
+
+    @property
+    def sigma_errors(self) -> tuple[float, float]:
+        """Standard deviation of the halves' σ along the long and the short axis, HR pixels."""
+        short, long = np.sqrt(np.clip(np.linalg.eigvalsh(self.covariances), 0, None)).T
+        return float(long.std()), float(short.std())
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Numbers for `KernelEstimate.metrics`."""
+        long, short = self.sigma_errors
+        return {
+            "split_half_ncc": self.ncc,
+            "split_half_difference": self.relative_difference,
+            "split_half_sigma_long": long,
+            "split_half_sigma_short": short,
+        }
+
+    def __str__(self) -> str:
+        long, short = self.sigma_errors
+        return (
+            f"{len(self.covariances)} split-half estimates differ by ±{long:.2f} px along the long and ±{short:.2f} px "
+            f"along the short axis, NCC {self.ncc:.3f}"
+        )

@@ -1,0 +1,342 @@
+"""Random kernels: the laws of test sets with known kernels, and the wide law of training.
+
+`div2krk` is the law of the benchmark of the KernelGAN paper, `public-generator` the wider law of the public generator
+of such sets; `motion` and `defocus` draw kernels that no Gaussian fits. A law with numbers ("gaussian:1.2") is fixed.
+
+The kernels of test sets are made on an odd window over the HR pixels s·i − K//2 … s·i + K//2, on which a shape can be
+placed around any point: the centre of LR pixel i, or HR pixel s·i.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from blindsr.errors import ConfigError
+from blindsr.kernels.analytic import bicubic, disc_areas, gaussian_exponent, rotated_covariance
+from blindsr.kernels.conventions import from_convention
+from blindsr.kernels.kernel import Kernel
+from blindsr.kernels.transform import compose
+
+__all__ = ["LAWS", "Law", "Phase", "draw_kernel", "shake_path", "training_kernel", "training_kernel_size"]
+
+_Array = NDArray[np.float64]
+Phase = Literal["centred", "corner"]
+
+# Names of the numbers that may follow the colon, by how many there are.
+_NUMBERS: Final[dict[str, dict[int, tuple[str, ...]]]] = {
+    "div2krk": {},
+    "public-generator": {},
+    "gaussian": {1: ("SIGMA",), 3: ("SX", "SY", "ANGLE")},
+    "motion": {1: ("LENGTH",)},
+    "defocus": {1: ("DIAMETER",)},
+    "bicubic": {},
+}
+LAWS: Final = tuple(_NUMBERS)
+
+_DIV2KRK_VARIANCE: Final = (0.6, 5.0)  # HR px² at ×2; Bell-Kligler et al., NeurIPS 2019, §5
+_DIV2KRK_NOISE: Final = 0.25  # ±, relative
+_GENERATOR_VARIANCE: Final = (0.175, 2.5)  # HR px² per unit of scale
+_GENERATOR_NOISE: Final = 0.4
+_GENERATOR_SIZE: Final = 21  # px
+_MOTION_LENGTH: Final = (4.0, 10.0)  # LR px, length of the path: curved and longer than any Gaussian
+_DEFOCUS_DIAMETER: Final = (1.5, 4.0)  # LR px
+_SHAKE_STEPS: Final = 600  # points of a camera path: dense enough that a path of 40 px has no gaps
+_SHAKE_INERTIA: Final = 0.996  # share of the velocity that a step keeps: a hand turns two or three times on the path
+_SHAKE_JERK: Final = 0.004  # probability of a sudden turn, per step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """A law by name, with fixed numbers where nothing is to be drawn.
+
+    Raises:
+        ConfigError: The name is unknown, or the numbers do not fit the law.
+    """
+
+    name: str = "div2krk"
+    # () draws; "gaussian" takes SIGMA or SX, SY, ANGLE, "motion" LENGTH, "defocus" DIAMETER; HR pixels and degrees
+    numbers: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check name and numbers."""
+        if self.name not in _NUMBERS:
+            raise ConfigError(f"a law must be one of {', '.join(LAWS)}, got {self.name!r}.")
+        if self.numbers and len(self.numbers) not in _NUMBERS[self.name]:
+            forms = " or ".join(f"{self.name}:{','.join(names)}" for names in _NUMBERS[self.name].values())
+            raise ConfigError(f"the law {self.name} takes {forms or 'no numbers'}, got {self}.")
+        lengths = self.numbers[:2]
+        if not all(map(math.isfinite, self.numbers)) or (lengths and min(lengths) <= 0):
+            raise ConfigError(f"the numbers of a law must be finite, its lengths positive, got {self}.")
+
+    @classmethod
+    def parse(cls, text: str) -> "Law":
+        """Read "motion" or "gaussian:1.8,0.9,30".
+
+        Raises:
+            ConfigError: There is no such law, or its numbers are wrong.
+        """
+        name, _, tail = text.partition(":")
+        try:
+            numbers = tuple(float(part) for part in tail.split(",")) if tail else ()
+        except ValueError:
+            raise ConfigError(f"the numbers of a law are written like gaussian:1.8,0.9,30, got {text!r}.") from None
+        return cls(name=name, numbers=numbers)
+
+    def __str__(self) -> str:
+        numbers = ",".join(f"{number:g}" for number in self.numbers)
+        return f"{self.name}:{numbers}" if numbers else self.name
+
+
+def draw_kernel(law: Law, scale: int, rng: np.random.Generator, *, phase: Phase = "centred") -> Kernel:
+    """Draw a kernel by a law.
+
+    Args:
+        law: The law.
+        scale: Factor from LR to HR, 2 to 4.
+        rng: Source of randomness.
+        phase: "centred": the kernel's centre of mass is in the middle of the LR pixel's s×s cell, as in DIV2KRK;
+            "corner": it is at the HR pixel s·i, as in MZSR's sets.
+
+    Returns:
+        The kernel, with law, parameters and phase in its provenance.
+
+    Raises:
+        ConfigError: The scale or the phase is unknown, or the law does not have this phase.
+
+    Example:
+        >>> draw_kernel(Law(name="div2krk"), 2, np.random.default_rng(0)).size
+        12
+    """
+    if scale not in (2, 3, 4):
+        raise ConfigError(f"laws draw kernels for scale 2, 3 or 4, got {scale}.")
+    if phase not in ("centred", "corner"):
+        raise ConfigError(f"phase must be centred or corner, got {phase!r}.")
+    if law.name == "bicubic" and phase == "corner":
+        raise ConfigError("bicubic downscaling (imresize) is centred by definition; leave the phase out.")
+    centre = np.full(2, (scale - 1) / 2 if phase == "centred" else 0.0)
+    kernel, parameters = _GENERATORS[law.name](law, scale, rng, centre)
+    return Kernel(kernel.array, scale, {"made_by": "law", "law": str(law), "phase": phase, **parameters})
+
+
+_Sample = tuple[Kernel, dict[str, object]]
+
+
+def _kernel(weights: _Array, scale: int) -> Kernel:
+    # The window around s·i is the operation of KernelGAN's convention: correlate, then every s-th pixel.
+    return from_convention(weights / weights.sum(), scale, "kernelgan")
+
+
+def _odd_size(radius: float) -> int:
+    return 2 * math.ceil(radius) + 1
+
+
+def _window(size: int) -> _Array:
+    """Positions of the window's pixels along one axis."""
+    return np.arange(size, dtype=np.float64) - size // 2
+
+
+def _centred_gaussian(covariance: _Array, size: int, centre: _Array, factors: _Array | float = 1.0) -> _Array:
+    """A Gaussian times `factors`, with its mean chosen so that the centre of mass of the product is at `centre`.
+
+    Moving the mean keeps every factor as it was drawn; shifting the product by interpolation would smooth the noise.
+    """
+    c = _window(size)
+    y, x = np.meshgrid(c, c, indexing="ij")
+    mean = centre.copy()
+    for _ in range(200):
+        weights = np.exp(-0.5 * gaussian_exponent(covariance, y - mean[0], x - mean[1])) * factors
+        error = np.array([(weights * y).sum(), (weights * x).sum()]) / weights.sum() - centre
+        if np.abs(error).max() < 1e-9:
+            break
+        mean -= error
+    return weights
+
+
+def _noisy_gaussian(
+    variances: _Array, noise: float, size: int, centre: _Array, rng: np.random.Generator
+) -> tuple[_Array, dict[str, object]]:
+    """A Gaussian of random direction with uniform multiplicative noise, and its parameters."""
+    angle = rng.uniform(0, 180)
+    factors = 1 + noise * rng.uniform(-1, 1, (size, size))
+    weights = _centred_gaussian(rotated_covariance(variances[0], variances[1], angle), size, centre, factors)
+    return weights, {"variances": variances.round(6).tolist(), "angle": round(angle, 4), "noise": noise}
+
+
+def _div2krk(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    # ×4 is the ×2 kernel composed with itself. ×3 is not in the published set: its covariance follows the scale law
+    # that ×4 implies, cov(k_s) ∝ s² − 1.
+    base, size = (3, 17) if scale == 3 else (2, 11)
+    variances = rng.uniform(*_DIV2KRK_VARIANCE, 2) * (base**2 - 1) / 3
+    weights, parameters = _noisy_gaussian(variances, _DIV2KRK_NOISE, size, centre * (base - 1) / (scale - 1), rng)
+    kernel = _kernel(weights, base)
+    if scale == 4:
+        return compose(kernel, kernel), {**parameters, "variances_are_at_scale": 2}
+    return kernel, parameters
+
+
+def _public_generator(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    variances = rng.uniform(*_GENERATOR_VARIANCE, 2) * scale
+    weights, parameters = _noisy_gaussian(variances, _GENERATOR_NOISE, _GENERATOR_SIZE, centre, rng)
+    return _kernel(weights, scale), parameters
+
+
+def _gaussian(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    if law.numbers:
+        along, across, angle = law.numbers if len(law.numbers) == 3 else (law.numbers[0], law.numbers[0], 0.0)
+    else:
+        # The widths of div2krk, converted to the scale, without its noise.
+        along, across = np.sqrt(rng.uniform(*_DIV2KRK_VARIANCE, 2) * (scale**2 - 1) / 3)
+        angle = rng.uniform(0, 180)
+    size = _odd_size(4 * max(along, across) + scale)
+    weights = _centred_gaussian(rotated_covariance(along**2, across**2, angle), size, centre)
+    sigmas = [round(float(along), 6), round(float(across), 6)]
+    return _kernel(weights, scale), {"sigmas": sigmas, "angle": round(angle, 4)}
+
+
+def _motion(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    length = law.numbers[0] if law.numbers else scale * rng.uniform(*_MOTION_LENGTH)
+    path = shake_path(length, rng) + centre
+    size = _odd_size(float(np.abs(path).max()) + scale + 1)
+    weights = np.zeros((size, size))
+    corner = np.floor(path).astype(int)
+    part = path - corner
+    # Each point is shared among its four pixels, which keeps the centre of mass exactly.
+    for dy in (0, 1):
+        for dx in (0, 1):
+            share = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
+            np.add.at(weights, (corner[:, 0] + dy + size // 2, corner[:, 1] + dx + size // 2), share)
+    return _kernel(_detector(weights, scale), scale), {"length": round(float(length), 4)}
+
+
+def _defocus(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    diameter = law.numbers[0] if law.numbers else scale * rng.uniform(*_DEFOCUS_DIAMETER)
+    c = _window(_odd_size(diameter / 2 + float(centre.max()) + scale + 1))
+    weights = disc_areas(diameter, c - centre[0], c - centre[1], 1)
+    return _kernel(_detector(weights, scale), scale), {"diameter": round(float(diameter), 4)}
+
+
+def _bicubic(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
+    return bicubic(scale), {}
+
+
+_GENERATORS: Final[dict[str, Callable[[Law, int, np.random.Generator, _Array], _Sample]]] = {
+    "div2krk": _div2krk,
+    "public-generator": _public_generator,
+    "gaussian": _gaussian,
+    "motion": _motion,
+    "defocus": _defocus,
+    "bicubic": _bicubic,
+}
+
+
+def _detector(weights: _Array, scale: int) -> _Array:
+    """Average over one LR pixel, s×s HR pixels.
+
+    Where s is even, the window is s + 1 wide with half weights at its ends, so that nothing is shifted.
+    """
+    taps = np.ones(scale) if scale % 2 else np.concatenate([[0.5], np.ones(scale - 1), [0.5]])
+    rows = ndimage.convolve1d(weights, taps / scale, axis=0, mode="constant")
+    return np.asarray(ndimage.convolve1d(rows, taps / scale, axis=1, mode="constant"))
+
+
+def shake_path(length: float, rng: np.random.Generator) -> _Array:
+    """Draw the curved path, `length` HR pixels long, of a shaken camera during one exposure.
+
+    The velocity is a random walk with inertia and a few sudden turns; the path is its sum.
+
+    Returns:
+        Points equally spaced in time, (600, 2) in order (y, x), HR pixels, with their mean at the origin.
+
+    References:
+        Boracchi, Foi, "Modeling the performance of image restoration from motion blur", IEEE TIP 21(8), 2012: a
+        particle with inertia and impulses. The numbers are chosen here.
+    """
+    velocity = rng.standard_normal(2)
+    velocities = np.empty((_SHAKE_STEPS, 2))
+    for step in range(_SHAKE_STEPS):
+        push = 0.06 * rng.standard_normal(2)
+        if rng.random() < _SHAKE_JERK:
+            push = push - 2 * velocity * rng.random() + rng.standard_normal(2)
+        velocity = _SHAKE_INERTIA * velocity + push
+        velocities[step] = velocity
+    path = np.cumsum(velocities, axis=0)
+    path *= length / np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+    return np.asarray(path - path.mean(0))
+
+
+# The law of training. Trained weights depend on it: neither the order of its draws nor its arithmetic may change.
+_TRAINING_SIDE: Final = 10  # LR px
+_TRAINING_OVERSAMPLING: Final = 3
+
+
+def training_kernel_size(scale: int) -> int:
+    """K of `training_kernel`: one size per scale, so that kernels can be batched."""
+    return _TRAINING_SIDE * scale + (_TRAINING_SIDE - 1) * scale % 2
+
+
+def training_kernel(rng: np.random.Generator, scale: int) -> _Array:
+    """Draw a kernel for training, (K, K) with K = `training_kernel_size(scale)` and sum 1.
+
+    12 % are bicubic, 50 % Gaussians with and without multiplicative noise, 5 % boxes, 12 % defocus discs, 7 % motion
+    lines and 14 % camera shakes, with sizes in LR pixels, so that one law serves every scale; except for the bicubic
+    ones, 20 % are off centre by up to half an LR pixel.
+    """
+    side = training_kernel_size(scale)
+    kind = rng.random()
+    if kind < 0.12:
+        return np.pad(bicubic(scale).array, (side - bicubic(scale).size) // 2)
+    offset = rng.uniform(-0.5, 0.5, 2) * scale if rng.random() < 0.2 else np.zeros(2)
+    if kind < 0.62:
+        return _training_gaussian(rng, scale, side, offset)
+    lr_pixel = scale * _TRAINING_OVERSAMPLING
+    grid = np.indices((side * _TRAINING_OVERSAMPLING,) * 2)
+    y, x = (c - (grid.shape[1] - 1) / 2 - o * _TRAINING_OVERSAMPLING for c, o in zip(grid, offset, strict=True))
+    if kind < 0.67:
+        half = rng.uniform(0.25, 0.75) * lr_pixel
+        shape = np.clip(half + 0.5 - np.abs(y), 0, 1) * np.clip(half + 0.5 - np.abs(x), 0, 1)
+    elif kind < 0.79:
+        shape = np.clip(rng.uniform(0.4, 2.2) * lr_pixel + 0.5 - np.hypot(y, x), 0, 1)
+    else:
+        shape = _training_shake(rng, y, x, lr_pixel, straight=kind < 0.86)
+    # Convolved with a small Gaussian for the optics, then averaged over HR pixels.
+    sigma = rng.uniform(0.08, 0.45) * lr_pixel
+    c = np.arange(len(shape)) - (len(shape) - 1) / 2
+    taps = np.exp(-0.5 * (c / sigma) ** 2)
+    matrix = np.stack([np.roll(taps, i - (len(taps) - 1) // 2) for i in range(len(taps))])
+    smooth = matrix @ shape @ matrix.T
+    kernel = smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3))
+    return np.asarray(kernel / kernel.sum())
+
+
+def _training_gaussian(rng: np.random.Generator, scale: int, side: int, offset: _Array) -> _Array:
+    long, short = rng.uniform(0.06, 1.7, 2) * scale**2  # eigenvalues of the covariance; DIV2KRK: 0.15 … 1.25 (×2)
+    angle = rng.uniform(0, math.pi)
+    c = np.arange(side) - (side - 1) / 2
+    y, x = c[:, None] - offset[0], c[None, :] - offset[1]
+    u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
+    kernel = np.exp(-0.5 * (u * u / long + v * v / short))
+    if rng.random() < 0.6:
+        kernel = kernel * (1 + rng.uniform(0, 0.4) * rng.uniform(-1, 1, kernel.shape))
+    return np.asarray(kernel / kernel.sum())
+
+
+def _training_shake(rng: np.random.Generator, y: _Array, x: _Array, lr_pixel: int, *, straight: bool) -> _Array:
+    """Camera path during the exposure: a line, or a random walk of the direction and the speed."""
+    steps = 60
+    length = rng.uniform(0.5, 6.0) * lr_pixel
+    bend = np.zeros(steps) if straight else np.cumsum(rng.normal(0, rng.uniform(0.05, 0.35), steps))
+    heading = rng.uniform(0, 2 * math.pi) + bend
+    speed = np.ones(steps) if straight else np.exp(np.cumsum(rng.normal(0, 0.15, steps)))
+    path = np.cumsum((speed / speed.sum() * length) * np.stack([np.sin(heading), np.cos(heading)]), 1)
+    path -= path.mean(1, keepdims=True)
+    rows = np.round(path[0] - y[0, 0]).astype(int)
+    columns = np.round(path[1] - x[0, 0]).astype(int)
+    shape = np.zeros_like(y)
+    inside = (rows >= 0) & (rows < len(y)) & (columns >= 0) & (columns < len(y))
+    np.add.at(shape, (rows[inside], columns[inside]), 1.0)
+    return shape

@@ -1,0 +1,117 @@
+"""Images that are read by windows: the protocol of such an image, and the choice of windows."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from blindsr.ops.color import srgb_to_linear
+
+__all__ = [
+    "BandSource",
+    "LinearLightSource",
+    "Source",
+    "TensorSource",
+    "most_textured",
+    "spread_windows",
+    "whole",
+]
+
+Window = tuple[slice, slice]
+
+
+class Source(Protocol):
+    """An image that is read by windows.
+
+    A method that works on a `Source` does not need the whole image in memory: it may lie in a larger file.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, height and width."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the windows, on which the work is done."""
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window, (1, C, h, w), float32, [0, 1]; the slices lie inside the image and have no step."""
+
+
+class TensorSource:
+    """An image in memory, (1, C, H, W), floating point, [0, 1], which is left unchanged."""
+
+    def __init__(self, image: Tensor) -> None:
+        self._image = image.detach()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, height and width."""
+        _, bands, height, width = self._image.shape
+        return bands, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the image."""
+        return self._image.device
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window as float32; a view where the image is float32."""
+        return self._image[..., rows, columns].float()
+
+
+class BandSource:
+    """One band of another source, by its index."""
+
+    def __init__(self, source: Source, band: int) -> None:
+        self._source, self._band = source, band
+        self.device = source.device
+        self.shape = (1, *source.shape[1:])
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window of the band, (1, 1, h, w)."""
+        return self._source.window(rows, columns)[:, self._band : self._band + 1].contiguous()
+
+
+class LinearLightSource:
+    """Another source with its sRGB samples decoded to linear light."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.device, self.shape = source.device, source.shape
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window in linear light, (1, C, h, w)."""
+        return srgb_to_linear(self._source.window(rows, columns))
+
+
+def whole(source: Source) -> Tensor:
+    """All of an image, (1, C, H, W)."""
+    _, height, width = source.shape
+    return source.window(slice(0, height), slice(0, width))
+
+
+def spread_windows(source: Source, side: int, count: int) -> list[Window]:
+    """At most `count` windows of `side` pixels (fewer pixels where the image is smaller), evenly spread."""
+    _, height, width = source.shape
+    rows = max(1, round((count * height / width) ** 0.5))
+    columns = max(1, count // rows)
+    return [(top, left) for top in _spread(height, side, rows) for left in _spread(width, side, columns)]
+
+
+def _spread(length: int, side: int, count: int) -> list[slice]:
+    side = min(side, length)
+    slack = length - side
+    count = min(count, -(-length // side))
+    starts = {slack // 2} if count == 1 else {round(i * slack / (count - 1)) for i in range(count)}
+    return [slice(start, start + side) for start in sorted(starts)]
+
+
+def most_textured(source: Source, windows: list[Window], count: int) -> list[Window]:
+    """The `count` windows with the largest mean difference between neighbouring pixels, the most textured first."""
+
+    def contrast(window: Window) -> float:
+        pixels = source.window(*window)
+        return float(pixels.diff(dim=-1).abs().mean() + pixels.diff(dim=-2).abs().mean())
+
+    return sorted(windows, key=contrast, reverse=True)[:count]

@@ -1,0 +1,117 @@
+"""The part of an image that its kernel is estimated from."""
+
+import torch
+from torch import Tensor
+
+from blindsr.errors import ConfigError, ImageError
+from blindsr.ops import luma
+from blindsr.ops.windows import Source, most_textured, spread_windows, whole
+from blindsr.settings import Region
+
+__all__ = ["ESTIMATION_SIDE", "check_image", "estimation_crop", "without_letterbox"]
+
+# Side of the window that the kernel of a large image is estimated from, px: estimators hold several copies of it in
+# double precision. It contains ten thousand tiles of 64 px.
+ESTIMATION_SIDE = 2048
+_CANDIDATES = 16
+
+_BAR_RANGE = 4 / 255  # largest range of grey levels along a line of a bar, after compression and rounding
+_BAR_STEP = 3 / 255  # largest difference between the mean of a line and that of the outermost line of the bar
+_MIN_BAR = 3  # lines; one or two are the border of a scan
+_BAR_MARGIN = 2  # lines beside a bar that are cut as well: the blur has mixed them with it
+_MIN_SIDE = 64  # px that must remain between the bars
+
+
+def check_image(image: Tensor) -> None:
+    """Check that an image is one float image of finite numbers in [0, 1].
+
+    Raises:
+        ImageError: It is not.
+    """
+    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] < 1 or not image.is_floating_point():
+        raise ImageError(
+            f"an image must be one floating-point tensor (1, C, H, W), got {tuple(image.shape)} of {image.dtype}."
+        )
+    bad = int((~torch.isfinite(image)).sum())
+    if bad:
+        raise ImageError(f"an image must be finite, {bad} of its values are NaN or infinite; fill them first.")
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 1:
+        raise ImageError(f"an image must be in [0, 1], this one spans [{low:.3g}, {high:.3g}]; scale it first.")
+
+
+def estimation_crop(source: Source, region: Region | None) -> Tensor:
+    """The part of an image that its kernel is estimated from.
+
+    Args:
+        source: The image.
+        region: A rectangle that the user named; None is the whole image without letterbox bars, or, of a large image,
+            its most textured window: what is out of focus does not show the kernel.
+
+    Returns:
+        (1, C, h, w), at most `ESTIMATION_SIDE` pixels a side unless the whole image has no more pixels.
+
+    Raises:
+        ConfigError: The region is not inside the image.
+    """
+    _, height, width = source.shape
+    if region is None:
+        top, left = 0, 0
+    else:
+        top, left = region.y, region.x
+        right, bottom = region.x + region.width, region.y + region.height
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ConfigError(
+                f"the region must lie inside the image of {width}×{height} px, got "
+                f"{region.x},{region.y},{region.width},{region.height} (left, top, width, height)."
+            )
+        height, width = region.height, region.width
+    part = _Part(source, top, left, height, width)
+    if height * width <= ESTIMATION_SIDE**2:
+        crop = whole(part)
+    else:
+        crop = part.window(*most_textured(part, spread_windows(part, ESTIMATION_SIDE, _CANDIDATES), 1)[0])
+    return without_letterbox(crop) if region is None else crop
+
+
+class _Part:
+    """A rectangle of a source, as a source."""
+
+    def __init__(self, source: Source, top: int, left: int, height: int, width: int) -> None:
+        self._source, self._top, self._left = source, top, left
+        self.shape, self.device = (source.shape[0], height, width), source.device
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        return self._source.window(
+            slice(rows.start + self._top, rows.stop + self._top),
+            slice(columns.start + self._left, columns.stop + self._left),
+        )
+
+
+def without_letterbox(image: Tensor) -> Tensor:
+    """A view of an image, (1, C, H, W), without bars of one grey level on its four sides.
+
+    The edges of bars are sharper than any lens, and would dominate an estimate of its blur.
+    """
+    plane = luma(image)
+    columns = _inner(plane.mT)
+    # Bars above and below span the whole width, so that these lines are judged without the bars at the sides.
+    rows = _inner(plane[:, columns])
+    columns = _inner(plane[rows].mT)
+    return image[..., rows, columns]
+
+
+def _inner(plane: Tensor) -> slice:
+    """The lines (rows) of a plane that belong to no bar; all of them if too few would remain."""
+    length = plane.shape[0]
+    flat = plane.amax(1) - plane.amin(1) <= _BAR_RANGE
+    mean = plane.mean(1)
+    first = _bar(flat & ((mean - mean[0]).abs() <= _BAR_STEP))
+    last = _bar((flat & ((mean - mean[-1]).abs() <= _BAR_STEP)).flip(0))
+    return slice(first, length - last) if length - first - last >= _MIN_SIDE else slice(0, length)
+
+
+def _bar(belongs: Tensor) -> int:
+    """Number of lines to cut, from the first."""
+    width = int(torch.cumprod(belongs.int(), 0).sum())
+    return width + _BAR_MARGIN if width >= _MIN_BAR else 0

@@ -1,0 +1,144 @@
+"""Measure the degradation of a photograph: the noise of each plane, and how uncertain its kernel is."""
+
+import torch
+from torch import Tensor
+
+from blindsr.errors import ConfigError
+from blindsr.kernels import Kernel, KernelEstimate
+from blindsr.ops.color import linear_to_srgb, plane_count, srgb_to_linear, to_planes
+from blindsr.ops.noise import estimate_blocking, estimate_noise
+from blindsr.ops.windows import Source, spread_windows, whole
+from blindsr.registry import ESTIMATORS
+from blindsr.settings import Settings
+from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.pretrained.conditioning import CLEAN
+
+__all__ = ["MIN_NOISE_SIDE", "is_estimated", "kernel_error_of", "measure_degradation", "measure_noise"]
+
+MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
+_WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
+_WINDOW, _WINDOWS = 256, 16
+
+
+def measure_degradation(
+    source: Source,
+    kernel: Kernel,
+    estimate: KernelEstimate | None,
+    settings: Settings,
+    *,
+    compression_sigma: float = 0.0,
+    linear_light: bool = False,
+) -> tuple[Degradation, tuple[str, ...]]:
+    """Measure the degradation of a photograph with a kernel that was estimated or is known.
+
+    Args:
+        source: The photograph.
+        kernel: Its downscaling kernel.
+        estimate: How it was estimated; None if it is known.
+        settings: The noise and the kernel's error that the user gave replace what would be measured.
+        compression_sigma: Error of a JPEG's quantisation, from its tables; [0, 1] units.
+        linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
+
+    Returns:
+        The degradation, and warnings.
+    """
+    kernel_error = settings.kernel_error
+    if kernel_error is None:
+        kernel_error = kernel_error_of(kernel, estimate)
+    if settings.noise_sigma is not None:
+        sigma = settings.noise_sigma
+        given = (_in_linear_light(source, sigma) if linear_light else sigma,)
+        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
+    sigmas, blocking = _measure(source)
+    warnings = []
+    compression_sigma = max(compression_sigma, blocking)
+    if compression_sigma > 0:
+        warnings.append(
+            f"JPEG compression with an error of about {255 * compression_sigma:.1f} grey levels is treated as noise."
+        )
+    elif max(sigmas) > 0:
+        kind = "noise" if sigmas[0] > 0 else "colour noise"
+        warnings.append(f"{kind} of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured and is suppressed.")
+    measured = Degradation(
+        kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
+    )
+    return measured, tuple(warnings)
+
+
+def measure_noise(source: Source) -> tuple[float, ...]:
+    """Standard deviation of the noise of each plane, [0, 1] units; 0 where it cannot be distinguished from texture.
+
+    Args:
+        source: The photograph, (C, H, W) bands.
+
+    Returns:
+        One number for each plane as `blindsr.ops.color.to_planes` makes them.
+    """
+    return _measure(source)[0]
+
+
+def _measure(source: Source) -> tuple[tuple[float, ...], float]:
+    """The noise of each plane, and what the seams between JPEG blocks show of an earlier compression."""
+    bands, height, width = source.shape
+    if min(height, width) < MIN_NOISE_SIDE:
+        return (0.0,) * bands, 0.0
+    is_small = height * width * plane_count(bands) <= _WHOLE_PIXELS
+    if is_small:
+        parts = whole(source)
+    else:
+        parts = torch.cat([source.window(*window) for window in spread_windows(source, _WINDOW, _WINDOWS)])
+    samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
+    # Chroma comes first: where it is clean, luma that seems to have more noise where it is brighter has texture there.
+    sigmas, blocking, has_noisy_chroma = [0.0] * len(samples), 0.0, bands != 3
+    for number in reversed(range(len(samples))):
+        plane, is_chroma = samples[number].contiguous(), bands == 3 and number > 0
+        sigma = estimate_noise(
+            plane, bands=parts if is_chroma else None, signal_dependent=is_chroma or has_noisy_chroma
+        )
+        if is_small and not is_chroma:
+            blocking = max(blocking, estimate_blocking(plane))
+        sigmas[number] = sigma if sigma > CLEAN else 0.0
+        has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
+    return tuple(sigmas), blocking if blocking > CLEAN else 0.0
+
+
+def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
+    """Whether a kernel was estimated from a photograph, in this run or in the one that wrote its file."""
+    made_by = kernel.provenance.get("made_by")
+    return (
+        estimate is not None
+        or "in_place_of" in kernel.provenance
+        or (made_by in ESTIMATORS.names() and made_by != "bicubic")
+    )
+
+
+def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
+    """Standard deviation of the error of a kernel's transfer function.
+
+    It is that of the estimate if the estimator gave one, else the usual error of the estimator that made the kernel
+    (also of one that is read back from a file), and 0 for a known kernel and for the bicubic one that was chosen.
+    """
+    own = getattr(estimate, "kernel_error", None)
+    if own is not None:
+        return float(own)
+    if "in_place_of" in kernel.provenance or not is_estimated(kernel, estimate):
+        return 0.0
+    made_by = kernel.provenance.get("made_by")
+    name = made_by if made_by in ESTIMATORS.names() else None if estimate is None else estimate.method
+    try:
+        return float(ESTIMATORS.get(str(name)).kernel_error)
+    except ConfigError:
+        return 0.0
+
+
+def _in_linear_light(source: Source, sigma: float) -> float:
+    """A noise level of sRGB samples as one of linear light: multiplied by the root mean square slope of the curve."""
+    step = 1 / 255
+    windows = spread_windows(source, _WINDOW, _WINDOWS)
+
+    def slope(window: Tensor) -> Tensor:
+        encoded = linear_to_srgb(window)
+        return (srgb_to_linear(encoded + step) - srgb_to_linear(encoded)) / step
+
+    mean = torch.stack([slope(source.window(*window)).square().mean() for window in windows]).mean()
+    return sigma * float(mean.sqrt())

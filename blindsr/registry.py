@@ -1,0 +1,163 @@
+"""The registries of kernel estimators and upscalers: a method is added here by one line.
+
+Names map to "module:Class"; a module is imported when its method is first used. Other packages add methods by entry
+points of the groups `blindsr.estimators` and `blindsr.upscalers` (docs/extending.md). Everything that lists methods is
+derived from these registries: choices and tables of the command line, tables of run.toml, columns of an ablation, keys
+of records and caches, and the tables of methods in the documentation.
+"""
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from blindsr.errors import ConfigError
+
+__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "source_digest"]
+
+Method = TypeVar("Method")
+
+# Folders whose code decides a result. Whole folders are hashed, so that no method can be forgotten.
+_METHOD_FOLDERS = ("estimators", "kernelgan", "kernels", "ops", "pipelines", "upscalers", "zssr")
+_METHOD_SUFFIXES = (".py", ".safetensors", ".json", ".npz")
+
+
+class Registry(Generic[Method]):
+    """Methods by name, imported on first use.
+
+    Args:
+        kind: What the methods are, for messages: "estimator" or "upscaler".
+        group: Entry-point group of other packages.
+        built_in: "module:Class" by name.
+    """
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
+        self.kind, self._group, self._built_in = kind, group, dict(built_in)
+        self._added: dict[str, type[Any]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """All names: those of this package in their order, then those of other packages."""
+        foreign = sorted(name for name in self._foreign() if name not in self._built_in)
+        return (*self._built_in, *foreign, *(name for name in self._added if name not in foreign))
+
+    def get(self, name: str) -> type[Any]:
+        """The class of a method.
+
+        Raises:
+            ConfigError: There is no method of this name, or its module cannot be imported.
+        """
+        if name in self._added:
+            return self._added[name]
+        target = self._built_in.get(name) or self._foreign().get(name)
+        if target is None:
+            raise ConfigError(f"the {self.kind} must be one of {', '.join(self.names())}, got {name!r}.")
+        module, _, attribute = target.partition(":")
+        try:
+            loaded: type[Any] = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"the {self.kind} {name!r} ({target}) cannot be imported: {error}.") from error
+        return loaded
+
+    def create(self, name: str, config: Any | None = None, *, seed: int = 0) -> Method:
+        """An instance of a method.
+
+        Args:
+            name: Name of the method.
+            config: Its settings, of the class's `config_type`; None is the defaults.
+            seed: Random seed, for methods whose settings have one.
+
+        Raises:
+            ConfigError: There is no method of this name, or `config` is of another type.
+        """
+        method = self.get(name)
+        config = method.config_type() if config is None else config
+        if not isinstance(config, method.config_type):
+            raise ConfigError(
+                f"the settings of the {self.kind} {name} must be {method.config_type.__name__}, "
+                f"got {type(config).__name__}."
+            )
+        if any(field.name == "seed" for field in fields(config)):
+            config = replace(config, seed=seed)
+        instance: Method = method(config)
+        return instance
+
+    def describe(self, name: str) -> str:
+        """The first line of a method's docstring; a method of this package is not imported for it."""
+        if name in self._built_in:
+            module, _, attribute = self._built_in[name].partition(":")
+            path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and node.name == attribute:
+                    return (ast.get_docstring(node) or "").partition("\n")[0]
+        return (self.get(name).__doc__ or "").strip().partition("\n")[0]
+
+    def register(self, name: str, method: type[Any]) -> None:
+        """Add a method in this process, for notebooks and tests; packages use entry points.
+
+        Raises:
+            ConfigError: The name is taken.
+        """
+        if name in self.names():
+            raise ConfigError(f"an {self.kind} named {name!r} exists already; choose another name.")
+        self._added[name] = method
+
+    def unregister(self, name: str) -> None:
+        """Remove a method that `register` added."""
+        self._added.pop(name, None)
+
+    def _foreign(self) -> dict[str, str]:
+        return _entry_points(self._group)
+
+
+@cache
+def _entry_points(group: str) -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+ESTIMATORS: Registry[Any] = Registry(
+    "estimator",
+    "blindsr.estimators",
+    {
+        "auto": "blindsr.estimators.auto:AutomaticEstimator",
+        "spectral": "blindsr.estimators.spectral.estimator:SpectralEstimator",
+        "l0": "blindsr.estimators.blind_l0.estimator:BlindL0Estimator",
+        "kernelgan": "blindsr.kernelgan.estimator:KernelGANEstimator",
+        "learned": "blindsr.estimators.learned.estimator:LearnedEstimator",
+        "bicubic": "blindsr.estimators.base:BicubicKernel",
+    },
+)
+
+UPSCALERS: Registry[Any] = Registry(
+    "upscaler",
+    "blindsr.upscalers",
+    {
+        "pretrained": "blindsr.upscalers.pretrained.upscaler:PretrainedUpscaler",
+        "zssr": "blindsr.zssr.upscaler:PublishedZSSR",
+        "bicubic": "blindsr.upscalers.interpolation:BicubicUpscaler",
+    },
+)
+
+
+@cache
+def source_digest() -> str:
+    """A digest of all code and weights that decide a result, for the keys of caches: 20 hexadecimal digits.
+
+    It covers whole folders, and the packages that registered methods by entry points with their versions.
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    paths = [path for folder in _METHOD_FOLDERS for path in sorted((root / folder).rglob("*"))]
+    for path in (*paths, root / "settings.py", root / "runtime.py", root / "registry.py"):
+        if path.suffix in _METHOD_SUFFIXES and path.is_file():
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    for group in ("blindsr.estimators", "blindsr.upscalers"):
+        for point in sorted(entry_points(group=group), key=lambda p: p.name):
+            version = point.dist.version if point.dist is not None else ""
+            digest.update(f"{group} {point.name} {point.value} {version}".encode())
+    return digest.hexdigest()[:20]

@@ -1,0 +1,203 @@
+"""The settings of a run, and the named presets."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from blindsr.errors import ConfigError
+from blindsr.registry import ESTIMATORS, UPSCALERS
+
+__all__ = ["INITIAL_WEIGHTS", "MAX_SCALE", "PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
+
+MAX_SCALE = 8
+# Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
+# the next larger one and resized.
+RUN_SCALES = (2, 3, 4, 6, 8)
+PRESETS = ("fast", "default", "best", "paper")
+INITIAL_WEIGHTS = ("pretrained", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A rectangle of the image in LR pixels: left edge, top edge, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides a result, apart from the image and a known kernel.
+
+    Args:
+        scale: Output over input, above 1 and up to 8; of two factors, the larger one.
+        factors: Horizontal and vertical factor, where they differ.
+        size: Width and height of the output; 0 is a side that follows from the other one and the image's shape.
+            `for_image` derives the factors from it.
+        estimator: Name of the kernel estimator (`blindsr.registry.ESTIMATORS`).
+        upscaler: Name of the upscaler (`blindsr.registry.UPSCALERS`).
+        configs: Settings of methods by their names; a method that is missing has its defaults. Its seed is `seed`.
+        region: Rectangle from which the kernel is estimated; None is the whole image.
+        noise_sigma: Standard deviation of the photograph's noise, [0, 1] units; None measures it.
+        kernel_error: Standard deviation of the error of the kernel's transfer function; None is that of the estimate,
+            and 0 for a known kernel.
+        seed: Random seed.
+
+    Raises:
+        ConfigError: A value is out of its bounds, or a method is unknown.
+    """
+
+    scale: float = 2.0
+    factors: tuple[float, float] | None = None
+    size: tuple[int, int] | None = None
+    estimator: str = "auto"
+    upscaler: str = "pretrained"
+    configs: Mapping[str, Any] = field(default_factory=dict)
+    region: Region | None = None
+    noise_sigma: float | None = None
+    kernel_error: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.factors is not None:
+            if not all(math.isfinite(factor) and 1 <= factor <= MAX_SCALE for factor in self.factors):
+                given = "×".join(f"{factor:g}" for factor in self.factors)
+                raise ConfigError(f"both factors must be 1 or more and at most {MAX_SCALE}, got {given}.")
+            object.__setattr__(self, "scale", float(max(self.factors)))
+        if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):
+            raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}×{self.size[1]}.")
+        if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
+            raise ConfigError(f"scale must be above 1 and at most {MAX_SCALE}, got {self.scale:g}.")
+        for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+        for registry, name in ((ESTIMATORS, self.estimator), (UPSCALERS, self.upscaler)):
+            if name not in registry.names():
+                raise ConfigError(f"the {registry.kind} must be one of {', '.join(registry.names())}, got {name!r}.")
+        object.__setattr__(self, "configs", dict(self.configs))
+
+    @property
+    def run_scale(self) -> int:
+        """The whole-number factor that is run, and that the kernel is for: the next one of `RUN_SCALES`."""
+        return next(scale for scale in RUN_SCALES if scale >= self.scale - 1e-9)
+
+    @property
+    def label(self) -> str:
+        """The enlargement in a file's name: "x2", "x2.5", "x2x3", "1920x1080" or "1920x"."""
+        if self.size is not None:
+            return f"{self.size[0] or ''}x{self.size[1] or ''}"
+        if self.factors is not None:
+            return "x" + "x".join(f"{factor:g}" for factor in self.factors)
+        return f"x{self.scale:g}"
+
+    def shape_warnings(self, height: int, width: int) -> tuple[str, ...]:
+        """A warning, if the output has another aspect ratio than an image of this size."""
+        rows, columns = self.output_size(height, width)
+        # A side that is rounded to whole pixels is no distortion.
+        fitting = columns * height / width
+        if self.size is None or abs(fitting - rows) <= 1 or abs(rows * width / height - columns) <= 1:
+            return ()
+        return (
+            f"the size {columns}×{rows} px has another aspect ratio than the photograph of {width}×{height} px, "
+            f"which is stretched; --size {columns}x keeps it ({columns}×{round(fitting)} px).",
+        )
+
+    def create_estimator(self) -> Any:
+        """The kernel estimator with its settings."""
+        return ESTIMATORS.create(self.estimator, self.configs.get(self.estimator), seed=self.seed)
+
+    def create_upscaler(self) -> Any:
+        """The upscaler with its settings."""
+        return UPSCALERS.create(self.upscaler, self.configs.get(self.upscaler), seed=self.seed)
+
+    def with_config(self, name: str, **values: Any) -> "Settings":
+        """These settings with some values of one method changed.
+
+        Args:
+            name: Name of the method.
+            **values: Fields of its settings.
+
+        Raises:
+            ConfigError: There is no such method or field, or a value is out of its bounds.
+        """
+        registry = ESTIMATORS if name in ESTIMATORS.names() else UPSCALERS
+        config = self.configs.get(name, registry.get(name).config_type())
+        try:
+            changed = replace(config, **values)
+        except TypeError as error:
+            raise ConfigError(f"the settings of {name}: {error}.") from error
+        return replace(self, configs={**self.configs, name: changed})
+
+    def for_image(self, height: int, width: int) -> "Settings":
+        """The settings with the factors that lead from an image of this size to `size`; unchanged without `size`.
+
+        Raises:
+            ConfigError: The size is smaller than the image along an axis, not larger along any, or too large.
+        """
+        if self.size is None:
+            return self
+        horizontal, vertical = self.size[0] / width, self.size[1] / height
+        factors = (horizontal or vertical, vertical or horizontal)
+        if min(factors) < 1 or not 1 < max(factors) <= MAX_SCALE:
+            raise ConfigError(
+                f"the size must enlarge the photograph of {width}×{height} px, by {MAX_SCALE} at most, got "
+                f"{self.size[0] or ''}×{self.size[1] or ''}; use an ordinary resizing program to make photographs "
+                "smaller."
+            )
+        return replace(self, factors=factors)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output for an image of this size."""
+        if self.size is not None:
+            columns, rows = self.size
+            return rows or max(1, round(height * columns / width)), columns or max(1, round(width * rows / height))
+        horizontal, vertical = (self.scale, self.scale) if self.factors is None else self.factors
+        return round(height * vertical), round(width * horizontal)
+
+    def as_dict(self) -> dict[str, object]:
+        """A copy made of plain values: the methods that are run with all their settings, not those that are not."""
+        values = asdict(replace(self, configs={}))
+        values["configs"] = {
+            self.estimator: asdict(self.create_estimator().config),
+            self.upscaler: asdict(self.create_upscaler().config),
+        }
+        return values
+
+
+def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
+    """Named settings, from fast to thorough, and the published pipeline.
+
+    Args:
+        name: "fast" (one forward pass), "default" (some steps on the image), "best" (more steps, averaged views), or
+            "paper" (KernelGAN and ZSSR as published).
+        init: Initial weights: "pretrained" (the bundled network), "random", or the path of a checkpoint of
+            `blindsr train`. The preset "paper" always begins with random weights.
+
+    Raises:
+        ConfigError: There is no preset of this name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}.")
+    if name == "paper":
+        from blindsr.zssr.config import ZSSRConfig
+
+        return Settings(estimator="kernelgan", upscaler="zssr", configs={"zssr": ZSSRConfig.named("kernelgan")})
+    from blindsr.upscalers.pretrained.config import PretrainedConfig
+
+    default = PretrainedConfig()
+    config = {
+        "fast": replace(default, steps=0, ensemble=1),
+        "default": default,
+        "best": replace(default, steps=300, ensemble=8, ensemble_pixels=None),
+    }[name]
+    if init == "random":
+        steps = {"fast": 100, "default": 300, "best": 1000}[name]
+        config = replace(config, random_weights=True, steps=steps, learning_rate=1e-3)
+    elif init != "pretrained":
+        config = replace(config, weights=Path(init))
+    return Settings(configs={"pretrained": config})

@@ -1,0 +1,1 @@
+"""Training of the pretrained network: synthetic and photographic images, their degradation, and the optimisation."""

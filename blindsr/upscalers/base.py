@@ -1,0 +1,199 @@
+"""What every upscaler shares: the degradation model as a value, the protocol, and the fitted model that it returns.
+
+The model is y = (x ⋆ k)↓s + n: the photograph y is the sharp image x correlated with the downscaling kernel k, sampled
+every s pixels, plus noise n. An upscaler is fitted to one photograph and one `Degradation`; what it returns maps
+windows of the photograph to windows of the result, so that images of any size take the same path.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from blindsr.errors import ConfigError, ImageError, KernelError
+from blindsr.events import Listener
+from blindsr.kernels import Kernel
+from blindsr.ops.windows import Source
+
+__all__ = ["Degradation", "Halo", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "supported_scales"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """The measured degradation of one photograph: y = (x ⋆ k)↓s + n.
+
+    Args:
+        kernel: Downscaling kernel k for the scale s.
+        noise_sigma: Standard deviation of the noise, [0, 1] units, one number for each plane as
+            `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
+            number holds for all planes.
+        compression_sigma: Standard deviation of the error that a JPEG's quantisation left, [0, 1] units.
+        kernel_error: Standard deviation of the error of the kernel's transfer function, which is 1 at frequency 0;
+            0 for a kernel that is known.
+    """
+
+    kernel: Kernel
+    noise_sigma: tuple[float, ...] = (0.0,)
+    compression_sigma: float = 0.0
+    kernel_error: float = 0.0
+
+    @property
+    def scale(self) -> int:
+        """The factor s from the photograph to the result."""
+        return self.kernel.scale
+
+    def plane_sigma(self, plane: int) -> float:
+        """Noise of one plane, [0, 1] units."""
+        return self.noise_sigma[min(plane, len(self.noise_sigma) - 1)]
+
+    def band(self, index: int) -> "Degradation":
+        """The degradation of one band of an image whose bands are processed separately."""
+        return Degradation(
+            kernel=self.kernel,
+            noise_sigma=(self.plane_sigma(index),),
+            compression_sigma=self.compression_sigma,
+            kernel_error=self.kernel_error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """Pixels around a tile's core on which the core's result depends.
+
+    Args:
+        width: LR pixels on every side that has a neighbour.
+        fade: The outermost of these that are faded towards the window's mean (for filters of unlimited support).
+    """
+
+    width: int = 0
+    fade: int = 0
+
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def _no_halo() -> Halo:
+    return Halo()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiledModel:
+    """A model fitted to one photograph: it maps an LR window to its HR result.
+
+    Args:
+        scale: Output over input.
+        predict: Maps a window, (1, C, h, w), to its result, (1, C, s·h, s·w), clamped to [0, 1].
+        retry: The same in higher precision, used where a result was not finite; None is `predict` again.
+        halo: Returns the halo that a tile needs; called only where an image is cut into tiles.
+        whole_image: The model was fitted to the whole image and cannot be applied to a part of it.
+        steps: Optimiser steps that were made on the photograph.
+        history: Curves by name, one value per report.
+        dtype: Type of the network's arithmetic, "bfloat16" or "float32".
+        warnings: Sentences for the user.
+    """
+
+    scale: int
+    predict: Predict
+    retry: Predict | None = None
+    halo: Callable[[], Halo] = _no_halo
+    whole_image: bool = False
+    steps: int = 0
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    dtype: str = "float32"
+    warnings: tuple[str, ...] = ()
+
+
+class Upscaler(Protocol):
+    """An image and its degradation in, a fitted model out.
+
+    A class with these members is an upscaler; it is registered by one line of `blindsr.registry`, or from another
+    package by an entry point of the group `blindsr.upscalers` (docs/extending.md). The first line of its docstring is
+    its description in `--help` and in the tables of the documentation.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type]  # a frozen dataclass; every field has a default
+    scales: ClassVar[tuple[int, ...]]  # whole-number factors that it can be fitted for
+    needs_whole_image: ClassVar[bool]  # it has to see the image at once, so that memory grows with the image
+
+    def __init__(self, config: Any | None = None) -> None:
+        """Take the settings; None is the defaults of `config_type`."""
+
+    @staticmethod
+    def min_side(scale: int) -> int:
+        """Smallest side of an image, LR pixels, that it can be fitted to."""
+
+    def fit(self, source: Source, degradation: Degradation, *, listener: Listener) -> TiledModel:
+        """Fit to a photograph; the cost does not grow with the image unless `needs_whole_image`."""
+
+
+def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) -> None:
+    """Check that an upscaler can be fitted to an image of a size and a kernel.
+
+    Args:
+        upscaler: The method.
+        shape: Bands, height and width of the photograph.
+        kernel: Downscaling kernel.
+
+    Raises:
+        ImageError: A side is too short.
+        KernelError: The kernel is larger than the image.
+        ConfigError: The method does not know the scale.
+    """
+    _, height, width = shape
+    if kernel.scale not in upscaler.scales:
+        raise ConfigError(
+            f"the upscaler {upscaler.name} enlarges by {supported_scales(upscaler)}, got ×{kernel.scale}; "
+            "choose one of these scales, or another upscaler."
+        )
+    least = upscaler.min_side(kernel.scale)
+    if min(height, width) < least:
+        raise ImageError(
+            f"{upscaler.name} at ×{kernel.scale} needs an image of at least {least}×{least} px, got {width}×{height} "
+            "px; use a smaller scale or a larger part of the picture."
+        )
+    if kernel.support(0.999) > min(height, width):
+        raise KernelError(
+            f"the kernel must be smaller than the image: it covers {kernel.support(0.999)} px of an image of "
+            f"{width}×{height} px; check that it is a blur kernel for this image."
+        )
+
+
+def supported_scales(method: Any) -> str:
+    """The scales of a method as text: "×2, ×3, ×4"."""
+    return ", ".join(f"×{scale}" for scale in method.scales)
+
+
+def concatenate_bands(models: Sequence[TiledModel], names: Sequence[str]) -> TiledModel:
+    """One model for an image whose bands have a model each.
+
+    Args:
+        models: One per band, in the order of the bands, fitted to a `BandSource`.
+        names: Names of the bands, for warnings.
+    """
+    first = models[0]
+
+    def predict(window: Tensor) -> Tensor:
+        return torch.cat([model.predict(window[:, i : i + 1].contiguous()) for i, model in enumerate(models)], 1)
+
+    def retry(window: Tensor) -> Tensor:
+        parts = [(m.retry or m.predict)(window[:, i : i + 1].contiguous()) for i, m in enumerate(models)]
+        return torch.cat(parts, 1)
+
+    def halo() -> Halo:
+        halos = [model.halo() for model in models]
+        return Halo(max(h.width for h in halos), max(h.fade for h in halos))
+
+    return TiledModel(
+        scale=first.scale,
+        predict=predict,
+        retry=retry,
+        halo=halo,
+        whole_image=any(model.whole_image for model in models),
+        steps=sum(model.steps for model in models),
+        history=first.history,
+        dtype=first.dtype,
+        warnings=tuple(f"band {n}: {text}" for n, m in zip(names, models, strict=True) for text in m.warnings),
+    )

@@ -1,0 +1,73 @@
+"""Settings of the pretrained network and of its adaptation to one photograph."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsr.errors import ConfigError
+from blindsr.runtime import Precision
+
+__all__ = ["PretrainedConfig"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainedConfig:
+    """One forward pass of the pretrained network, preceded by optimiser steps on the image's own pairs if wanted.
+
+    The values were chosen by measurement (docs/method/pretrained-network.md).
+    """
+
+    weights: Path | None = None  # a checkpoint of `blindsr train`; None is the bundled one
+    random_weights: bool = False  # begin with random weights instead: the untrained network equals the Wiener filter
+    steps: int = 120  # optimiser steps on the image's own pairs; 0 is the forward pass alone
+    learning_rate: float = 1.2e-3  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
+    batch: int = 8  # crops per step
+    crop: int = 24  # side of a crop of the degraded image, LR pixels
+    views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the training target
+    back_projections: int = 1  # corrections towards the LR image, by the Wiener filter; none where there is noise
+    # Dihedral views whose predictions are averaged if the kernel is the same under all of them, as the bicubic one is:
+    # 1, 2, 4 or 8 (Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution",
+    # CVPR 2016, section 3).
+    ensemble: int = 8
+    ensemble_pixels: int | None = 6_000_000  # HR pixels above which a single view is used; None: no limit
+    validation_side: int = 64  # side of the validation patch that decides whether the steps are kept, LR pixels
+    precision: Precision = "auto"  # bf16 where the processor supports it natively
+    max_tile: int = 512  # LR pixels per side in one pass of the network
+    seed: int = 0  # of crops and noise in the adaptation
+    report_every: int = 50  # steps between losses in the history
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _require(
+            not (self.random_weights and self.weights is not None),
+            f"pretrained.random_weights begins with random weights; leave it out, or weights = {self.weights}.",
+        )
+        _require(self.steps >= 0, f"pretrained.steps must be 0 or more, got {self.steps}.")
+        _require(self.learning_rate > 0, f"pretrained.learning_rate must be positive, got {self.learning_rate}.")
+        _require(self.batch >= 1, f"pretrained.batch must be 1 or more, got {self.batch}.")
+        _require(self.crop >= 8, f"pretrained.crop must be 8 or more, got {self.crop}.")
+        _require(
+            len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
+            f"pretrained.views must name one or more of the views 0 … 7, got {list(self.views)}.",
+        )
+        _require(
+            self.back_projections >= 0, f"pretrained.back_projections must be 0 or more, got {self.back_projections}."
+        )
+        _require(self.ensemble in (1, 2, 4, 8), f"pretrained.ensemble must be 1, 2, 4 or 8, got {self.ensemble}.")
+        _require(
+            self.ensemble_pixels is None or self.ensemble_pixels >= 0,
+            f"pretrained.ensemble_pixels must be 0 or more, or None, got {self.ensemble_pixels}.",
+        )
+        _require(
+            self.validation_side >= 8, f"pretrained.validation_side must be 8 or more, got {self.validation_side}."
+        )
+        _require(self.max_tile >= 32, f"pretrained.max_tile must be 32 or more, got {self.max_tile}.")
+        _require(self.report_every >= 1, f"pretrained.report_every must be 1 or more, got {self.report_every}.")
+        _require(
+            self.precision in ("auto", "fp32", "bf16"),
+            f"pretrained.precision must be auto, fp32 or bf16, got {self.precision!r}.",
+        )

@@ -1,0 +1,109 @@
+"""Network weights in safetensors files, the bundled ones and those of `blindsr train`: no pickle, no download."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from blindsr.errors import ConfigError, OutputError
+from blindsr.upscalers.pretrained.network import ConditionedNetwork
+
+__all__ = ["BUNDLED", "load_network", "random_network", "save_weights", "training_settings"]
+
+BUNDLED = Path(__file__).parent / "weights" / "leaves.safetensors"
+_FORMAT = "blindsr-start-1"
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, object]) -> None:
+    """Write weights in half precision, with the settings of their training as metadata.
+
+    Args:
+        path: File to write, .safetensors.
+        weights: Tensors by parameter name.
+        config: Settings of the training, JSON-able.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    half = {name: value.detach().to(torch.float16).contiguous() for name, value in weights.items()}
+    try:
+        path.write_bytes(save(half, {"format": _FORMAT, "config": json.dumps(config)}))
+    except OSError as error:
+        raise OutputError(f"cannot write the weights to {path}: {error}.") from error
+
+
+def training_settings(path: Path | None = None) -> dict[str, Any]:
+    """The settings that weights were trained with, by name.
+
+    Args:
+        path: A checkpoint of `blindsr train`, or settings alone (.json); None is the bundled checkpoint.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or neither.
+    """
+    if path is not None and path.suffix == ".json":
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the settings of a training must be a JSON file, {path}: {error}.") from error
+        if not isinstance(stored, dict):
+            raise ConfigError(f"the settings of a training must be a JSON object of names and values, {path} is none.")
+        return stored
+    return _read(BUNDLED if path is None else path)[1]
+
+
+def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"a checkpoint must be a safetensors file of `blindsr train`, {source}: {error}.") from error
+    if metadata.get("format") != _FORMAT:
+        raise ConfigError(f"a checkpoint must have the format {_FORMAT}, {source} has {metadata.get('format')!r}.")
+    return weights, dict(json.loads(metadata["config"]))
+
+
+def load_network(path: Path | None = None, *, device: torch.device | str = "cpu") -> ConditionedNetwork:
+    """Load a network, float32, with trainable parameters.
+
+    Args:
+        path: A checkpoint of `blindsr train`; None is the bundled one.
+        device: Device of the parameters.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or no checkpoint.
+    """
+    source = BUNDLED if path is None else path
+    weights, config = _read(source)
+    # On the "meta" device nothing is initialised, which would draw from the global random generator.
+    with torch.device("meta"):
+        network = ConditionedNetwork(
+            channels=int(config["channels"]), blocks=int(config["blocks"]), scales=tuple(config["scales"])
+        )
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ConfigError(f"the weights in {source} do not fit its settings: {error}.") from error
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def random_network(seed: int, *, device: torch.device | str = "cpu") -> ConditionedNetwork:
+    """A network with random weights whose last layers are zero, so that it returns the Wiener filter's result.
+
+    Args:
+        seed: Seed of the weights.
+        device: Device of the parameters.
+    """
+    with torch.device("meta"):
+        network = ConditionedNetwork()
+    network.to_empty(device="cpu").initialise(torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for name, parameter in network.tails.named_parameters():
+            if name.endswith("weight"):
+                parameter.zero_()
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

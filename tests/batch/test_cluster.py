@@ -1,0 +1,85 @@
+"""A real dask scheduler with two workers, each a process of its own, and one of them killed in the middle."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from blindsr.batch.cluster import Cluster, read_resources
+from blindsr.batch.plan import MANIFEST
+from blindsr.batch.task import ImageDone, ImageEvent, ImageStarted, TaskOptions
+from blindsr.errors import ConfigError, DeviceError
+from blindsr.kernels import gaussian
+from blindsr.settings import preset
+from tests.batch.batch_fakes import make_photos, run, statuses
+
+pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a scheduler, and its two workers."""
+    place = tmp_path / "scheduler.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = (tmp_path / "cluster.log").open("w")
+
+    def start(module, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(place), "--no-dashboard"]
+        return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
+
+    scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    workers = [
+        start("dask_worker", "--nthreads", "1", "--no-nanny", "--resources", "PHOTO=1", "--local-directory", tmp_path)
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 60
+    while not place.exists():
+        assert time.monotonic() < deadline, (tmp_path / "cluster.log").read_text()
+        time.sleep(0.1)
+    yield json.loads(place.read_text())["address"], workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+    log.close()
+
+
+def test_a_worker_that_dies_loses_nothing(cluster, tmp_path):
+    address, workers = cluster
+    make_photos(tmp_path / "in", *(f"{i}.png" for i in range(6)))
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    events = []
+
+    def listener(event):
+        events.append(event)
+        if len([e for e in events if isinstance(e, ImageDone)]) == 2:
+            workers[0].kill()
+
+    options = TaskOptions(settings=preset("fast"), kernel=gaussian(1.44, 2))
+    engine = Cluster(scheduler=address, device="cpu", resources={"PHOTO": 1}).run
+    result = run(tmp_path / "in", tmp_path / "out", options=options, engine=engine, listener=listener)
+    assert workers[0].wait(10) == -9
+    assert statuses(result) == {"bad.png": "failed"} | {f"{i}.png": "done" for i in range(6)}
+    rows = [json.loads(line) for line in (tmp_path / "out" / MANIFEST).read_text().splitlines()]
+    assert sorted(row["target"] for row in rows if row["status"] == "done") == [f"{i}_blindsr_x2" for i in range(6)]
+    # Progress comes from the workers.
+    assert {e.source.name for e in events if isinstance(e, ImageStarted)} >= {f"{i}.png" for i in range(6)}
+    assert any(isinstance(e, ImageEvent) and e.event.stage == "zssr" for e in events)
+    again = run(tmp_path / "in", tmp_path / "out", options=options, engine=engine)
+    assert statuses(again) == {"bad.png": "failed"} | {f"{i}.png": "kept" for i in range(6)}
+
+
+def test_a_scheduler_that_does_not_answer_is_one_error(tmp_path, monkeypatch):
+    make_photos(tmp_path / "in", "a.png")
+    monkeypatch.setattr("blindsr.batch.cluster._CONNECT_SECONDS", 0.5)
+    with pytest.raises(DeviceError, match=r"no Dask scheduler answers at tcp://127\.0"):
+        run(tmp_path / "in", tmp_path / "out", engine=Cluster(scheduler="tcp://127.0.0.1:9").run)
+
+
+def test_resources_are_names_and_numbers():
+    assert read_resources("GPU=1, MEMORY=4e9") == {"GPU": 1.0, "MEMORY": 4e9}
+    assert read_resources(None) == {}
+    with pytest.raises(ConfigError, match="GPU"):
+        read_resources("GPU")

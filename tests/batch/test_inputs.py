@@ -1,0 +1,232 @@
+import os
+from pathlib import Path, PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blindsr.batch.inputs import InputFile, Inputs, Naming, find_inputs, names_folder
+from blindsr.errors import ConfigError, ImageError, OutputError
+from blindsr.image_io import image_size
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("a.png", "b.JPG", "notes.txt", ".hidden.png", "sub/c.tif", "sub/deep/d.png", ".git/e.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def _names(inputs):
+    return [(str(found.folder), found.path.name) for found in inputs.files]
+
+
+def test_a_folder_stands_for_the_images_directly_in_it(tree):
+    found = find_inputs([tree])
+    assert _names(found) == [(".", "a.png"), (".", "b.JPG")]
+    assert found.ignored == 1
+
+
+def test_recursive_descends_into_folders_and_keeps_the_tree(tree):
+    assert _names(find_inputs([tree], recursive=True)) == [
+        (".", "a.png"),
+        (".", "b.JPG"),
+        ("sub", "c.tif"),
+        (str(PurePath("sub/deep")), "d.png"),
+    ]
+
+
+def test_the_output_folder_is_not_searched(tree):
+    assert ("sub", "c.tif") not in _names(find_inputs([tree], recursive=True, exclude=tree / "sub"))
+
+
+def test_links_in_a_circle_end(tree):
+    (tree / "sub" / "up").symlink_to(tree, target_is_directory=True)
+    (tree / "self").symlink_to(tree / "self")
+    names = _names(find_inputs([tree], recursive=True))
+    assert sorted(name for _, name in names) == ["a.png", "b.JPG", "c.tif", "d.png"]
+
+
+def test_a_link_to_another_folder_is_followed(tree, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "z.png").touch()
+    (tree / "link").symlink_to(other, target_is_directory=True)
+    assert ("link", "z.png") in _names(find_inputs([tree], recursive=True))
+
+
+def test_a_glob_is_expanded_and_keeps_the_tree_below_it(tree):
+    assert _names(find_inputs([tree / "*.png"])) == [(".", "a.png")]
+    assert _names(find_inputs([tree / "**" / "*.png"])) == [(".", "a.png"), (str(PurePath("sub/deep")), "d.png")]
+    with pytest.raises(ImageError, match="no image matches"):
+        find_inputs([tree / "*.webp"])
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree):
+    (tree / "x[1].png").touch()
+    assert _names(find_inputs([tree / "x[1].png"])) == [(".", "x[1].png")]
+
+
+def test_an_image_that_is_named_twice_is_taken_once(tree):
+    assert len(find_inputs([tree / "a.png", tree, tree / "sub" / ".." / "a.png"]).files) == 2
+
+
+def test_a_missing_file_is_left_to_the_run(tree):
+    assert _names(find_inputs([tree / "a.png", tree / "gone.png"])) == [(".", "a.png"), (".", "gone.png")]
+
+
+@pytest.mark.parametrize("name", ["a b.png", 'it\'s "q".png', "new\nline.png", "Köln 日本.png", "-x.png", "$(rm).png"])
+def test_odd_names_are_names(tmp_path, name):
+    (tmp_path / name).touch()
+    assert [found.path.name for found in find_inputs([tmp_path]).files] == [name]
+
+
+def test_a_name_that_is_no_valid_utf8_is_a_name(tmp_path):
+    try:
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))).touch()
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    assert len(find_inputs([tmp_path]).files) == 1
+
+
+def _as_result(path):
+    for suffix in (".png", ".json", ".kernel.npz", ".kernel.png"):
+        path.with_name(path.name + suffix).touch()
+
+
+def test_results_are_left_out_unless_one_is_the_only_argument(tree):
+    _as_result(tree / "a_blindsr_x2")
+    result = tree / "a_blindsr_x2.png"
+    assert _names(find_inputs([tree])) == [(".", "a.png"), (".", "b.JPG")]
+    assert find_inputs([tree]).results == 1
+    assert _names(find_inputs([tree / "a.png", result, tree / "a_blindsr_x2.kernel.png"])) == [(".", "a.png")]
+    assert _names(find_inputs([tree / "*.png"])) == [(".", "a.png")]
+    assert _names(find_inputs([result])) == [(".", result.name)]
+
+
+def test_without_any_image_the_error_says_what_to_do(tmp_path):
+    with pytest.raises(ImageError, match="name image files, or folders"):
+        find_inputs([tmp_path])
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(ImageError, match="--recursive"):
+        find_inputs([tmp_path])
+    _as_result(tmp_path / "b")
+    with pytest.raises(ImageError, match="the image written by blindsr is left out"):
+        find_inputs([tmp_path], recursive=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_reported_and_never_opened(tree):
+    os.mkfifo(tree / "pipe.png")
+    for arguments in ([tree], [tree / "pipe.png", tree / "a.png", tree / "b.JPG"]):
+        found = find_inputs(arguments)
+        assert _names(found) == [(".", "a.png"), (".", "b.JPG")]
+        assert [(path.name, "a device or a pipe" in why) for path, why in found.problems] == [("pipe.png", True)]
+    assert image_size(tree / "pipe.png") is None
+
+
+def test_a_folder_that_cannot_be_listed_is_reported_and_the_rest_is_found(tree, monkeypatch):
+    iterdir = Path.iterdir
+
+    def refuse(self):
+        if self.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    found = find_inputs([tree], recursive=True)
+    assert _names(found) == [(".", "a.png"), (".", "b.JPG")]
+    assert [(path.name, "Permission denied" in why) for path, why in found.problems] == [("sub", True)]
+
+
+def test_a_name_at_the_limit_of_the_file_system_is_found(tmp_path):
+    name = 251 * "x" + ".png"
+    (tmp_path / name).touch()
+    assert [file.path.name for file in find_inputs([tmp_path]).files] == [name]
+    too_long = tmp_path / (300 * "x" + ".png")
+    assert [file.path for file in find_inputs([too_long]).files] == [too_long], "the run reports it"
+
+
+def test_an_output_names_a_folder_if_it_is_one_or_ends_with_a_slash(tmp_path):
+    assert names_folder(tmp_path)
+    assert names_folder(str(tmp_path))
+    assert names_folder("new/")
+    assert not names_folder("new")
+    assert not names_folder(tmp_path / "a.png")
+    assert not names_folder(300 * "x")
+
+
+def test_the_common_folder_contains_all_images(tmp_path):
+    inputs = Inputs((InputFile(tmp_path / "a" / "x.png"), InputFile(tmp_path / "b" / "c" / "y.png")))
+    assert inputs.common_folder() == tmp_path
+    assert Inputs(()).common_folder() == Path.cwd()
+
+
+IMAGE = InputFile(Path("/photos/trip/a.b.jpg"), PurePath("trip"))
+
+
+def test_without_an_output_folder_the_result_is_beside_the_image():
+    assert Naming().target(IMAGE) == Path("/photos/trip/a.b_blindsr_x2")
+
+
+def test_the_tree_is_mirrored_under_the_output_folder():
+    assert Naming(output=Path("/out"), label="x2.5").target(IMAGE) == Path("/out/trip/a.b_blindsr_x2.5")
+
+
+def test_every_field_of_a_template():
+    naming = Naming(template="{folder}-{stem}-{suffix}-{label}-{scale}-{preset}.tif", label="x2x3", preset="best")
+    assert naming.target(IMAGE).name == "trip-a.b-jpg-x2x3-2x3-best.tif"
+    assert naming.has_suffix
+
+
+def test_a_format_is_the_suffix_of_every_name():
+    naming = Naming(suffix=".png")
+    assert naming.target(IMAGE).name == "a.b_blindsr_x2.png"
+    assert Naming(template="{stem}_big.png", suffix=".png").target(IMAGE).name == "a.b_big.png"
+
+
+@pytest.mark.parametrize(
+    "template", ["{stem", "{stem.__class__}", "{stem!r}", "{stem:>9999}", "{stem}{nothing}", "{0}{stem}", "{stem[0]}"]
+)
+def test_a_template_that_cannot_be_filled_is_refused_before_any_work(template):
+    with pytest.raises(ConfigError, match="the name template"):
+        Naming(template=template)
+
+
+@pytest.mark.parametrize(("template", "words"), [("larger.png", "lacks {stem}"), ("../{stem}", "without a folder")])
+def test_a_template_that_gives_one_name_or_a_folder_is_refused(template, words):
+    with pytest.raises(ConfigError, match=words):
+        Naming(template=template)
+
+
+@given(template=st.text(alphabet="{}stemscalef./\\x ü", max_size=20))
+def test_no_template_leads_out_of_the_folder(template):
+    try:
+        naming = Naming(output=Path("/out"), template=template)
+    except ConfigError:
+        return
+    assert naming.target(IMAGE).parent == Path("/out/trip")
+
+
+def _targets(*paths, **naming):
+    files = [InputFile(Path(path), PurePath(path).parent) for path in paths]
+    return [str(target) for target in Naming(output=Path("o"), **naming).targets(files)]
+
+
+def test_images_that_differ_in_their_suffix_alone_get_it_into_the_names_of_their_results():
+    assert _targets("a.jpg", "a.png", "b.png") == ["o/a_jpg_blindsr_x2", "o/a_png_blindsr_x2", "o/b_blindsr_x2"]
+    # The images of the results would differ in the suffix, their records would not.
+    assert _targets("a.CR2", "a.JPG", template="{stem}.{suffix}.png") == ["o/a.CR2.png", "o/a.JPG.png"]
+    assert _targets("a.jpg", "a", suffix=".png") == ["o/a_jpg_blindsr_x2.png", "o/a_blindsr_x2.png"]
+    assert _targets("d/a.jpg", "a.png") == ["o/d/a_blindsr_x2", "o/a_blindsr_x2"]
+
+
+def test_two_images_with_one_result_or_one_record_are_refused():
+    files = [InputFile(Path("x/a.png")), InputFile(Path("y/a.png"))]
+    with pytest.raises(OutputError, match=r"x/a.png and y/a.png → a_png_blindsr_x2.*Nothing was done.*--recursive"):
+        Naming(output=Path()).targets(files)
+    with pytest.raises(OutputError, match="one result"):  # the last one gets the name that another has already
+        _targets("a.jpg", "a.png", "a_png.tif")
+    with pytest.raises(OutputError, match="and 2 more"):
+        Naming(output=Path()).targets([InputFile(Path(str(i)) / "a.png") for i in range(6)])

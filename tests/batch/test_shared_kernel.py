@@ -1,0 +1,193 @@
+"""One kernel from many images: nearer to the truth than single estimates, and robust to outliers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from blindsr.batch import shared_kernel as shared_module
+from blindsr.batch.plan import Manifest
+from blindsr.batch.shared_kernel import estimate_shared_kernel, shared_kernel_for
+from blindsr.errors import ConfigError, ImageError
+from blindsr.events import StepDone, ignore
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
+from blindsr.kernels.metrics import covariance_error
+from blindsr.ops import degrade
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines import blind
+from blindsr.settings import Settings
+
+SPECTRAL = Settings(estimator="spectral")
+
+
+def _lr(picture, kernel, seed):
+    hr = torch.from_numpy(picture.copy()).double().permute(2, 0, 1)[None] / 255
+    rng = torch.Generator().manual_seed(seed)
+    return degrade(hr, kernel.tensor(hr), 2, noise_sigma=0.005, generator=rng).clamp(0, 1).float()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    whole = (data.astronaut(), data.coffee(), data.chelsea(), data.rocket())
+    return [picture[40:232, 120:312] for picture in whole] + [data.astronaut()[:192, 170:362]]
+
+
+def _loaders(images):
+    return [(f"{i}.png", lambda image=image: image) for i, image in enumerate(images)]
+
+
+def test_the_joint_estimate_is_nearer_to_the_truth_than_single_ones(pictures):
+    truth = gaussian([[2.6, 0.5], [0.5, 1.3]], 2)
+    images = [_lr(picture, truth, i) for i, picture in enumerate(pictures)]
+    shared = estimate_shared_kernel(_loaders(images), SPECTRAL)
+    single = [
+        covariance_error(blind.estimate_kernel(TensorSource(x), SPECTRAL, listener=ignore).kernel, truth)
+        for x in images
+    ]
+    assert covariance_error(shared.kernel, truth) < 0.8 * np.mean(single)
+    assert 0 < shared.error < shared.spread
+    assert "shared kernel from 5 of 5 images" in shared.warnings()[0]
+
+
+def test_for_factors_of_two_passes_it_is_carried_over(pictures):
+    truth = gaussian([[2.6, 0.5], [0.5, 1.3]], 2)
+    loaders = _loaders([_lr(picture, truth, i) for i, picture in enumerate(pictures[:3])])
+    shared = estimate_shared_kernel(loaders, Settings(scale=8))
+    first = estimate_shared_kernel(loaders, Settings(scale=4))
+    assert shared.kernel.scale == 8
+    assert shared.spread == first.spread
+    # Widths are said in pixels of the result.
+    wider = np.sqrt(shared.estimates[0].covariance[0, 0] / first.estimates[0].covariance[0, 0])
+    assert wider == pytest.approx(2, abs=0.05)
+    assert shared.kernel.sigmas[0] / first.kernel.sigmas[0] == pytest.approx(wider, abs=0.05)
+
+
+@pytest.fixture
+def estimates(monkeypatch):
+    """Estimates by the first value of an image, instead of measuring."""
+    table = {}
+
+    def estimate(image, settings, *, listener):
+        kernel = table[round(float(image.window(slice(0, 1), slice(0, 1))), 3)]
+        if kernel is None:
+            raise ImageError("too small.")
+        return KernelEstimate(kernel=kernel, method="spectral")
+
+    monkeypatch.setattr(blind, "estimate_kernel", estimate)
+
+    def make(kernels):
+        table.update({round(i / 100, 3): kernel for i, kernel in enumerate(kernels)})
+        return _loaders([torch.full((1, 1, 4, 4), i / 100) for i in range(len(kernels))])
+
+    return make
+
+
+def _made(variance):
+    return Kernel(gaussian(variance, 2).array, 2, {"made_by": "spectral"})
+
+
+def test_gaussians_give_the_gaussian_of_their_mean_covariance(estimates):
+    shared = estimate_shared_kernel(estimates([_made(v) for v in (1.0, 1.2, 1.4)]), SPECTRAL)
+    assert np.allclose(shared.kernel.covariance, 1.2 * np.eye(2), atol=0.01)
+    assert shared.kernel.provenance["made_by"] == "spectral"
+    assert shared.kernel.provenance["shared_by"] == 3
+
+
+def test_an_outlier_is_reported_and_has_no_part_in_the_kernel(estimates):
+    usual = [_made(v) for v in (1.0, 1.1, 1.2, 1.3, 1.4)]
+    shared = estimate_shared_kernel(estimates([*usual, _made(6.0)]), SPECTRAL)
+    assert [estimate.is_outlier for estimate in shared.estimates] == [False] * 5 + [True]
+    assert np.allclose(shared.kernel.covariance, 1.2 * np.eye(2), atol=0.01)
+    assert shared.warnings()[1].startswith("5.png is an outlier: its own estimate has σ 2.4")
+
+
+@pytest.mark.parametrize(("covariance", "is_tested"), [([[1.2, 0], [0, 1.0]], True), ([[3.0, 0], [0, 0.8]], False)])
+def test_an_isotropic_kernel_is_tested_for_sharp_images(estimates, monkeypatch, covariance, is_tested):
+    monkeypatch.setattr(shared_module, "sharpness", lambda image, estimate: (9.0, 9.0))
+    monkeypatch.setattr(shared_module.PretrainedUpscaler, "min_side", lambda scale: 1)
+    found = KernelEstimate(kernel=_made(1.0), method="spectral")
+    monkeypatch.setattr(shared_module.spectral, "estimate_kernel", lambda image, scale, config: found)
+    kernels = [Kernel(gaussian(covariance, 2).array, 2, {"made_by": "spectral"})] * 3
+    shared = estimate_shared_kernel(estimates(kernels), Settings())
+    assert (shared.kernel.digest == bicubic(2).digest) == is_tested
+    assert bool(shared.bicubic_reason) == is_tested
+
+
+def test_the_order_of_the_photographs_does_not_matter(estimates):
+    kernels = [_made(v) for v in (1.0, 1.9, 1.2, 5.0, 1.4)]
+    forth = estimate_shared_kernel(estimates(kernels), SPECTRAL).kernel
+    back = estimate_shared_kernel(estimates(kernels[::-1]), SPECTRAL).kernel
+    assert np.allclose(forth.array, back.array, atol=1e-12)
+
+
+def test_flat_and_small_images_are_excluded(estimates):
+    shared = estimate_shared_kernel(
+        estimates([Kernel(bicubic(2).array, 2, {"made_by": "bicubic"}), None, _made(1.0)]), SPECTRAL
+    )
+    assert [estimate.covariance is None for estimate in shared.estimates] == [True, True, False]
+    assert "2 images were excluded from the shared kernel (flat, too small or unreadable)" in shared.warnings()[-1]
+    assert "from a single image, its uncertainty is unknown" in shared.warnings()[0]
+
+
+def test_images_without_any_measurable_blur_are_refused(estimates):
+    with pytest.raises(ImageError, match="none of 2 images shows a measurable blur"):
+        estimate_shared_kernel(estimates([None, None]), SPECTRAL)
+
+
+def test_kernels_that_are_no_gaussians_are_averaged_tap_by_tap(estimates):
+    line = np.zeros((8, 8))
+    line[3:5, 1:7] = 1
+    small = np.zeros((4, 4))
+    small[0, 0] = small[3, 3] = small[0, 3] = small[3, 0] = 1
+    kernels = [Kernel.normalised(line, 2, {"made_by": "x"}), Kernel.normalised(small, 2, {"made_by": "x"})]
+    shared = estimate_shared_kernel(estimates(kernels), SPECTRAL)
+    expected = (kernels[0].array + np.pad(kernels[1].array, 2)) / 2
+    assert np.allclose(shared.kernel.array, expected, atol=1e-12)
+    mean = (kernels[0].covariance + kernels[1].covariance) / 2
+    assert np.allclose(shared.kernel.covariance, mean, atol=1e-9)
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    """Two images, and a file that is none."""
+    for number, picture in enumerate(pictures[:2]):
+        lr = _lr(picture, gaussian(1.6, 2), number)[0].permute(1, 2, 0).numpy()
+        Image.fromarray((lr * 255).round().astype(np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
+    (folder / "out").mkdir()
+    paths, manifest = [*sorted(folder.glob("*.png")), folder / "missing.png"], Manifest(folder / "out" / "m.jsonl")
+    events = []
+    kernel, notes = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
+    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
+    assert notes[0].startswith("shared kernel from 2 of 3 images: σ ")
+    assert notes[-1] == "1 images were excluded from the shared kernel (flat, too small or unreadable)."
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        f"blindsr-shared.kernel.{suffix}" for suffix in ("npz", "png", "json")
+    }
+    monkeypatch.setattr(shared_module, "estimate_shared_kernel", lambda *_, **__: pytest.fail("estimated again"))
+    again, same_notes = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu")
+    assert np.allclose(again.array, kernel.array, atol=1e-7)
+    assert same_notes == notes
+    with pytest.raises(pytest.fail.Exception):
+        shared_kernel_for(paths[1:], SPECTRAL, manifest, device="cpu")
+
+
+def test_a_size_must_mean_one_factor(folder):
+    Image.new("RGB", (150, 150)).save(folder / "larger.png")
+    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these images"):
+        shared_kernel_for(sorted(folder.glob("*.png")), Settings(size=(288, 288)), Manifest(folder / "m"))
+    with pytest.raises(ConfigError, match="needs unknown factors"):
+        shared_kernel_for([folder / "damaged.png"], Settings(size=(288, 288)), Manifest(folder / "m"))
+
+
+def test_the_kernel_does_not_depend_on_the_upscaler(pictures):
+    sharp = _loaders([_lr(picture, bicubic(2), i) for i, picture in enumerate(pictures[:3])])
+    published = Settings(upscaler="zssr")
+    kernels = [estimate_shared_kernel(sharp, settings) for settings in (Settings(), published)]
+    assert [shared.kernel.digest for shared in kernels] == 2 * [bicubic(2).digest]
+    assert all("most images show no blur" in shared.warnings()[0] for shared in kernels)

@@ -1,0 +1,141 @@
+"""`blindsr kernel …` as its user runs it."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from blindsr.kernels import gaussian, plot
+from blindsr.kernels.files import kernel_bytes, read_kernel
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder to work in; nothing is drawn, which tests/kernels checks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plot, "kernel_plot_png", lambda kernel, **_: b"plot")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["sensor", "sentinel2:B4"], "sentinel2_B4_x2.kernel.npz"),
+        (["sensor", "widefield", "--scale", 3, "--model", "psf"], "widefield_x3.kernel.npz"),
+        (["gaussian", "--sigma", 1.5], "gaussian_1.5_x2.kernel.npz"),
+        (["motion", "--length", 6, "--angle", 30], "motion_6_x2.kernel.npz"),
+        (["defocus", "--diameter", 5, "--scale", 4], "defocus_5_x4.kernel.npz"),
+        (["bicubic"], "bicubic_x2.kernel.npz"),
+        (["box", "--scale", 3], "box_x3.kernel.npz"),
+        (["from-mtf", "--nyquist", 0.24], "mtf_x2.kernel.npz"),
+        (["from-mtf", "--edge-slope", 0.03, "--gsd", 30], "mtf_x2.kernel.npz"),
+    ],
+)
+def test_every_command_writes_kernel_and_plot_and_prints_the_path(run, here, arguments, name):
+    result = run("kernel", *arguments)
+    assert (result.exit_code, result.stdout) == (0, f"{name}\n")
+    assert "FWHM: " in result.stderr
+    assert f"files: {name}, with " in result.stderr
+    scale = int(name.split("_x")[1][0])
+    assert read_kernel(here / name, scale=scale)[0].scale == scale
+    assert (here / name.replace(".npz", ".png")).read_bytes() == b"plot"
+    again = run("kernel", *arguments)
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert run("kernel", *arguments, "--force", "-q").stderr == ""
+
+
+def test_the_metrics_as_json(run, here):
+    record = json.loads(run("kernel", "sensor", "widefield", "--json", "-q", "-o", "w.npz").stdout)
+    assert record["q"] == pytest.approx(1.0096, abs=1e-3)
+    assert record["files"] == {"kernel": "w.npz", "plot": "w.png"}
+    assert record["fwhm"][0] > 1
+    assert {"covariance_yx", "angle_degrees", "mtf_at_lr_nyquist", "mtf_at_hr_nyquist", "centroid_yx"} <= set(record)
+
+
+def test_along_and_across(run, here):
+    run("kernel", "from-mtf", "--nyquist", "0.2,0.35", "-q", "-o", "k.npz")
+    covariance = read_kernel(here / "k.npz", scale=2)[0].covariance
+    assert covariance[0, 0] > 1.2 * covariance[1, 1]
+
+
+def test_a_curve(run, here):
+    f = np.linspace(0.05, 0.5, 10)
+    rows = "\n".join(f"{x:.3f}, {100 * np.exp(-2 * np.pi**2 * 0.25 * x * x):.2f}" for x in f)
+    (here / "c.csv").write_text("# cy/px, MTF\n" + rows, encoding="utf-8")
+    result = run("kernel", "from-mtf", "--curve", "c.csv", "--model", "psf", "-o", "k.npz")
+    assert "the MTF in c.csv was read as percent" in result.stderr
+    assert read_kernel(here / "k.npz", scale=2)[0].sigmas[0] == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_measured_psf(run, here):
+    c = np.arange(41) - 20
+    tifffile.imwrite("bead.tif", (10 + 90 * np.exp(-(c[:, None] ** 2 + c[None, :] ** 2) / 50)).astype(np.float32))
+    result = run("kernel", "from-psf", "bead.tif", "--samples-per-pixel", 8, "--model", "psf")
+    assert result.stdout == "bead_x2.kernel.npz\n"
+    assert "a background of 11" in result.stderr
+    assert read_kernel(here / "bead_x2.kernel.npz", scale=2)[0].sigmas[0] == pytest.approx(1.25, rel=0.02)
+
+
+def test_show(run, here):
+    (here / "k.npz").write_bytes(kernel_bytes(gaussian([[2.0, 0.7], [0.7, 1.2]], 3), ".npz"))
+    result = run("kernel", "show", "k.npz", "-o", "k.png")
+    assert result.exit_code == 0
+    for words in ("size: 15×15 HR px for ×3", "FWHM: ", "covariance (y, x): [[2.000, 0.700]", "MTF at Nyquist of LR"):
+        assert words in result.stdout
+    assert (here / "k.png").read_bytes() == b"plot"
+    assert json.loads(run("kernel", "show", "bicubic", "--json").stdout)["negative_share"] > 0.05
+
+
+def test_convert_and_compare(run, here):
+    (here / "k.npz").write_bytes(kernel_bytes(gaussian([[2.0, 0.7], [0.7, 1.2]], 2), ".npz"))
+    assert run("kernel", "convert", "k.npz", "k.mat", "--to-convention", "kair", "-q").stdout == "k.mat\n"
+    result = run("kernel", "compare", "k.npz", "k.mat", "--json")
+    difference = json.loads(result.stdout)
+    assert difference["ncc"] == pytest.approx(1, abs=1e-6)
+    assert difference["shift_yx"] == pytest.approx([0, 0], abs=1e-9)
+    assert "KAIR" in result.stderr
+    assert run("kernel", "convert", "k.npz", "x4.npz", "--to-scale", 4, "-q").exit_code == 0
+    assert read_kernel(here / "x4.npz", scale=4)[0].covariance[0, 0] == pytest.approx(2 * 15 / 3, rel=0.02)
+    assert "LR images of one scene: " in run("kernel", "compare", "k.npz", "gaussian:1.3").stdout
+    assert "is a kernel for scale 4, but scale 2 was" in run("kernel", "compare", "k.npz", "x4.npz").stderr
+
+
+def test_the_sensors_are_listed_with_their_sources(run):
+    text = run("kernel", "sensors").stdout
+    for name in ("fullframe", "phone", "sentinel2", "widefield"):
+        assert f"{name}: " in text
+    assert text.count("source: ") == 4
+    assert {row["name"] for row in json.loads(run("kernel", "sensors", "--json").stdout)} >= {"sentinel2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sensor", "nikon"], "a sensor must be one of fullframe, phone, sentinel2, widefield"),
+        (["sensor", "sentinel2:B9"], "has the bands B2, B3, B4, B8, band 'B9' was requested"),
+        (["sensor", "none.toml"], "none.toml is missing"),
+        (["from-psf", "none.tif"], "none.tif is missing"),
+        (["show", "k.npz"], "k.npz is missing; give a kernel file"),
+        (["from-mtf"], "give one of --nyquist"),
+        (["from-mtf", "--edge-slope", "3"], "--edge-slope (per metre) and --gsd (metres) belong together"),
+        (["from-mtf", "--nyquist", "24"], "24 % is 0.24"),
+        (["from-mtf", "--nyquist", "a"], "needs one number, or along,across"),
+        (["sensor", "sentinel2"], "one kernel is needed, got several (B2, B3, B4, B8)"),
+        (["gaussian", "--sigma", "1", "-o", "k.png"], "names the kernel's file"),
+        (["gaussian", "--sigma", "1", "--size", "7"], "size must be"),
+        (["motion", "--length", "0"], "is not in the range"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(run, here, arguments, words):
+    result = run("kernel", *arguments)
+    assert result.exit_code in (1, 2)
+    assert words in " ".join(result.stderr.split())
+
+
+def test_degrade_takes_a_sensor(run, photo, tmp_path):
+    result = run("degrade", photo, "-o", tmp_path / "set", "--sensor", "sentinel2:B4", "-q")
+    assert result.exit_code == 0
+    made = next((tmp_path / "set" / "kernel").iterdir())
+    assert read_kernel(made, scale=2)[0].provenance["sensor"] == "Sentinel-2 MSI"

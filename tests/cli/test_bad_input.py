@@ -1,0 +1,343 @@
+"""Every bad input of a user: one clear line, a non-zero exit, nothing lost and nothing incomplete."""
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage import data
+
+from blindsr.kernels.files import read_kernel
+from blindsr.pipelines import memory
+
+
+def _one_line_error(result, code=1):
+    assert (result.exit_code, result.stdout) == (code, "")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def _snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} | {
+        path.name: None for path in folder.iterdir() if path.is_dir()
+    }
+
+
+@pytest.mark.parametrize("command", ["estimate-and-upscale", "estimate-kernel"])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.png", b"", "the file is empty"),
+        ("a.png", b"hello, I am a letter", "needed PNG, TIFF, JPEG"),
+        ("a.jpg", b"\xff\xd8\xff\xe0garbage", "a.jpg"),
+        ("a.tif", b"II*\x00\x08\x00\x00\x00", "a.tif"),
+    ],
+)
+def test_a_file_that_is_no_picture(run, applied, tmp_path, command, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content)
+    before = _snapshot(tmp_path)
+    assert words in _one_line_error(run(command, path))
+    assert _snapshot(tmp_path) == before
+    assert applied.calls == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_truncated_picture(quick, applied, tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(data.coffee()[:90, :120]).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert path.name in _one_line_error(quick(path))
+    assert applied.calls == []
+
+
+def test_a_folder_without_pictures(quick, run, applied, tmp_path):
+    assert "no image was found" in _one_line_error(quick(tmp_path))
+    assert "this is a folder; name a file in it" in _one_line_error(run("estimate-kernel", tmp_path))
+
+
+def test_a_missing_file(quick, applied, tmp_path):
+    assert "there is no such file" in _one_line_error(quick(tmp_path / "no.png"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_missing_data(quick, applied, tmp_path, bad):
+    samples = data.camera()[:40, :48].astype(np.float32) / 255
+    samples[3, 4] = bad
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, samples)
+    result = quick(path)
+    assert result.exit_code == 0
+    assert "missing data in 1 sample: filled from the neighbours for the work, NaN in the result" in result.stderr
+    assert np.isnan(tifffile.imread(tmp_path / "a_blindsr_x2.tif")).sum() == 4
+
+
+def test_a_picture_that_is_too_small_for_an_estimator(run, quick, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(data.astronaut()[:8, :8]).save(path)
+    line = _one_line_error(run("estimate-kernel", path, "--estimator", "spectral"))
+    assert "8×8" in line or "8 px" in line
+    assert "at least" in line or "or more" in line or "16 px" in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+    assert quick(path).exit_code == 0
+
+
+def test_one_bit_and_cmyk_pictures_are_handled(quick, applied, tmp_path):
+    bits = tmp_path / "bits.png"
+    Image.fromarray(data.camera()[:40, :48] > 100).save(bits)
+    cmyk = tmp_path / "cmyk.jpg"
+    Image.fromarray(data.coffee()[:40, :48]).convert("CMYK").save(cmyk)
+    for path, channels in ((bits, 1), (cmyk, 3)):
+        result = quick(path)
+        assert result.exit_code == 0, result.stderr
+        assert applied.calls[-1][0][0].source.shape == (channels, 40, 48)
+    assert "warning: " in result.stderr, "the conversion of CMYK must be reported"
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_refused_before_the_work(quick, applied, photo, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda device: 100_000_000)
+    line = _one_line_error(quick(photo))
+    assert line == (
+        "error: upscaling 40×48 px to 80×96 px needs about 258 MiB of memory even in tiles of 32 px, but 95 MiB are "
+        "free; crop the photograph, choose a smaller scale, or allow more memory."
+    )
+    assert applied.calls == []
+
+
+def test_a_hundred_megapixels_need_less_than_a_small_machine_has_in_small_tiles():
+    assert memory.needed_memory(10_000, 10_000, 3, 2.0, tile=512) < 4 * 2**30 < 100_000_000 * 4 * 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((13, 13)), "all zero"),
+        (np.ones(13) / 13, "must be a 2-D array"),
+        (np.full((5, 5), np.nan), "must be finite"),
+        (np.outer([1, 0, -1], [1, 1, 1]), "not a blur kernel"),
+    ],
+)
+def test_an_array_that_is_no_kernel(known, applied, photo, tmp_path, array, words):
+    path = tmp_path / "k.npy"
+    np.save(path, array)
+    assert words in _one_line_error(known(photo, "--kernel", path))
+    assert applied.calls == []
+
+
+def test_a_kernel_larger_than_the_picture(known, photo, tmp_path):
+    path = tmp_path / "k.npy"
+    np.save(path, np.ones((120, 120)))
+    line = _one_line_error(known(photo, "--kernel", path))
+    assert "kernel" in line
+    assert "120" in line
+
+
+def test_a_kernel_file_that_is_damaged_or_another_kind_of_file(known, applied, photo, tmp_path):
+    path = tmp_path / "k.npz"
+    path.write_bytes(b"PK\x03\x04 but no archive")
+    assert "k.npz cannot be read" in _one_line_error(known(photo, "--kernel", path))
+    assert "brighter than the noise of its background" in _one_line_error(known(photo, "--kernel", photo))
+    document = tmp_path / "k.docx"
+    document.write_bytes(b"PK")
+    assert ".npz, .npy, .mat" in _one_line_error(known(photo, "--kernel", document))
+
+
+def test_a_kernel_that_does_not_sum_to_one_is_normalised_with_a_warning(known, applied, photo, tmp_path):
+    path = tmp_path / "k.npy"
+    np.save(path, np.outer([1, 3, 3, 1], [1, 3, 3, 1]))
+    result = known(photo, "--kernel", path)
+    assert result.exit_code == 0
+    assert "warning: the kernel sums to 64 and was normalised to 1.\n" in result.stderr
+    kernel, _ = read_kernel(photo.with_name("photo_blindsr_x2.kernel.npz"), scale=2)
+    assert abs(kernel.array.sum() - 1) < 1e-12
+
+
+@pytest.mark.parametrize("existing", ["photo_blindsr_x2.png", "photo_blindsr_x2.kernel.png", "photo_blindsr_x2.json"])
+def test_a_result_that_exists_is_kept_unless_force(quick, applied, photo, existing):
+    (photo.parent / existing).write_bytes(b"precious")
+    before = _snapshot(photo.parent)
+    line = _one_line_error(quick(photo))
+    assert f"{existing} exists already; choose another name" in line
+    assert "--force" in line
+    assert _snapshot(photo.parent) == before
+    assert applied.calls == []
+    assert quick(photo, "--force", "-q").exit_code == 0
+    assert (photo.parent / existing).read_bytes() != b"precious"
+
+
+def test_the_photograph_itself_is_never_overwritten(quick, applied, photo):
+    before = photo.read_bytes()
+    line = _one_line_error(quick(photo, "-o", photo, "--force"))
+    assert "the photograph itself" in line
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.xyz", "a.jpg"])
+def test_an_output_that_cannot_hold_the_picture_is_refused_before_the_work(quick, applied, tmp_path, name):
+    path = tmp_path / "deep.tif"
+    samples = np.dstack([data.camera()[:40, :48]] * 4).astype(np.float32) / 255
+    tifffile.imwrite(path, samples, photometric="minisblack", planarconfig="contig")
+    _one_line_error(quick(path, "-o", tmp_path / name))
+    assert applied.calls == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep.tif"]
+
+
+def test_a_kernel_output_of_another_kind_is_refused(run, applied, photo):
+    line = _one_line_error(run("estimate-kernel", photo, "-o", photo.parent / "k.txt"))
+    assert line == "error: a kernel file must end in .npz, .npy, .mat, got k.txt; choose one of these suffixes."
+
+
+@pytest.mark.parametrize("target", ["nowhere/a.png", "photo.png/a.png"])
+def test_an_output_folder_that_does_not_exist(quick, applied, photo, target):
+    _one_line_error(quick(photo, "-o", photo.parent / target))
+    assert applied.calls == []
+
+
+def test_a_folder_without_write_permission(quick, applied, photo, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    line = _one_line_error(quick(photo))
+    assert "cannot write in the folder" in line
+    assert applied.calls == []
+
+
+def _fill_disk_at(monkeypatch, ending):
+    """A disk that is full as soon as a file whose name ends so is written."""
+    write = Path.write_bytes
+
+    def full(self, content):
+        if self.name.endswith(ending):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+
+@pytest.mark.parametrize("name", [".kernel.npz", ".kernel.png"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_full_disk_leaves_everything_as_it_was(quick, applied, photo, monkeypatch, name, force):
+    if force:
+        (photo.parent / "photo_blindsr_x2.png").write_bytes(b"older")
+        (photo.parent / "photo_blindsr_x2.kernel.npz").write_bytes(b"older")
+    before = _snapshot(photo.parent)
+    _fill_disk_at(monkeypatch, name)
+    line = _one_line_error(quick(photo, *force, "-q"))
+    assert "the disk is full; free some space there" in line
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_disk_that_is_full_for_the_image_leaves_everything_as_it_was(quick, applied, photo, monkeypatch):
+    before = _snapshot(photo.parent)
+    sync = os.fsync
+
+    def full(descriptor):
+        facts = os.fstat(descriptor)
+        if stat.S_ISREG(facts.st_mode) and facts.st_size > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    line = _one_line_error(quick(photo, "-q"))
+    assert "the disk is full; free some space there" in line
+    assert str(photo.parent) in line
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_rename_that_fails_takes_the_earlier_ones_back(quick, applied, photo, monkeypatch):
+    before = _snapshot(photo.parent)
+    replace = Path.replace
+
+    def refuse(self, target):
+        if str(target).endswith("x2.png"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert "Input/output error" in _one_line_error(quick(photo, "-q"))
+    assert _snapshot(photo.parent) == before
+
+
+def test_an_interruption_leaves_nothing_and_exits_with_130(quick, applied, photo):
+    before = _snapshot(photo.parent)
+    applied.error = KeyboardInterrupt()
+    line = _one_line_error(quick(photo, "-q"), code=130)
+    assert line == "error: interrupted; no incomplete file was left."
+    assert _snapshot(photo.parent) == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(photo, sent):
+    config = photo.parent / "long.toml"
+    config.write_text("[pretrained]\nsteps = 1000000\nreport_every = 1\n")
+    before = _snapshot(photo.parent)
+    command = [
+        sys.executable,
+        "-m",
+        "blindsr",
+        "upscale",
+        photo,
+        "--kernel",
+        "bicubic",
+        "--config",
+        config,
+        "-v",
+        "--threads",
+        "1",
+    ]
+    # A suite that a shell runs in the background has SIGINT ignored, and its children inherit that.
+    own = signal.signal(sent, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(sent, own)
+    with process:
+        line = process.stderr.readline()
+        while line and "step 3 " not in line:
+            line = process.stderr.readline()
+        assert line, "the training never began"
+        process.send_signal(sent)
+        started = time.monotonic()
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()  # nothing of a test that fails goes on
+    assert time.monotonic() - started < 10
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "error: interrupted; no incomplete file was left."
+    assert "Traceback" not in err
+    assert _snapshot(photo.parent) == before
+
+
+def test_a_flat_picture_gets_a_safe_kernel_and_a_warning(run, tmp_path):
+    path = tmp_path / "flat.png"
+    Image.fromarray(np.full((40, 48, 3), 90, np.uint8)).save(path)
+    config = tmp_path / "quick.toml"
+    config.write_text("[pretrained]\nsteps = 2\n")
+    result = run("estimate-and-upscale", path, "--config", config, "--threads", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "warning: the image is flat" in result.stderr
+    with Image.open(tmp_path / "flat_blindsr_x2.png") as image:
+        values = np.asarray(image)
+    assert values.shape == (80, 96, 3)
+
+
+def test_a_region_outside_of_the_picture(run, photo):
+    line = _one_line_error(run("estimate-kernel", photo, "--region", "30,30,20,20"))
+    assert "inside the image of 40×48 px" in line
+
+
+def test_an_unknown_key_in_the_config_file(quick, applied, photo, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[pretrained]\nstep = 3\n")
+    line = _one_line_error(quick(photo, "--config", path))
+    assert line == "error: [pretrained] has no key 'step'; did you mean 'steps'?"

@@ -1,0 +1,76 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from blindsr.batch.task import BatchStarted, ImageDone, ImageEvent, ImageStarted
+from blindsr.cli.batch_output import BatchProgress, batch_progress, duration, printable
+from blindsr.events import Notice, StageStarted, StepDone
+
+A, B = Path("/photos/a.png"), Path("/photos/b.png")
+EVENTS = (
+    BatchStarted(images=4, open=3, kept=1),
+    ImageDone(source=Path("/photos/old.png"), row={"status": "kept"}),
+    ImageStarted(source=A, worker="1 (cpu)"),
+    ImageEvent(source=A, event=StageStarted(stage="zssr", max_steps=4)),
+    ImageEvent(source=A, event=StepDone(stage="zssr", step=2)),
+    ImageEvent(source=A, event=Notice(stage="photo", message="it is rather flat.")),
+    ImageDone(source=A, row={"status": "failed", "error": "/photos/a.png: it is damaged."}),
+    ImageStarted(source=B, worker=""),
+)
+
+
+def _printed(events, *, terminal, verbose=False):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=140, color_system=None)
+    show = BatchProgress(console, verbose=verbose)
+    with show.progress:
+        for event in events:
+            show(event)
+        if terminal:
+            show.progress.refresh()
+    return stream.getvalue()
+
+
+def test_without_a_terminal_there_are_failures_and_no_bars():
+    assert _printed(EVENTS, terminal=False) == (
+        "1 of 4 photographs are done already and kept.\nfailed: /photos/a.png: it is damaged.\n"
+    )
+
+
+def test_verbose_prints_starts_ends_and_warnings():
+    text = _printed(EVENTS, terminal=False, verbose=True)
+    assert "/photos/a.png: started on worker 1 (cpu)\n/photos/a.png: warning: it is rather flat.\n" in text
+    assert "/photos/old.png: kept\n" in text
+    assert text.endswith("/photos/b.png: started\n")
+
+
+def test_a_terminal_shows_one_bar_for_all_and_the_stage_of_each_at_work():
+    before = _printed(EVENTS[:5], terminal=True)
+    assert "0/3" in before
+    assert "left" in before
+    assert "a.png" in before
+    assert "zssr" in before
+    after = _printed(EVENTS, terminal=True).splitlines()
+    assert any("1/3, 1 failed" in line and "left" in line for line in after)
+    assert any("b.png" in line for line in after)
+
+
+def test_quiet_prints_errors_alone(capsys):
+    with batch_progress(as_json=False, quiet=True, verbose=False) as show:
+        for event in EVENTS:
+            show(event)
+    assert capsys.readouterr() == ("", "failed: /photos/a.png: it is damaged.\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (7200, "2 h 00 min")]
+)
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_printable_keeps_letters_and_escapes_the_rest():
+    assert printable(Path("Köln 日本 'q'.png")) == "Köln 日本 'q'.png"
+    assert printable(Path("a\nb\x1b\udcff.png")) == "a\\nb\\x1b\\udcff.png"

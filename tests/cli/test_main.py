@@ -1,0 +1,154 @@
+import re
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from blindsr import __version__
+from blindsr.cli.main import _COMMANDS, cli
+from blindsr.errors import DeviceError, DivergenceError
+
+HEAVY = ("torch", "rich", "numpy", "scipy", "PIL", "skimage")
+
+
+def _all_commands():
+    """Every command with its words: ("kernel", "sensor")."""
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        yield (name,), command
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(context):
+                yield (name, inner), command.get_command(context, inner)
+
+
+COMMANDS = list(_all_commands())
+
+
+def _python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_help_of_every_command_imports_nothing_heavy():
+    """One process for all of them: what one imports would be found after it."""
+    arguments = [[], ["--version"], ["--help"], *([*words, "--help"] for words, _ in COMMANDS)]
+    out = _python(
+        "import sys\n"
+        "from blindsr.cli.main import cli\n"
+        f"for arguments in {arguments!r}:\n"
+        "    cli(arguments, standalone_mode=False)\n"
+        f"    heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "    print('IMPORTS', *heavy)\n"
+    )
+    assert out.count("IMPORTS\n") == len(arguments), [line for line in out.splitlines() if "IMPORTS" in line]
+
+
+@pytest.mark.parametrize("words", [[], ["estimate-and-upscale"]])
+def test_help_takes_less_than_a_quarter_of_a_second(words):
+    """Processor time of a whole process, the best of three: the machine may be busy."""
+    seconds = []
+    for _ in range(3):
+        code = (
+            "import os\n"
+            "from blindsr.cli.main import cli\n"
+            f"cli({[*words, '--help']!r}, standalone_mode=False)\n"
+            "times = os.times()\n"
+            "print('SECONDS', times.user + times.system)"
+        )
+        seconds.append(float(_python(code).rsplit("SECONDS ", 1)[1]))
+        if seconds[-1] < 0.25:
+            return
+        time.sleep(0.5)
+    raise AssertionError(seconds)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert _python(f"import sys, blindsr; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]\n"
+
+
+def test_the_module_runs_as_the_command_does():
+    done = subprocess.run([sys.executable, "-m", "blindsr", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"blindsr, version {__version__}\n"
+
+
+def test_without_arguments_the_help_is_printed(run):
+    bare, requested = run(), run("--help")
+    assert (bare.exit_code, bare.stderr) == (0, "")
+    assert bare.stdout == requested.stdout
+    assert "estimate-and-upscale" in bare.stdout
+
+
+def test_every_command_is_listed_with_its_short_help(run):
+    text = run("--help").stdout
+    for name in _COMMANDS:
+        assert f"  {name} " in text
+    assert "..." not in text.split("Commands:")[1], "a short help was cut; give the command a shorter one"
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), COMMANDS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_and_option_has_help_and_there_is_an_example_at_the_end(run, words, command):
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{command.name} {parameter.opts[0]} has no help"
+            assert parameter.help.rstrip("]").rstrip()[-1] not in ",;:", parameter.help
+            assert not re.match(r"(Of|Who|What|Whose) ", parameter.help), parameter.help
+    text = run(*words, "--help").stdout
+    last = " ".join(text.strip().split("\n\n")[-1].split())
+    assert last.startswith(f"Example: blindsr {' '.join(words)}")
+    assert "(default" not in text.replace("(default).", "")
+    assert "[default: (" not in text
+    assert not re.search(r"<=?x|x>=?", text), "ranges are written in words"
+    assert "RANGE" not in text.replace("ORANGE", "")
+
+
+def test_an_unknown_command_is_a_usage_error(run):
+    result = run("upscail")
+    assert result.exit_code == 2
+    assert "No such command 'upscail'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("photo.jpg", "photo.jpg"), ("my photo.jpg", '"my photo.jpg"'), ("shots", "shots")]
+)
+def test_a_file_in_place_of_a_command_is_answered_by_the_command(run, tmp_path, monkeypatch, name, shown):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots").mkdir()
+    result = run(name)
+    assert result.exit_code == 2
+    assert f"is not a command; to upscale it: blindsr estimate-and-upscale {shown}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DivergenceError("the loss is NaN\nat step 3."), "error: the loss is NaN\\nat step 3.\n"),
+        (DeviceError("no cuda."), "error: no cuda.\n"),
+    ],
+)
+def test_an_error_of_the_library_is_one_line_and_exit_code_one(quick, photo, applied, error, line):
+    applied.error = error
+    result = quick(photo, "-q")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", line)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 99999 bytes")]
+)
+def test_running_out_of_memory_is_one_line_with_advice(quick, photo, applied, error):
+    applied.error = error
+    result = quick(photo, "-q")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: memory ran out; crop the photograph, choose a smaller --scale")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_defect_keeps_its_traceback(quick, photo, applied):
+    applied.error = RuntimeError("a defect")
+    with pytest.raises(RuntimeError, match="a defect"):
+        quick(photo, "-q")

@@ -1,0 +1,98 @@
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice
+from blindsr.registry import ESTIMATORS, UPSCALERS
+
+
+def _convert(kind, value):
+    return kind.convert(value, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (REGION, "1,2,30,40", (1, 2, 30, 40)),
+        (REGION, [1, 2, 30, 40], (1, 2, 30, 40)),
+        (SCALE, "2", 2.0),
+        (SCALE, 3, 3.0),
+        (SCALE, "2.5", 2.5),
+        (SCALE, "2x3", (2.0, 3.0)),
+        (SCALE, "1×2", (1.0, 2.0)),
+        (SCALE, [2, 3], (2.0, 3.0)),
+        (SIZE, "1920x1080", (1920, 1080)),
+        (SIZE, "1920X", (1920, 0)),
+        (SIZE, "x1080", (0, 1080)),
+        (SIZE, [100, 90], (100, 90)),
+        (MEMORY, "4GB", 4 * 2**30),
+        (MEMORY, "1.5 GiB", 3 * 2**29),
+        (MEMORY, "600m", 600 * 2**20),
+        (MEMORY, 7, 7),
+        (PIXELS, "2k", 2000),
+        (PIXELS, "0.5M", 500_000),
+        (PIXELS, 9, 9),
+        (INDEX, "3", 3),
+        (INDEX, "all", "all"),
+        (PHOTO, "a/b.png", Path("a/b.png")),
+    ],
+)
+def test_values(kind, text, value):
+    assert _convert(kind, text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        (REGION, "1,2,3", "four whole numbers x,y,w,h"),
+        (REGION, "0,0,0,5", "w and h of 1 or more"),
+        (REGION, "-1,0,5,5", "x and y of 0 or more"),
+        (SCALE, "1", "deblurring without enlarging"),
+        (SCALE, "1x1", "deblurring without enlarging"),
+        (SCALE, "0.5", "a number above 1 and up to 8"),
+        (SCALE, "9", "a number above 1 and up to 8"),
+        (SCALE, "two", "a number above 1 and up to 8"),
+        (SCALE, "nan", "a number above 1 and up to 8"),
+        (SCALE, "2x3x4", "a number above 1 and up to 8"),
+        (SIZE, "100", "needs width and height in pixels"),
+        (SIZE, "x", "needs width and height in pixels"),
+        (SIZE, "0x90", "needs width and height in pixels"),
+        (SIZE, "-9x90", "needs width and height in pixels"),
+        (SIZE, "axb", "needs width and height in pixels"),
+        (MEMORY, "4", "with its unit"),
+        (MEMORY, "0GB", "an amount of memory"),
+        (MEMORY, "lots", "an amount of memory"),
+        (PIXELS, "0", "a number of pixels"),
+        (PIXELS, "-1", "a number of pixels"),
+        (PIXELS, "1T", "a number of pixels"),
+        (PIXELS, "nan", "a number of pixels"),
+        (PIXELS, "inf", "a number of pixels"),
+        (INDEX, "-1", "counted from 0, or all"),
+        (INDEX, "9999999", "counted from 0, or all"),
+        (PHOTO, "https://example.com/a.jpg", "https://example.com/a.jpg is an address"),
+        (PHOTO, "file:///tmp/a.jpg", "name the file by its path"),
+        (OUTPUT, "ftp://x/a.png", "nothing is fetched over a network"),
+    ],
+)
+def test_a_wrong_value_is_answered_by_what_is_needed(kind, text, words):
+    with pytest.raises(click.BadParameter, match=re.escape(words)):
+        _convert(kind, text)
+
+
+def test_an_output_is_a_folder_if_it_exists_or_ends_with_a_slash(tmp_path):
+    assert _convert(OUTPUT, str(tmp_path)).is_folder
+    assert _convert(OUTPUT, f"{tmp_path}/new/").is_folder
+    assert not _convert(OUTPUT, f"{tmp_path}/new").is_folder
+    assert _convert(OUTPUT, f"{tmp_path}/new/").path == tmp_path / "new"
+    assert not _convert(OUTPUT, "a" * 5000).is_folder
+
+
+def test_methods_are_those_of_the_registries():
+    for kind, registry in (("estimator", ESTIMATORS), ("upscaler", UPSCALERS)):
+        choice = MethodChoice(kind)
+        assert choice.names() == registry.names()
+        assert dict(choice.rows()) == {name: registry.describe(name) for name in registry.names()}
+        with pytest.raises(click.BadParameter, match=registry.names()[0]):
+            _convert(choice, "nope")

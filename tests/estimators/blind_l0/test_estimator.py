@@ -1,0 +1,98 @@
+"""The free-form estimator: shaken photographs with known kernels."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage import data
+
+from blindsr.errors import ConfigError, ImageError
+from blindsr.estimators.blind_l0 import BlindL0Estimator, L0Config, estimate_kernel
+from blindsr.estimators.blind_l0.estimator import MIN_NCC, shifted_ncc
+from blindsr.kernels import Kernel
+from blindsr.ops import degrade
+
+
+def photograph():
+    return torch.from_numpy(data.camera()[20:404, 100:484].copy())[None, None].float() / 255
+
+
+def bent_path(side=22):
+    """Camera shake: an arc, thick by a pixel."""
+    angle = np.linspace(0, 2.2, 400)
+    canvas = np.zeros((side, side))
+    for t in angle:
+        y, x = (side - 1) / 2 + 6 * np.sin(t) - 4, (side - 1) / 2 + 6 * np.cos(t)
+        rows, columns = np.indices(canvas.shape)
+        canvas += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 0.8**2))
+    return Kernel.normalised(canvas, 2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(-3, 3), st.integers(-3, 3))
+def test_the_ncc_does_not_depend_on_a_shift(down, right):
+    kernel = np.zeros((15, 15), np.float32)
+    kernel[5:10, 6:8] = np.arange(1, 11).reshape(5, 2)
+    assert shifted_ncc(kernel, np.roll(kernel, (down, right), (0, 1))) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_bent_path_is_estimated():
+    truth = bent_path()
+    lr = (degrade(photograph(), truth.tensor(), 2) * 255).round() / 255
+    before = lr.clone()
+    estimate = estimate_kernel(lr, 2, L0Config(side=13))
+    assert torch.equal(lr, before)
+    estimated = estimate.kernel
+    size = max(truth.size, estimated.size)
+    first, second = (np.pad(k.array, (size - k.size) // 2) for k in (truth, estimated))
+    assert shifted_ncc(first, second) > 0.85
+    assert estimated.array.min() >= 0
+    assert np.allclose(estimated.centroid, 0, atol=0.1)
+    assert estimate.metrics["split_half_ncc_lr"] > MIN_NCC
+    again = estimate_kernel(lr, 2, L0Config(side=13))
+    assert again.kernel.digest == estimated.digest
+
+
+def test_bad_input_is_rejected():
+    with pytest.raises(ImageError, match="64×64"):
+        estimate_kernel(torch.rand(1, 1, 40, 100), 2)
+    with pytest.raises(ImageError, match="one image"):
+        estimate_kernel(torch.rand(2, 1, 100, 100), 2)
+    with pytest.raises(ConfigError, match="odd"):
+        L0Config(side=12)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"side": 12},
+        {"gradient_weight": 0.0},
+        {"kernel_weight": -1.0},
+        {"iterations": 0},
+        {"window": 20},
+        {"min_share": 1.0},
+    ],
+)
+def test_settings_out_of_bounds_name_the_field(bad):
+    with pytest.raises(ConfigError, match=f"l0.{next(iter(bad))} must"):
+        L0Config(**bad)
+
+
+def test_the_class_is_the_function_with_its_settings():
+    config = L0Config(side=5, iterations=1, refinements=0, window=64)
+    estimate = BlindL0Estimator(config).estimate(photograph()[..., :64, :64], 2)
+    expected = estimate_kernel(photograph()[..., :64, :64], 2, config)
+    assert estimate.kernel.digest == expected.kernel.digest
+    assert BlindL0Estimator.config_type is L0Config
+
+
+def test_halves_that_give_different_kernels_lead_to_a_warning():
+    plane = photograph()[0, 0, :160, :160].numpy()
+    top, bottom = ndimage.uniform_filter1d(plane[:80], 9, 1), ndimage.uniform_filter1d(plane[80:], 9, 0)
+    lr = torch.from_numpy(np.concatenate([top, bottom]))[None, None]
+    estimate = estimate_kernel(lr, 2, L0Config(side=11, iterations=2, refinements=0))
+    assert estimate.metrics["split_half_ncc_lr"] < MIN_NCC
+    assert "different kernels" in estimate.warnings[0]

@@ -1,0 +1,171 @@
+"""The learned estimator as a whole."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from images import INTERPOLATE, photograph, psnr, quick_settings
+
+from blindsr import SuperResolver
+from blindsr.errors import ConfigError, ImageError
+from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
+from blindsr.estimators.learned.estimator import textured_tiles
+from blindsr.estimators.learned.features import tile_features, view_tables
+from blindsr.events import Notice
+from blindsr.kernels import bicubic, flip, gaussian, normalised_cross_correlation
+from blindsr.ops import degrade, dihedral
+from blindsr.pipelines.degradation import kernel_error_of
+
+TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
+
+
+@cache
+def blurred():
+    return degraded(TRUE)
+
+
+def degraded(kernel, scale=2, *, side=160, bands=3):
+    hr = photograph(side * scale, side * scale, name="astronaut", top=0, left=60, bands=bands).double()
+    return degrade(hr, kernel.tensor(hr), scale).clamp(0, 1).float()
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_kernel_is_centred_and_fits_the_scale(scale):
+    estimate = estimate_kernel(degraded(gaussian(2.0, scale), scale, side=96), scale)
+    assert estimate.kernel.scale == scale
+    assert estimate.kernel.array.sum() == pytest.approx(1.0)
+    assert np.abs(estimate.kernel.centroid).max() < 0.05
+    assert estimate.kernel.provenance == {"made_by": "learned"}
+
+
+def test_the_kernel_of_a_photograph_is_closer_to_the_truth_than_bicubic():
+    estimate = estimate_kernel(blurred(), 2)
+    ncc = normalised_cross_correlation(estimate.kernel, TRUE)
+    assert ncc > 0.95
+    assert ncc > normalised_cross_correlation(bicubic(2), TRUE) + 0.05
+    assert estimate.metrics["kind_gaussian"] > 0.5
+    assert sum(value for name, value in estimate.metrics.items() if name.startswith("kind_")) == pytest.approx(1)
+
+
+def test_a_blurred_photograph_has_a_wider_kernel_than_a_sharp_one():
+    sharp, wide = (estimate_kernel(degraded(kernel), 2).kernel for kernel in (bicubic(2), gaussian(4.0, 2)))
+    assert min(wide.sigmas) > max(sharp.sigmas) + 0.5
+
+
+@pytest.mark.parametrize("view", [1, 4])
+def test_a_view_of_a_photograph_has_the_view_of_the_kernel(view):
+    lr = degraded(TRUE, side=192)  # a size whose grid of tiles is symmetric
+    straight, turned = estimate_kernel(lr, 2).kernel, estimate_kernel(dihedral(lr, view), 2).kernel
+    expected = flip(straight, view)
+    assert normalised_cross_correlation(turned, expected) > 0.999
+    np.testing.assert_allclose(turned.covariance, expected.covariance, atol=0.05)
+
+
+def test_features_of_a_view_are_nearly_a_permutation():
+    tile = photograph(96, 96, bands=1)[0] * 255
+    flat, (indices, signs) = tile_features(tile).flat, view_tables()
+    for view in range(8):
+        measured = tile_features(dihedral(tile, view).contiguous()).flat
+        # Not exactly: a Hann window of even length is not symmetric, and the noise is sampled at every third pixel.
+        assert (measured - flat[:, indices[view]] * signs[view]).abs().mean() < 0.15
+    assert (measured - flat).abs().mean() > 0.5
+
+
+def test_the_estimate_is_deterministic_and_leaves_the_image_and_random_state_unchanged():
+    lr = blurred()
+    before, state = lr.clone(), torch.random.get_rng_state()
+    first, second = estimate_kernel(lr, 2), estimate_kernel(lr, 2)
+    assert np.array_equal(first.kernel.array, second.kernel.array)
+    assert first.metrics == second.metrics
+    assert torch.equal(lr, before)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_flat_image_gets_the_bicubic_kernel_and_a_warning():
+    events = []
+    estimate = estimate_kernel(torch.full((1, 3, 80, 70), 0.3), 2, listener=events.append)
+    assert np.array_equal(estimate.kernel.array, bicubic(2).array)
+    assert "flat" in estimate.warnings[0]
+    assert any(isinstance(event, Notice) for event in events)
+
+
+def test_a_too_small_image_is_rejected_with_both_sizes():
+    with pytest.raises(ImageError, match="at least 32×32 px, got 40×31 px"):
+        estimate_kernel(torch.rand(1, 1, 31, 40), 2)
+
+
+def test_a_batch_is_rejected():
+    with pytest.raises(ImageError, match="one image"):
+        estimate_kernel(torch.rand(2, 1, 40, 40), 2)
+
+
+@pytest.mark.parametrize("bands", [1, 5])
+def test_gray_and_banded_images_of_any_size_work(bands):
+    lr = degraded(TRUE, bands=1)[..., :60, :130].expand(1, bands, -1, -1)
+    assert normalised_cross_correlation(estimate_kernel(lr, 2).kernel, TRUE) > 0.85
+
+
+def test_tiles_are_the_most_textured_first():
+    plane = torch.full((300, 300), 100.0)
+    plane[96:192, 192:288] += 20 * torch.rand(96, 96, generator=torch.Generator().manual_seed(0))
+    tiles = textured_tiles(plane, 24)
+    assert torch.equal(tiles[0], plane[96:192, 192:288])
+    assert 1 <= len(tiles) < 24  # flat ones are left out
+
+
+def test_the_kernel_error_is_predicted_and_used_for_the_degradation():
+    estimate = estimate_kernel(blurred(), 2)
+    assert 0 < estimate.kernel_error <= LearnedConfig().max_kernel_error
+    assert estimate.metrics["kernel_error"] == estimate.kernel_error
+    assert kernel_error_of(estimate.kernel, estimate) == estimate.kernel_error
+    assert kernel_error_of(estimate.kernel, None) == LearnedEstimator.kernel_error
+
+
+def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():
+    lr = degraded(TRUE, side=96)
+    always = LearnedConfig(fallback_errors=(0.0, 1e-6), max_fallback_share=1.0)
+    estimate = estimate_kernel(lr, 2, always)
+    assert estimate.metrics["bicubic_share"] > 0.99
+    assert "100% of the kernel is the bicubic one" in estimate.warnings[0]
+    assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.999
+    never = estimate_kernel(lr, 2, LearnedConfig(max_fallback_share=0.0))
+    assert never.metrics["bicubic_share"] == 0
+    assert never.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"max_tiles": 2}, {"tiles_per_set": 3}, {"views": 1}, {"error_shares": (1.0, 1.0, 1.0, 1.0)}],
+)
+def test_each_setting_changes_the_estimate(change):
+    lr = blurred()
+    default, changed = LearnedEstimator().estimate(lr, 2), LearnedEstimator(LearnedConfig(**change)).estimate(lr, 2)
+    assert (changed.kernel.digest, changed.kernel_error) != (default.kernel.digest, default.kernel_error)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_tiles": 0},
+        {"tiles_per_set": 0},
+        {"views": 3},
+        {"error_shares": (1.0, 1.0)},
+        {"max_kernel_error": -0.1},
+        {"fallback_errors": (0.2, 0.1)},
+        {"max_fallback_share": 1.1},
+    ],
+)
+def test_settings_out_of_bounds_name_the_field(bad):
+    with pytest.raises(ConfigError, match=f"learned.{next(iter(bad))} must"):
+        LearnedConfig(**bad)
+
+
+def test_a_blurred_photograph_gains_over_interpolation():
+    hr = photograph(256, 256, name="astronaut", top=0, left=100)
+    lr = degrade(hr, gaussian(2.5, 2).tensor(hr), 2).clamp(0, 1)
+
+    def quality(settings):
+        return psnr(SuperResolver(scale=2, preset=settings, device="cpu")(lr).image, hr)
+
+    assert quality(quick_settings(estimator="learned")) > quality(INTERPOLATE) + 1

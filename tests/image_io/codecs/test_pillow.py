@@ -1,0 +1,143 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from blindsr.errors import ImageError, OutputError
+from blindsr.image_io import (
+    Photo,
+    check_format,
+    image_bytes,
+    jpeg_round_trip,
+    open_image,
+    read_photo,
+    to_uint8,
+    write_photo,
+)
+
+PHOTO = np.ascontiguousarray(data.chelsea()[60:97, 80:111])
+
+
+@pytest.mark.parametrize("samples", [PHOTO, PHOTO[..., :1], PHOTO[..., 0]])
+def test_a_png_in_memory_holds_every_sample(samples):
+    with Image.open(io.BytesIO(image_bytes(samples, "png"))) as image:
+        assert np.array_equal(np.asarray(image), np.squeeze(samples))
+
+
+@pytest.mark.parametrize("kind", ["webp", "jpeg"])
+def test_a_lossy_image_is_near_and_smaller_at_lower_quality(kind):
+    good, poor = (image_bytes(PHOTO, kind, quality=quality) for quality in (95, 30))
+    assert len(poor) < len(good)
+    with Image.open(io.BytesIO(good)) as image:
+        assert np.abs(np.asarray(image).astype(float) - PHOTO).mean() < 5
+
+
+def test_jpeg_damages_more_at_lower_quality_and_keeps_the_shape():
+    for samples in (PHOTO, PHOTO[..., :1]):
+        errors = [np.abs(jpeg_round_trip(samples, q).astype(float) - samples).mean() for q in (95, 45, 10)]
+        assert 0 < errors[0] < errors[1] < errors[2]
+        assert jpeg_round_trip(samples, 45).shape == samples.shape
+
+
+def test_floats_are_clipped_and_rounded_and_bytes_left_alone():
+    assert to_uint8(np.array([-1.0, 0.0, 0.501, 2.0])).tolist() == [0, 0, 128, 255]
+    assert to_uint8(PHOTO) is PHOTO
+
+
+def test_what_is_no_eight_bit_image_is_refused():
+    with pytest.raises(ImageError, match="must be uint8 gray or RGB"):
+        image_bytes(PHOTO[..., :2], "png")
+    with pytest.raises(ImageError, match="must be one of png, webp, jpeg, got 'gif'"):
+        image_bytes(PHOTO, "gif")
+
+
+def test_the_quantisation_tables_of_a_jpeg_are_those_of_the_file(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg", quality=75)
+    Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    with open_image(tmp_path / "a.jpg") as source:
+        # ISO/IEC 10918-1, table K.1, halved by libjpeg at quality 75; row-major, so that element 8 is the second row's.
+        assert source.jpeg_tables[0][:9] == (8, 6, 5, 8, 12, 20, 26, 31, 6)
+        assert len(source.jpeg_tables) == 2
+    with open_image(tmp_path / "a.png") as source:
+        assert source.jpeg_tables is None
+
+
+def gray_profile():
+    """An ICC profile of a gray device: gamma 1."""
+    curve = b"curv" + bytes(8)
+    white = b"XYZ " + bytes(4) + bytes.fromhex("0000f6d6000100000000d32d")
+    tags = [(b"wtpt", white), (b"kTRC", curve)]
+    table, at = b"", 132 + 12 * len(tags)
+    for name, body in tags:
+        table += name + struct.pack(">II", at, len(body))
+        at += len(body)
+    header = bytearray(128)
+    header[0:4], header[8:12], header[12:24], header[36:40] = (
+        struct.pack(">I", at),
+        b"\x02\x40\0\0",
+        b"mntrGRAYXYZ ",
+        b"acsp",
+    )
+    header[68:80] = bytes.fromhex("0000f6d6000100000000d32d")
+    return bytes(header) + struct.pack(">I", len(tags)) + table + b"".join(body for _, body in tags)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".png", ".jpg", ".tif"])
+def test_the_profile_of_gray_samples_is_not_given_to_rgb_samples(tmp_path, suffix):
+    Image.fromarray(PHOTO[..., 0]).save(tmp_path / "a.png", icc_profile=gray_profile())
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.icc_profile == gray_profile()
+    warnings = write_photo(photo, tmp_path / f"b{suffix}")
+    again = read_photo(tmp_path / f"b{suffix}")
+    is_rgb = suffix in (".webp", ".avif")
+    assert again.channels == (3 if is_rgb else 1)
+    assert again.icc_profile == (None if is_rgb else gray_profile())
+    assert any("the colour profile is for gray samples" in warning for warning in warnings) is is_rgb
+
+
+def test_a_reference_to_a_second_xmp_packet_is_removed_and_reported(tmp_path):
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF" xmp:Rating="5"/></x:xmpmeta>'
+    )
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg", xmp=packet)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert b"HasExtendedXMP" not in photo.xmp
+    assert b'xmp:Rating="5"' in photo.xmp
+    assert photo.warnings == ("the XMP of the file has a second part, which is not read: only the first part is kept",)
+
+
+def test_a_frame_of_an_animation_is_chosen_by_its_number(tmp_path):
+    frames = [Image.fromarray(np.full((9, 8), value, np.uint8)) for value in (10, 100, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    for page, value in enumerate((10, 100, 200), 1):
+        assert (np.round(read_photo(tmp_path / "a.gif", page=page).pixels * 255) == value).all()
+    with open_image(tmp_path / "a.gif") as source:
+        assert source.page_count == 3
+    with pytest.raises(ImageError, match="page 4 was requested, the file has 3; choose one of them"):
+        read_photo(tmp_path / "a.gif", page=4)
+
+
+def test_an_encoder_that_fails_gives_one_line_and_no_file(tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("avif\nencoder: no")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    photo = photo_of(PHOTO)
+    with pytest.raises(OutputError, match=r"cannot encode this image: avif encoder: no; choose \.png"):
+        write_photo(photo, tmp_path / "a.avif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_avif_beyond_the_limit_is_refused_before_the_work(tmp_path):
+    photo = photo_of(np.zeros((1, 65537, 3), np.uint8))
+    with pytest.raises(OutputError, match=r"\.avif holds at most 65536 px a side, the result has 65537×1"):
+        check_format(photo, 3, tmp_path / "a.avif", size=photo.size, is_transparent=False)
+
+
+def photo_of(samples):
+    pixels = (samples / np.float32(255)).astype(np.float32)
+    return Photo(pixels=pixels, dtype=np.dtype(np.uint8), format="PNG", value_range=(0, 255))

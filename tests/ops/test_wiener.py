@@ -1,0 +1,139 @@
+"""The Wiener filter and the embedding: what the network of the start sees of an image and its kernel."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from blindsr.kernels import bicubic, gaussian
+from blindsr.ops import degrade, imresize
+from blindsr.ops.wiener import FLOORS, transfer, wiener, wiener_periodic
+from blindsr.upscalers.pretrained.conditioning import EMBEDDING_LENGTH, embed
+
+KERNEL = gaussian([[2.0, 0.7], [0.7, 1.1]], 2)
+
+
+def photograph(height=74, width=62):
+    pixels = torch.from_numpy(data.camera().copy())[None, None].float() / 255
+    return pixels[..., 100 : 100 + height, 150 : 150 + width].contiguous()
+
+
+def psnr(a, b, border=8):
+    difference = (a - b)[..., border:-border, border:-border]
+    return float(-10 * torch.log10(difference.square().mean()))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_constant_stays_constant(scale):
+    # What leaks out is the kernel's residual at the alias frequencies, where the prior is strong and the kernel weak.
+    flat = torch.full((1, 2, 31, 37), 0.4)
+    sr = wiener(flat, gaussian(1.0, scale).tensor(), scale)
+    assert sr.shape == (1, 2, len(FLOORS), 31 * scale, 37 * scale)
+    assert torch.allclose(sr, torch.full_like(sr, 0.4), atol=5e-4)
+
+
+def test_transfer_is_the_response_of_degrade_before_sampling():
+    """On a wave that fits the grid, degrade at stride 1 multiplies by the transfer function."""
+    height, width, fy, fx = 24, 20, 3, 5
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    wave = torch.cos(2 * torch.pi * (fy * y / height + fx * x / width).double())
+    kernel = gaussian([[1.2, 0.4], [0.4, 0.6]], 1).tensor(wave)
+    gain = transfer(kernel[None], 1, height, width)[0, fy, fx]
+    margin = kernel.shape[-1] // 2
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    phase = torch.exp(2j * torch.pi * (fy * y / height + fx * x / width).double())
+    expected = (gain * phase).real
+    assert torch.allclose(degrade(wave[None, None], kernel, 1)[0, 0][inner], expected[inner], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_it_is_the_truth_where_nothing_is_lost(scale):
+    """A periodic image below the LR grid's Nyquist frequency and a mild kernel: only the floor is between them."""
+    h, w = 24, 30
+    y, x = torch.meshgrid(torch.arange(h * scale) / (h * scale), torch.arange(w * scale) / (w * scale), indexing="ij")
+    hr = 0.5 + 0.2 * torch.cos(2 * torch.pi * (2 * y + 3 * x)) + 0.1 * torch.sin(2 * torch.pi * (4 * x - y))
+    response = transfer(gaussian(0.6 * scale, scale).tensor()[None], scale, h * scale, w * scale)
+    blurred = torch.fft.fft2(hr[None]) * response
+    lr = torch.fft.ifft2(blurred.reshape(1, scale, h, scale, w).mean((1, 3))).real
+    sr = wiener_periodic(lr, response, scale)
+    assert psnr(sr[:, 0], hr) > 55
+
+
+def test_a_turned_image_with_a_turned_kernel_gives_the_turned_result():
+    lr, kernel = photograph(37, 31), KERNEL.tensor()
+    turned = wiener(lr.flip(-1), kernel.flip(-1), 2)
+    assert torch.allclose(turned, wiener(lr, kernel, 2).flip(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_alone_it_beats_bicubic_interpolation(scale):
+    hr = photograph(48 * scale, 40 * scale)
+    kernel = gaussian(0.6 * scale, scale).tensor()
+    lr = degrade(hr, kernel, scale)
+    gain = psnr(wiener(lr, kernel, scale).mean(2), hr) - psnr(imresize(lr, float(scale)), hr)
+    assert gain > 1.0
+
+
+def test_noise_makes_it_smoother():
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.5 + 0.05 * torch.randn(1, 1, 40, 36, generator=generator)
+    exact, uncertain = (wiener(noise, KERNEL.tensor(), 2, sigma).std() for sigma in (0.0, 0.05))
+    assert uncertain < 0.5 * exact
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_padding_a_kernel_with_zeros_leaves_its_embedding(scale):
+    kernel = gaussian(1.1, scale).tensor()
+    padded = torch.nn.functional.pad(kernel, (3, 3, 3, 3))
+    assert embed(kernel, scale).shape == (1, EMBEDDING_LENGTH)
+    assert torch.allclose(embed(kernel, scale), embed(padded, scale), atol=1e-5)
+
+
+def test_the_embedding_is_continuous_in_the_kernel_and_the_noise():
+    here = embed(gaussian(1.00, 2, size=16).tensor(), 2, 0.010)
+    near = embed(gaussian(1.01, 2, size=16).tensor(), 2, 0.0101)
+    far = embed(gaussian(1.60, 2, size=16).tensor(), 2, 0.010)
+    assert 0 < (here - near).abs().max() < 0.02
+    assert (here - far).abs().max() > 0.2
+
+
+def test_the_embedding_distinguishes_directions_positions_and_noise():
+    kernel = KERNEL.tensor()
+    moved = torch.roll(torch.nn.functional.pad(kernel, (2, 2, 2, 2)), 1, 1)
+    plain = embed(kernel, 2)
+    for other in (embed(kernel.flip(-1), 2), embed(moved, 2), embed(kernel, 2, 0.02), embed(kernel.mT, 2)):
+        assert (other - plain).abs().max() > 0.05
+
+
+def test_the_embedding_of_every_random_kernel_is_of_size_one():
+    from blindsr.kernels.random import training_kernel
+
+    rng = np.random.default_rng(0)
+    kernels = torch.from_numpy(np.stack([training_kernel(rng, 2) for _ in range(20)]))
+    assert embed(kernels, 2, 10 / 255).abs().max() < 1.5
+
+
+def test_the_bicubic_kernel_is_inverted_without_ringing_on_a_step():
+    """The overshoot at a step is bounded: at most a tenth of the step beyond bicubic's own."""
+    hr = torch.full((1, 1, 60, 60), 0.3)
+    hr[..., 30:] = 0.7
+    lr = degrade(hr, bicubic(2).tensor(), 2)
+    sr = wiener(lr, bicubic(2).tensor(), 2).mean(2)[..., 12:-12, 12:-12]
+    assert sr.max() < 0.7 + 0.06
+    assert sr.min() > 0.3 - 0.06
+
+
+def test_a_kernel_error_limits_the_ringing_of_a_wrong_kernel():
+    """With a kernel that is two thirds too wide, the filter rings unless it takes an error into account."""
+    hr = photograph(96, 80)
+    lr = degrade(hr, gaussian(1.2, 2).tensor(), 2)
+    wide = gaussian(2.0, 2).tensor()
+    exact, uncertain = (psnr(wiener(lr, wide, 2, 0.0, error).mean(2), hr) for error in (0.0, 0.04))
+    assert uncertain > exact + 0.7
+
+
+def test_a_kernel_error_keeps_a_flat_image():
+    flat = torch.full((1, 1, 40, 36), 0.4)
+    sr = wiener(flat, KERNEL.tensor(), 2, 0.0, 0.1)
+    assert torch.allclose(sr, torch.full_like(sr, 0.4), atol=1e-3)
+    assert (embed(KERNEL.tensor(), 2, 0.01, 0.04) - embed(KERNEL.tensor(), 2, 0.01)).abs().max() > 0.5

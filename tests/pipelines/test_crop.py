@@ -1,0 +1,78 @@
+"""The part of an image that its kernel is estimated from."""
+
+import pytest
+import torch
+
+from blindsr.errors import ImageError
+from blindsr.kernels import gaussian
+from blindsr.ops import degrade
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines import blind, crop
+from blindsr.pipelines.crop import check_image, estimation_crop, without_letterbox
+from blindsr.settings import Region, Settings
+from tests.images import photograph as part
+
+TRUTH = gaussian([[3.2, 0.9], [0.9, 1.9]], 2)
+SPECTRAL = Settings(estimator="spectral")
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    sharp = part(384, 448, name="camera", top=20, left=60, bands=1)
+    return (degrade(sharp, TRUTH.tensor(), 2) * 255).round() / 255
+
+
+def letterboxed(image, level=0.0):
+    boxed = torch.full((1, 1, image.shape[-2] + 60, image.shape[-1] + 24), level)
+    boxed[..., 30:-30, 12:-12] = image
+    return boxed
+
+
+def estimate(image, settings=SPECTRAL):
+    return blind.estimate_kernel(TensorSource(image), settings).kernel.digest
+
+
+def test_bars_on_all_sides_are_cut(photograph):
+    assert torch.equal(without_letterbox(letterboxed(photograph)), photograph[..., 2:-2, 2:-2])
+
+
+def test_noisy_bars_of_a_compressed_film_are_cut(photograph):
+    shape = (1, 1, photograph.shape[-2] + 60, photograph.shape[-1] + 24)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    cut = without_letterbox((letterboxed(photograph, 0.06) + (noise - 0.5) * 2 / 255).clamp(0, 1))
+    assert cut.shape == photograph[..., 2:-2, 2:-2].shape
+
+
+def test_a_photograph_without_bars_and_a_flat_image_are_left_whole(photograph):
+    assert torch.equal(without_letterbox(photograph), photograph)
+    assert without_letterbox(torch.full((1, 3, 80, 90), 0.2)).shape == (1, 3, 80, 90)
+
+
+def test_a_letterbox_does_not_change_the_estimate(photograph):
+    cut = estimate(photograph[..., 2:-2, 2:-2])
+    assert estimate(letterboxed(photograph)) == cut
+    region = Settings(estimator="spectral", region=Region(x=0, y=0, width=248, height=252))
+    assert estimate(letterboxed(photograph), region) != cut
+
+
+def test_of_a_large_image_the_most_textured_window_is_used(photograph, monkeypatch):
+    monkeypatch.setattr(crop, "ESTIMATION_SIDE", 64)
+    image = torch.full((1, 1, 200, 150), 0.5)
+    image[..., 130:200, 80:150] = photograph[..., 40:110, 40:110]
+    window = estimation_crop(TensorSource(image), None)
+    assert window.shape == (1, 1, 64, 64)
+    assert torch.equal(window, image[..., 136:200, 86:150])
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.rand(3, 40, 40), "one floating-point tensor"),
+        (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "one floating-point tensor"),
+        (torch.full((1, 1, 40, 40), float("nan")), "finite, 1600 of its values"),
+        (torch.full((1, 1, 40, 40), 200.0), r"in \[0, 1\]"),
+    ],
+)
+def test_unusable_tensors_are_refused(image, words):
+    with pytest.raises(ImageError, match=words):
+        check_image(image)

@@ -1,0 +1,111 @@
+"""The measured degradation: noise of each plane, compression, and the uncertainty of the kernel."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
+from blindsr.ops import imresize
+from blindsr.ops.windows import LinearLightSource, TensorSource
+from blindsr.pipelines.degradation import kernel_error_of, measure_degradation, measure_noise
+from blindsr.settings import Settings
+from tests.images import noise, photograph
+
+KERNEL = gaussian(1.2, 2)
+
+
+def measure(image, settings=None, **options):
+    return measure_degradation(TensorSource(image), KERNEL, None, settings or Settings(), **options)
+
+
+def test_noise_of_a_gray_image_is_measured_and_reported():
+    degradation, warnings = measure(noise(110, 100, 0.02))
+    assert degradation.noise_sigma == pytest.approx((0.02,), rel=0.1)
+    assert warnings == ("noise of 5.1 grey levels was measured and is suppressed.",)
+
+
+def test_chroma_has_its_own_noise():
+    image = noise(200, 180, 0.03, bands=3)
+    y, blue, red = measure_noise(TensorSource(image))
+    # Independent noise of R, G and B: luma averages it, B − Y and R − Y do not.
+    assert y == pytest.approx(0.03 * 0.668, rel=0.15)
+    assert blue == pytest.approx(0.03 * 1.10, rel=0.15)
+    assert red == pytest.approx(0.03 * 0.92, rel=0.15)
+
+
+def test_luma_noise_leaves_chroma_clean():
+    image = noise(200, 180, 0.03).repeat(1, 3, 1, 1)
+    y, blue, red = measure_noise(TensorSource(image))
+    assert y == pytest.approx(0.03, rel=0.1)
+    assert (blue, red) == (0.0, 0.0)
+
+
+def test_a_small_image_and_a_clean_photograph_have_no_noise():
+    assert measure_noise(TensorSource(noise(90, 120, 0.03))) == (0.0,)
+    clean = imresize(photograph(240, 280, name="astronaut", top=0, left=120), 0.5).clamp(0, 1)
+    assert measure_noise(TensorSource(clean)) == (0.0, 0.0, 0.0)
+
+
+def test_compression_is_kept_apart_from_noise():
+    degradation, warnings = measure(photograph(40, 50), compression_sigma=2.5 / 255)
+    assert degradation.compression_sigma == 2.5 / 255
+    assert degradation.noise_sigma == (0.0, 0.0, 0.0)
+    assert "JPEG compression with an error of about 2.5 grey levels" in warnings[0]
+
+
+def test_noise_of_the_user_is_one_of_the_encoded_samples():
+    image = photograph(120, 140)
+    settings = Settings(noise_sigma=0.02)
+    assert measure(image, settings)[0].noise_sigma == (0.02,)
+    linear = LinearLightSource(TensorSource(image))
+    degradation, _ = measure_degradation(linear, KERNEL, None, settings, linear_light=True)
+    step = 1 / 255
+    from blindsr.ops.color import srgb_to_linear
+
+    slope = (srgb_to_linear(image + step) - srgb_to_linear(image)) / step
+    assert degradation.noise_sigma[0] == pytest.approx(0.02 * float(slope.square().mean().sqrt()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "error"),
+    [
+        ({}, 0.0),
+        ({"made_by": "sensor"}, 0.0),
+        ({"made_by": "bicubic"}, 0.0),
+        ({"made_by": "spectral"}, 0.04),
+        ({"made_by": "l0"}, 0.1),
+        ({"made_by": "kernelgan"}, 0.04),
+        ({"made_by": "bicubic", "in_place_of": {"made_by": "spectral"}}, 0.0),
+    ],
+)
+def test_the_error_of_a_kernel_is_that_of_the_estimator_that_made_it(provenance, error):
+    assert kernel_error_of(Kernel(KERNEL.array, 2, provenance), None) == error
+
+
+def test_an_estimate_may_carry_its_own_error():
+    estimate = KernelEstimate(kernel=bicubic(2), method="spectral", kernel_error=0.02)
+    assert kernel_error_of(estimate.kernel, estimate) == 0.02
+    settings = Settings(kernel_error=0.5)
+    source = TensorSource(torch.rand(1, 1, 40, 40))
+    assert measure_degradation(source, KERNEL, estimate, settings)[0].kernel_error == 0.5
+
+
+def test_noise_of_saturated_colours_is_measured_in_chroma():
+    tint = torch.tensor([0.8, 0.45, 0.12])[None, :, None, None]  # B − Y is −0.4: far outside of [0, 1]
+    y, blue, red = measure_noise(TensorSource((tint + noise(200, 180, 0.03, bands=3) - 0.5).clamp(0, 1)))
+    assert y == pytest.approx(0.03 * 0.668, rel=0.15)
+    assert blue == pytest.approx(0.03 * 1.10, rel=0.15)
+    assert red == pytest.approx(0.03 * 0.92, rel=0.15)
+
+
+def test_the_seams_of_jpeg_blocks_count_as_compression_of_every_plane():
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()[:256, :256]).save(file, "JPEG", quality=40)
+    decoded = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None].float() / 255
+    degradation, warnings = measure(decoded)
+    assert degradation.compression_sigma > 1 / 255
+    assert "JPEG compression" in warnings[0]

@@ -1,0 +1,80 @@
+"""The memory that a job needs, and the tile that keeps it within its limit."""
+
+import functools
+
+import pytest
+
+from blindsr.errors import ImageError
+from blindsr.pipelines import memory
+
+
+def test_the_smaller_of_machine_and_container_limits_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "_free_host", lambda: 8 * 2**30)
+    monkeypatch.setattr(memory, "_free_control_group", lambda: 2 * 2**30)
+    assert memory.available_memory() == 2 * 2**30
+    monkeypatch.setattr(memory, "_free_control_group", lambda: None)
+    assert memory.available_memory() == 8 * 2**30
+    monkeypatch.setattr(memory, "_free_host", lambda: None)
+    assert memory.available_memory() is None
+    assert memory.choose_tile((3, 10**6, 10**6), 4, (1, 1)) == 512  # an unknown machine refuses nothing
+
+
+def control_group(folder, limit, used, names, cached):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(names, (limit, used, f"anon 5\n{names[2]} {cached}\n"), strict=True):
+        (folder / ("memory.stat" if "inactive" in name else name)).write_text(f"{value}\n")
+
+
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def test_the_limit_of_a_job_is_found_in_any_parent_group(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("0::/slurm/job_7/step_0\n")
+    ask = functools.partial(memory._free_control_group, tmp_path / "fs", own)
+    assert ask() is None
+    control_group(tmp_path / "fs/slurm/job_7/step_0", "max", 900, V2, 0)
+    assert ask() is None
+    control_group(tmp_path / "fs/slurm/job_7", 5000, 1500, V2, 400)  # cached files can be released at once
+    assert ask() == 5000 - 1100
+    control_group(tmp_path / "fs/slurm", 9000, 8500, V2, 0)
+    assert ask() == 500
+    control_group(tmp_path / "fs", 100, 300, V2, 0)
+    assert ask() == 0
+
+
+def test_the_limit_of_a_container_of_control_groups_1(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("5:devices:/a\n4:memory:/docker/a\n0::/\n")
+    control_group(tmp_path / "fs/memory", 2**63 - 4096, 700, V1, 0)
+    control_group(tmp_path / "fs/memory/docker/a", 4000, 2000, V1, 1000)
+    assert memory._free_control_group(tmp_path / "fs", own) == 3000
+
+
+def test_the_tile_follows_the_memory(monkeypatch):
+    shape, size = (3, 3000, 4000), (6000, 8000)
+    plenty, little = (memory.choose_tile(shape, 2, size, budget=n * 2**20) for n in (8000, 1600))
+    assert plenty == 1024
+    assert 32 <= little < 1024
+    assert memory.needed_memory(3000, 4000, 3, 2, little) <= 1600 * 2**20
+    with pytest.raises(ImageError, match=r"even in tiles of 32 px, but --max-memory allows 512 MiB"):
+        memory.choose_tile(shape, 2, size, budget=2**29)
+    monkeypatch.setattr(memory, "available_memory", lambda device: 2**30)
+    with pytest.raises(
+        ImageError, match=r"10000×10000 px to 1×1 px needs about 1\.\d GiB .* but 1\.0 GiB are free; crop"
+    ):
+        memory.choose_tile((3, 10_000, 10_000), 2, (1, 1))
+
+
+def test_memory_grows_only_with_the_stored_input_and_the_width():
+    tall, taller = (memory.needed_memory(height, 4000, 3, 2) for height in (4000, 8000))
+    assert taller - tall == 4000 * 4000 * 3 * 2
+
+
+def test_an_upscaler_of_the_whole_image_is_judged_by_its_own_memory():
+    small, large = (memory.needed_memory(n, n, 3, 2, whole_image=True) for n in (256, 2048))
+    assert large > 40 * (small - memory.FIXED) + memory.FIXED
+    with pytest.raises(ImageError, match="at once, as this upscaler does"):
+        memory.choose_tile((3, 2048, 2048), 2, (4096, 4096), budget=4 * 2**30, whole_image=True)
+    assert memory.choose_tile((3, 256, 200), 2, (512, 400), budget=4 * 2**30, whole_image=True) == 256

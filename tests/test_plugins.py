@@ -1,0 +1,242 @@
+"""A toy estimator and a toy upscaler in a package outside of the tree, found by their entry points alone.
+
+The package is written into a folder with the metadata of an installed distribution; processes that have the folder on
+their path know the methods. Every way of running blindsr has to take them: options, run.toml, batches in processes,
+Dask, ablations, and lists of methods.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from images import samples
+from PIL import Image
+
+PACKAGE = '''
+from dataclasses import dataclass
+
+import torch
+from blindsr.events import ignore
+from blindsr.kernels import KernelEstimate, gaussian
+from blindsr.upscalers.base import TiledModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyKernelConfig:
+    variance: float = 1.0
+
+
+class ToyEstimator:
+    """Toy estimator: always the same Gaussian."""
+
+    name = "toy-kernel"
+    config_type = ToyKernelConfig
+    scales = (2, 3)
+    min_side = 4
+    kernel_error = 0.0
+
+    def __init__(self, config=None):
+        self.config = ToyKernelConfig() if config is None else config
+
+    def estimate(self, lr, scale, *, listener=ignore):
+        return KernelEstimate(kernel=gaussian(self.config.variance, scale), method=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyConfig:
+    level: float = 0.5
+
+
+class ToyUpscaler:
+    """Toy upscaler: repeats pixels, and shifts them to a mean level."""
+
+    name = "toy"
+    config_type = ToyConfig
+    scales = (2, 3)
+    needs_whole_image = False
+
+    def __init__(self, config=None):
+        self.config = ToyConfig() if config is None else config
+
+    @staticmethod
+    def min_side(scale):
+        return 1
+
+    def fit(self, source, degradation, *, listener=ignore):
+        scale, level = degradation.scale, self.config.level
+
+        def predict(window):
+            larger = window.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+            return torch.full_like(larger, level)
+
+        return TiledModel(scale=scale, predict=predict)
+'''
+ENTRY_POINTS = """[blindsr.estimators]
+toy-kernel = toy_methods:ToyEstimator
+
+[blindsr.upscalers]
+toy = toy_methods:ToyUpscaler
+"""
+# What the tests of one process have in common: a command line, the exit codes, and what was printed.
+RUNNER = """
+import json, sys
+from click.testing import CliRunner
+from blindsr.cli.main import cli
+
+def main():
+    results = []
+    for arguments in json.loads(sys.stdin.read()):
+        result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        results.append({"code": result.exit_code, "out": result.stdout, "err": result.stderr})
+    print(json.dumps(results))
+
+if __name__ == "__main__":  # worker processes import this file again
+    main()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two photographs, settings, and the package as `pip install` would leave it."""
+    folder = tmp_path_factory.mktemp("plugins")
+    site = folder / "site"
+    information = site / "toy_methods-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / "toy_methods.py").write_text(PACKAGE)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-methods\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(ENTRY_POINTS)
+    (folder / "photos").mkdir()
+    for name, left in (("a.png", 150), ("b.png", 170)):
+        Image.fromarray(samples(24, 20, left=left)).save(folder / "photos" / name)
+    (folder / "run.toml").write_text(
+        '[run]\nestimator = "toy-kernel"\nupscaler = "toy"\n[toy-kernel]\nvariance = 4\n[toy]\nlevel = 0.25\n'
+    )
+    (folder / "runner.py").write_text(RUNNER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(folder):
+    paths = (str(folder / "site"), *(path for path in sys.path if path))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def _run(folder, environment, *commands):
+    """Run commands in one process that knows the package."""
+    texts = [[str(argument) for argument in arguments] for arguments in commands]
+    done = subprocess.run(
+        [sys.executable, folder / "runner.py"],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert all(r["code"] == 0 or "--config" in text for r, text in zip(results, texts, strict=True)), results
+    return results
+
+
+TOY = ("--estimator", "toy-kernel", "--upscaler", "toy")
+
+
+def _levels(path):
+    with Image.open(path) as image:
+        return image.size, np.unique(np.asarray(image)).tolist()
+
+
+def test_options_tables_batches_ablations_and_lists(folder, environment):
+    photo, out = folder / "photos" / "a.png", folder / "out"
+    out.mkdir()
+    main = "estimate-and-upscale"
+    (folder / "bad.toml").write_text("[toy]\nlevl = 1\n")
+    by_options, by_file, wrong, batch, listed, text, made, ablation = _run(
+        folder,
+        environment,
+        (main, photo, *TOY, "-o", out / "options.png", "--json"),
+        (main, photo, "--config", folder / "run.toml", "-o", out / "file.png", "--json"),
+        (main, photo, *TOY, "--config", folder / "bad.toml"),
+        (main, folder / "photos", *TOY, "-o", out / "batch", "--jobs", 2, "--threads", 2),
+        ("methods", "--json"),
+        (main, "--help"),
+        ("degrade", folder / "photos", "-o", out / "set", "--law", "gaussian:1", "-q"),
+        (
+            *("ablate", out / "set", "-o", out / "ablation", "--estimators", "toy-kernel", "--upscalers", "toy"),
+            *("--threads", 1, "--json"),
+        ),
+    )
+    # Options, with the defaults of the methods.
+    record = json.loads(by_options["out"])
+    assert record["estimate"]["method"] == "toy-kernel"
+    assert record["settings"]["upscaler"] == "toy"
+    assert record["settings"]["configs"] == {"toy-kernel": {"variance": 1.0}, "toy": {"level": 0.5}}
+    assert record["kernel"]["sigma_long"] == pytest.approx(1, abs=0.01)
+    assert _levels(out / "options.png") == ((40, 48), [128])
+    # run.toml has a table for each of them.
+    record = json.loads(by_file["out"])
+    assert record["settings"]["configs"] == {"toy-kernel": {"variance": 4.0}, "toy": {"level": 0.25}}
+    assert record["kernel"]["sigma_long"] == pytest.approx(2, abs=0.05)
+    assert _levels(out / "file.png") == ((40, 48), [64])
+    assert (wrong["code"], wrong["err"]) == (1, "error: [toy] has no key 'levl'; did you mean 'level'?\n")
+    # Worker processes find them too.
+    assert sorted(batch["out"].split()) == [f"{out}/batch/{name}_blindsr_x2.png" for name in "ab"]
+    assert _levels(out / "batch" / "b_blindsr_x2.png") == ((40, 48), [128])
+    # They are listed with their descriptions, and in --help without being imported.
+    methods = json.loads(listed["out"])
+    assert methods["estimators"]["toy-kernel"] == "Toy estimator: always the same Gaussian."
+    assert methods["upscalers"]["toy"] == "Toy upscaler: repeats pixels, and shifts them to a mean level."
+    assert "|toy]" in text["out"]
+    assert "toy-kernel" in text["out"]
+    # They are columns of an ablation.
+    content = json.loads(ablation["out"])
+    assert content["missing"] == 0
+    assert any("toy-kernel" in row["method"] for row in content["methods"]), content["methods"]
+    assert made["out"] == f"{out}/set\n"
+
+
+def test_help_does_not_import_methods_of_other_packages(folder, environment):
+    code = (
+        "import sys; from blindsr.cli.main import cli\n"
+        "cli(['estimate-and-upscale', '--help'], standalone_mode=False)\n"
+        "print([name for name in ('toy_methods', 'torch', 'numpy') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr == "[]\n"
+    assert "Of another package" in done.stdout
+
+
+def test_dask_workers_run_them(folder, environment, tmp_path):
+    pytest.importorskip("distributed")
+    place = tmp_path / "scheduler.json"
+    log = (tmp_path / "cluster.log").open("w")
+
+    def start(module, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(place), "--no-dashboard"]
+        return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
+
+    processes = [
+        start("dask_scheduler", "--host", "127.0.0.1", "--port", "0"),
+        start("dask_worker", "--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)),
+    ]
+    try:
+        deadline = time.monotonic() + 60
+        while not place.exists():
+            assert time.monotonic() < deadline, (tmp_path / "cluster.log").read_text()
+            time.sleep(0.1)
+        address = json.loads(place.read_text())["address"]
+        dask = ("--executor", "dask", "--scheduler", address, "--device", "cpu")
+        photo, out = folder / "photos" / "a.png", tmp_path / "out"
+        (result,) = _run(folder, environment, ("estimate-and-upscale", photo, *TOY, "-o", out, *dask))
+        assert result["out"] == f"{out}/a_blindsr_x2.png\n"
+        assert _levels(out / "a_blindsr_x2.png") == ((40, 48), [128])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        log.close()

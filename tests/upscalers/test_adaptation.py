@@ -1,0 +1,74 @@
+"""The pairs that the network is adapted to an image with."""
+
+import torch
+
+from blindsr.kernels import gaussian
+from blindsr.ops import degrade, dihedral, imresize
+from blindsr.upscalers.pretrained.adaptation import TARGET_SIZES, VALIDATION_SIZE, SharpPairs
+from blindsr.upscalers.pretrained.conditioning import Conditioning
+
+KERNEL = gaussian([[2.0, 0.8], [0.8, 1.0]], 2)
+
+
+def prediction():
+    """A super-resolved plane; its targets have even sides, so that none of them loses a row."""
+    return torch.rand(1, 1, 80, 120, generator=torch.Generator().manual_seed(5))
+
+
+def make_pairs(views=(0,), conditioning=None):
+    return SharpPairs(prediction(), KERNEL, views, conditioning or Conditioning(), torch.Generator().manual_seed(0))
+
+
+def test_every_view_of_every_target_is_degraded_by_the_kernel_itself():
+    pairs = iter(make_pairs(views=tuple(range(8))).pairs)
+    for size in TARGET_SIZES:
+        for view in range(8):
+            pair, target = next(pairs), dihedral(imresize(prediction(), size), view)
+            torch.testing.assert_close(pair.target, target)
+            # Rounded to 8 bits, as photographs are.
+            assert (255 * (pair.lr - degrade(target, KERNEL.tensor(), 2))).abs().max() < 0.501
+    assert next(pairs, None) is None
+
+
+def test_crops_of_all_parts_of_a_pair_show_the_same_place():
+    pairs, side = make_pairs(), 6
+    drawn = pairs.draw(1, side)
+    places = [
+        (pair, top, left)
+        for pair in pairs.pairs
+        for top in range(pair.lr.shape[-2] - side + 1)
+        for left in range(pair.lr.shape[-1] - side + 1)
+        if torch.equal(pair.lr[..., top : top + side, left : left + side], drawn.lr)
+    ]
+    assert len(places) == 1
+    pair, top, left = places[0]
+    rows, columns = slice(2 * top, 2 * (top + side)), slice(2 * left, 2 * (left + side))
+    assert torch.equal(pair.target[..., rows, columns], drawn.target)
+    assert torch.equal(pair.linear[..., rows, columns], drawn.linear)
+
+
+def test_a_crop_larger_than_the_smallest_image_is_cut_to_it():
+    assert make_pairs().draw(2, 64).lr.shape == (2, 1, 24, 24)
+
+
+def test_noise_changes_the_degraded_images_and_not_the_targets():
+    quiet, noisy = make_pairs().pairs, make_pairs(conditioning=Conditioning(noise_sigma=0.1)).pairs
+    for one, other in zip(quiet, noisy, strict=True):
+        assert torch.equal(one.target, other.target)
+        assert 0.08 < (one.lr - other.lr).std() < 0.12
+
+
+def test_an_uncertain_kernel_changes_the_degraded_images_and_not_the_targets():
+    certain, uncertain = make_pairs().pairs, make_pairs(conditioning=Conditioning(kernel_error=0.04)).pairs
+    for one, other in zip(certain, uncertain, strict=True):
+        assert torch.equal(one.target, other.target)
+        assert 0 < (one.lr - other.lr).std() < 0.1
+
+
+def test_the_validation_patch_is_fixed_and_never_trained_on():
+    pairs = make_pairs(views=(0, 1))
+    patch = pairs.validation(8)
+    assert torch.equal(patch.target, pairs.validation(8).target)
+    validation = imresize(prediction(), VALIDATION_SIZE)
+    assert torch.equal(patch.target[:1], validation[..., 12:28, 22:38])
+    assert all(pair.target.shape[-2:] not in ((40, 60), (60, 40)) for pair in pairs.pairs)

@@ -1,0 +1,318 @@
+"""The pretrained upscaler: one pass of the network, and its adaptation to one image."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from skimage import data
+
+from blindsr.errors import ConfigError, DivergenceError, ImageError
+from blindsr.events import StageDone, StageStarted, StepDone
+from blindsr.kernels import bicubic, gaussian
+from blindsr.ops import degrade, dihedral, dihedral_inverse, imresize
+from blindsr.ops.color import from_planes, to_planes
+from blindsr.ops.wiener import wiener
+from blindsr.ops.windows import TensorSource
+from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.pretrained.conditioning import Conditioning, conditioning_of, symmetric_views
+from blindsr.upscalers.pretrained.config import PretrainedConfig
+from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler, super_resolve_planes
+from blindsr.upscalers.pretrained.weights import load_network
+from tests.images import noise, photograph, psnr, upscale
+
+KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
+PASS = PretrainedConfig(steps=0, ensemble=1, precision="fp32")
+FEW = replace(PASS, steps=3, batch=2, crop=8, learning_rate=5e-5, report_every=2)
+
+
+@pytest.mark.parametrize("config", [PASS, FEW])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_result_is_scale_times_as_large_and_in_range(config, scale):
+    lr = photograph()
+    before = lr.clone()
+    result = upscale(lr, gaussian(1.0, scale), config)
+    assert result.image.shape == (1, 3, 46 * scale, 38 * scale)
+    assert result.image.dtype == torch.float32
+    assert 0 <= result.image.min() <= result.image.max() <= 1
+    assert result.steps == config.steps
+    assert torch.equal(before, lr)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_without_a_step_it_beats_bicubic_interpolation(scale):
+    hr = photograph(40 * scale, 44 * scale)
+    kernel = gaussian(0.5 * scale, scale)
+    lr = degrade(hr, kernel.tensor(), scale)
+    gain = psnr(upscale(lr, kernel, PASS).image, hr) - psnr(imresize(lr, float(scale)), hr)
+    assert gain > 0.5
+
+
+def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
+    gray = photograph().mean(1, keepdim=True)
+    single = upscale(gray, KERNEL, PASS).image
+    triple = upscale(gray.repeat(1, 3, 1, 1), KERNEL, PASS).image
+    assert torch.allclose(triple, single.expand_as(triple), atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PASS, FEW])
+def test_n_bands_are_taken_band_by_band(config):
+    bands = torch.cat([photograph(), photograph().flip(-1)[:, :2]], 1)
+    assert upscale(bands, KERNEL, config).image.shape == (1, 5, 92, 76)
+    if config.steps == 0:
+        alone = upscale(bands[:, 3:4], KERNEL, config).image
+        assert torch.allclose(upscale(bands, KERNEL, config).image[:, 3:4], alone, atol=1e-5)
+
+
+def test_planes_of_a_colour_image_go_back_to_it():
+    image = photograph()
+    assert torch.allclose(from_planes(to_planes(image)), image, atol=1e-6)
+
+
+def test_tiles_meet_without_a_seam():
+    lr = photograph(70, 83)
+    whole = upscale(lr, KERNEL, PASS).image
+    tiled = upscale(lr, KERNEL, replace(PASS, max_tile=32)).image
+    assert torch.allclose(whole, tiled, atol=1e-5)
+
+
+@pytest.mark.parametrize("view", ["flip", "turn"])
+def test_the_network_treats_a_turned_image_with_its_turned_kernel_nearly_alike(view):
+    """Trained on all eight views: the answers differ by far less than what the network adds."""
+    lr = photograph()
+
+    def turned(image):
+        return image.flip(-1) if view == "flip" else image.rot90(1, (-2, -1))
+
+    other = type(KERNEL)(turned(KERNEL.tensor().double()).numpy(), 2)
+    sr = upscale(lr, KERNEL, PASS).image
+    assert psnr(turned(sr), upscale(turned(lr), other, PASS).image) > 38
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    lr = photograph()
+    first, second = (upscale(lr, KERNEL, FEW).image for _ in range(2))
+    other = upscale(lr, KERNEL, replace(FEW, seed=1)).image
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch": 3},
+        {"crop": 16},
+        {"learning_rate": 2e-4},
+        {"views": (0,)},
+        {"steps": 5},
+    ],
+)
+def test_every_setting_changes_the_result(change):
+    lr = photograph()
+    plain = upscale(lr, KERNEL, FEW).image
+    assert not torch.equal(plain, upscale(lr, KERNEL, replace(FEW, **change)).image)
+
+
+@pytest.mark.parametrize("degradation", [{"noise_sigma": 0.02}, {"kernel_error": 0.04}])
+def test_noise_and_an_uncertain_kernel_change_the_result(degradation):
+    lr = photograph()
+    assert not torch.equal(upscale(lr, KERNEL, PASS).image, upscale(lr, KERNEL, PASS, **degradation).image)
+
+
+def test_back_projection_brings_the_result_to_the_input():
+    lr = degrade(photograph(92, 76), KERNEL.tensor(), 2)
+    without, with_it = (
+        psnr(degrade(upscale(lr, KERNEL, replace(PASS, back_projections=n)).image, KERNEL.tensor(), 2), lr)
+        for n in (0, 1)
+    )
+    assert with_it > without
+
+
+def test_known_noise_is_suppressed():
+    lr = noise(48, 40, 0.02)
+    smoothed = upscale(lr, KERNEL, PASS, noise_sigma=0.02).image
+    assert smoothed.std() < 0.5 * lr.std()
+    assert upscale(lr, KERNEL, PASS).image.std() > 2 * smoothed.std()
+
+
+def test_events_tell_the_steps_and_a_listener_changes_nothing():
+    lr, heard = photograph(), []
+    result = upscale(lr, KERNEL, FEW, listener=heard.append)
+    assert isinstance(heard[0], StageStarted)
+    assert heard[0].max_steps == 3
+    assert [e.step for e in heard if isinstance(e, StepDone)] == [1, 2, 3]
+    assert isinstance(heard[-1], StageDone)
+    assert len(result.history["loss"]) == len(result.history["validation_loss"]) == 2
+    assert torch.equal(result.image, upscale(lr, KERNEL, FEW).image)
+
+
+def test_a_diverging_adaptation_says_so():
+    with pytest.raises(DivergenceError, match="learning_rate"):
+        upscale(photograph(), KERNEL, replace(FEW, learning_rate=1e30))
+
+
+def test_steps_that_do_not_help_are_not_kept():
+    lr = photograph()
+    spoilt = upscale(lr, KERNEL, replace(FEW, learning_rate=0.3))
+    assert "pretrained weights are used" in spoilt.warnings[0]
+    assert torch.equal(spoilt.image, upscale(lr, KERNEL, PASS).image)
+
+
+def test_a_small_image_is_refused_and_an_unknown_scale_too():
+    with pytest.raises(ImageError, match="16×16"):
+        upscale(photograph(12, 40), KERNEL, PASS)
+    with pytest.raises(ConfigError, match="got ×5"):
+        upscale(photograph(60, 60), bicubic(5), PASS)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"steps": -1}, {"learning_rate": 0.0}, {"batch": 0}, {"crop": 4}, {"views": ()}, {"views": (8,)},
+        {"back_projections": -1}, {"validation_side": 4}, {"max_tile": 8}, {"report_every": 0},
+        {"precision": "fp16"}, {"ensemble": 3}, {"ensemble_pixels": -1},
+    ],
+)  # fmt: skip
+def test_settings_out_of_bounds_are_refused(fault):
+    with pytest.raises(ConfigError, match=f"pretrained.{next(iter(fault))}"):
+        PretrainedConfig(**fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "error", "gain"), [(2, 0.0, 0.0), (2, 0.04, -0.02), (4, 0.0, -0.05)])
+def test_adaptation_does_not_lose(scale, error, gain):
+    """With a known kernel, and with one that is a tenth too wide and known to be uncertain."""
+    hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(180, 200)
+    kernel = gaussian(0.55 * scale, scale)
+    lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
+    estimate = gaussian(0.605 * scale, scale) if error else kernel
+    base = PretrainedConfig(steps=0, ensemble=1, precision="fp32")
+    start, adapted = (
+        psnr(upscale(lr, estimate, replace(base, steps=n), kernel_error=error).image, hr) for n in (0, 25)
+    )
+    assert adapted - start > gain
+
+
+@pytest.mark.parametrize(("ensemble", "views"), [(2, (2,)), (4, (2, 4, 6)), (8, (1, 3, 5, 7))])
+def test_an_ensemble_turns_with_the_image(ensemble, views):
+    """Averaged over a group of views that leave the kernel alone, the answer to a turned image is the turned answer."""
+    lr, kernel = photograph(), bicubic(2)
+    config = replace(PASS, ensemble=ensemble)
+    straight = upscale(lr, kernel, config).image
+    single = upscale(lr, kernel, replace(PASS, ensemble=1)).image
+    assert not torch.equal(straight, single)
+    assert float((straight - single).abs().mean()) < 2 / 255
+    for view in views:
+        turned = upscale(dihedral(lr, view), kernel, config).image
+        assert torch.allclose(dihedral_inverse(turned, view), straight, atol=2e-4)
+        alone = upscale(dihedral(lr, view), kernel, replace(PASS, ensemble=1)).image
+        assert not torch.allclose(dihedral_inverse(alone, view), single, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "ensemble", "count"),
+    [
+        (bicubic(2), 8, 8),
+        (gaussian([[2.0, 0.0], [0.0, 1.2]], 2), 4, 4),
+        (gaussian([[2.0, 0.0], [0.0, 1.2]], 2), 8, 1),
+        (gaussian([[2.0, 0.9], [0.9, 1.2]], 2), 2, 2),
+        (gaussian([[2.0, 0.9], [0.9, 1.2]], 2), 4, 1),
+    ],
+    ids=["bicubic", "upright", "upright, quarter turns", "oblique, half turn", "oblique, mirrored"],
+)
+def test_only_views_under_which_the_kernel_is_the_same_are_averaged(kernel, ensemble, count):
+    views = symmetric_views(kernel, ensemble)
+    assert len(views) == len(set(views)) == count
+    assert views[0] == 0
+
+
+def test_a_large_image_has_one_view():
+    lr, kernel = photograph(), bicubic(2)
+    one, four = (upscale(lr, kernel, replace(PASS, ensemble=n)).image for n in (1, 4))
+    pixels = lr.shape[2] * lr.shape[3] * 4
+    for limit, expected in ((pixels - 1, one), (pixels, four), (None, four)):
+        config = replace(PASS, ensemble=4, ensemble_pixels=limit)
+        assert torch.equal(upscale(lr, kernel, config).image, expected)
+
+
+@pytest.mark.parametrize(("level", "expected"), [(1.5, 1.5), (11.0, 9.0)])
+def test_strong_noise_conditions_the_network_by_three_quarters(level, expected):
+    degradation = Degradation(kernel=KERNEL, noise_sigma=(level / 255,))
+    assert conditioning_of(degradation, 0).noise_sigma == pytest.approx(expected / 255)
+    assert conditioning_of(degradation, 0, scaled=False).noise_sigma == pytest.approx(level / 255)
+    compressed = replace(degradation, compression_sigma=20 / 255)
+    assert conditioning_of(compressed, 0).noise_sigma == pytest.approx(20 / 255)
+
+
+def test_each_plane_has_its_own_noise():
+    degradation = Degradation(kernel=KERNEL, noise_sigma=(0.0, 0.01, 0.004))
+    assert [conditioning_of(degradation, plane).noise_sigma for plane in range(3)] == [0.0, 0.01, 0.004]
+    single = Degradation(kernel=KERNEL, noise_sigma=(0.01,))
+    assert conditioning_of(single, 2).noise_sigma == 0.01
+
+
+def test_an_ensemble_is_the_same_in_tiles():
+    lr = photograph(60, 52)
+    config = replace(PASS, ensemble=4)
+    whole = upscale(lr, bicubic(2), config).image
+    tiled = upscale(lr, bicubic(2), replace(config, max_tile=32)).image
+    assert torch.allclose(whole, tiled, atol=1e-4)
+
+
+def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image():
+    """On a photograph with sharp edges: the kernel alone beats interpolation, and the image's own pairs beat that."""
+    pixels = torch.from_numpy(data.astronaut()[:320, 100:420].copy()).permute(2, 0, 1)[None].float() / 255
+    hr = imresize(pixels, 0.5).clamp(0, 1)
+    kernel = gaussian(1.4, 2)
+    lr = torch.round(degrade(hr, kernel.tensor(), 2) * 255) / 255
+    none = PretrainedConfig(random_weights=True, steps=0, back_projections=0, precision="fp32")
+    planes = to_planes(lr)
+    linear = from_planes(wiener(planes, kernel.tensor(planes), 2)[:, 0].mean(1, keepdim=True)).clamp(0, 1)
+    assert torch.allclose(upscale(lr, kernel, none).image, linear, atol=1e-6)
+    some = replace(none, steps=40, learning_rate=1e-3, batch=4, back_projections=1)
+    assert psnr(upscale(lr, kernel, some).image, hr) > psnr(linear, hr) + 0.02
+    assert psnr(linear, hr) > psnr(imresize(lr, 2.0), hr) + 1
+    few = replace(some, steps=2)
+    first, second, other = (upscale(lr, kernel, replace(few, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first.image, second.image)
+    assert first.history == second.history != other.history
+
+
+def test_weights_and_nothing_learned_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="random weights"):
+        PretrainedConfig(random_weights=True, weights=tmp_path / "a.safetensors")
+
+
+def test_planes_beyond_the_learned_ones_get_the_wiener_filter_alone():
+    planes = to_planes(photograph())
+    network = load_network()
+    kwargs = {"conditioning": Conditioning(), "dtype": torch.float32, "max_tile": 512}
+    some, every = (super_resolve_planes(network, planes, KERNEL, with_network=n, **kwargs) for n in (1, 3))
+    assert torch.equal(some[0], every[0])
+    assert not torch.equal(some[1:], every[1:])
+
+
+def test_noisy_chroma_is_processed_by_the_network_and_clean_chroma_is_not():
+    hr = photograph(128, 144, name="astronaut", top=40, left=150)
+    kernel = gaussian(1.2, 2)
+    clean = degrade(hr, kernel.tensor(), 2)
+    lr = clean + 8 / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    sigmas = tuple(8 / 255 * share for share in (0.668, 1.10, 0.92))  # of Y, B − Y and R − Y
+
+    def result(image, noise_sigma):
+        degradation = Degradation(kernel=kernel, noise_sigma=noise_sigma)
+        return PretrainedUpscaler(PASS).fit(TensorSource(image), degradation).predict(image)
+
+    assert psnr(result(lr, sigmas), hr) > psnr(imresize(lr, 2.0), hr) + 1.5
+    network = load_network()
+    linear = super_resolve_planes(
+        network,
+        to_planes(clean),
+        kernel,
+        conditioning=Conditioning(),
+        dtype=torch.float32,
+        max_tile=512,
+        with_network=1,
+    )
+    chroma = to_planes(result(clean, (0.0, 0.0, 0.0)))[1:]
+    # Back-projection is the only other step for clean chroma.
+    assert float((chroma - linear[1:]).abs().mean()) < 0.5 / 255

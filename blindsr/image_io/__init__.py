@@ -19,7 +19,7 @@ from blindsr.image_io.formats import (
     writable_suffixes,
 )
 from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
-from blindsr.image_io.samples import Photo, PhotoHeader, Strip, premultiply, unpremultiply, upscale_valid
+from blindsr.image_io.samples import Photo, PhotoHeader, Strip, upscale_valid
 from blindsr.image_io.source import (
     FileSource,
     ImageSource,
@@ -63,11 +63,9 @@ __all__ = [
     "lossy_formats",
     "open_image",
     "open_writer",
-    "premultiply",
     "read_photo",
     "readable_suffixes",
     "to_uint8",
-    "unpremultiply",
     "upscale_valid",
     "with_provenance",
     "without_metadata",

@@ -131,13 +131,8 @@ class Photo(PhotoHeader):
         return self.with_samples(pixels, alpha, valid)
 
 
-def premultiply(pixels: Floats, alpha: Floats) -> Floats:
-    """Multiply (H, W, C) colour by (H, W) opacity, so that filters give hidden colour no weight."""
-    return pixels * alpha[..., None]
-
-
 def unpremultiply(pixels: Floats, alpha: Floats) -> Floats:
-    """Undo `premultiply`. Where alpha is 0 (or below, after filtering) the colour is lost and becomes 0."""
+    """Divide premultiplied colour, (H, W, C), by opacity, (H, W). Where that is 0 the colour is lost and becomes 0."""
     visible = alpha > 0
     divisor = np.where(visible, alpha, 1)[..., None]
     return np.where(visible[..., None], pixels / divisor, 0).astype(np.float32, copy=False)

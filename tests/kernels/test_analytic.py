@@ -2,28 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import ramp_error
 
 from blindsr.errors import KernelError
 from blindsr.kernels import bicubic, box, defocus, gaussian, motion, parse_kernel
 from blindsr.kernels.analytic import KERNEL_FORMS, disc_areas, gaussian_size, rotated_covariance
-from blindsr.ops import degrade
-
-
-def ramp_error(kernel):
-    """How far a ramp moves, HR px: the worst of both axes, away from the border."""
-    scale = kernel.scale
-    side = (3 * kernel.size // scale + 12) * scale
-    y, x = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
-    worst = 0.0
-    for ramp in (y, x):
-        lr = degrade(ramp[None, None], kernel.tensor(ramp), scale)[0, 0]
-        expected = degrade(ramp[None, None], box(scale).tensor(ramp), scale)[0, 0]
-        margin = kernel.size // scale + 2
-        worst = max(worst, float((lr - expected)[margin:-margin, margin:-margin].abs().max()))
-    return worst
 
 
 @given(

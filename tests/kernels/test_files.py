@@ -9,6 +9,7 @@ import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernel_helpers import mat_v73
 from PIL import Image
 from scipy import ndimage
 from scipy.io import savemat
@@ -301,22 +302,6 @@ def mat_v5(**arrays):
     buffer = io.BytesIO()
     savemat(buffer, arrays)
     return buffer.getvalue()
-
-
-def mat_v73(path, name, arrays):
-    """As MATLAB writes it: axes turned over, a cell array as references."""
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(path, "w", userblock_size=512) as file:
-        if isinstance(arrays, list):
-            cells = [file.create_dataset(f"#refs#/{i}", data=a.T) for i, a in enumerate(arrays)]
-            table = file.create_dataset(name, (len(cells), 1), dtype=h5py.ref_dtype)
-            for i, cell in enumerate(cells):
-                table[i, 0] = cell.ref
-        else:
-            file.create_dataset(name, data=arrays.T)
-    content = bytearray(path.read_bytes())
-    content[:19] = b"MATLAB 7.3 MAT-file"
-    path.write_bytes(content)
 
 
 @settings(max_examples=40, deadline=None)

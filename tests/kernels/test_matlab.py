@@ -4,29 +4,13 @@ import zlib
 
 import numpy as np
 import pytest
+from kernel_helpers import mat_v73
 from scipy.io import savemat
 
 from blindsr.errors import KernelError
 from blindsr.kernels import gaussian, matlab
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.kernels.matlab import check_elements
-
-
-def mat_v73(path, name, arrays):
-    """As MATLAB writes it: axes turned over, a cell array as references."""
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(path, "w", userblock_size=512) as file:
-        if isinstance(arrays, list):
-            cells = [file.create_dataset(f"#refs#/{i}", data=a.T) for i, a in enumerate(arrays)]
-            table = file.create_dataset(name, (len(cells), 1), dtype=h5py.ref_dtype)
-            for i, cell in enumerate(cells):
-                table[i, 0] = cell.ref
-        else:
-            file.create_dataset(name, data=arrays.T)
-    content = bytearray(path.read_bytes())
-    content[:19] = b"MATLAB 7.3 MAT-file"
-    path.write_bytes(content)
-
 
 DOUBLE = b"\x09\x00\x00\x00"  # tag of the weights: miDOUBLE
 

@@ -1,32 +1,17 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import ramp_error
 from scipy import special
 
 from blindsr.errors import ConfigError, KernelError
 from blindsr.kernels import box, kernel_bytes
-from blindsr.ops import degrade
 from blindsr.sensors import System, design, parse_sensor
 from blindsr.sensors.system import design_warnings
 
 CAMERA = System(q=0.55 * 8 / 3.76, detector=1.0)
 SENTINEL = System(covariance=((0.53777**2, 0.0), (0.0, 0.53777**2)))
-
-
-def ramp_error(kernel):
-    """How far a ramp moves, HR px: the worst of both axes, away from the border."""
-    scale = kernel.scale
-    side = (3 * kernel.size // scale + 12) * scale
-    y, x = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
-    worst = 0.0
-    for ramp in (y, x):
-        lr = degrade(ramp[None, None], kernel.tensor(ramp), scale)[0, 0]
-        expected = degrade(ramp[None, None], box(scale).tensor(ramp), scale)[0, 0]
-        margin = kernel.size // scale + 2
-        worst = max(worst, float((lr - expected)[margin:-margin, margin:-margin].abs().max()))
-    return worst
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

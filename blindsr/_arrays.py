@@ -44,7 +44,6 @@ def opened_input(
     data_range: tuple[float, float] | None,
     has_alpha: bool,
     jpeg_tables: Any | None,
-    page: int = 1,
 ) -> Iterator[tuple[ImageSource, ArrayLayout]]:
     """An input of any kind as an open image source.
 
@@ -54,13 +53,12 @@ def opened_input(
         data_range: Values of black and white of a floating-point input; None is (0, 1).
         has_alpha: Whether the last channel of an array is alpha; Pillow images and files know it themselves.
         jpeg_tables: Quantisation tables, if the samples were decoded from a JPEG.
-        page: Page of a multi-page file, from 1.
 
     Raises:
         ImageError: The input is none of these, or its type, layout or range is not usable.
     """
     if isinstance(image, str | Path):
-        with open_image(Path(image), options=FileOptions(page=page)) as source:
+        with open_image(Path(image), options=FileOptions()) as source:
             yield source, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
         return
     if hasattr(image, "getbands"):  # a Pillow image; the class is not imported for this
@@ -68,8 +66,9 @@ def opened_input(
         if jpeg_tables is None and tables:
             jpeg_tables = [tables[key] for key in sorted(tables)]
         mode = str(image.mode)  # type: ignore[attr-defined]
-        if mode not in ("L", "LA", "RGB", "RGBA", "I;16", "F", "I"):
-            image = image.convert("RGBA" if "transparency" in getattr(image, "info", {}) else "RGB")  # type: ignore[attr-defined]
+        if mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
+            is_transparent = mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
+            image = image.convert("LA" if mode == "La" else "RGBA" if is_transparent else "RGB")  # type: ignore[attr-defined]
         has_alpha = str(image.mode) in ("LA", "RGBA")  # type: ignore[attr-defined]
         image = np.asarray(image)
     if isinstance(image, Tensor):
@@ -170,14 +169,15 @@ def _in_unit_range(
         if data_range is not None:
             raise ImageError(f"data_range is for floating-point images, this one is {array.dtype}; leave it out.")
         return array, lambda result: result
-    low, high = (0.0, 1.0) if data_range is None else map(float, data_range)
-    if not low < high:
-        raise ImageError(f"data_range must be two increasing numbers, got {data_range}.")
+    limits = (0.0, 1.0) if data_range is None else tuple(map(float, data_range))
+    if len(limits) != 2 or not (np.isfinite(limits).all() and limits[0] < limits[1]):
+        raise ImageError(f"data_range must be two increasing finite numbers, got {data_range}.")
+    low, high = limits
     finite = array[np.isfinite(array)]
     if finite.size and (float(finite.min()) < low or float(finite.max()) > high):
         raise ImageError(
-            f"a floating-point image must be in [{low:g}, {high:g}], its values are from {float(finite.min()):g} to "
-            f"{float(finite.max()):g}; divide by the value of white (255 for 8 bits), or pass "
+            f"a floating-point image must be in [{low:g}, {high:g}], its values are from {float(finite.min()):.9g} to "
+            f"{float(finite.max()):.9g}; divide by the value of white (255 for 8 bits), or pass "
             "data_range=(black, white)."
         )
     if (low, high) == (0.0, 1.0):

@@ -1,16 +1,17 @@
-"""The Python interface: NumPy arrays, torch tensors, Pillow images and files in, the same kind out."""
+"""The Python interface: NumPy arrays, torch tensors, Pillow images and files in, arrays and tensors out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from blindsr._arrays import SampleWriter, opened_input
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, KernelEstimate, as_kernel
 from blindsr.kernels.kernel import KernelStack
@@ -42,7 +43,7 @@ class Result:
     """A super-resolved image and everything that led to it.
 
     Args:
-        image: In the type and layout of the input.
+        image: In the type and layout of the input; of a file or a Pillow image, a NumPy array of its samples.
         kernel: The downscaling kernel that was used (of the first band, where each has its own).
         degradation: The measured degradation y = (x ⋆ k)↓s + n: kernel, noise and the kernel's uncertainty.
         estimate: How the kernel was estimated; None if it was given.
@@ -98,19 +99,27 @@ class SuperResolver:
     linear_light: LinearLight = "auto"
 
     def __post_init__(self) -> None:
-        """Check everything now, not at the first image."""
+        """Check the settings now, not at the first image."""
         _ = self.settings
+        if self.linear_light not in get_args(LinearLight):
+            raise ConfigError(
+                f"linear_light must be one of {', '.join(get_args(LinearLight))}, got {self.linear_light!r}."
+            )
 
     @property
     def settings(self) -> Settings:
         """The settings of a run."""
         settings = self.preset if isinstance(self.preset, Settings) else named_preset(self.preset)
-        if isinstance(self.scale, tuple):
-            settings = replace(settings, factors=(float(self.scale[0]), float(self.scale[1])), size=None)
-        elif self.scale is not None:
-            if isinstance(self.scale, bool) or not isinstance(self.scale, int | float | np.integer | np.floating):
+        if self.scale is not None:
+            factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+            if len(factors) not in (1, 2) or any(
+                isinstance(f, bool) or not isinstance(f, int | float | np.integer | np.floating) for f in factors
+            ):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
-            settings = replace(settings, scale=float(self.scale), factors=None, size=None)
+            if isinstance(self.scale, tuple):
+                settings = replace(settings, factors=(float(factors[0]), float(factors[-1])), size=None)
+            else:
+                settings = replace(settings, scale=float(factors[0]), factors=None, size=None)
         for registry, role, method in (
             (ESTIMATORS, "estimator", self.estimator),
             (UPSCALERS, "upscaler", self.upscaler),
@@ -144,8 +153,8 @@ class SuperResolver:
 
         Args:
             image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image,
-                or the path of a file. Integers span their type's range, floats are in [0, 1]; NaN and masked samples
-                are missing data. The image is left unchanged.
+                or the path of a file. Integers are read as those of a file (docs/reference/files.md), floats are in
+                [0, 1]; NaN and masked samples are missing data. The image is left unchanged.
             kernel: A known kernel: a `Kernel`, an array, the path of a file, or a text such as "gaussian:1.2" or
                 "bicubic"; None estimates the kernel from the image.
             channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
@@ -156,7 +165,8 @@ class SuperResolver:
             progress: Is called with every event of the run (`blindsr.events`).
 
         Returns:
-            The result; its image has the type and layout of `image` (of a file: a NumPy array of its samples).
+            The result; its image has the type and layout of `image` (of a file or a Pillow image: a NumPy array of its
+            samples).
 
         Raises:
             ImageError: The type, layout or range is not usable, or the image is too small for the method.
@@ -170,7 +180,7 @@ class SuperResolver:
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=jpeg_tables
         ) as (source, layout):
             _, height, width = source.shape
-            known = None if kernel is None else _kernel(kernel, self)
+            known = None if kernel is None else _kernel(kernel, self.settings.for_image(height, width).run_scale)
             resolver = self if known is None else self.with_scale_of(known)
             settings = resolver.settings.for_image(height, width)
             device = _device(self.device, layout.device)
@@ -189,7 +199,7 @@ class SuperResolver:
                 consistency_db=run.consistency_db,
                 history=run.history,
                 timings=run.timings,
-                warnings=run.warnings,
+                warnings=(*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings),
                 settings=settings,
             )
 
@@ -202,7 +212,21 @@ class SuperResolver:
         has_alpha: bool = False,
         progress: Listener | None = None,
     ) -> KernelEstimate:
-        """Estimate the kernel of one image; arguments and errors as those of a call."""
+        """Estimate the kernel of one image.
+
+        Args:
+            image: As for a call, and so are the other arguments.
+            channel_axis: Axis of the channels.
+            data_range: Values of black and white of a floating-point image.
+            has_alpha: Whether the last channel of an array is alpha.
+            progress: Is called with every event of the run.
+
+        Returns:
+            The kernel, and how it was estimated.
+
+        Raises:
+            ImageError, ConfigError, DeviceError, DivergenceError: As a call.
+        """
         listener = ignore if progress is None else progress
         with opened_input(
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=None
@@ -321,7 +345,7 @@ def upscale(
 
 def estimate_kernel(
     image: Any,
-    scale: float | None = None,
+    scale: float | tuple[float, float] | None = None,
     *,
     preset: str | Settings = "default",
     estimator: Any | None = None,
@@ -369,32 +393,50 @@ def degrade(
     """Degrade a sharp image by the model y = (x ⋆ k)↓s + n.
 
     Args:
-        image: (H, W) or (H, W, C); integers span their type's range, floats are in [0, 1].
+        image: (H, W) or (H, W, C); integers or floats, whose values may have any range.
         kernel: As for `upscale`.
-        scale: The factor s; None is that of the kernel.
-        noise_sigma: Standard deviation of white noise in the same units as [0, 1].
+        scale: The factor s; None is that of the kernel, and 2 for one that carries none.
+        noise_sigma: Standard deviation of white noise, relative to white: 1 for floats, the largest value of the type
+            for integers.
         rng: Seed or generator of the noise.
 
     Returns:
-        (⌊H/s⌋, ⌊W/s⌋) or with C, of the type of `image`; integers are rounded and clipped.
+        (⌊H/s⌋, ⌊W/s⌋) or with C, of the type of `image`; integers are rounded, and clipped to the type's range.
 
     Raises:
-        ImageError, KernelError: The image or the kernel is unusable.
+        ImageError: Another type or layout.
+        KernelError: The kernel is unusable, or for another scale.
+        ConfigError: A kernel for each band, a scale that is no whole number, or negative noise.
     """
     from blindsr.ops import degrade as degrade_tensor
 
-    known = _kernel(kernel, SuperResolver(scale=None if scale is None else float(scale)))
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
+        raise ImageError(
+            f"degrade needs integers or floating-point numbers (H, W) or (H, W, C), got {array.dtype} of shape "
+            f"{array.shape}."
+        )
+    if scale is not None and (isinstance(scale, bool) or int(scale) != scale or scale < 1):
+        raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
+    if not (math.isfinite(noise_sigma) and noise_sigma >= 0):
+        raise ConfigError(f"noise_sigma must be 0 or more, got {noise_sigma}.")
+    known = _kernel(kernel, 2 if scale is None else int(scale))
     if isinstance(known, KernelStack):
         raise ConfigError("degrade takes one kernel for all bands; degrade the bands one by one.")
-    array = np.asarray(image)
-    white = float(np.iinfo(array.dtype).max) if array.dtype.kind in "ui" else 1.0
+    if scale is not None and known.scale != scale:
+        raise KernelError(
+            f"the degradation by {scale} needs a kernel for scale {scale}, this one is for scale {known.scale}; "
+            "blindsr.kernels.resample converts it."
+        )
+    limits = np.iinfo(array.dtype) if array.dtype.kind in "ui" else None
+    white = 1.0 if limits is None else float(limits.max)
     values = torch.from_numpy(np.atleast_3d(array).astype(np.float64) / white).permute(2, 0, 1)[None]
     lr = degrade_tensor(values, known.tensor(values), known.scale)[0].permute(1, 2, 0).numpy()
     if noise_sigma:
         lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
     lr = lr[:, :, 0] if array.ndim == 2 else lr
-    if array.dtype.kind in "ui":
-        return np.clip(np.rint(lr * white), 0, white).astype(array.dtype)
+    if limits is not None:
+        return np.clip(np.rint(lr * white), limits.min, limits.max).astype(array.dtype)
     return lr.astype(array.dtype)
 
 
@@ -419,11 +461,9 @@ def _name_of(registry: Any, config: Any) -> str:
     )
 
 
-def _kernel(kernel: KernelLike, resolver: SuperResolver) -> Kernel | KernelStack:
-    """A kernel of any kind, for the scale of the run where it does not carry its own."""
-    if isinstance(kernel, Kernel | KernelStack):
-        return kernel
-    return as_kernel(kernel, resolver.settings.run_scale)
+def _kernel(kernel: KernelLike, scale: int) -> Kernel | KernelStack:
+    """A kernel of any kind, for this scale where it does not carry its own."""
+    return kernel if isinstance(kernel, Kernel | KernelStack) else as_kernel(kernel, scale)
 
 
 def _device(name: str, own: torch.device | None) -> torch.device:

@@ -23,7 +23,7 @@ __all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "source_digest"]
 Method = TypeVar("Method")
 
 # Folders whose code decides a result. Whole folders are hashed, so that no method can be forgotten.
-_METHOD_FOLDERS = ("estimators", "kernelgan", "kernels", "ops", "pipelines", "upscalers", "zssr")
+_METHOD_FOLDERS = ("estimators", "image_io", "kernelgan", "kernels", "ops", "pipelines", "upscalers", "zssr")
 _METHOD_SUFFIXES = (".py", ".safetensors", ".json", ".npz")
 
 

@@ -9,14 +9,13 @@ from typing import Any
 from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS
 
-__all__ = ["INITIAL_WEIGHTS", "MAX_SCALE", "PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
+__all__ = ["MAX_SCALE", "PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
 
 MAX_SCALE = 8
 # Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
 # the next larger one and resized.
 RUN_SCALES = (2, 3, 4, 6, 8)
 PRESETS = ("fast", "default", "best", "paper")
-INITIAL_WEIGHTS = ("pretrained", "random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class Settings:
     size: tuple[int, int] | None = None
     estimator: str = "auto"
     upscaler: str = "pretrained"
-    configs: Mapping[str, Any] = field(default_factory=dict)
+    configs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     region: Region | None = None
     noise_sigma: float | None = None
     kernel_error: float | None = None
@@ -69,6 +68,10 @@ class Settings:
                 given = "×".join(f"{factor:g}" for factor in self.factors)
                 raise ConfigError(f"both factors must be 1 or more and at most {MAX_SCALE}, got {given}.")
             object.__setattr__(self, "scale", float(max(self.factors)))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ConfigError(f"seed must be a whole number, got {self.seed!r}.")
+        if self.size is not None and (len(self.size) != 2 or any(int(side) != side for side in self.size)):
+            raise ConfigError(f"size must be two whole numbers, width and height, got {self.size}.")
         if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):
             raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}×{self.size[1]}.")
         if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
@@ -104,7 +107,7 @@ class Settings:
             return ()
         return (
             f"the size {columns}×{rows} px has another aspect ratio than the photograph of {width}×{height} px, "
-            f"which is stretched; --size {columns}x keeps it ({columns}×{round(fitting)} px).",
+            f"which is stretched; a width of {columns} px alone keeps it ({columns}×{round(fitting)} px).",
         )
 
     def create_estimator(self) -> Any:
@@ -162,11 +165,12 @@ class Settings:
     def as_dict(self) -> dict[str, object]:
         """A copy made of plain values: the methods that are run with all their settings, not those that are not."""
         values = asdict(replace(self, configs={}))
-        values["configs"] = {
-            self.estimator: asdict(self.create_estimator().config),
-            self.upscaler: asdict(self.create_upscaler().config),
-        }
+        values["configs"] = {name: asdict(config) for name, config in self.used_configs().items()}
         return values
+
+    def used_configs(self) -> dict[str, Any]:
+        """The complete settings of the two methods that are run, by name."""
+        return {self.estimator: self.create_estimator().config, self.upscaler: self.create_upscaler().config}
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

@@ -189,6 +189,72 @@ def test_degrade_is_the_model_and_noise_is_seeded():
     assert blindsr.degrade(photo(), "gaussian:1.0", 2).dtype == np.uint8
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"kernel": gaussian(1.2, 2), "scale": 3}, KernelError, "needs a kernel for scale 3, this one is for scale 2"),
+        ({"scale": 2.5}, ConfigError, "whole number of 1 or more, got 2.5"),
+        ({"noise_sigma": -1.0}, ConfigError, "noise_sigma must be 0 or more"),
+        ({"image": np.zeros((2, 8, 8, 3), np.uint8)}, ImageError, "got uint8 of shape"),
+        ({"image": np.zeros((8, 8), bool)}, ImageError, "got bool"),
+    ],
+)
+def test_degrade_refuses_what_it_would_get_wrong(arguments, error, message):
+    with pytest.raises(error, match=message):
+        blindsr.degrade(**({"image": photo(), "kernel": "gaussian:1.2"} | arguments))
+
+
+def test_degrade_keeps_negative_integers():
+    assert (blindsr.degrade(np.full((24, 24), -100, np.int16), "gaussian:1.0", 2) == -100).all()
+
+
+def test_a_size_decides_the_scale_of_kernels():
+    settings = Settings(size=(124, 0), estimator="bicubic", upscaler="bicubic")  # 31 px wide: ×4
+    assert blindsr.estimate_kernel(photo(), preset=settings).kernel.scale == 4
+    assert blindsr.upscale(photo(), "gaussian:1.2", preset=settings).shape == (148, 124, 3)
+
+
+def test_warnings_about_the_input_are_in_the_result():
+    image = photo(np.float32)
+    image[0, 0] = np.nan
+    assert any("missing" in text or "NaN" in text for text in resolve(image).warnings)
+    stretched = blindsr.SuperResolver(preset=Settings(size=(124, 74), upscaler="bicubic"))(photo(), kernel="bicubic")
+    assert any("stretched" in text for text in stretched.warnings)
+
+
+def resolve(image):
+    return blindsr.SuperResolver(scale=2, preset=INTERPOLATE)(image)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_pillow_images_of_16_bits_keep_their_values(mode):
+    values = np.full((16, 20), 32768, np.dtype(">u2" if mode == "I;16B" else "<u2"))
+    image = Image.frombytes(mode, (20, 16), values.tobytes())
+    assert np.abs(enlarge(image).astype(int) - 32768).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["PA", "RGBa"])
+def test_pillow_images_keep_their_alpha(mode):
+    image = Image.new("RGBA", (20, 16), (10, 20, 30, 128))
+    image = image.convert(mode)
+    larger = enlarge(image)
+    assert larger.shape == (32, 40, 4)
+    assert (np.abs(larger[..., 3].astype(int) - 128) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    "values", [{"linear_light": "maybe"}, {"scale": (2, 3, 4)}, {"scale": ()}, {"scale": ("a", 2)}, {"seed": 1.5}]
+)
+def test_settings_are_checked_when_they_are_given(values):
+    with pytest.raises(ConfigError):
+        blindsr.SuperResolver(**values)
+
+
+def test_settings_can_be_hashed():
+    assert hash(Settings()) == hash(Settings())
+    assert hash(blindsr.SuperResolver(preset=Settings())) == hash(blindsr.SuperResolver(preset=Settings()))
+
+
 def test_the_list_of_public_names():
     assert sorted(blindsr.__all__) == blindsr.__all__
     assert blindsr.__all__ == [

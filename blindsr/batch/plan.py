@@ -165,10 +165,10 @@ class BatchPlan:
     def memory(self, workers: int) -> int | None:
         """Bytes that the batch takes at its peak, roughly, for this number of workers; None if no size is known."""
         limit, needed = self.options.max_memory, []
+        whole_image = self.options.settings.create_upscaler().needs_whole_image
         for height, width, bands in (item.size for item in self.items if item.size is not None):
-            settings = self.options.settings
-            rows, columns = settings.output_size(height, width)
-            memory = needed_memory(height, width, bands, (rows * columns / (height * width)) ** 0.5)
+            scale = self.options.settings.for_image(height, width).run_scale
+            memory = needed_memory(height, width, bands, scale, whole_image=whole_image)
             needed.append(memory if limit is None else min(memory, limit))
         return sum(sorted(needed)[-workers:]) if needed else None
 

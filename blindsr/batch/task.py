@@ -2,12 +2,11 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from blindsr.kernels.kernel import KernelStack
 from blindsr.pipelines.files import upscale_file
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.outputs import Outputs, image_outputs, leftovers
-from blindsr.pipelines.record import file_digest, plain
+from blindsr.pipelines.record import cache_key, file_digest, plain
 from blindsr.registry import source_digest
 from blindsr.runtime import is_out_of_memory
 from blindsr.settings import Settings
@@ -110,8 +109,7 @@ class Task:
 
 def task_key(digest: str, options: TaskOptions) -> str:
     """Identify a result: a digest of the image (`digest`), the options (files by content) and the methods' code."""
-    content = {"input": digest, "options": _by_content(options), "source": source_digest()}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    return cache_key({"input": digest, "options": _by_content(options), "source": source_digest()})
 
 
 def _by_content(value: object) -> object:
@@ -119,6 +117,8 @@ def _by_content(value: object) -> object:
         return [_by_content(kernel) for kernel in value.kernels]
     if isinstance(value, Kernel):  # an estimated kernel has an error, a known one has none: its origin counts too
         return [value.digest, plain(value.provenance.get("made_by"))]
+    if isinstance(value, Settings):  # defaults count as if they were given, and methods that are not run not at all
+        value = replace(value, configs=value.used_configs())
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -220,7 +220,6 @@ def _upscale(task: Task, device: str, listener: Listener) -> Mapping[str, Any]:
     if page is not None and result.outputs.image is not None:
         from blindsr.evaluation.report import report_for_photo
 
-        assert result.outputs.image is not None  # a task of a batch always writes an image
         report_for_photo(task.source, result.outputs.image, result.kernel, result.record, page, overwrite=overwrite)
     return dict(result.record)
 

@@ -161,10 +161,11 @@ def estimate_kernel(
 
     Raises:
         ImageError: Too small for the estimator, without `fallback`.
-        ConfigError: The region is not inside the image, or the estimator does not know the scale.
+        ConfigError: The region is not inside the image, the size does not enlarge it, or the estimator does not know
+            the scale.
         DivergenceError: A training diverged.
     """
-    settings = Settings() if settings is None else settings
+    settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
     estimator = settings.create_estimator()
     crop = estimation_crop(source, settings.region)
     height, width = crop.shape[-2:]

@@ -21,7 +21,6 @@ __all__ = [
     "CONSISTENCY_ALARM",
     "CONSISTENCY_MEANING",
     "REGISTRATION_ALARM",
-    "SHIFT_ALARM",
     "ConsistencyMeter",
     "RegistrationCheck",
     "consistency_warning",
@@ -40,8 +39,6 @@ _BLOCK = 64  # LR rows that are degraded together
 _BORDER = 4  # LR pixels at each border that do not count for the consistency
 
 REGISTRATION_ALARM = 0.25  # HR px: half of the distance between two kernel conventions at ×2
-# HR px, for evaluations. Half a pixel costs 2 to 4 dB; registered results on DIV2KRK-like sets stay under 0.03.
-SHIFT_ALARM = 0.1
 _WINDOW = 112  # side of the window that is registered, LR pixels
 _MIN_WINDOW = 24  # LR px; in a smaller one a shift cannot be measured reliably
 _CANDIDATES = 9

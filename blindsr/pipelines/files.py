@@ -342,6 +342,7 @@ def estimate_file_kernel(
     with _opened(path, files, job) as image:
         job.warn(image.header.warnings)
         check_outputs(outputs, path, overwrite=overwrite)
+        settings = settings.for_image(*image.shape[1:])
         with job.timed("kernel"):
             estimate = blind.estimate_kernel(ColorSource(image, torch_device), settings, listener=listener)
         job.warnings.extend(estimate.warnings)

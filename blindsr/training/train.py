@@ -92,6 +92,7 @@ class TrainingConfig:
     speckle_share: float = 0.15
     jpeg_share: float = 0.35
     initial_digest: str = ""  # digest of the file of the initial weights; "" for random weights
+    image_source: str = "dead leaves"  # or "folder", of photographs
     precision: Precision = "auto"
     seed: int = 0
     report_every: int = 100  # steps
@@ -117,7 +118,8 @@ class TrainingConfig:
         """
         renamed = _renamed(settings).items()
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in renamed}
-        values.pop("image_source", None)
+        if values.get("image_source") == "leaves":  # as it was called before
+            values["image_source"] = "dead leaves"
         unknown = sorted(values.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise ConfigError(f"these are not the settings of a training, {unknown[0]!r} is none of them.")
@@ -356,12 +358,12 @@ def train(
     for batch in _batches(images, bank, range(run.step + 1, last + 1), config):
         run.step += 1
         run.losses.append(_train_step(run, batch, config, dtype))
+        if not bool(run.losses[-1].isfinite()):  # in every step, so that no such weights are saved
+            raise DivergenceError(f"the loss is {float(run.losses[-1])} at step {run.step}; lower the learning rate.")
         values = {}
         if run.step % config.report_every == 0:
             values = {"loss": float(torch.stack(run.losses).mean()), "learning_rate": learning_rate(run.step, config)}
             run.losses.clear()
-            if not math.isfinite(values["loss"]):
-                raise DivergenceError(f"the loss is {values['loss']} at step {run.step}; lower the learning rate.")
         if checkpoint is not None and (run.step % config.checkpoint_every == 0 or run.step == last):
             _save(checkpoint, run, config)
         listener(StepDone(stage=_STAGE, step=run.step, values=values))
@@ -408,7 +410,8 @@ def train_to_file(
     if initial_weights is not None:
         initial = load_network(initial_weights)
         digest = sha256(initial_weights.read_bytes()).hexdigest()[:16]
-    config = replace(config, initial_digest=digest)
+    image_source = "dead leaves" if images is None else "folder"
+    config = replace(config, initial_digest=digest, image_source=image_source)
     checkpoint = output.with_suffix(".checkpoint")
     source: Images
     if images is None:
@@ -418,8 +421,7 @@ def train_to_file(
     check_checkpoint(checkpoint, config)
     with _Log(output.with_suffix(".csv"), listener) as log:
         weights = train(source, config, checkpoint=checkpoint, initial=initial, listener=log)
-    image_source = "dead leaves" if images is None else "folder"
-    save_weights(output, dict(weights), {**asdict(config), "image_source": image_source})
+    save_weights(output, dict(weights), asdict(config))
     checkpoint.unlink(missing_ok=True)
     return output
 

@@ -20,6 +20,7 @@ from blindsr.events import Notice
 from blindsr.image_io import FileOptions
 from blindsr.kernels import bicubic, gaussian
 from blindsr.pipelines import outputs as outputs_module
+from blindsr.pipelines.memory import needed_memory
 from blindsr.settings import Settings, preset
 from blindsr.upscalers.pretrained.config import PretrainedConfig
 from tests.batch.batch_fakes import FAST, Fakes, make_photos, run, snapshot, statuses
@@ -257,6 +258,10 @@ def test_the_key_knows_what_decides_a_result_and_nothing_else(tmp_path):
     key = task_key("a", options)
     assert key == task_key("a", replace(options, report=True))
     assert key == task_key("a", replace(options, kernel_warnings=("read from a file.",), max_memory=10**9))
+    # Defaults count as if they were given, and the settings of a method that is not run do not.
+    assert key == task_key("a", replace(options, settings=preset("default")))
+    unused = Settings().with_config("kernelgan", iterations=7)
+    assert key == task_key("a", replace(options, settings=unused))
     others = [
         task_key("b", options),
         task_key("a", replace(options, settings=Settings(seed=1))),
@@ -325,6 +330,8 @@ def test_a_dry_run_plans_with_sizes_and_memory(photos, results, fakes):
     assert statuses(result) == dict.fromkeys(("a.png", "b.png", "c.png", "no image.png"), "open")
     one = upscale_files([photos / "a.png"], results, dry_run=True)
     assert one.memory < result.memory < 3 * one.memory
+    whole = upscale_files([photos / "a.png"], results, settings=preset("paper"), dry_run=True)
+    assert whole.memory == needed_memory(20, 20, 3, 2, whole_image=True)
     limited = upscale_files([photos], results, recursive=True, jobs=2, max_memory=2**29, dry_run=True)
     assert limited.memory <= 2**29
     assert not results.exists()

@@ -61,13 +61,13 @@ class LearnedConfig:
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name in ("max_tiles", "tiles_per_set"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"learned.{name} must be 1 or more, got {getattr(self, name)}.")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ConfigError(f"learned.{name} must be a whole number of 1 or more, got {getattr(self, name)}.")
         if self.views not in (1, 2, 4, 8):
             raise ConfigError(f"learned.views must be 1, 2, 4 or 8, got {self.views}.")
-        if len(self.error_shares) != len(KINDS) or min(self.error_shares) < 0:
+        if len(self.error_shares) != len(KINDS) or not all(share >= 0 for share in self.error_shares):
             raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
-        if self.max_kernel_error < 0:
+        if not self.max_kernel_error >= 0:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.fallback_errors) != 2 or not 0 <= self.fallback_errors[0] < self.fallback_errors[1]:
             raise ConfigError(f"learned.fallback_errors must be two increasing numbers, got {self.fallback_errors}.")
@@ -134,6 +134,7 @@ def estimate_kernel(
 
     Raises:
         ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
+        ConfigError: Another scale.
     """
     config = LearnedConfig() if config is None else config
     if lr.ndim != 4 or lr.shape[0] != 1:
@@ -143,6 +144,8 @@ def estimate_kernel(
             f"the learned estimate needs at least {MIN_SIDE}×{MIN_SIDE} px, got {lr.shape[-1]}×{lr.shape[-2]} px; "
             "use a known kernel instead."
         )
+    if scale not in LearnedEstimator.scales:
+        raise ConfigError(f"the learned estimate is for a scale of 2, 3 or 4, got {scale}.")
     listener(StageStarted(stage=STAGE))
     tiles = textured_tiles(luma(lr.detach()).cpu().float() * 255, config.max_tiles)
     if len(tiles) == 0:

@@ -123,7 +123,7 @@ def test_scales_and_sizes(quick, photo, options, name, size, kernel_scale):
 def test_a_size_of_another_aspect_ratio_is_reported(quick, photo):
     result = quick(photo, "--size", "100x60")
     assert "warning: the size 100×60 px has another aspect ratio than the photograph of 40×48 px" in result.stderr
-    assert "--size 100x keeps it (100×120 px)" in result.stderr
+    assert "a width of 100 px alone keeps it (100×120 px)" in result.stderr
     assert _size(photo.parent / "photo_blindsr_100x60.png") == (100, 60)
 
 

@@ -1,7 +1,7 @@
-"""Blind zero-shot super-resolution of photographs.
+"""Blind super-resolution of photographs.
 
 The blur of a photograph is estimated from the photograph itself (KernelGAN, a spectral fit, and others), and a network
-conditioned on that blur, adapted to the photograph, upscales it (a pretrained network, ZSSR, and others).
+conditioned on that blur, if wanted adapted to the photograph, upscales it (a pretrained network, ZSSR, and others).
 
 >>> import blindsr
 >>> kernel = blindsr.Kernel([[0.25, 0.25], [0.25, 0.25]], 2)

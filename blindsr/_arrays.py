@@ -15,7 +15,7 @@ from blindsr.errors import ImageError
 from blindsr.image_io import FileOptions, ImageSource, MemorySource, Strip, open_image
 from blindsr.image_io.samples import file_samples
 
-__all__ = ["ArrayLayout", "SampleWriter", "opened_input"]
+__all__ = ["SampleWriter", "opened_input"]
 
 _MAX_BANDS = 16  # a 3-D array whose first axis is shorter and whose last one is longer is taken for channels first
 _KINDS = (
@@ -95,6 +95,10 @@ def _array_source(
         axis = _checked_axis(array.shape, channel_axis, default=-1)
         array = np.moveaxis(array, axis, -1)
         mask = None if mask is None else np.moveaxis(mask, axis, -1)
+    if has_alpha and (array.ndim == 2 or array.shape[-1] < 2):
+        raise ImageError(
+            f"has_alpha needs a channel besides alpha, got an image of shape {tuple(image.shape)}; leave has_alpha out."
+        )
     dtype = array.dtype
     if dtype.kind not in "uif":
         raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")

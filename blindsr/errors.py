@@ -13,6 +13,8 @@
 Every message says what was needed, what came, and what to do.
 """
 
+from collections.abc import Iterable
+
 __all__ = [
     "BlindSRError",
     "ConfigError",
@@ -21,11 +23,20 @@ __all__ = [
     "ImageError",
     "KernelError",
     "OutputError",
+    "did_you_mean",
 ]
 
 
 # File names may hold line breaks, and sequences that a terminal obeys.
 _SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remark in a message on an unknown name, " (did you mean 'gaussian'?)"; nothing where no name is similar."""
+    import difflib  # heavy, and needed only after a mistake
+
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class BlindSRError(Exception):

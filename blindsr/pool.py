@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from blindsr.errors import BlindSRError, ConfigError, DeviceError
-from blindsr.runtime import is_out_of_memory, prepare_process, usable_cores
+from blindsr.runtime import default_threads, is_out_of_memory, prepare_process
 
 __all__ = ["Outcome", "Worker", "WorkerDiedError", "current_worker", "run_in_processes"]
 
@@ -91,7 +91,7 @@ def run_in_processes(
     """
     if jobs < 1 or retries < 0:
         raise ConfigError(f"jobs must be 1 or more and retries 0 or more, got {jobs} and {retries}.")
-    threads = max(1, usable_cores() // jobs) if threads is None else threads
+    threads = max(1, default_threads() // jobs) if threads is None else threads
     new: Iterator[Outcome[T]] = (Outcome(index=index, task=task) for index, task in enumerate(tasks))
     return _Pool(function, new, jobs, threads, retries, should_retry, listener).outcomes()
 
@@ -115,7 +115,7 @@ class _Process(Generic[T]):
         if code is None or code >= 0:
             return f"the worker process exited with code {code}; run this task alone to see the cause"
         name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
-        hint = "; the system does this when memory runs out: use fewer --jobs" if -code == 9 else ""
+        hint = "; the system does this when memory runs out: use fewer jobs (jobs=, --jobs)" if -code == 9 else ""
         return f"the worker process was killed ({name}){hint}"
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_finite",
     "choose_device",
     "choose_dtype",
+    "default_threads",
     "is_out_of_memory",
     "prepare_process",
     "release_memory",
@@ -39,6 +40,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Threads of a process where none are requested: OMP_NUM_THREADS if it is set, else one per usable core."""
+    # OpenMP allows a list, one number for each level of nesting.
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) >= 1 else usable_cores()
 
 
 def available_devices() -> list[str]:
@@ -60,12 +68,16 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device(here[0])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in here:
-        raise DeviceError(f"device must be auto or one of {', '.join(here)} on this machine, got {name!r}.")
+        lacking = ", and this PyTorch is built without CUDA" if "cuda" in wanted and torch.version.cuda is None else ""
+        raise DeviceError(
+            f"the device must be auto or one that this machine has ({', '.join(here)}), got {name!r}{lacking}; use "
+            f"--device {here[0]} (in Python device={here[0]!r})."
+        )
     return torch.device(wanted)
 
 
 def prepare_process(threads: int | None) -> int:
-    """Make the process a worker of ours: so many threads for torch (None: one per usable core), and freed memory kept.
+    """Make the process a worker of ours: so many threads for torch (None: `default_threads`), and freed memory kept.
 
     glibc gives every large tensor back to the system when it is freed and asks for zeroed pages for the next: a third
     of the processor time of a large photograph. Up to a gigabyte is kept instead; `release_memory` gives it back. What
@@ -79,7 +91,7 @@ def prepare_process(threads: int | None) -> int:
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be 1 or more, got {threads}.")
-    count = usable_cores() if threads is None else threads
+    count = default_threads() if threads is None else threads
     torch.set_num_threads(count)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -161,5 +173,5 @@ def check_finite(loss: float, step: int, stage: str) -> None:
     if not math.isfinite(loss):
         raise DivergenceError(
             f"{stage}: the loss must stay finite, it was {loss} at step {step}; "
-            "try a lower learning_rate or --precision fp32."
+            "try a lower learning_rate, or the precision fp32 (--precision fp32 on the command line)."
         )

@@ -9,7 +9,7 @@ from typing import Any
 from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS
 
-__all__ = ["MAX_SCALE", "PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
+__all__ = ["PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
 
 MAX_SCALE = 8
 # Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
@@ -65,15 +65,15 @@ class Settings:
         """Check the bounds."""
         if self.factors is not None:
             if not all(math.isfinite(factor) and 1 <= factor <= MAX_SCALE for factor in self.factors):
-                given = "×".join(f"{factor:g}" for factor in self.factors)
-                raise ConfigError(f"both factors must be 1 or more and at most {MAX_SCALE}, got {given}.")
+                given = "x".join(f"{factor:g}" for factor in self.factors)
+                raise ConfigError(f"both scales must be 1 or more and at most {MAX_SCALE}, got {given}.")
             object.__setattr__(self, "scale", float(max(self.factors)))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise ConfigError(f"seed must be a whole number, got {self.seed!r}.")
         if self.size is not None and (len(self.size) != 2 or any(int(side) != side for side in self.size)):
             raise ConfigError(f"size must be two whole numbers, width and height, got {self.size}.")
         if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):
-            raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}×{self.size[1]}.")
+            raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}x{self.size[1]}.")
         if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
             raise ConfigError(f"scale must be above 1 and at most {MAX_SCALE}, got {self.scale:g}.")
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
@@ -149,7 +149,7 @@ class Settings:
         if min(factors) < 1 or not 1 < max(factors) <= MAX_SCALE:
             raise ConfigError(
                 f"the size must enlarge the photograph of {width}×{height} px, by {MAX_SCALE} at most, got "
-                f"{self.size[0] or ''}×{self.size[1] or ''}; use an ordinary resizing program to make photographs "
+                f"{self.label}; use an ordinary resizing program to make photographs "
                 "smaller."
             )
         return replace(self, factors=factors)
@@ -179,8 +179,9 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
     Args:
         name: "fast" (one forward pass), "default" (some steps on the image), "best" (more steps, averaged views), or
             "paper" (KernelGAN and ZSSR as published).
-        init: Initial weights: "pretrained" (the bundled network), "random", or the path of a checkpoint of
-            `blindsr train`. The preset "paper" always begins with random weights.
+        init: Initial weights: "pretrained" (the bundled network), "leaves" (the bundled one that has seen no
+            photograph), "random", or the path of a checkpoint of `blindsr train`. The preset "paper" always begins
+            with random weights.
 
     Raises:
         ConfigError: There is no preset of this name.

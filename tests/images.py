@@ -47,6 +47,17 @@ def psnr(first, second, border=4):
     return float(-10 * torch.log10(difference.double().square().mean()))
 
 
+def random_image(rng, height=37, width=31, *, bands=1, batch=1):
+    """Independent samples, (batch, bands, height, width) float64 in [0, 1)."""
+    return torch.from_numpy(rng.random((batch, bands, height, width)))
+
+
+def upscale_valid(valid, height, width):
+    """A mask at another size: a pixel takes the value of the input pixel that contains its centre."""
+    rows, columns = ((2 * np.arange(n) + 1) * m // (2 * n) for n, m in zip((height, width), valid.shape, strict=False))
+    return valid[rows][:, columns]
+
+
 class Upscaled:
     """The result of `upscale`: image, steps, history, warnings."""
 

@@ -1,5 +1,6 @@
 """The Python interface: types and layouts, what is recognised, and the list of public names."""
 
+import inspect
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import blindsr
+from blindsr import _version
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import StageStarted
 from blindsr.kernelgan import KernelGANConfig
@@ -250,6 +252,17 @@ def test_settings_are_checked_when_they_are_given(values):
         blindsr.SuperResolver(**values)
 
 
+@pytest.mark.parametrize("image", [np.zeros((16, 20), np.uint8), np.zeros((16, 20, 1), np.uint8), torch.zeros(16, 20)])
+def test_alpha_needs_another_channel(image):
+    with pytest.raises(ImageError, match="has_alpha needs a channel besides alpha, got an image of shape"):
+        blindsr.upscale(image, "bicubic", preset=INTERPOLATE, has_alpha=True)
+
+
+def test_integers_of_64_bits_name_the_types_that_are_taken():
+    with pytest.raises(ImageError, match="integers of at most 32 bits, got int64; convert them to one of these"):
+        blindsr.upscale(np.zeros((16, 20), np.int64), "bicubic", preset=INTERPOLATE)
+
+
 def test_settings_can_be_hashed():
     assert hash(Settings()) == hash(Settings())
     assert hash(blindsr.SuperResolver(preset=Settings())) == hash(blindsr.SuperResolver(preset=Settings()))
@@ -264,8 +277,11 @@ def test_the_list_of_public_names():
         "kernels", "list_estimators", "list_upscalers", "metrics", "preset", "read_kernel", "sensors", "upscale",
         "upscale_file", "upscale_files",
     ]  # fmt: skip
-    for name in blindsr.__all__:
-        assert getattr(blindsr, name) is not None
+    for name in set(blindsr.__all__) - {"__version__"}:
+        value = getattr(blindsr, name)
+        assert value.__name__.rpartition(".")[2] == name
+        assert (value.__name__ if inspect.ismodule(value) else value.__module__).startswith("blindsr.")
+    assert blindsr.__version__ == _version.__version__
     assert dir(blindsr) == blindsr.__all__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = blindsr.nothing

@@ -111,7 +111,7 @@ def test_an_error_fails_its_task_alone(forked):
 
 
 def test_workers_are_numbered_and_divide_the_cores(forked, monkeypatch):
-    monkeypatch.setattr(pool, "usable_cores", lambda: 4)
+    monkeypatch.setattr(pool, "default_threads", lambda: 4)
     found = {o.value for o in run_in_processes(forked.describe, range(2), jobs=2)}
     assert found == {(0, 2), (1, 2)}
 

@@ -40,8 +40,8 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"factors": (0.5, 2)}, "both factors"),
-        ({"factors": (2, 9)}, "both factors"),
+        ({"factors": (0.5, 2)}, "both scales must be 1 or more and at most 8, got (0.5x2|2x9)"),
+        ({"factors": (2, 9)}, "both scales must be 1 or more and at most 8, got (0.5x2|2x9)"),
         ({"factors": (1, 1)}, "scale must be above 1"),
         ({"scale": 1.0}, "scale must be above 1 and at most 8"),
         ({"scale": float("nan")}, "scale must be above 1 and at most 8"),
@@ -88,7 +88,7 @@ def test_an_unknown_preset_lists_the_known_ones():
 def test_the_seed_reaches_the_methods_and_the_settings_stay_as_they_are():
     settings = Settings(seed=5)
     assert settings.create_upscaler().config.seed == 5
-    assert settings.create_estimator().config.seed == 5
+    assert dataclasses.replace(settings, estimator="spectral").create_estimator().config.seed == 5
     assert settings.configs == {}
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.seed = 6

@@ -114,7 +114,9 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError as error:
-            raise DeviceError("--executor dask needs dask.distributed; install blindsr[cluster].") from error
+            raise DeviceError(
+                "executor='dask' (--executor dask) needs dask.distributed; install blindsr[cluster]."
+            ) from error
         try:
             return Client(self.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False, name="blindsr")
         except (OSError, ValueError) as error:  # TimeoutError is an OSError; ValueError: no address
@@ -146,14 +148,14 @@ def run_on_worker(task: Task, device: str, threads: int | None, topic: str, vers
     """Run a task inside a Dask worker, and send its events to the client; a ConfigError in another version."""
     from distributed import get_worker
 
-    from blindsr.runtime import prepare_process, usable_cores
+    from blindsr.runtime import default_threads, prepare_process
 
     if version != __version__:
         raise ConfigError(f"a worker has blindsr {__version__}, the batch {version}; install the same version on both.")
     worker = get_worker()
     key = str(worker.get_current_task())
     worker.log_event(topic, {"key": key, "kind": "start", "worker": worker.address})
-    prepare_process(threads or max(1, usable_cores() // worker.state.nthreads))
+    prepare_process(threads or max(1, default_threads() // worker.state.nthreads))
 
     def send(event: Event) -> None:
         values = {name: getattr(event, name) for name in type(event).__dataclass_fields__}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.image_io import readable_suffixes, writable_suffixes
 
-__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern", "names_folder"]
+__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern"]
 
 DEFAULT_NAME = "{stem}_blindsr_{label}"
 _FIELDS = ("stem", "suffix", "folder", "label", "scale", "preset")
@@ -51,11 +51,6 @@ def is_pattern(argument: Path) -> bool:
     return glob.has_magic(str(argument)) and not os.path.lexists(argument)
 
 
-def names_folder(output: str | os.PathLike[str]) -> bool:
-    """Whether an output is a folder and no file: a folder of this name exists, or the name ends with a slash."""
-    return os.fspath(output).endswith(("/", os.sep)) or os.path.isdir(output)  # noqa: PTH112  # False on any OSError
-
-
 def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: Path | None = None) -> Inputs:
     """Find the images that files, folders and glob patterns ("shots/*.jpg") name, each once.
 
@@ -88,7 +83,7 @@ class _Search:
 
     def advice(self) -> str:
         if self.folders and not self.recursive:
-            return "to search the folders in it, use --recursive"
+            return "to search the folders in it, use recursive=True (--recursive)"
         if self.results:
             what = "the image" if self.results == 1 else f"the {self.results} images"
             verb = "is" if self.results == 1 else "are"
@@ -238,7 +233,8 @@ class Naming:
             more = f" and {len(collisions) - 3} more" if len(collisions) > 3 else ""
             raise OutputError(
                 f"two images would have one result: {'; '.join(collisions[:3])}{more}. Nothing was done; put "
-                "{folder} into the names (--name), or give the folder that contains both with --recursive."
+                "{folder} into the names (name=, --name), or give the folder that contains both with recursive=True "
+                "(--recursive)."
             )
         return targets
 

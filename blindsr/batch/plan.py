@@ -100,7 +100,8 @@ def locked(path: Path) -> Iterator[Manifest]:
             lock.acquire()
     except Timeout as error:
         raise OutputError(
-            f"another blindsr process is working on this batch ({path}); wait for it, or choose another --manifest."
+            f"another blindsr process is working on this batch ({path}); wait for it, or choose another "
+            "manifest (manifest=, --manifest)."
         ) from error
     except OSError as error:
         reason = error.strerror or str(error)
@@ -203,8 +204,9 @@ def make_plan(
         names = ", ".join(str(item.exists) for item in existing[:3])
         more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
         raise OutputError(
-            f"files exist that this run would replace: {names}{more}. Nothing was done; keep them (--skip-existing), "
-            "replace them (--force), or choose another folder or --name."
+            f"files exist that this run would replace: {names}{more}. Nothing was done; keep them "
+            "(skip_existing=True, --skip-existing), replace them (overwrite=True, --force), or choose another folder "
+            "or other names (name=, --name)."
         )
     renamed = [t.name for file, t in zip(inputs.files, targets, strict=True) if t != naming.target(file)]
     warning = f"{len(renamed)} images differ in their suffix alone; it is in the names of their results: "
@@ -213,7 +215,7 @@ def make_plan(
         if item.exists is not None and item.exists.absolute() in sources:
             raise OutputError(
                 f"the result of {item.source} would replace {item.exists}, which is an image of this batch; choose "
-                "another --name or folder."
+                "other names (name=, --name) or another folder."
             )
     return BatchPlan(
         items=tuple(items),

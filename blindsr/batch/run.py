@@ -33,10 +33,10 @@ from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.memory import available_memory
 from blindsr.pipelines.outputs import image_outputs, leftovers
 from blindsr.pool import current_worker, run_in_processes
-from blindsr.runtime import choose_device, prepare_process, usable_cores
+from blindsr.runtime import choose_device, default_threads, prepare_process
 from blindsr.settings import Settings
 
-__all__ = ["BatchResult", "Engine", "Executor", "run_batch", "run_inline", "run_on_processes", "upscale_files"]
+__all__ = ["BatchResult", "Engine", "run_batch", "run_inline", "run_on_processes", "upscale_files"]
 
 Executor = Literal["processes", "inline", "dask"]
 #: Runs tasks, and yields each with its row in the order of completion; closing it ends the workers.
@@ -216,7 +216,7 @@ def _engine(
     if executor == "inline":
         return partial(run_inline, device=devices[0], threads=threads)
     if executor == "processes":
-        share = max(1, (threads or usable_cores()) // len(devices))
+        share = max(1, (threads or default_threads()) // len(devices))
         return partial(run_on_processes, devices=devices, threads=share, retries=retries)
     if executor != "dask" or scheduler is None:
         raise ConfigError(f"the executor must be processes, inline, or dask with a scheduler, got {executor!r}.")

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,11 @@ from torch import Tensor
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
 from blindsr.errors import BlindSRError, ConfigError, ImageError
-from blindsr.estimators import spectral
-from blindsr.estimators.auto import AutoConfig, bicubic_instead, is_sharp, sharpness
-from blindsr.estimators.spectral import SpectralConfig
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, image_size, open_image
-from blindsr.kernels import Kernel, KernelEstimate, gaussian
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels.metrics import bicubic_share, widths_text
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
@@ -36,7 +34,6 @@ from blindsr.pipelines.record import describe_kernel, plain
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
-from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler
 from blindsr.upscalers.two_stage import FIRST_STAGE, RESIDUAL_BLUR, resampled_estimate
 
 __all__ = ["STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel", "shared_kernel_for"]
@@ -48,10 +45,7 @@ Load = Callable[[], Tensor]
 # An image is an outlier if its covariance is this many times farther from the median than the median distance, and at
 # least this far (relative, Frobenius norm); docs/notes/2026-11-21-shared-kernel.md has the scatter of single estimates.
 _OUTLIER_FACTOR, _MIN_OUTLIER_DISTANCE = 4.0, 0.6
-_MAX_SHARPNESS_TESTS = 7
-# The ratio of the axes up to which sharpness is tested. Soft content seems blurred alike in all directions, or in a
-# direction of its own: a direction that many images have in common is the camera's.
-_MAX_TESTED_RATIO = 1.3
+_MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel says little about the camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +53,7 @@ class ImageEstimate:
     """The estimate from one image."""
 
     name: str  # the image
-    covariance: Matrix | None  # (2, 2), HR px²; None for a flat, too small or unreadable image
+    covariance: Matrix | None  # (2, 2), HR px²; None: flat, too small, too uncertain or unreadable
     distance: float = math.nan  # from the covariance of the shared kernel, relative; NaN without a covariance
     is_outlier: bool = False  # too distant to be chance: another camera or focus. It has no part in the kernel
 
@@ -81,15 +75,16 @@ class SharedKernel:
 
     def warnings(self) -> tuple[str, ...]:
         """The widths of the kernel, its outliers and excluded images, for the user."""
-        long, short = self.kernel.sigmas
-        spread = f"the widths vary by {self.spread:.0%}, the standard error of their mean is {self.error:.0%}"
+        vary, error = f"{100 * self.spread:.0f} %", f"{100 * self.error:.0f} %"
+        spread = f"the widths vary by {vary}, the standard error of their mean is {error}"
         if not math.isfinite(self.spread):
             spread = "from a single image, its uncertainty is unknown"
-        reason = self.bicubic_reason and f"; {self.bicubic_reason}"
         warnings = [
-            f"shared kernel from {len(self.averaged)} of {len(self.estimates)} images: σ {long:.2f}/{short:.2f} px "
-            f"(major/minor axis), {self.kernel.angle:.0f}°; {spread}{reason}."
+            f"shared kernel from {len(self.averaged)} of {len(self.estimates)} images: {widths_text(self.kernel)}; "
+            f"{spread}."
         ]
+        if self.bicubic_reason:
+            return (f"shared kernel of {len(self.estimates)} images: {self.bicubic_reason}.",)
         for estimate in self.estimates:
             if estimate.is_outlier and estimate.covariance is not None:
                 sigma = math.sqrt(float(np.trace(estimate.covariance)) / 2)
@@ -98,7 +93,10 @@ class SharedKernel:
                     "or from another camera. It is upscaled with the shared kernel; run it alone if that looks wrong."
                 )
         if excluded := sum(estimate.covariance is None for estimate in self.estimates):
-            warnings.append(f"{excluded} images were excluded from the shared kernel (flat, too small or unreadable).")
+            images = "1 image was" if excluded == 1 else f"{excluded} images were"
+            warnings.append(
+                f"{images} excluded from the shared kernel (flat, too small, too uncertain an estimate, or unreadable)."
+            )
         return tuple(warnings)
 
 
@@ -108,11 +106,12 @@ def estimate_shared_kernel(
     """Estimate one kernel from many images of one camera.
 
     The covariances of the single estimates are averaged without outliers. Gaussian estimates give a Gaussian; of others
-    the arrays are averaged, which averages their covariances too.
+    the arrays are averaged, which averages their covariances too. If most of the images show no blur beyond that of
+    bicubic downscaling, the kernel is the bicubic one.
 
     Args:
         images: Names, and functions that return (1, C, H, W), float, [0, 1]; one image is in memory at a time.
-        settings: Estimator and scale; "auto" is the spectral estimator, followed by a test of sharpness.
+        settings: Estimator and scale.
         listener: Receives one step for each image.
 
     Raises:
@@ -123,24 +122,28 @@ def estimate_shared_kernel(
     if scale in FIRST_STAGE:
         first = replace(settings, scale=float(FIRST_STAGE[scale]), factors=None, size=None)
         return _rescaled(estimate_shared_kernel(images, first, listener=listener), scale)
-    is_auto, config = settings.estimator == "auto", settings.configs.get("auto", AutoConfig()).spectral
-    single = settings
-    if is_auto:
-        single = replace(settings, estimator="spectral", configs={**settings.configs, "spectral": config})
     images = list(images)
     listener(StageStarted(stage=STAGE, max_steps=len(images)))
     measured: dict[int, KernelEstimate] = {}
+    sharp = 0
     for index, (_, load) in enumerate(images):
         with contextlib.suppress(BlindSRError):  # too small for the estimator, or unreadable, which the run will report
-            estimate = blind.estimate_kernel(TensorSource(load()), single, listener=ignore)
-            if estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
+            estimate = blind.estimate_kernel(TensorSource(load()), settings, listener=ignore)
+            fixed = estimate.kernel.provenance.get("made_by") in ("bicubic", "box")
+            if bicubic_share(estimate.kernel) > _MAX_BICUBIC_SHARE:
+                sharp += not estimate.warnings
+            elif estimate.kernel.has_sigmas and not fixed:
                 measured[index] = estimate
         listener(StepDone(stage=STAGE, step=index + 1))
     listener(StageDone(stage=STAGE, steps=len(images)))
-    if not measured:
+    if not measured and not sharp:
         raise ImageError(
-            f"none of {len(images)} images shows a measurable blur; leave out --shared-kernel, or upscale with a known "
-            "kernel."
+            f"none of {len(images)} images shows a measurable blur; leave out shared_kernel (--shared-kernel), or "
+            "upscale with a known kernel."
+        )
+    if sharp > len(measured):
+        return _bicubic_kernel(
+            [name for name, _ in images], {i: e.kernel.covariance for i, e in measured.items()}, scale
         )
     covariances = np.stack([estimate.kernel.covariance for estimate in measured.values()])
     inliers = _inliers(covariances)
@@ -153,9 +156,6 @@ def estimate_shared_kernel(
         estimates[i] = replace(estimates[i], **values)
     averaged = [i for i in measured if not estimates[i].is_outlier]
     kernel = _mean_kernel([measured[i] for i in averaged], mean)
-    reason = ""
-    if is_auto:
-        kernel, reason = _bicubic_if_sharp(kernel, [images[i][1] for i in averaged], config)
     widths = np.sqrt(np.trace(covariances[inliers], axis1=1, axis2=2) / 2)
     spread = float(widths.std(ddof=1) / widths.mean()) if len(widths) > 1 else math.nan
     return SharedKernel(
@@ -163,7 +163,16 @@ def estimate_shared_kernel(
         estimates=tuple(estimates),
         spread=spread,
         error=spread / math.sqrt(len(widths)),
-        bicubic_reason=reason,
+    )
+
+
+def _bicubic_kernel(names: Sequence[str], covariances: Mapping[int, Matrix], scale: int) -> SharedKernel:
+    """The bicubic kernel for images most of which are sharp."""
+    kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "shared_by": len(names) - len(covariances)})
+    estimates = (ImageEstimate(name=name, covariance=covariances.get(i)) for i, name in enumerate(names))
+    reason = "most images show no blur beyond that of bicubic downscaling: the bicubic kernel is used"
+    return SharedKernel(
+        kernel=kernel, estimates=tuple(estimates), spread=math.nan, error=math.nan, bicubic_reason=reason
     )
 
 
@@ -202,23 +211,6 @@ def _is_gaussian(kernel: Kernel) -> bool:
     model = gaussian(kernel.covariance, kernel.scale, size=kernel.size).array
     ncc = (model * kernel.array).sum() / math.sqrt(float((model**2).sum() * (kernel.array**2).sum()))
     return bool(ncc > 0.999)
-
-
-def _bicubic_if_sharp(kernel: Kernel, loaders: Sequence[Load], config: SpectralConfig) -> tuple[Kernel, str]:
-    """The bicubic kernel, if most of some images show no blur beyond bicubic downsampling."""
-    long, short = kernel.sigmas
-    if long > _MAX_TESTED_RATIO * short:
-        return kernel, ""
-    sharp = tested = 0
-    for load in loaders[:: max(1, math.ceil(len(loaders) / _MAX_SHARPNESS_TESTS))]:
-        image = load()
-        if min(image.shape[-2:]) >= PretrainedUpscaler.min_side(kernel.scale):
-            estimate = spectral.estimate_kernel(image, kernel.scale, config)
-            tested += 1
-            sharp += not estimate.warnings and is_sharp(sharpness(image, estimate))
-    if 2 * sharp <= tested:
-        return kernel, ""
-    return bicubic_instead(kernel), "most images show no blur beyond bicubic downsampling: the bicubic kernel is used"
 
 
 def shared_kernel_for(
@@ -287,8 +279,9 @@ def _with_one_factor(settings: Settings, paths: Sequence[Path]) -> Settings:
     sizes = (image_size(path) for path in paths)
     factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes if size is not None})
     if len(factors) != 1:
-        needed = f"×{' and ×'.join(map(str, factors))}" if factors else "unknown factors"
+        needed = f"×{' and ×'.join(map(str, factors))}" if factors else "an unknown scale"
         raise ConfigError(
-            f"a shared kernel has one factor, but this --size needs {needed} for these images; use --scale."
+            f"a shared kernel is for one scale, but this size (size=, --size) needs {needed} for these images; give a "
+            "scale (scale=, --scale) instead."
         )
     return replace(settings, scale=float(factors[0]), factors=None, size=None)

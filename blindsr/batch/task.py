@@ -238,10 +238,13 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, BlindSRError):
         return text
     if is_out_of_memory(error):
-        return "memory ran out; use fewer --jobs, or a smaller --scale."
+        return "memory ran out; use fewer jobs (jobs=, --jobs), or a smaller scale."
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.ENAMETOOLONG:
-            return "the name of a result is too long for this file system; choose a shorter --name or rename the image."
+            return (
+                "the name of a result is too long for this file system; choose shorter names (name=, --name), or "
+                "rename the image."
+            )
         return f"{error.strerror}."
     return f"{type(error).__name__}: {text}"
 

@@ -239,7 +239,8 @@ def show_summary(result: BatchResult, *, quiet: bool) -> None:
     if not console.is_terminal:
         # Into a file the table goes whole: it must not be cut at the 80 columns of no terminal.
         console = Console(stderr=True, highlight=False, width=240)
-    table = Table(show_edge=False, pad_edge=False, title=f"in {duration(result.seconds)}", title_justify="left")
+    title = f"{'stopped after' if result.stopped else 'done in'} {duration(result.seconds)}"
+    table = Table(show_edge=False, pad_edge=False, title=title, title_justify="left")
     table.add_column("photographs")
     table.add_column(str(len(result.rows)), justify="right")
     for status, words in _STATUS.items():

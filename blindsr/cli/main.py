@@ -1,9 +1,10 @@
 """The entry point: finds the command, and turns errors into one line and an exit code.
 
-Exit codes: 0 success, 1 a `BlindSRError` (or memory ran out), 2 usage, 130 interrupted. Anything else is a defect and
-shows its traceback. Nothing heavy is imported here, so that `blindsr --help` is immediate.
+Exit codes: 0 success, 1 a `BlindSRError` (or memory ran out), 2 usage, 70 an internal error, whose traceback -v shows,
+130 interrupted. Nothing heavy is imported here, so that `blindsr --help` is immediate.
 """
 
+import errno
 import importlib
 import signal
 import sys
@@ -16,7 +17,9 @@ import click
 from blindsr._version import __version__
 from blindsr.errors import BlindSRError
 
-__all__ = ["LazyGroup", "cli", "main"]
+__all__ = ["VERBOSE", "LazyGroup", "cli", "main"]
+
+VERBOSE = "blindsr.verbose"  # key of `Context.meta` for whether -v was given
 
 # Name of a command: module and attribute.
 _COMMANDS = {
@@ -32,7 +35,7 @@ _COMMANDS = {
     "train": "blindsr.cli.commands.train:train",
     "doctor": "blindsr.cli.commands.info:doctor",
 }
-_INTERRUPTED = 130
+_INTERNAL_ERROR, _INTERRUPTED = 70, 130
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -87,12 +90,36 @@ class _Main(LazyGroup):
         except BlindSRError as error:
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             ctx.exit(1)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            advice = "crop the photograph, choose a smaller --scale, or --device cpu if this was a GPU"
-            click.echo(f"error: memory ran out; {advice}. No incomplete file was left.", err=True)
-            ctx.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click ends quietly where a pipe is closed, as in `blindsr … | head`
+            if _is_out_of_memory(error):
+                advice = "crop the photograph, choose a smaller --scale, or --device cpu if this was a GPU"
+                click.echo(f"error: memory ran out; {advice}. No incomplete file was left.", err=True)
+                ctx.exit(1)
+            _report_internal_error(error, ctx.meta.get(VERBOSE))
+            ctx.exit(_INTERNAL_ERROR)
+
+
+def _report_internal_error(error: Exception, verbose: bool | None) -> None:
+    """Print an internal error in one line, and its traceback if the command is verbose; None is without such an option.
+
+    The line names the place in the code, for a report by a user who does not run the command again.
+    """
+    import traceback
+
+    if verbose:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+    hint = "; -v shows the traceback" if verbose is False else ""
+    click.echo(
+        f"internal error: {what} ({Path(place.filename).name}, line {place.lineno}); please report it with the output "
+        f"of `blindsr doctor`{hint}.",
+        err=True,
+    )
 
 
 @click.group(
@@ -107,10 +134,11 @@ class _Main(LazyGroup):
 @click.version_option(__version__, prog_name="blindsr", help="Show the version and exit.")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Blind zero-shot super-resolution of photographs.
+    """Blind super-resolution of photographs.
 
-    The blur of a photograph is estimated from the photograph itself, and a network is adapted to it alone. No file
-    leaves this machine, and nothing is downloaded.
+    The blur of a photograph is estimated from the photograph itself, and a pretrained network enlarges the photograph
+    with that blur undone. The presets default and best adapt the network to the photograph as well. No file leaves
+    this machine, and nothing is downloaded.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
+from blindsr.cli.main import VERBOSE
 from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
 
 __all__ = [
@@ -115,10 +116,10 @@ class Options:
         "Method",
         "--init",
         toml="run",
-        metavar="pretrained|random|FILE",
+        metavar="pretrained|leaves|random|FILE",
         show_default="pretrained",
-        help="Initial weights of the network: the bundled pretrained ones, random ones, or a checkpoint of "
-        "`blindsr train`.",
+        help="Initial weights of the network: the bundled ones, those of synthetic images alone, random ones, or a "
+        "checkpoint of `blindsr train`.",
     )
     zssr_setting: str | None = _option(
         "Method",
@@ -133,7 +134,7 @@ class Options:
         toml="run",
         type=REGION,
         help="Estimate the kernel from this rectangle of PHOTO only: left edge, top edge, width and height in pixels. "
-        "Needed for pictures with text overlays, frames, or parts that are out of focus.  [default: the whole picture]",
+        "Needed for images with text overlays, frames, or parts that are out of focus.  [default: the whole image]",
     )
     noise: float | None = _option(
         "Method",
@@ -248,7 +249,7 @@ class Options:
         toml="files:max_pixels",
         type=PIXELS,
         show_default="268M",
-        help="Refuse larger pictures, because a small file may unpack to more than the memory; 500M is 500 megapixels.",
+        help="Refuse larger images, because a small file may unpack to more than the memory; 500M is 500 megapixels.",
     )
     report: bool = _option(
         "Files", "--report", is_flag=True, help="Write a page (.html) with a before/after slider beside the result."
@@ -313,7 +314,7 @@ class Options:
         toml="run",
         type=click.IntRange(1),
         metavar="N",
-        show_default="one per core",
+        show_default="OMP_NUM_THREADS, or one per core",
         help="Processor threads. 1 is fastest on a machine that is busy with other work.",
     )
     precision: str | None = _option(
@@ -478,6 +479,8 @@ def with_options(*names: str, **helps: str) -> Callable[[Callable[Concatenate[Op
         @functools.wraps(function)
         def command(*args: P.args, **values: P.kwargs) -> R:
             given: dict[str, Any] = {f.name: values.pop(f.name) for f in declared}
+            if "verbose" in given:
+                click.get_current_context().meta[VERBOSE] = given["verbose"]
             return function(Options(**given), *args, **values)
 
         for f in reversed(declared):

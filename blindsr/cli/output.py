@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from blindsr.cli.options import Options
 from blindsr.errors import OutputError
 from blindsr.events import Event, Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel
-from blindsr.kernels.metrics import SplitHalf
+from blindsr.kernels.metrics import SplitHalf, widths_text
 from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.files import FileResult
 
@@ -177,21 +177,15 @@ def listening(*, quiet: bool, verbose: bool) -> Iterator[ProgressListener]:
 
 def describe_kernel(kernel: Kernel) -> str:
     """A kernel in words: widths in pixels of the result."""
-    long, short = kernel.sigmas
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
-    if isinstance(replaced := kernel.provenance.get("in_place_of"), Mapping):
-        return f"bicubic, in place of the {replaced.get('made_by', 'other')} estimate ({size})"
+    if "in_place_of" in kernel.provenance:
+        return f"bicubic, because no kernel could be estimated ({size})"
     if kernel.provenance.get("made_by") in ("bicubic", "box"):
-        # Bicubic's negative taps make its second moment zero: a σ would mislead.
         return f"{kernel.provenance['made_by']} ({size})"
     if "disc_radius_lr" in kernel.provenance:
         width = 2 * kernel.scale * float(str(kernel.provenance["disc_radius_lr"]))
         return f"a defocus disc, {width:.1f} px wide ({size})"
-    if kernel.provenance.get("made_by") == "l0":
-        return f"free-form, σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
-    if long - short < 0.05 * long:
-        return f"σ {long:.2f} px in all directions ({size})"
-    return f"σ {long:.2f} px along {kernel.angle:.0f}°, {short:.2f} px across ({size})"
+    return f"{'free-form, ' * (kernel.provenance.get('made_by') == 'l0')}{widths_text(kernel)} ({size})"
 
 
 @contextmanager
@@ -235,9 +229,9 @@ def summary(result: FileResult, listener: ProgressListener, *, files: str) -> No
         consistency = result.run.consistency_db
         listener.line(f"consistency: {consistency:.1f} dB. {CONSISTENCY_MEANING}")
         height, width = result.run.size
-        listener.line(f"done: {width}×{height} px in {result.seconds:.1f} s")
+        listener.line(f"done in {result.seconds:.1f} s: {width}×{height} px")
     else:
-        listener.line(f"done: in {result.seconds:.1f} s")
+        listener.line(f"done in {result.seconds:.1f} s")
     listener.line(f"files: {files}")
 
 

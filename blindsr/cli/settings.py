@@ -3,7 +3,8 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -42,19 +43,22 @@ def make_run(options: Options) -> Run:
         ConfigError: A value is out of its bounds, or run.toml has an unknown key or a wrong type.
     """
     tables = {} if options.config is None else _read_tables(options.config)
-    run = _converted(tables.pop("run", {}), "run")
+    with _naming(options.config):
+        run = _converted(tables.pop("run", {}), "run")
     if options.size is not None:
         run.pop("scale", None)
     elif options.scale is not None:
         run.pop("size", None)
     run |= {name: v for key, name in toml_keys("run").items() if (v := getattr(options, name)) is not None}
     if "size" in run and "scale" in run:
-        raise ConfigError("scale and size exclude each other; leave one of them out of [run].")
-    files = _files(options, tables.pop("files", {}))
+        file = "run.toml" if options.config is None else options.config.name
+        raise ConfigError(f"{file}: [run] scale and [run] size exclude each other; leave one of them out.")
+    with _naming(options.config):
+        files = _files(options, tables.pop("files", {}))
     name = run.get("preset", "default")
     if "init" in run and (name == "paper" or "zssr_setting" in run):
         raise ConfigError(
-            "the published ZSSR begins with random weights; leave out --init (init in [run]), or the preset paper and "
+            "the published ZSSR begins with random weights; leave out --init ([run] init), or the preset paper and "
             "--zssr-setting."
         )
     settings = preset(name, init=run.get("init", "pretrained"))
@@ -66,7 +70,8 @@ def make_run(options: Options) -> Run:
     for method, table in tables.items():
         registry = ESTIMATORS if method in ESTIMATORS.names() and method not in UPSCALERS.names() else UPSCALERS
         config = configs.get(method) or registry.get(method).config_type()
-        configs[method] = _replaced(config, table, method)
+        with _naming(options.config):
+            configs[method] = _replaced(config, table, method)
     if isinstance(scale := run.get("scale"), tuple):
         values["factors"] = scale
     elif scale is not None:
@@ -79,6 +84,10 @@ def make_run(options: Options) -> Run:
     settings = replace(settings, configs=configs, **values)
     if "precision" in run:
         settings = _with_precision(settings, run["precision"])
+    if (weights := getattr(settings.create_upscaler().config, "weights", None)) is not None:
+        from blindsr.upscalers.pretrained.weights import load_network
+
+        load_network(weights)  # a missing or invalid file is an error now, and not after the estimate
     return Run(
         settings=settings,
         device=run.get("device", "auto"),
@@ -90,11 +99,11 @@ def make_run(options: Options) -> Run:
 
 
 def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:
-    """The factor that a known kernel is needed for; with --size it depends on the photographs.
+    """The whole-number scale that a known kernel is needed for; with --size it depends on the photographs.
 
     Raises:
         ConfigError: No size can be read from a header, --size does not enlarge a photograph, or it means different
-            factors for different photographs.
+            scales for different photographs.
         click.UsageError: The photograph is standard input.
     """
     if settings.size is None:
@@ -108,13 +117,13 @@ def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = F
     factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes})
     if not factors:
         raise ConfigError(
-            f"--size needs a picture whose header gives its size, {paths[0] if paths else photos[0]} does not; check "
+            f"--size needs an image whose header gives its size, {paths[0] if paths else photos[0]} does not; check "
             "the name, or use --scale."
         )
     if len(factors) > 1:
         needed = " and ".join(f"×{factor}" for factor in factors)
         raise ConfigError(
-            f"a known kernel is for one factor, this --size needs {needed} of these photographs; use --scale."
+            f"a known kernel is for one scale, this --size needs {needed} for these photographs; use --scale."
         )
     return factors[0]
 
@@ -124,7 +133,7 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
 
     Args:
         options: The options of a known kernel.
-        scale: Whole-number factor that it is for.
+        scale: Whole-number scale that it is for.
 
     Returns:
         The kernel, or one for each band, and warnings.
@@ -189,7 +198,7 @@ def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name} cannot be read as text ({error}); name a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path.name} is no valid TOML: {error}; correct that line.") from error
+        raise ConfigError(f"{path.name} is not valid TOML: {error}; correct the file there.") from error
     known = ("run", "files", *dict.fromkeys((*ESTIMATORS.names(), *UPSCALERS.names())))
     for name, table in content.items():
         if name not in known or not isinstance(table, dict):
@@ -210,13 +219,21 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
         is_switch = key == "strip_metadata"
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
         if isinstance(value, bool) != is_switch or (is_text and not is_switch and not isinstance(value, str)):
-            needed = "true or false" if is_switch else "a text" if is_text else option_type.name
+            needed = "true or false" if is_switch else "a text" if is_text else _type_in_words(option_type)
             raise ConfigError(f"[{name}] {key} must be {needed}, got {value!r}.")
         try:
             values[keys[key]] = value if isinstance(value, bool) else option_type.convert(value, None, None)
         except click.UsageError as error:
             raise ConfigError(f"[{name}] {key}: {error.format_message()}") from error
     return values
+
+
+def _type_in_words(option_type: click.ParamType[Any]) -> str:
+    if isinstance(option_type, click.types.IntParamType):
+        return "a whole number"
+    if isinstance(option_type, click.types.FloatParamType):
+        return "a number"
+    return f"a value as in {option_type.name}"
 
 
 def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - a method's settings
@@ -226,7 +243,7 @@ def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa:
     values = {}
     for key, value in table.items():
         if key in _IN_RUN and key in hints:
-            raise ConfigError(f"[{name}] {key} holds for the whole run; write {_IN_RUN[key]} into [run].")
+            raise ConfigError(f"[{name}] {key} holds for the whole run; write [run] {_IN_RUN[key]} instead.")
         if key not in known:
             raise ConfigError(f"[{name}] has no key {key!r}; {_nearest(key, known)}")
         if is_dataclass(getattr(config, key)) and isinstance(value, dict):
@@ -236,7 +253,22 @@ def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa:
         if converted is _WRONG:
             raise ConfigError(f"[{name}] {key} must be {_in_words(known[key])}, got {value!r}.")
         values[key] = converted
-    return replace(config, **values)
+    try:
+        return replace(config, **values)
+    except ConfigError as error:
+        # Settings name themselves as in Python: "spectral.tile" is the key tile of [spectral] or [auto.spectral].
+        method = f"{name.rpartition('.')[2]}."
+        text = str(error)
+        raise ConfigError(f"[{name}] {text.removeprefix(method)}" if text.startswith(method) else text) from error
+
+
+@contextmanager
+def _naming(path: Path | None) -> Iterator[None]:
+    """Put the name of run.toml before errors about its values."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error if path is None else ConfigError(f"{path.name}: {error}") from error
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from blindsr.events import Listener, ignore
 from blindsr.kernels import KernelEstimate, bicubic
 
-__all__ = ["BicubicKernel", "FixedConfig", "KernelEstimator"]
+__all__ = ["BicubicKernel", "KernelEstimator"]
 
 
 class KernelEstimator(Protocol):

@@ -46,7 +46,7 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.record import describe_run, file_digest, plain
 from blindsr.pool import run_in_processes
 from blindsr.registry import ESTIMATORS, UPSCALERS, source_digest
-from blindsr.runtime import choose_device, prepare_process, release_memory, usable_cores
+from blindsr.runtime import choose_device, default_threads, prepare_process, release_memory
 from blindsr.settings import Settings
 
 __all__ = ["AblationPlan", "Cell", "ablate"]
@@ -190,7 +190,7 @@ def ablate(
     if finished:
         listener(Notice(stage=STAGE, message=f"{finished} of {len(cells)} cells are finished already."))
         listener(StepDone(stage=STAGE, step=finished))
-    threads = max(1, usable_cores() // jobs) if threads is None else threads
+    threads = max(1, default_threads() // jobs) if threads is None else threads
     with contextlib.closing(_run_all(unfinished, folder, plan.device, jobs, threads)) as runs:
         for step, (cell, row) in enumerate(runs, start=finished + 1):
             append_line(store.results, row)

@@ -114,13 +114,19 @@ def read_dataset(folder: Path, *, names: tuple[str, ...] = (), limit: int | None
     """
     for part in ("hr", "lr"):
         if not (folder / part).is_dir():
-            raise ImageError(f"a test set has folders hr/, lr/ and kernel/, {folder} has no {part}/; see `degrade`.")
+            raise ImageError(
+                f"a test set has folders hr/, lr/ and kernel/, {folder} has no {part}/; make one with "
+                "`blindsr degrade`."
+            )
     hr = by_stem(list_images([folder / "hr"]))
     lr = match_by_name(hr, list_images([folder / "lr"]))
     kernels = match_by_name(hr, list_kernels(folder / "kernel")) if (folder / "kernel").is_dir() else {}
     missing = [name for name in hr if name not in lr] + [name for name in names if name not in hr]
     if missing:
-        raise ImageError(f"{folder} has no LR image for {', '.join(missing)}; leave it out, or make it.")
+        raise ImageError(
+            f"{folder} has no LR image for {', '.join(missing)}; leave it out, or make a test set with "
+            "`blindsr degrade`."
+        )
     chosen = [name for name in hr if not names or name in names][:limit]
     return tuple(DatasetImage(name=n, hr=hr[n], lr=lr[n], kernel=kernels.get(n)) for n in chosen)
 
@@ -236,7 +242,9 @@ def make_dataset(
         raise ConfigError(f"seed must be 0 or more, got {seed}.")
     images = by_stem(list_images(sources))
     if (folder / MANIFEST).exists() and not overwrite:
-        raise OutputError(f"{folder} already contains a test set; choose another folder, or overwrite it (--force).")
+        raise OutputError(
+            f"{folder} already contains a test set; choose another folder, or overwrite it (overwrite=True, --force)."
+        )
     try:
         for part in ("hr", "lr", "kernel"):
             (folder / part).mkdir(parents=True, exist_ok=True)

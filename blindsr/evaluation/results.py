@@ -160,6 +160,8 @@ def _metrics(row: Row) -> Row:
     """Metrics of a finished cell; JSON has no infinity, so the PSNR of identical images is stored as null."""
     metrics = {name: row["scores"][name] for name in ("psnr_y", "psnr_rgb", "ssim_y")}
     metrics |= {name: row["kernel"][name] for name in _KERNEL_METRICS if name in row.get("kernel", {})}
+    if metrics.get("covariance_error", 0.0) is None:  # not defined
+        del metrics["covariance_error"]
     metrics = {name: math.inf if value is None else value for name, value in metrics.items()}
     shift = math.hypot(row["scores"]["shift_y"], row["scores"]["shift_x"])
     return {**metrics, "shift": shift, "seconds": row["seconds"], "peak_mib": row.get("peak_mib")}

@@ -134,6 +134,7 @@ def score_kernel(estimate: Kernel, truth: Kernel, hr: NDArray[Any] | None = None
         hr: (H, W, C), 8 bits or floats in [0, 1]; None omits the PSNR of the HR image degraded by both.
     """
     long, short = truth.sigmas
+    has_angle = truth.has_sigmas and estimate.has_sigmas and long - short >= _MIN_ANISOTROPY * long
     turn = abs(estimate.angle - truth.angle) % 180
     redegraded = None
     if hr is not None:
@@ -144,7 +145,7 @@ def score_kernel(estimate: Kernel, truth: Kernel, hr: NDArray[Any] | None = None
     return KernelScore(
         ncc=normalised_cross_correlation(estimate, truth),
         covariance_error=covariance_error(estimate, truth),
-        angle_error=math.nan if long - short < _MIN_ANISOTROPY * long else min(turn, 180 - turn),
+        angle_error=min(turn, 180 - turn) if has_angle else math.nan,
         redegraded_psnr=redegraded,
     )
 

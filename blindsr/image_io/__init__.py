@@ -13,13 +13,12 @@ from blindsr.image_io.formats import (
     FileOptions,
     default_suffix,
     format_of,
-    lossy_formats,
     readable_suffixes,
     writable_formats,
     writable_suffixes,
 )
 from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
-from blindsr.image_io.samples import Photo, PhotoHeader, Strip, upscale_valid
+from blindsr.image_io.samples import Photo, PhotoHeader, Strip
 from blindsr.image_io.source import (
     FileSource,
     ImageSource,
@@ -30,7 +29,6 @@ from blindsr.image_io.source import (
     read_photo,
 )
 from blindsr.image_io.write import (
-    ImageWriter,
     atomic_write_bytes,
     check_format,
     check_output,
@@ -45,7 +43,6 @@ __all__ = [
     "FileOptions",
     "FileSource",
     "ImageSource",
-    "ImageWriter",
     "MemorySource",
     "Photo",
     "PhotoHeader",
@@ -60,13 +57,11 @@ __all__ = [
     "image_size",
     "jpeg_noise_sigma",
     "jpeg_round_trip",
-    "lossy_formats",
     "open_image",
     "open_writer",
     "read_photo",
     "readable_suffixes",
     "to_uint8",
-    "upscale_valid",
     "with_provenance",
     "without_metadata",
     "writable_formats",

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from blindsr.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -43,10 +41,6 @@ class FileFormat:
     def is_written(self) -> bool:
         """Whether results can have this format."""
         return bool(self.dtypes)
-
-    def held_bytes(self, size: tuple[int, int], samples: int, dtype: np.dtype[np.generic]) -> int:
-        """Memory that the encoder keeps until the file is closed: all samples of a format that cannot be streamed."""
-        return 0 if self.streams else size[0] * size[1] * samples * (dtype.itemsize if self.bits > 8 else 1)
 
 
 _RAW_SUFFIXES = (
@@ -118,11 +112,6 @@ def writable_suffixes() -> tuple[str, ...]:
 def writable_formats() -> tuple[str, ...]:
     """Names of the formats that are written: the choices of `--format`."""
     return tuple(row.name for row in FORMATS if row.is_written)
-
-
-def lossy_formats() -> tuple[str, ...]:
-    """Names of the written formats that have a quality."""
-    return tuple(row.name for row in FORMATS if row.is_written and not row.lossless)
 
 
 def format_of(path: Path) -> FileFormat | None:

@@ -160,7 +160,9 @@ def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     native = dtype.newbyteorder("=")
     if native in _PHOTOGRAPHIC or native in _MEASUREMENTS:
         return native
-    raise ImageError(f"samples must be floats or integers of at most 32 bits, these are {dtype}; convert the file")
+    raise ImageError(
+        f"samples must be floats or integers of at most 32 bits, got {dtype}; convert them to one of these"
+    )
 
 
 def usable_nodata(nodata: float, dtype: np.dtype[Any]) -> float | None:
@@ -322,13 +324,6 @@ def fill_missing(pixels: Floats, valid: Mask) -> Floats:
             rows, columns = nearest[:, is_missing]
             filled[is_missing, band] = pixels[rows, columns, band]
     return filled
-
-
-def upscale_valid(valid: Mask, height: int, width: int) -> Mask:
-    """Resize a mask, (H, W, …): a pixel of the result takes the value of the input pixel that contains its centre."""
-    rows = ((np.arange(height) + 0.5) * valid.shape[0] / height).astype(np.intp)
-    columns = ((np.arange(width) + 0.5) * valid.shape[1] / width).astype(np.intp)
-    return np.ascontiguousarray(valid[rows[:, None], columns])
 
 
 def file_samples(strip: Strip, header: PhotoHeader, dtype: np.dtype[Any]) -> NDArray[Any]:

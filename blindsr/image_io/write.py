@@ -337,7 +337,7 @@ def _folder_refuses(path: Path) -> OutputError:
 
 
 def _exists(path: Path) -> OutputError:
-    return OutputError(f"{path} exists already; choose another name, or ask to overwrite it (--force)")
+    return OutputError(f"{path} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)")
 
 
 def _explained(error: OSError | ValueError, path: Path, size: int) -> OutputError:

@@ -45,7 +45,7 @@ def min_side(config: KernelGANConfig) -> int:
 
 
 class KernelGANEstimator:
-    """Internal GAN on the image's patches, as published (Bell-Kligler et al., NeurIPS 2019); about half a minute.
+    """Internal GAN on the image's patches, as published (Bell-Kligler et al., NeurIPS 2019).
 
     Args:
         config: Settings; the paper's if None.

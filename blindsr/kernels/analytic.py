@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blindsr.errors import KernelError
+from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
 
 __all__ = ["KERNEL_FORMS", "bicubic", "box", "defocus", "gaussian", "motion", "parse_kernel", "rotated_covariance"]
@@ -44,13 +44,15 @@ def parse_kernel(text: str, scale: int) -> Kernel:
     """
     name, _, numbers = text.partition(":")
     if name not in KERNEL_FORMS:
-        raise KernelError(f"a kernel by name must be {', '.join(KERNEL_FORMS.values())}; got {text!r}.")
+        forms = ", ".join(KERNEL_FORMS.values())
+        raise KernelError(f"a kernel by name must be {forms}; got {text!r}{did_you_mean(name, KERNEL_FORMS)}.")
+    takes = "takes no numbers" if KERNEL_FORMS[name] == name else f"is written {KERNEL_FORMS[name]}"
     try:
         values = [float(part) for part in numbers.split(",")] if numbers else []
     except ValueError:
-        values = [math.nan]
+        raise KernelError(f"the kernel {name} {takes}, got {text!r}; write numbers as in gaussian:1.2.") from None
     if not all(map(math.isfinite, values)):
-        raise KernelError(f"the numbers of a kernel must be finite, as in gaussian:1.2; got {text!r}.")
+        raise KernelError(f"the numbers of a kernel must be finite, got {text!r}; the kernel {name} {takes}.")
     if name in ("bicubic", "box") and not values:
         return bicubic(scale) if name == "bicubic" else box(scale)
     if name == "gaussian" and len(values) in (1, 3):
@@ -62,7 +64,6 @@ def parse_kernel(text: str, scale: int) -> Kernel:
         return motion(values[0], values[1], scale)
     if name == "defocus" and len(values) == 1:
         return defocus(values[0], scale)
-    takes = "takes no numbers" if KERNEL_FORMS[name] == name else f"is written {KERNEL_FORMS[name]}"
     raise KernelError(f"the kernel {name} {takes}, got {text!r}.")
 
 

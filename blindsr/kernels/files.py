@@ -17,7 +17,7 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from blindsr.errors import KernelError
+from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
 from blindsr.kernels.kernel import MAX_SIZE, Kernel, KernelEstimate, KernelStack
@@ -27,7 +27,6 @@ from blindsr.kernels.transform import centre_with_warning
 __all__ = [
     "ARRAY_SUFFIXES",
     "IMAGE_SUFFIXES",
-    "RawArrays",
     "as_kernel",
     "kernel_bytes",
     "kernel_from_array",
@@ -106,10 +105,14 @@ def _load(
     if isinstance(value, str | os.PathLike):
         path = Path(value)
         name, _, rest = str(value).partition(":")
+        if not str(value).strip():
+            raise KernelError(f"a kernel is needed, got an empty text; give a file ({_suffixes()}) or {_forms()}.")
         if path.is_file() or not (name == "sensor" or name in KERNEL_FORMS):
             if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
-                forms = ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
-                raise KernelError(f"there is no file {str(value)!r}; give a kernel file ({_suffixes()}) or {forms}.")
+                close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
+                raise KernelError(
+                    f"there is no file {str(value)!r}{close}; give a kernel file ({_suffixes()}) or {_forms()}."
+                )
             return _with_kernel_warnings(*_load_file(path, scale, convention, key, index))
         if convention != "auto" or key is not None or index is not None:
             raise KernelError(
@@ -126,6 +129,10 @@ def _load(
             "convert it with blindsr.kernels.resample."
         )
     return kernels, ()
+
+
+def _forms() -> str:
+    return ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
 
 
 def _with_kernel_warnings(kernels: _Kernels, warnings: _Warnings) -> tuple[_Kernels, _Warnings]:
@@ -258,7 +265,8 @@ def kernel_from_array(
         warnings.append(f"the kernel was read in the convention {convention!r}, as requested.")
     elif raw.scale is not None and raw.key in ("kernel", "kernels"):
         convention = "blindsr"
-        warnings.append("the kernel was read in blindsr's own convention: the file states its scale.")
+        if not raw.is_own:
+            warnings.append("the kernel was read in blindsr's own convention: the file states its scale.")
     else:
         # A .npz without a scale may be anyone's, and so may its key: only the centre of mass is evidence.
         convention, reason = detect(values, scale, None if raw.provenance is not None else raw.key)
@@ -305,6 +313,7 @@ class RawArrays:
     scale: int | None = None  # as the file states it
     provenance: dict[str, object] | None = None  # of a .npz file
     names: tuple[str, ...] = ()  # names of the bands, as the file states them
+    is_own: bool = False  # it has scale and provenance, as blindsr writes them
     warnings: _Warnings = ()  # what was assumed in reading
 
     def select(self, index: int | str | None, name: str) -> NDArray[Any]:
@@ -441,7 +450,8 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
         bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
         arrays = _split_stack(archive[name], index_last=False)
-        return RawArrays(arrays, name, scale, provenance, bands if len(bands) == len(arrays) else ())
+        bands = bands if len(bands) == len(arrays) else ()
+        return RawArrays(arrays, name, scale, provenance, bands, is_own={"scale", "provenance"} <= set(names))
 
 
 def _check_member(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> None:

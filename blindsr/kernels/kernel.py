@@ -24,6 +24,7 @@ __all__ = ["MAX_SIZE", "Kernel", "KernelEstimate", "KernelStack"]
 
 MAX_SIZE: Final = 1001  # px a side; a larger array is an image, and the arithmetic on it would take minutes
 _SUM_TOLERANCE = 1e-6
+_MIN_MOMENT = 1e-6  # HR px²; the second moments of the bicubic kernel are zero except for rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +100,13 @@ class Kernel:
         return np.array([[yy, yx], [yx, xx]])
 
     @property
+    def has_sigmas(self) -> bool:
+        """Whether the second moments are squared widths: negative weights can make them zero or negative."""
+        return bool(self.array.min() >= 0 or np.linalg.eigvalsh(self.covariance)[0] > _MIN_MOMENT)
+
+    @property
     def sigmas(self) -> tuple[float, float]:
-        """Standard deviations along the long and the short principal axis, in HR pixels."""
+        """Standard deviations along the long and the short principal axis, in HR pixels; 0 without `has_sigmas`."""
         short, long = np.sqrt(np.clip(np.linalg.eigvalsh(self.covariance), 0, None))
         return float(long), float(short)
 
@@ -155,7 +161,7 @@ class Kernel:
 
     def __repr__(self) -> str:
         long, short = self.sigmas
-        shape = f"σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°"
+        shape = f"σ={long:.2f}/{short:.2f} px, {self.angle:.0f}°" if self.has_sigmas else "σ not defined"
         return f"Kernel({self.size}×{self.size}, scale={self.scale}, {shape})"
 
 

@@ -14,9 +14,9 @@ from blindsr.kernels.analytic import bicubic
 from blindsr.kernels.kernel import Kernel
 
 __all__ = [
-    "KernelComparison",
     "KernelMetrics",
     "SplitHalf",
+    "bicubic_share",
     "compare",
     "covariance_error",
     "describe",
@@ -24,6 +24,8 @@ __all__ = [
     "kernel_warnings",
     "mtf_at_nyquist",
     "normalised_cross_correlation",
+    "provenance_text",
+    "widths_text",
 ]
 
 _Array = NDArray[np.float64]
@@ -34,6 +36,8 @@ _SECTION_MARGIN: Final = 8  # px of zeros around a kernel, in which the splines 
 _GRID: Final = 128  # samples a side of the frequency plane, at least
 _SCENE_SIGMA: Final = 0.2  # standard deviation of the scene that two kernels are compared on, [0, 1] units
 _PROVENANCE_KEY: Final = "split_half"
+_MIN_SHARE, _MAX_SHARE = 0.05, 0.5  # of the bicubic kernel: from where it is named, up to where σ is a width
+_NO_ESTIMATE: Final = "because no kernel could be estimated"  # of a flat or too small image
 
 
 def _long_axis(kernel: Kernel) -> float:
@@ -86,7 +90,7 @@ class KernelMetrics:
     scale: int
     size: int
     fwhm: tuple[float, float]
-    sigmas: tuple[float, float]
+    sigmas: tuple[float, float] | None  # None where a second moment is not positive
     angle_degrees: float
     covariance_yx: tuple[tuple[float, float], tuple[float, float]]
     centroid_yx: tuple[float, float]
@@ -113,7 +117,7 @@ def describe(kernel: Kernel) -> KernelMetrics:
         scale=kernel.scale,
         size=kernel.size,
         fwhm=fwhm(kernel),
-        sigmas=kernel.sigmas,
+        sigmas=kernel.sigmas if kernel.has_sigmas else None,
         angle_degrees=_long_axis(kernel),
         covariance_yx=((yy, yx), (xy, xx)),
         centroid_yx=(y, x),
@@ -124,6 +128,36 @@ def describe(kernel: Kernel) -> KernelMetrics:
         negative_share=float(-kernel.array[kernel.array < 0].sum() / absolute.sum()) + 0.0,
         digest=kernel.digest,
     )
+
+
+def provenance_text(kernel: Kernel) -> str:
+    """The provenance of a kernel in words, without its arrays: "made by gaussian", or "provenance unknown"."""
+    values = {name: v for name, v in kernel.provenance.items() if not isinstance(v, Mapping | list | tuple)}
+    words = [f"{name.replace('_', ' ')} {value}" for name, value in values.items()]
+    if "in_place_of" in kernel.provenance:
+        words.append(_NO_ESTIMATE)
+    return " ".join(", ".join(words).split()) or "provenance unknown"
+
+
+def bicubic_share(kernel: Kernel) -> float:
+    """The share of the bicubic kernel in an uncertain estimate, as its provenance states it; 0 without one."""
+    share = kernel.provenance.get("bicubic_share")
+    return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else 0.0
+
+
+def widths_text(kernel: Kernel) -> str:
+    """The widths of a kernel in words, HR pixels: "σ 1.52 px along 118°, 0.94 px across".
+
+    The FWHM stands for σ where the second moments are not those of a width: zero or negative, or diminished by a large
+    share of the bicubic kernel.
+    """
+    share = bicubic_share(kernel)
+    has_sigmas = kernel.has_sigmas and share <= _MAX_SHARE
+    name, (long, short) = ("σ", kernel.sigmas) if has_sigmas else ("FWHM", fwhm(kernel))
+    prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
+    if abs(long - short) < 0.05 * long:
+        return f"{prefix}{name} {long:.2f} px in all directions"
+    return f"{prefix}{name} {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across"
 
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
@@ -162,8 +196,13 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
 
 
 def covariance_error(estimate: Kernel, truth: Kernel) -> float:
-    """Relative error of a kernel's covariance, ‖Σ̂ − Σ‖ / ‖Σ‖ in the Frobenius norm; independent of a shift."""
-    norm = max(float(np.linalg.norm(truth.covariance)), 1e-12)
+    """Relative error of a kernel's covariance, ‖Σ̂ − Σ‖ / ‖Σ‖ in the Frobenius norm; independent of a shift.
+
+    NaN where it is not defined: second moments of the truth that are not positive, such as those of the bicubic kernel.
+    """
+    norm = float(np.linalg.norm(truth.covariance))
+    if not truth.has_sigmas or norm == 0:
+        return math.nan
     return float(np.linalg.norm(estimate.covariance - truth.covariance) / norm)
 
 
@@ -172,16 +211,17 @@ class KernelComparison:
     """Metrics of a kernel B against a reference A."""
 
     ncc: float  # after aligning the centres of mass
-    covariance_error: float
+    covariance_error: float  # NaN where the second moments of A are not positive
     shift_yx: tuple[float, float]  # centre of mass of B minus that of A, HR pixels
-    width_ratio: float  # geometric mean σ of B over that of A
+    width_ratio: float  # geometric mean σ of B over that of A; NaN where a second moment of either is not positive
     max_mtf_difference: float  # over all directions, up to HR's Nyquist frequency
     # dB, peak 1, between the LR images that both make of one scene with a 1/f spectrum and a standard deviation of 0.2
     lr_psnr: float
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-able copy; infinity is None."""
-        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
+        """JSON-able copy; infinity and NaN are None."""
+        values = asdict(self)
+        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
 def compare(first: Kernel, second: Kernel) -> KernelComparison:
@@ -200,12 +240,13 @@ def compare(first: Kernel, second: Kernel) -> KernelComparison:
     power *= _SCENE_SIGMA**2 / power.sum()
     error = float((power * np.abs(spectra[0] - spectra[1]) ** 2).sum())
     shift = second.centroid - first.centroid
-    areas = [math.sqrt(abs(float(np.linalg.det(kernel.covariance)))) for kernel in (first, second)]
+    areas = [math.prod(kernel.sigmas) for kernel in (first, second)]
+    has_ratio = first.has_sigmas and second.has_sigmas and areas[0] > 0
     return KernelComparison(
         ncc=ncc,
         covariance_error=covariance_error(second, first),
         shift_yx=(float(shift[0]), float(shift[1])),
-        width_ratio=math.sqrt(areas[1] / areas[0]) if areas[0] > 0 else math.inf,
+        width_ratio=math.sqrt(areas[1] / areas[0]) if has_ratio else math.nan,
         max_mtf_difference=float(np.abs(np.abs(spectra[0]) - np.abs(spectra[1])).max()),
         lr_psnr=math.inf if error < 1e-18 else -10 * math.log10(error),
     )

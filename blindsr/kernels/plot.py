@@ -6,7 +6,7 @@ Coordinates are pixels of the finished plot.
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.kernels.kernel import Kernel, KernelStack
-from blindsr.kernels.metrics import SplitHalf, fwhm, mtf_at_nyquist
+from blindsr.kernels.metrics import SplitHalf, fwhm, mtf_at_nyquist, provenance_text
 
 __all__ = ["colour_map", "kernel_plot_png", "stack_plot_png"]
 
@@ -56,10 +56,10 @@ def kernel_plot_png(kernel: Kernel, *, title: str = "Downscaling kernel") -> byt
     _plot_sections(canvas, kernel, (930, 100, 1450, 352))
     _plot_transfer(canvas, kernel, (930, 468, 1450, 720))
     canvas.line([(70, 796), (1450, 796)], _PALE)
-    *metrics, origin = _caption(kernel)
+    *metrics, provenance = _caption(kernel)
     for row, words in enumerate(metrics):
         canvas.text((70, 826 + 34 * row), words, size=20, anchor="lm")
-    canvas.text((70, 830 + 34 * len(metrics)), origin, size=17, colour=_GREY, anchor="lm")
+    canvas.text((70, 830 + 34 * len(metrics)), provenance, size=17, colour=_GREY, anchor="lm")
     return canvas.png()
 
 
@@ -235,10 +235,10 @@ def _plot_transfer(canvas: _Canvas, kernel: Kernel, box: _Box) -> None:
 
 
 def _caption(kernel: Kernel) -> list[str]:
-    """Lines of metrics, and the origin."""
+    """Lines of metrics, and the provenance."""
     long, short = kernel.sigmas
     widths = f"standard deviation {long:.2f} / {short:.2f}"
-    if kernel.array.min() < 0:  # the second moment of a kernel with negative lobes is not a width: bicubic's is zero
+    if kernel.array.min() < 0:  # negative lobes make the second moment smaller than the width: bicubic's is zero
         widths = "FWHM {:.2f} / {:.2f}".format(*fwhm(kernel))
     y, x = kernel.centroid.round(6) + 0.0
     at_nyquist = "{:.3f} / {:.3f}".format(*mtf_at_nyquist(kernel, kernel.scale))
@@ -250,8 +250,5 @@ def _caption(kernel: Kernel) -> list[str]:
     ]
     if (split_half := SplitHalf.from_kernel(kernel)) is not None:
         lines.append(f"white ellipses: {split_half}")
-    values = {name: value for name, value in kernel.provenance.items() if not isinstance(value, Mapping)}
-    if isinstance(replaced := kernel.provenance.get("in_place_of"), Mapping):
-        values["in_place_of"] = f"the {replaced.get('made_by', 'other')} estimate"
-    origin = " ".join(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items()).split())
-    return [*lines, (origin if len(origin) <= 140 else origin[:137] + "...") or "origin unknown"]
+    provenance = provenance_text(kernel)
+    return [*lines, provenance if len(provenance) <= 140 else provenance[:137] + "..."]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, did_you_mean
 from blindsr.kernels.analytic import bicubic, disc_areas, gaussian_exponent, rotated_covariance
 from blindsr.kernels.conventions import from_convention
 from blindsr.kernels.kernel import Kernel
@@ -65,13 +65,16 @@ class Law:
     def __post_init__(self) -> None:
         """Check name and numbers."""
         if self.name not in _NUMBERS:
-            raise ConfigError(f"a law must be one of {', '.join(LAWS)}, got {self.name!r}.")
+            raise ConfigError(
+                f"--law (in Python Law) must be one of {', '.join(LAWS)}, got {self.name!r}"
+                f"{did_you_mean(self.name, LAWS)}."
+            )
         if self.numbers and len(self.numbers) not in _NUMBERS[self.name]:
             forms = " or ".join(f"{self.name}:{','.join(names)}" for names in _NUMBERS[self.name].values())
-            raise ConfigError(f"the law {self.name} takes {forms or 'no numbers'}, got {self}.")
+            raise ConfigError(f"--law (in Python Law) must be {forms or f'{self.name}, without numbers'}, got {self}.")
         lengths = self.numbers[:2]
         if not all(map(math.isfinite, self.numbers)) or (lengths and min(lengths) <= 0):
-            raise ConfigError(f"the numbers of a law must be finite, its lengths positive, got {self}.")
+            raise ConfigError(f"--law (in Python Law) must have finite numbers and positive lengths, got {self}.")
 
     @classmethod
     def parse(cls, text: str) -> "Law":
@@ -84,7 +87,9 @@ class Law:
         try:
             numbers = tuple(float(part) for part in tail.split(",")) if tail else ()
         except ValueError:
-            raise ConfigError(f"the numbers of a law are written like gaussian:1.8,0.9,30, got {text!r}.") from None
+            raise ConfigError(
+                f"--law (in Python Law) must have numbers as in gaussian:1.8,0.9,30, got {text!r}."
+            ) from None
         return cls(name=name, numbers=numbers)
 
     def __str__(self) -> str:
@@ -270,8 +275,10 @@ def shake_path(length: float, rng: np.random.Generator) -> _Array:
 
 
 # The law of training. Trained weights depend on it: neither the order of its draws nor its arithmetic may change.
-_TRAINING_SIDE: Final = 10  # LR px
+_TRAINING_SIDE: Final = 16  # LR px
 _TRAINING_OVERSAMPLING: Final = 3
+_PATH_STEPS: Final = 240  # points of a camera path in the training …
+_PATH_POINTS: Final = 2000  # … which is drawn as this many
 
 
 def training_kernel_size(scale: int) -> int:
@@ -282,61 +289,124 @@ def training_kernel_size(scale: int) -> int:
 def training_kernel(rng: np.random.Generator, scale: int) -> _Array:
     """Draw a kernel for training, (K, K) with K = `training_kernel_size(scale)` and sum 1.
 
-    12 % are bicubic, 50 % Gaussians with and without multiplicative noise, 5 % boxes, 12 % defocus discs, 7 % motion
-    lines and 14 % camera shakes, with sizes in LR pixels, so that one law serves every scale; except for the bicubic
-    ones, 20 % are off centre by up to half an LR pixel.
+    20 % are bicubic, 8 % other filters that programs shrink with, 26 % Gaussians with and without multiplicative noise,
+    6 % of DIV2KRK's law, 10 % isotropic Gaussians, 9 % blurred and sharpened as by a camera, 9 % defocus discs and
+    12 % camera shakes. Sizes are in LR pixels, so that one law serves every scale. 15 % of the Gaussians (of DIV2KRK's
+    none), discs and shakes are off centre by up to half an LR pixel per axis; all others are centred, to about 0.05 LR
+    pixels, by which multiplicative noise and the drawing of a path may move them.
     """
     side = training_kernel_size(scale)
     kind = rng.random()
-    if kind < 0.12:
-        return np.pad(bicubic(scale).array, (side - bicubic(scale).size) // 2)
-    offset = rng.uniform(-0.5, 0.5, 2) * scale if rng.random() < 0.2 else np.zeros(2)
-    if kind < 0.62:
-        return _training_gaussian(rng, scale, side, offset)
+    if kind < 0.20:
+        return _on_canvas(np.asarray(bicubic(scale).array, np.float64), side)
+    if kind < 0.28:
+        return _resampling_filter(rng, scale, side)
+    offset = rng.uniform(-0.5, 0.5, 2) * scale if rng.random() < 0.15 else np.zeros(2)
+    if kind < 0.54:
+        across, along = rng.uniform(0.06, 1.7, 2) * scale**2  # DIV2KRK: 0.15 … 1.25 (×2)
+        covariance = rotated_covariance(along, across, math.degrees(rng.uniform(0, math.pi)))
+        kernel = _sampled_gaussian(side, covariance, offset)
+        return _multiplied(rng, kernel, rng.uniform(0, 0.4)) if rng.random() < 0.5 else kernel
+    if kind < 0.60:
+        return _like_div2krk(rng, scale, side)
+    if kind < 0.70:
+        sigma = math.exp(rng.uniform(math.log(0.12), math.log(0.95))) * scale
+        return _sampled_gaussian(side, sigma**2 * np.eye(2), offset)
+    if kind < 0.79:
+        return _blurred_and_sharpened(rng, scale, side)
     lr_pixel = scale * _TRAINING_OVERSAMPLING
-    grid = np.indices((side * _TRAINING_OVERSAMPLING,) * 2)
-    y, x = (c - (grid.shape[1] - 1) / 2 - o * _TRAINING_OVERSAMPLING for c, o in zip(grid, offset, strict=True))
-    if kind < 0.67:
-        half = rng.uniform(0.25, 0.75) * lr_pixel
-        shape = np.clip(half + 0.5 - np.abs(y), 0, 1) * np.clip(half + 0.5 - np.abs(x), 0, 1)
-    elif kind < 0.79:
-        shape = np.clip(rng.uniform(0.4, 2.2) * lr_pixel + 0.5 - np.hypot(y, x), 0, 1)
+    canvas = np.zeros((side * _TRAINING_OVERSAMPLING,) * 2)
+    shift = offset * _TRAINING_OVERSAMPLING
+    if kind < 0.88:
+        y, x = (c - (len(canvas) - 1) / 2 - o for c, o in zip(np.indices(canvas.shape), shift, strict=True))
+        canvas = np.clip(rng.uniform(0.35, 2.6) * lr_pixel + 0.5 - np.hypot(y, x), 0, 1)
     else:
-        shape = _training_shake(rng, y, x, lr_pixel, straight=kind < 0.86)
-    # Convolved with a small Gaussian for the optics, then averaged over HR pixels.
-    sigma = rng.uniform(0.08, 0.45) * lr_pixel
-    c = np.arange(len(shape)) - (len(shape) - 1) / 2
-    taps = np.exp(-0.5 * (c / sigma) ** 2)
-    matrix = np.stack([np.roll(taps, i - (len(taps) - 1) // 2) for i in range(len(taps))])
-    smooth = matrix @ shape @ matrix.T
-    kernel = smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3))
-    return np.asarray(kernel / kernel.sum())
+        _draw_path(canvas, _training_path(rng, lr_pixel) + shift[:, None])
+    # The optics, then the mean over HR pixels.
+    smooth = ndimage.gaussian_filter(canvas, rng.uniform(0.08, 0.5) * lr_pixel, mode="constant")
+    return _normalised(smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3)))
 
 
-def _training_gaussian(rng: np.random.Generator, scale: int, side: int, offset: _Array) -> _Array:
-    long, short = rng.uniform(0.06, 1.7, 2) * scale**2  # eigenvalues of the covariance; DIV2KRK: 0.15 … 1.25 (×2)
-    angle = rng.uniform(0, math.pi)
+def _normalised(weights: _Array) -> _Array:
+    return np.asarray(weights / weights.sum())
+
+
+def _on_canvas(weights: _Array, side: int) -> _Array:
+    return np.pad(weights, (side - len(weights)) // 2)
+
+
+def _sampled_gaussian(side: int, covariance: _Array, offset: _Array) -> _Array:
+    """A Gaussian at the centres of side×side pixels; covariance in HR px², offset from the middle in HR px, (y, x)."""
     c = np.arange(side) - (side - 1) / 2
-    y, x = c[:, None] - offset[0], c[None, :] - offset[1]
-    u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
-    kernel = np.exp(-0.5 * (u * u / long + v * v / short))
-    if rng.random() < 0.6:
-        kernel = kernel * (1 + rng.uniform(0, 0.4) * rng.uniform(-1, 1, kernel.shape))
-    return np.asarray(kernel / kernel.sum())
+    return _normalised(np.exp(-0.5 * gaussian_exponent(covariance, c[:, None] - offset[0], c[None, :] - offset[1])))
 
 
-def _training_shake(rng: np.random.Generator, y: _Array, x: _Array, lr_pixel: int, *, straight: bool) -> _Array:
-    """Camera path during the exposure: a line, or a random walk of the direction and the speed."""
-    steps = 60
-    length = rng.uniform(0.5, 6.0) * lr_pixel
-    bend = np.zeros(steps) if straight else np.cumsum(rng.normal(0, rng.uniform(0.05, 0.35), steps))
-    heading = rng.uniform(0, 2 * math.pi) + bend
-    speed = np.ones(steps) if straight else np.exp(np.cumsum(rng.normal(0, 0.15, steps)))
-    path = np.cumsum((speed / speed.sum() * length) * np.stack([np.sin(heading), np.cos(heading)]), 1)
-    path -= path.mean(1, keepdims=True)
-    rows = np.round(path[0] - y[0, 0]).astype(int)
-    columns = np.round(path[1] - x[0, 0]).astype(int)
-    shape = np.zeros_like(y)
-    inside = (rows >= 0) & (rows < len(y)) & (columns >= 0) & (columns < len(y))
-    np.add.at(shape, (rows[inside], columns[inside]), 1.0)
-    return shape
+def _multiplied(rng: np.random.Generator, weights: _Array, amount: float) -> _Array:
+    return _normalised(weights * (1 + amount * rng.uniform(-1, 1, weights.shape)))
+
+
+def _resampling_filter(rng: np.random.Generator, scale: int, side: int) -> _Array:
+    """A filter that programs shrink with: area, triangle, other cubics, Lanczos 2 and 3."""
+    t = np.abs(np.arange(side) - (side - 1) / 2) / scale
+    kind = int(rng.integers(5))
+    if kind == 0:
+        taps = np.clip((rng.uniform(0.4, 0.75) - t) * scale + 0.5, 0, 1)
+    elif kind == 1:
+        taps = np.clip(1 - t, 0, None)
+    elif kind == 2:  # Keys' cubic with another a
+        a = rng.uniform(-0.9, -0.2)
+        far = a * (t**3 - 5 * t**2 + 8 * t - 4)
+        taps = np.where(t <= 1, (a + 2) * t**3 - (a + 3) * t**2 + 1, np.where(t < 2, far, 0))
+    else:
+        lobes = float(kind - 1)
+        taps = np.where(t < lobes, np.sinc(t) * np.sinc(t / lobes), 0)
+    return _normalised(np.outer(taps, taps))
+
+
+def _like_div2krk(rng: np.random.Generator, scale: int, side: int) -> _Array:
+    """The law of DIV2KRK without its centring; ×4 is the ×2 kernel twice, ×3 has (3/2)² times the covariance of ×2."""
+    across, along = rng.uniform(*_DIV2KRK_VARIANCE, 2)
+    covariance = rotated_covariance(along, across, math.degrees(rng.uniform(0, math.pi)))
+    if scale != 4:
+        covariance = covariance * (scale / 2) ** 2
+        return _multiplied(rng, _sampled_gaussian(side, covariance, np.zeros(2)), _DIV2KRK_NOISE)
+    small = _multiplied(rng, _sampled_gaussian(12, covariance, np.zeros(2)), _DIV2KRK_NOISE)
+    spread = np.zeros((23, 23))  # on the HR grid, where the second blur sees every other pixel
+    spread[::2, ::2] = small
+    full = np.fft.ifft2(np.fft.fft2(small, (34, 34)) * np.fft.fft2(spread, (34, 34))).real
+    return _normalised(_on_canvas(full, side))
+
+
+def _blurred_and_sharpened(rng: np.random.Generator, scale: int, side: int) -> _Array:
+    """A camera's H = G(1 + a(1 − G′)): G of optics and demosaicking, an unsharp mask of the strength a with G′."""
+    sigma, amount, mask = rng.uniform(0.25, 0.85) * scale, rng.uniform(0.0, 1.6), rng.uniform(0.5, 1.4) * scale
+    sharp, soft = (_sampled_gaussian(side, s**2 * np.eye(2), np.zeros(2)) for s in (sigma, math.hypot(sigma, mask)))
+    return _normalised((1 + amount) * sharp - amount * soft)
+
+
+def _training_path(rng: np.random.Generator, lr_pixel: int) -> _Array:
+    """A path of the camera during the exposure, (2, T) in oversampled pixels, mean 0: a line, a bend, a random walk."""
+    kind = rng.random()
+    length = rng.uniform(0.5, 9.0) * lr_pixel  # of the longer side of its bounding box
+    if kind < 0.25:
+        heading = rng.uniform(0, 2 * math.pi) + np.zeros(_PATH_STEPS)
+        speed = np.ones(_PATH_STEPS)
+    elif kind < 0.6:
+        heading = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, rng.uniform(0.02, 0.18), _PATH_STEPS))
+        speed = np.exp(np.cumsum(rng.normal(0, 0.08, _PATH_STEPS)))
+    else:
+        velocity = np.cumsum(rng.normal(0, 1, (2, _PATH_STEPS)), 1)
+        velocity = velocity / np.abs(velocity).max() + rng.normal(0, 0.6, (2, 1))
+        heading, speed = np.arctan2(*velocity), np.hypot(*velocity)
+    path = np.cumsum(speed * np.stack([np.sin(heading), np.cos(heading)]), 1)
+    path *= length / max(float(np.ptp(path, axis=1).max()), 1e-9)
+    return np.asarray(path - path.mean(1, keepdims=True))
+
+
+def _draw_path(canvas: _Array, path: _Array) -> None:
+    """Add a path, (2, T) from the middle of the canvas, to the nearest pixels."""
+    at, times = np.linspace(0, 1, _PATH_POINTS), np.linspace(0, 1, path.shape[1])
+    points = np.stack([np.interp(at, times, line) for line in path])
+    rows, columns = np.round(points + (len(canvas) - 1) / 2).astype(int)
+    inside = (rows >= 0) & (rows < len(canvas)) & (columns >= 0) & (columns < len(canvas))
+    np.add.at(canvas, (rows[inside], columns[inside]), 1.0)

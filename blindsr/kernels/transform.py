@@ -27,7 +27,9 @@ def fit(kernel: Kernel, size: int) -> Kernel:
     else:
         array = kernel.array[margin : kernel.size - margin, margin : kernel.size - margin]
         if array.sum() < 0.5:
-            raise KernelError(f"cropping this kernel to {size}×{size} px leaves {array.sum():.0%} of it; centre it.")
+            raise KernelError(
+                f"cropping this kernel to {size}×{size} px leaves {100 * array.sum():.0f} % of it; centre it."
+            )
     return Kernel.normalised(array, kernel.scale, kernel.provenance)
 
 

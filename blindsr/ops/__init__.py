@@ -4,19 +4,17 @@ Images are tensors (B, C, H, W); every function keeps the dtype and device of it
 unchanged.
 """
 
-from blindsr.ops.color import BT601, luma
+from blindsr.ops.color import luma
 from blindsr.ops.degrade import degrade, degrade_adjoint
-from blindsr.ops.geometry import dihedral, dihedral_inverse, pad_symmetric, shave
+from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
 from blindsr.ops.resize import imresize
 
 __all__ = [
-    "BT601",
     "degrade",
     "degrade_adjoint",
     "dihedral",
     "dihedral_inverse",
     "imresize",
     "luma",
-    "pad_symmetric",
     "shave",
 ]

@@ -11,8 +11,10 @@ from blindsr.ops.wiener import transfer
 
 __all__ = ["degrade", "degrade_adjoint", "degrade_perturbed", "perturbed_transfer"]
 
-# Standard deviation of the relative error of an estimated covariance, as the spectral estimator has it.
-_WIDTH_ERROR = 0.12
+# The errors of an estimated kernel whose transfer function has the error of 0.04, as the spectral estimator has them:
+_KERNEL_ERROR = 0.04
+_NOISE_ERROR = 0.4  # largest amplitude of the multiplicative noise that the estimate lacks
+_WIDTH_ERROR = 0.12  # standard deviation of the relative error of the covariance
 
 
 def _check(image: Tensor, kernel: Tensor, scale: int) -> int:
@@ -109,7 +111,13 @@ def degrade_adjoint(lr: Tensor, kernel: Tensor, scale: int, hr_size: tuple[int, 
     return folded.reshape(batch, channels, height, width)
 
 
-def perturbed_transfer(kernels: Tensor, response: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
+def perturbed_transfer(
+    kernels: Tensor,
+    response: Tensor,
+    scale: int,
+    rng: np.random.Generator,
+    kernel_error: Tensor | float = _KERNEL_ERROR,
+) -> Tensor:
     """Draw transfer functions that the true kernels may have where these kernels were estimated.
 
     A smooth estimate does not contain the multiplicative noise of the true kernel (the law of DIV2KRK has ±25 %), and
@@ -120,24 +128,43 @@ def perturbed_transfer(kernels: Tensor, response: Tensor, scale: int, rng: np.ra
         response: Their transfer functions, (B, s·h, s·w).
         scale: Factor from LR to HR.
         rng: Random generator.
+        kernel_error: Standard deviation of the error of the transfer function, a number or (B,); both errors are
+            proportional to it. At 0.04 the noise is up to ±40 %, and the covariance has an error of 12 %.
+
+    Returns:
+        (B, s·h, s·w), complex.
     """
     count, (height, width) = len(kernels), response.shape[-2:]
-    amount = rng.uniform(0.0, 0.4, (count, 1, 1))
-    noisy = kernels * torch.from_numpy(1 + amount * rng.uniform(-1, 1, kernels.shape)).to(kernels)
+    size = torch.as_tensor(kernel_error).to(kernels).reshape(-1, 1, 1) / _KERNEL_ERROR
+    amount = size * torch.from_numpy(rng.uniform(0.0, _NOISE_ERROR, (count, 1, 1))).to(kernels)
+    noisy = kernels * (1 + amount * torch.from_numpy(rng.uniform(-1, 1, kernels.shape)).to(kernels))
     changed = transfer(noisy / noisy.sum((1, 2), keepdim=True), scale, height, width)
-    errors = torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
+    errors = size * torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
     angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
     angle = angle.to(kernels)
     exponent = (errors[0] + errors[1] * torch.cos(angle) + errors[2] * torch.sin(angle)).clamp(-0.5, 0.5)
     return changed * response.abs().clamp(0.01, 1.0) ** exponent
 
 
-def degrade_perturbed(hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
-    """Degrade images (B, 1, s·h, s·w) to (B, 1, h, w) by a random kernel that `kernel` (K, K) may be an estimate of."""
+def degrade_perturbed(
+    hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator, kernel_error: float = _KERNEL_ERROR
+) -> Tensor:
+    """Degrade an image by a random kernel that `kernel` may be an estimate of.
+
+    Args:
+        hr: (1, C, s·h, s·w).
+        kernel: The estimate, (K, K).
+        scale: Factor from LR to HR.
+        rng: Random generator.
+        kernel_error: As in `perturbed_transfer`.
+
+    Returns:
+        (1, C, h, w).
+    """
     margin = 8 + kernel.shape[-1] // scale  # LR px of mirrored border, which contain the wrap-around of the transform
-    padded = pad_symmetric(hr, margin * scale)[:, 0]
+    padded = pad_symmetric(hr, margin * scale)[0]
     height, width = padded.shape[-2:]
-    response = perturbed_transfer(kernel[None], transfer(kernel[None], scale, height, width), scale, rng)
+    response = perturbed_transfer(kernel[None], transfer(kernel[None], scale, height, width), scale, rng, kernel_error)
     spectrum = (torch.fft.fft2(padded) * response).reshape(-1, scale, height // scale, scale, width // scale)
     lr: Tensor = torch.fft.ifft2(spectrum.mean((1, 3))).real
-    return lr[:, None, margin:-margin, margin:-margin]
+    return lr[None, :, margin:-margin, margin:-margin]

@@ -14,7 +14,7 @@ from torch import Tensor
 from blindsr.errors import ImageError
 from blindsr.ops.geometry import mirror
 
-__all__ = ["RowBuffer", "RowResizer", "imresize", "imresize_rows", "rows_needed"]
+__all__ = ["RowBuffer", "RowResizer", "imresize", "imresize_rows"]
 
 Border = Literal["symmetric", "replicate"]
 

@@ -16,6 +16,7 @@ kernel acts as additional noise that is proportional to the image.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from blindsr.ops.geometry import pad_symmetric
 
-__all__ = ["FLOORS", "transfer", "wiener", "wiener_periodic"]
+__all__ = ["CHROMA_FLOOR", "FLOORS", "WienerFilter", "error_level", "transfer", "wiener"]
 
 _SLOPE = 2.2  # P ∝ f^−α, α of photographs: docs of the spectral estimator
 _CORNER = 1 / 128  # cycles per HR pixel below which P is flat; the value is not critical
@@ -31,8 +32,11 @@ _POWER = 1e-3  # P at f = 1: variance 0.05 over the frequencies of a photograph
 # Lower bounds of the noise's standard deviation, one filter each. 8-bit rounding alone has 0.29/255, but a stationary
 # filter with so little regularisation rings at edges. The network receives both images and combines them locally.
 FLOORS = (0.4 / 255, 1.6 / 255)
+CHROMA_FLOOR = 0.6 / 255
+_CHROMA_POWER = _POWER / 10  # chroma of photographs has about a tenth of luma's power
 # Cycles per LR pixel above which the error of an estimated kernel is u; the kernel's sum is known exactly.
 _ERROR_FROM = 0.16
+_LR_CORNER = 1 / 64  # `_CORNER` in cycles per LR pixel at ×2
 
 
 def transfer(kernels: Tensor, scale: int, height: int, width: int) -> Tensor:
@@ -71,53 +75,118 @@ def _error_shape(height: int, width: int, scale: int, dtype: torch.dtype, device
     return shape
 
 
-def wiener_periodic(
-    lr: Tensor,
-    response: Tensor,
-    scale: int,
-    noise_sigma: Tensor | float = 0.0,
-    kernel_error: Tensor | float = 0.0,
-) -> Tensor:
-    """Filter LR images (B, h, w) that repeat themselves, once per floor: (B, F, s·h, s·w).
-
-    `response` is `transfer` on the HR grid; the numbers are as in `wiener`, or (B,).
-    """
-    h, w = lr.shape[-2:]
-    sigma, error = (
-        torch.as_tensor(value, dtype=lr.dtype, device=lr.device).reshape(-1, 1, 1)
-        for value in (noise_sigma, kernel_error)
-    )
-    prior = _prior(h * scale, w * scale, lr.dtype, lr.device)
-    power = response.abs() ** 2
-    if error.any():
-        power = power + error**2 * _error_shape(h * scale, w * scale, scale, lr.dtype, lr.device)
-    folded = (prior * power).reshape(-1, scale, h, scale, w).sum((1, 3)) / scale**2
-    spectrum = torch.fft.fft2(lr)
-    towards = prior * response.conj()
-    results = [
-        torch.fft.ifft2(towards * (spectrum / (folded + sigma**2 + floor**2)).repeat(1, scale, scale)).real
-        for floor in FLOORS
-    ]
-    return torch.stack(results, 1)
+def _column(value: Tensor | float, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
 
 
-def wiener(lr: Tensor, kernel: Tensor, scale: int, noise_sigma: float = 0.0, kernel_error: float = 0.0) -> Tensor:
-    """Super-resolve by the aliased Wiener filters, with half-sample symmetric borders.
+def _fold(spectrum: Tensor, scale: int) -> Tensor:
+    """Mean of the s² parts of a spectrum, (B, s·h, s·w), that sampling folds onto each other, (B, h, w)."""
+    height, width = (side // scale for side in spectrum.shape[-2:])
+    return spectrum.reshape(-1, scale, height, scale, width).mean((1, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class WienerFilter:
+    """What the filters of one kernel, or of a batch of kernels, have in common.
+
+    Two real results are computed by one complex transform, as its real and imaginary part: those of luma's two floors,
+    and the two chroma planes, which have the same filter.
 
     Args:
-        lr: Images, (B, C, h, w), [0, 1].
+        towards: Prior times H*, (B, s·h, s·w).
+        folded: Prior times |H|² plus what is unknown of it, folded, (B, h, w).
+        scale: Factor from LR to HR.
+    """
+
+    towards: Tensor
+    folded: Tensor
+    scale: int
+
+    @classmethod
+    def of(cls, response: Tensor, scale: int, kernel_error: Tensor | float = 0.0) -> "WienerFilter":
+        """Make the filters of kernels.
+
+        Args:
+            response: From `transfer`, (B, s·h, s·w).
+            scale: Factor from LR to HR.
+            kernel_error: Standard deviation u of the error of the transfer functions, a number or (B,).
+        """
+        height, width = response.shape[-2:]
+        real = response.real
+        prior = _prior(height, width, real.dtype, real.device)
+        towards = prior * response.conj()
+        power = towards.real * real - towards.imag * response.imag
+        error = _column(kernel_error, real)
+        if bool(error.any()):
+            power = power + error**2 * (prior * _error_shape(height, width, scale, real.dtype, real.device))
+        return cls(towards, _fold(power, scale), scale)
+
+    def luma(self, planes: Tensor, noise_sigma: Tensor | float = 0.0) -> Tensor:
+        """Filter periodic planes of luma, or bands, once per floor: (B, h, w) to (B, 2, s·h, s·w).
+
+        Args:
+            planes: (B, h, w), [0, 1].
+            noise_sigma: Standard deviation of their noise, [0, 1] units, a number or (B,).
+        """
+        noisy = self.folded + _column(noise_sigma, planes) ** 2
+        filters = torch.complex(1 / (noisy + FLOORS[0] ** 2), 1 / (noisy + FLOORS[1] ** 2))
+        return self._apply(filters * torch.fft.fft2(planes))
+
+    def chroma(self, planes: Tensor, noise_sigma: Tensor | float = 0.0) -> Tensor:
+        """Filter periodic planes of chroma: (B, 2, h, w) to (B, 2, s·h, s·w); the noise is as in `luma`."""
+        noise = _column(noise_sigma, planes) ** 2 + CHROMA_FLOOR**2
+        noisy = self.folded + noise * (_POWER / _CHROMA_POWER)
+        return self._apply(torch.fft.fft2(torch.complex(planes[:, 0], planes[:, 1])) / noisy)
+
+    def _apply(self, spectrum: Tensor) -> Tensor:
+        """Repeat (B, h, w) spectra, filter them and transform: real and imaginary part, (B, 2, s·h, s·w)."""
+        batch, height, width = spectrum.shape
+        scale = self.scale
+        product = self.towards.reshape(-1, scale, height, scale, width) * spectrum[:, None, :, None]
+        images = torch.view_as_real(torch.fft.ifft2(product.reshape(batch, scale * height, scale * width)))
+        return images.permute(0, 3, 1, 2).contiguous()
+
+
+def error_level(squared_error: Tensor, radius: Tensor) -> float:
+    """The error of a transfer function as one number: the level u that gives `WienerFilter` as much power.
+
+    Args:
+        squared_error: Squared modulus of estimated minus true transfer function, of any shape; what it is at frequency
+            0, where the transfer function is 1, does not count.
+        radius: Frequencies of its elements, cycles per LR pixel.
+    """
+    squared = radius.square()
+    weight = (squared + _LR_CORNER**2) ** (-_SLOPE / 2)
+    shape = 1 - torch.exp(-squared / _ERROR_FROM**2 / 2)
+    return math.sqrt(float((weight * squared_error)[squared > 0].sum() / (weight * shape).sum()))
+
+
+def wiener(
+    planes: Tensor,
+    kernel: Tensor,
+    scale: int,
+    noise_sigma: tuple[float, float] = (0.0, 0.0),
+    kernel_error: float = 0.0,
+) -> Tensor:
+    """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with half-sample symmetric borders.
+
+    Args:
+        planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1].
         kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
-        noise_sigma: Standard deviation of the noise in `lr`, [0, 1] units.
+        noise_sigma: Standard deviation of the noise in luma and in chroma, [0, 1] units.
         kernel_error: Standard deviation u of the error of the kernel's transfer function; 0 for a kernel that is known.
 
     Returns:
-        Images, (B, C, F, s·h, s·w), one per floor, not clamped.
+        (1, 2, s·h, s·w), or (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
     """
-    batch, channels, h, w = lr.shape
+    height, width = planes.shape[-2:]
     margin = 8 + kernel.shape[-1] // scale  # the circular wrap-around decays within the mirrored border
-    padded = pad_symmetric(lr.reshape(batch * channels, 1, h, w), margin)[:, 0].to(torch.float32)
+    padded = pad_symmetric(planes, margin).to(torch.float32)
     response = transfer(kernel.to(padded)[None], scale, padded.shape[-2] * scale, padded.shape[-1] * scale)
-    sr = wiener_periodic(padded, response, scale, noise_sigma, kernel_error)
-    rows, columns = slice(margin * scale, (margin + h) * scale), slice(margin * scale, (margin + w) * scale)
-    return sr[..., rows, columns].reshape(batch, channels, len(FLOORS), h * scale, w * scale).to(lr.dtype)
+    filters = WienerFilter.of(response, scale, kernel_error)
+    rows, columns = slice(margin * scale, (margin + height) * scale), slice(margin * scale, (margin + width) * scale)
+    results = [filters.luma(padded[:, 0], noise_sigma[0])[..., rows, columns]]
+    if planes.shape[1] == 3:
+        results.append(filters.chroma(padded[:, 1:], noise_sigma[1])[..., rows, columns])
+    return torch.cat(results, 1).to(planes.dtype)

@@ -28,16 +28,16 @@ from blindsr.upscalers.tiling import tiled_rows
 from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, resampled_estimate
 
 __all__ = [
-    "ArrayWriter",
     "Fitted",
-    "MirroredSource",
-    "RowWriter",
     "RunResult",
     "apply",
     "estimate_kernel",
     "fit",
     "run",
 ]
+
+
+_RELIABLE_SIDE = 64  # px; docs/choosing.md
 
 
 class RowWriter(Protocol):
@@ -173,7 +173,7 @@ def estimate_kernel(
     if min(height, width) < estimator.min_side:
         needs = f"the {estimator.name} estimator needs at least {estimator.min_side}×{estimator.min_side} px"
         if not fallback:
-            raise ImageError(f"{needs}, got {width}×{height} px; use --kernel bicubic, or another known kernel.")
+            raise ImageError(f"{needs}, got {width}×{height} px; choose a larger image or region, or a known kernel.")
         warning = f"{width}×{height} px are too few to measure a blur ({needs}); the bicubic kernel is used."
         listener(Notice(stage=estimator.name, message=warning))
         kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": estimator.name}})
@@ -181,6 +181,13 @@ def estimate_kernel(
     direct = scale in estimator.scales or scale not in FIRST_STAGE
     with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
         estimate: KernelEstimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
+    if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
+        warning = (
+            f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "
+            "measured; compare the result with that of the bicubic kernel."
+        )
+        listener(Notice(stage=estimator.name, message=warning))
+        estimate = replace(estimate, warnings=(*estimate.warnings, warning))
     return estimate if direct else resampled_estimate(estimate, scale)
 
 

@@ -20,7 +20,6 @@ from blindsr.ops.windows import Source, most_textured, spread_windows
 __all__ = [
     "CONSISTENCY_ALARM",
     "CONSISTENCY_MEANING",
-    "REGISTRATION_ALARM",
     "ConsistencyMeter",
     "RegistrationCheck",
     "consistency_warning",
@@ -171,8 +170,8 @@ class RegistrationCheck:
         if guessed:
             return (
                 f"{where}the interpolated photograph because the kernel is off centre; its convention, "
-                f"{self.kernel.provenance.get('convention')}, was guessed: name the right one with "
-                "--kernel-convention, or move the kernel onto its centre with --recenter.",
+                f"{self.kernel.provenance.get('convention')}, was guessed: name the right one "
+                "(convention=, --kernel-convention), or move the kernel onto its centre (recentre=True, --recenter).",
             )
         return (
             f"{where}the position that the kernel implies; look at the result before you use it, and at the kernel "

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import ConfigError
 from blindsr.ops import luma
 from blindsr.ops.windows import Source, most_textured, spread_windows, whole
 from blindsr.settings import Region
 
-__all__ = ["ESTIMATION_SIDE", "check_image", "estimation_crop", "without_letterbox"]
+__all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
 
 # Side of the window that the kernel of a large image is estimated from, px: estimators hold several copies of it in
 # double precision. It contains ten thousand tiles of 64 px.
@@ -20,24 +20,6 @@ _BAR_STEP = 3 / 255  # largest difference between the mean of a line and that of
 _MIN_BAR = 3  # lines; one or two are the border of a scan
 _BAR_MARGIN = 2  # lines beside a bar that are cut as well: the blur has mixed them with it
 _MIN_SIDE = 64  # px that must remain between the bars
-
-
-def check_image(image: Tensor) -> None:
-    """Check that an image is one float image of finite numbers in [0, 1].
-
-    Raises:
-        ImageError: It is not.
-    """
-    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] < 1 or not image.is_floating_point():
-        raise ImageError(
-            f"an image must be one floating-point tensor (1, C, H, W), got {tuple(image.shape)} of {image.dtype}."
-        )
-    bad = int((~torch.isfinite(image)).sum())
-    if bad:
-        raise ImageError(f"an image must be finite, {bad} of its values are NaN or infinite; fill them first.")
-    low, high = float(image.min()), float(image.max())
-    if low < 0 or high > 1:
-        raise ImageError(f"an image must be in [0, 1], this one spans [{low:.3g}, {high:.3g}]; scale it first.")
 
 
 def estimation_crop(source: Source, region: Region | None) -> Tensor:

@@ -54,11 +54,11 @@ def measure_degradation(
     compression_sigma = max(compression_sigma, blocking)
     if compression_sigma > 0:
         warnings.append(
-            f"JPEG compression with an error of about {255 * compression_sigma:.1f} grey levels is treated as noise."
+            f"JPEG compression with an error of about {255 * compression_sigma:.1f} grey levels was measured."
         )
     elif max(sigmas) > 0:
-        kind = "noise" if sigmas[0] > 0 else "colour noise"
-        warnings.append(f"{kind} of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured and is suppressed.")
+        plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
+        warnings.append(f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}.")
     measured = Degradation(
         kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
     )

@@ -51,7 +51,6 @@ __all__ = [
     "ImageRows",
     "estimate_file_kernel",
     "fit_image",
-    "kernel_files",
     "tile_for",
     "upscale_file",
 ]

@@ -41,7 +41,9 @@ def decide_linear_light(wanted: str, image: ImageSource, kernel: Kernel) -> tupl
         return True, ()
     if not (_is_srgb(image) and _describes_optics(kernel.provenance, image)):
         return False, ()
-    return True, ("upscaled in linear light, on which optics act; use --linear-light off to keep the sRGB samples.",)
+    return True, (
+        "upscaled in linear light, on which optics act; linear_light='off' (--linear-light off) keeps sRGB samples.",
+    )
 
 
 def _is_srgb(image: ImageSource) -> bool:

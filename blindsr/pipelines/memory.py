@@ -88,7 +88,7 @@ def choose_tile(
             limit = (
                 f"{_readable(free)} are free"
                 if budget is None
-                else f"--max-memory allows {_readable(free)} (with --jobs each job has a share)"
+                else f"the limit (max_memory=, --max-memory) allows {_readable(free)}, shared by all jobs"
             )
             raise ImageError(
                 f"upscaling {width}×{height} px to {out_size[1]}×{out_size[0]} px needs about {_readable(needed)} "

@@ -17,6 +17,7 @@ from blindsr.image_io import check_output
 
 __all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "leftovers", "staged"]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KERNEL_SUFFIXES = (".npz", ".npy", ".mat")
 
 
@@ -103,6 +104,22 @@ def check_outputs(
         known = None if contents is None else contents.get(path)
         if known is None or not path.is_file() or path.read_bytes() != known:
             check_output(path, overwrite=overwrite)
+    # Permissions do not reveal what a folder such as /proc refuses, so that a file is tried.
+    try:
+        with tempfile.TemporaryFile(prefix=".blindsr-", dir=outputs.kernel.parent):
+            pass
+    except OSError as error:
+        # The folder exists: ENOENT is the answer of a file system such as /proc, which takes no files.
+        reason = "its file system takes no new files" if error.errno == errno.ENOENT else _reason(error)
+        raise OutputError(
+            f"no file can be written in {outputs.kernel.parent}: {reason}; name an output in another folder."
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "the disk is full"
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +197,10 @@ def staged(outputs: Outputs, run_id: str | None = None) -> Iterator[Staging]:
         # The user knows the folder of the results, not the hidden one in it.
         raise OutputError(str(error).replace(str(folder), str(parent))) from error
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else os.strerror(error.errno) if error.errno else str(error)
+        advice = "free some space there, or name" if error.errno in _FULL else "name"
         raise OutputError(
-            f"the results cannot be written to {parent}: {reason}; free some space there, or name an output "
-            "in another folder. No incomplete file was left."
+            f"the results cannot be written to {parent}: {_reason(error)}; {advice} an output in another folder. "
+            "No incomplete file was left."
         ) from error
     finally:
         if folder is not None:

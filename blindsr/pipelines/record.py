@@ -21,7 +21,6 @@ from blindsr.settings import Settings
 
 __all__ = [
     "cache_key",
-    "describe_estimate",
     "describe_kernel",
     "describe_run",
     "distinct",
@@ -121,15 +120,15 @@ def record_bytes(record: Mapping[str, object]) -> bytes:
 
 
 def describe_kernel(kernel: Kernel) -> dict[str, object]:
-    """A kernel's metrics; lengths in HR pixels."""
-    long, short = kernel.sigmas
+    """A kernel's metrics; lengths in HR pixels. Widths and angle are None where a second moment is not positive."""
+    long, short, angle = (*kernel.sigmas, kernel.angle) if kernel.has_sigmas else (None, None, None)
     return {
         "scale": kernel.scale,
         "size": kernel.size,
         "covariance_yx": kernel.covariance.round(6).tolist(),
-        "sigma_long": round(long, 4),
-        "sigma_short": round(short, 4),
-        "angle_degrees": round(kernel.angle, 2),
+        "sigma_long": None if long is None else round(long, 4),
+        "sigma_short": None if short is None else round(short, 4),
+        "angle_degrees": None if angle is None else round(angle, 2),
         "centroid_yx": kernel.centroid.round(4).tolist(),
         "support_99_percent": kernel.support(0.99),
         "digest": kernel.digest,

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, did_you_mean
 from blindsr.kernels import Kernel, KernelStack
 from blindsr.sensors.parts import EXTRA, KERNEL, SENSOR, TEXTS, number, system_of, unknown_key, whole
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, System, SystemKernel, design, design_warnings
@@ -214,7 +214,8 @@ def shipped_sensor(name: str) -> Sensor:
     given, name = name, "".join(character for character in name.lower() if character not in "-_ ")
     if name not in shipped_sensors():
         raise ConfigError(
-            f"a sensor must be one of {', '.join(shipped_sensors())}, or a specification file (.toml), got {given!r}."
+            f"a sensor must be one of {', '.join(shipped_sensors())}, or a specification file (.toml), got {given!r}"
+            f"{did_you_mean(name, shipped_sensors())}."
         )
     text = (resources.files("blindsr.sensors") / "shipped" / f"{name}.toml").read_text(encoding="utf-8")
     return parse_sensor(text, name)

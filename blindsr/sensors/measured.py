@@ -15,7 +15,7 @@ from blindsr.kernels.kernel import MAX_SIZE
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, kernel_from_transfer
 
-__all__ = ["MeasuredPSF", "kernel_from_image", "kernel_from_psf", "read_psf", "without_background"]
+__all__ = ["MeasuredPSF", "kernel_from_image", "kernel_from_psf", "read_psf"]
 
 Centre = Literal["middle", "centroid"]
 
@@ -67,7 +67,8 @@ def without_background(psf: NDArray[np.float64]) -> tuple[NDArray[np.float64], s
         return np.clip(psf, 0, None), ""
     return (
         light,
-        f"a background of {level / peak:.2%} of the peak and noise up to {_BACKGROUND_SIGMAS:g} σ were subtracted.",
+        f"a background of {100 * level / peak:.2f} % of the peak and noise up to {_BACKGROUND_SIGMAS:g} σ were "
+        "subtracted.",
     )
 
 

@@ -21,7 +21,6 @@ __all__ = [
     "SENSOR",
     "TEXTS",
     "Group",
-    "Key",
     "number",
     "system_of",
     "unknown_key",

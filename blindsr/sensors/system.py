@@ -243,7 +243,7 @@ def design_warnings(system: System, made: SystemKernel) -> tuple[str, ...]:
         warnings += [warning for warning in kernel_warnings(made.kernel) if "more than that of bicubic" in warning]
     if made.energy_lost > _MAX_ENERGY_LOSS:
         warnings.append(
-            f"the kernel of {made.kernel.size} px cuts off {made.energy_lost:.0%} of the PSF; set a larger size_px if "
-            "the result has halos."
+            f"the kernel of {made.kernel.size} px cuts off {100 * made.energy_lost:.0f} % of the PSF; set a larger "
+            "size_px if the result has halos."
         )
     return tuple(warnings)

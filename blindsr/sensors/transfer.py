@@ -25,7 +25,6 @@ from blindsr.errors import ConfigError
 from blindsr.kernels.files import load_arrays
 
 __all__ = [
-    "FWHM_PER_SIGMA",
     "Curve",
     "annular",
     "defocus",

@@ -1,7 +1,7 @@
 """Dead leaves: synthetic training images with shading, stripes, grids, textures, strokes and depth blur.
 
 Shapes that occlude each other and whose radii have the density r⁻³ give edges, scale invariance and a 1/f² power
-spectrum, as photographs have. One band suffices, because the network works band by band.
+spectrum, as photographs have. They have one band; `blindsr.training.dataset` makes colour of several.
 
 References:
     Matheron, "Modèle séquentiel de partition aléatoire", 1968 (dead leaves).

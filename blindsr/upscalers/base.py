@@ -17,7 +17,7 @@ from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
 
-__all__ = ["Degradation", "Halo", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "supported_scales"]
+__all__ = ["Degradation", "Halo", "TiledModel", "Upscaler", "check_size", "concatenate_bands"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
     if min(height, width) < least:
         raise ImageError(
             f"{upscaler.name} at ×{kernel.scale} needs an image of at least {least}×{least} px, got {width}×{height} "
-            "px; use a smaller scale or a larger part of the picture."
+            "px; use a smaller scale or a larger part of the image."
         )
     if kernel.support(0.999) > min(height, width):
         raise KernelError(

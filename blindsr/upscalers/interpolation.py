@@ -10,7 +10,7 @@ from blindsr.ops import imresize
 from blindsr.ops.windows import Source
 from blindsr.upscalers.base import Degradation, Halo, TiledModel
 
-__all__ = ["BicubicUpscaler", "InterpolationConfig"]
+__all__ = ["BicubicUpscaler"]
 
 _SUPPORT = 4  # LR pixels on either side of a sample that bicubic interpolation depends on, rounded up
 

@@ -4,7 +4,7 @@ Shocher, Cohen, Irani, "Zero-Shot" Super-Resolution using Deep Internal Learning
 Departures from the paper and from the authors' code are listed in docs/method/deviations.md.
 """
 
-from blindsr.zssr.config import ZSSRConfig, ZSSRSetting
+from blindsr.zssr.config import ZSSRConfig
 from blindsr.zssr.upscaler import PublishedZSSR, upscale
 
-__all__ = ["PublishedZSSR", "ZSSRConfig", "ZSSRSetting", "upscale"]
+__all__ = ["PublishedZSSR", "ZSSRConfig", "upscale"]

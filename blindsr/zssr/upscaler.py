@@ -30,7 +30,7 @@ MAX_TILE = 768  # side of the tiles in which the network is applied, HR pixels
 
 
 class PublishedZSSR:
-    """ZSSR as published: a network trained on the image's own pairs (Shocher et al., CVPR 2018); minutes.
+    """ZSSR as published: a network trained on the image's own pairs (Shocher et al., CVPR 2018).
 
     Args:
         config: Settings; the setting "given" (a known kernel) if None.
@@ -107,7 +107,7 @@ def upscale(
     factors = (float(kernel.scale), float(kernel.scale)) if factors is None else factors
     if not all(1 <= factor <= 4 for factor in factors) or max(factors) <= 1:
         raise ConfigError(
-            f"ZSSR enlarges by factors from 1 to 4, one of them over 1, got {factors[0]:g} and {factors[1]:g}."
+            f"ZSSR enlarges by scales from 1 to 4, one of them over 1, got {factors[0]:g} and {factors[1]:g}."
         )
     return _fit(whole(source), kernel, method.config, factors, listener).predict(whole(source))
 
@@ -307,7 +307,7 @@ def _check_finite(loss: float, step: int, stage: str) -> None:
     if not math.isfinite(loss):
         raise DivergenceError(
             f"{stage}: the training diverged, its loss was {loss} at step {step}; "
-            "try a lower learning_rate or --precision fp32."
+            "try a lower learning_rate, or the precision fp32 (--precision fp32 on the command line)."
         )
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindsr.batch.inputs import InputFile, Inputs, Naming, find_inputs, names_folder
+from blindsr.batch.inputs import InputFile, Inputs, Naming, find_inputs
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.image_io import image_size
 
@@ -146,15 +146,6 @@ def test_a_name_at_the_limit_of_the_file_system_is_found(tmp_path):
     assert [file.path.name for file in find_inputs([tmp_path]).files] == [name]
     too_long = tmp_path / (300 * "x" + ".png")
     assert [file.path for file in find_inputs([too_long]).files] == [too_long], "the run reports it"
-
-
-def test_an_output_names_a_folder_if_it_is_one_or_ends_with_a_slash(tmp_path):
-    assert names_folder(tmp_path)
-    assert names_folder(str(tmp_path))
-    assert names_folder("new/")
-    assert not names_folder("new")
-    assert not names_folder(tmp_path / "a.png")
-    assert not names_folder(300 * "x")
 
 
 def test_the_common_folder_contains_all_images(tmp_path):

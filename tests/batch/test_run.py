@@ -379,7 +379,7 @@ def engines(monkeypatch):
 
     monkeypatch.setattr(run_module, "run_on_processes", on_processes)
     monkeypatch.setattr("blindsr.batch.cluster.Cluster", FakeCluster)
-    monkeypatch.setattr(run_module, "usable_cores", lambda: 8)
+    monkeypatch.setattr(run_module, "default_threads", lambda: 8)
     monkeypatch.setattr(run_module, "available_memory", lambda: 30 * 2**30)
     return made
 

@@ -102,16 +102,12 @@ def test_an_outlier_is_reported_and_has_no_part_in_the_kernel(estimates):
     assert shared.warnings()[1].startswith("5.png is an outlier: its own estimate has σ 2.4")
 
 
-@pytest.mark.parametrize(("covariance", "is_tested"), [([[1.2, 0], [0, 1.0]], True), ([[3.0, 0], [0, 0.8]], False)])
-def test_an_isotropic_kernel_is_tested_for_sharp_images(estimates, monkeypatch, covariance, is_tested):
-    monkeypatch.setattr(shared_module, "sharpness", lambda image, estimate: (9.0, 9.0))
-    monkeypatch.setattr(shared_module.PretrainedUpscaler, "min_side", lambda scale: 1)
-    found = KernelEstimate(kernel=_made(1.0), method="spectral")
-    monkeypatch.setattr(shared_module.spectral, "estimate_kernel", lambda image, scale, config: found)
-    kernels = [Kernel(gaussian(covariance, 2).array, 2, {"made_by": "spectral"})] * 3
+@pytest.mark.parametrize(("shares", "is_bicubic"), [((0.9, 0.8, 0.0), True), ((0.9, 0.0, 0.1), False)])
+def test_images_most_of_which_are_sharp_get_the_bicubic_kernel(estimates, shares, is_bicubic):
+    kernels = [Kernel(gaussian(1.2, 2).array, 2, {"made_by": "learned", "bicubic_share": v}) for v in shares]
     shared = estimate_shared_kernel(estimates(kernels), Settings())
-    assert (shared.kernel.digest == bicubic(2).digest) == is_tested
-    assert bool(shared.bicubic_reason) == is_tested
+    assert np.array_equal(shared.kernel.array, bicubic(2).array) == is_bicubic
+    assert ("most images show no blur" in shared.warnings()[0]) == is_bicubic
 
 
 def test_the_order_of_the_photographs_does_not_matter(estimates):
@@ -126,8 +122,26 @@ def test_flat_and_small_images_are_excluded(estimates):
         estimates([Kernel(bicubic(2).array, 2, {"made_by": "bicubic"}), None, _made(1.0)]), SPECTRAL
     )
     assert [estimate.covariance is None for estimate in shared.estimates] == [True, True, False]
-    assert "2 images were excluded from the shared kernel (flat, too small or unreadable)" in shared.warnings()[-1]
+    assert shared.warnings()[-1].startswith("2 images were excluded from the shared kernel (flat, too small, ")
     assert "from a single image, its uncertainty is unknown" in shared.warnings()[0]
+
+
+def test_an_estimate_that_is_mostly_bicubic_has_no_part_in_the_kernel(estimates):
+    kernels = [
+        Kernel(gaussian(v, 2).array, 2, {"made_by": "learned", "bicubic_share": share})
+        for v, share in ((1.0, 0.5), (0.2, 0.51), (1.2, 0.0))
+    ]
+    shared = estimate_shared_kernel(estimates(kernels), SPECTRAL)
+    assert [estimate.covariance is None for estimate in shared.estimates] == [False, True, False]
+    assert np.allclose(shared.kernel.covariance, 1.1 * np.eye(2), atol=0.01)
+
+
+def test_a_shared_bicubic_kernel_has_no_sigma_in_its_words():
+    shared = shared_module.SharedKernel(kernel=bicubic(2), estimates=(), spread=0.123, error=0.04)
+    assert shared.warnings() == (
+        "shared kernel from 0 of 0 images: FWHM 2.18 px in all directions; the widths vary by 12 %, the standard error "
+        "of their mean is 4 %.",
+    )
 
 
 def test_images_without_any_measurable_blur_are_refused(estimates):
@@ -165,7 +179,9 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     kernel, notes = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
     assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
     assert notes[0].startswith("shared kernel from 2 of 3 images: σ ")
-    assert notes[-1] == "1 images were excluded from the shared kernel (flat, too small or unreadable)."
+    assert notes[-1] == (
+        "1 image was excluded from the shared kernel (flat, too small, too uncertain an estimate, or unreadable)."
+    )
     assert {path.name for path in (folder / "out").iterdir()} == {
         f"blindsr-shared.kernel.{suffix}" for suffix in ("npz", "png", "json")
     }
@@ -181,7 +197,7 @@ def test_a_size_must_mean_one_factor(folder):
     Image.new("RGB", (150, 150)).save(folder / "larger.png")
     with pytest.raises(ConfigError, match="needs ×2 and ×3 for these images"):
         shared_kernel_for(sorted(folder.glob("*.png")), Settings(size=(288, 288)), Manifest(folder / "m"))
-    with pytest.raises(ConfigError, match="needs unknown factors"):
+    with pytest.raises(ConfigError, match="needs an unknown scale"):
         shared_kernel_for([folder / "damaged.png"], Settings(size=(288, 288)), Manifest(folder / "m"))
 
 

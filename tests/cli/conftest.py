@@ -20,11 +20,13 @@ def photo(tmp_path):
 
 @pytest.fixture
 def run():
-    """Run `blindsr` with arguments; a defect is a test's exception, not an exit code."""
+    """Run `blindsr` with arguments; an internal error fails the test unless it is expected."""
 
-    def invoke(*arguments, data=None):
+    def invoke(*arguments, data=None, defect=False):
         words = [str(argument) for argument in arguments]
-        return CliRunner().invoke(cli, words, input=data, prog_name="blindsr", catch_exceptions=False)
+        result = CliRunner().invoke(cli, words, input=data, prog_name="blindsr", catch_exceptions=False)
+        assert result.exit_code != 70 or defect, result.stderr
+        return result
 
     return invoke
 
@@ -33,9 +35,9 @@ def run():
 def quick(run):
     """`blindsr estimate-and-upscale` with the bicubic kernel and bicubic interpolation."""
 
-    def invoke(*arguments, data=None):
+    def invoke(*arguments, **options):
         methods = ("--estimator", "bicubic", "--upscaler", "bicubic")
-        return run("estimate-and-upscale", *methods, *arguments, data=data)
+        return run("estimate-and-upscale", *methods, *arguments, **options)
 
     return invoke
 

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from blindsr.kernels.files import read_kernel
-from blindsr.pipelines import memory
+from blindsr.pipelines import blind, memory
 
 
 def _one_line_error(result, code=1):
@@ -204,6 +205,33 @@ def test_an_output_folder_that_does_not_exist(quick, applied, photo, target):
     assert applied.calls == []
 
 
+@pytest.mark.parametrize("command", [[], ["--estimator", "spectral"]])
+def test_a_folder_that_refuses_files_is_found_before_the_work(quick, spy, photo, monkeypatch, command):
+    make = tempfile.TemporaryFile
+
+    def refuse(**options):
+        if options.get("dir") == photo.parent:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return make(**options)
+
+    estimated = spy(blind, "estimate_kernel")
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    line = _one_line_error(quick(photo, *command))
+    assert line.endswith(": its file system takes no new files; name an output in another folder.")
+    assert "free some space" not in line
+    assert estimated.calls == []
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b"nothing", "header too small")])
+def test_weights_that_cannot_be_read_are_found_before_the_work(run, spy, photo, tmp_path, content, words):
+    estimated, path = spy(blind, "estimate_kernel"), tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert "w.safetensors" in (line := _one_line_error(run("estimate-and-upscale", photo, "--init", path)))
+    assert words in line
+    assert estimated.calls == []
+
+
 def test_a_folder_without_write_permission(quick, applied, photo, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     line = _one_line_error(quick(photo))
@@ -263,7 +291,8 @@ def test_a_rename_that_fails_takes_the_earlier_ones_back(quick, applied, photo, 
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
-    assert "Input/output error" in _one_line_error(quick(photo, "-q"))
+    line = _one_line_error(quick(photo, "-q"))
+    assert "Input/output error; name an output in another folder" in line
     assert _snapshot(photo.parent) == before
 
 
@@ -340,4 +369,4 @@ def test_an_unknown_key_in_the_config_file(quick, applied, photo, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text("[pretrained]\nstep = 3\n")
     line = _one_line_error(quick(photo, "--config", path))
-    assert line == "error: [pretrained] has no key 'step'; did you mean 'steps'?"
+    assert line == "error: run.toml: [pretrained] has no key 'step'; did you mean 'steps'?"

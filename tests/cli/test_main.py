@@ -1,3 +1,4 @@
+import errno
 import re
 import subprocess
 import sys
@@ -105,6 +106,9 @@ def test_every_command_and_option_has_help_and_there_is_an_example_at_the_end(ru
     assert "[default: (" not in text
     assert not re.search(r"<=?x|x>=?", text), "ranges are written in words"
     assert "RANGE" not in text.replace("ORANGE", "")
+    assert not re.search(r"\b(pictures?|factors?|telephones?|zero-shot|minutes?|seconds?)\b", text, re.IGNORECASE)
+    if words[0] == "kernel":
+        assert command.short_help.split()[0].rstrip(",") in ("Make", "Show", "Compare", "Convert", "List")
 
 
 def test_an_unknown_command_is_a_usage_error(run):
@@ -148,7 +152,33 @@ def test_running_out_of_memory_is_one_line_with_advice(quick, photo, applied, er
     assert result.stderr.count("\n") == 1
 
 
-def test_a_defect_keeps_its_traceback(quick, photo, applied):
-    applied.error = RuntimeError("a defect")
-    with pytest.raises(RuntimeError, match="a defect"):
-        quick(photo, "-q")
+@pytest.mark.parametrize(("option", "hint"), [("-q", "; -v shows the traceback"), ("-v", "")])
+def test_an_internal_error_is_one_line_and_its_traceback_is_shown_on_request(quick, photo, applied, option, hint):
+    applied.error = ValueError("a defect\nof two lines.")
+    result = quick(photo, option, defect=True)
+    assert (result.exit_code, result.stdout) == (70, "")
+    *before, last = result.stderr.splitlines()
+    assert last.startswith("internal error: ValueError: a defect of two lines (conftest.py, line ")
+    assert last.endswith(f"); please report it with the output of `blindsr doctor`{hint}.")
+    assert ("Traceback (most recent call last):" in before) is (option == "-v")
+    assert before == [] or option == "-v"
+
+
+def test_an_internal_error_of_a_command_without_v_does_not_name_it(run, monkeypatch):
+    def fail(*_):
+        raise KeyError("x")
+
+    monkeypatch.setattr("blindsr.kernels.bicubic", fail)
+    result = run("kernel", "bicubic", defect=True)
+    assert result.exit_code == 70
+    assert "internal error: KeyError: 'x' (test_main.py, line " in result.stderr
+    assert result.stderr.endswith("report it with the output of `blindsr doctor`.\n")
+
+
+def test_a_closed_pipe_is_no_internal_error(run, monkeypatch):
+    def fail(*_):
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    monkeypatch.setattr("blindsr.registry.Registry.describe", fail)
+    result = run("methods")
+    assert (result.exit_code, result.stderr) == (1, "")

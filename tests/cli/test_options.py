@@ -57,14 +57,26 @@ def test_help_explains_what_a_photographer_needs(run):
     text = " ".join(run("estimate-and-upscale", "--help").stdout.split())
     assert "The kernel is the blur between PHOTO and a sharp, larger version of it" in text
     assert "[default: 2]" in text
-    assert "[default: one per core]" in text
+    assert "[default: OMP_NUM_THREADS, or one per core]" in text
     assert "1 is fastest on a machine that is busy with other work." in text
-    assert "Needed for pictures with text overlays, frames, or parts that are out of focus." in text
+    assert "Needed for images with text overlays, frames, or parts that are out of focus." in text
     assert "l0 for camera shake" in text
     for registry in (ESTIMATORS, UPSCALERS):
         assert f"{registry.kind.capitalize()}s (--{registry.kind}):" in text
         for name in registry.names():
             assert f"{name} {registry.describe(name)}" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("degrade", "Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis"),
+        ("estimate-kernel", "paper estimates the kernel by KernelGAN; the other presets differ in the upscaling alone"),
+        ("train", "on images of your own or on synthetic ones"),
+    ],
+)
+def test_help_of_a_command_explains_its_options(run, command, words):
+    assert words in " ".join(run(command, "--help").stdout.split())
 
 
 @pytest.mark.parametrize(

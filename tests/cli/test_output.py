@@ -5,7 +5,6 @@ from rich.console import Console
 
 from blindsr.cli.output import ProgressListener, csv_text, describe_kernel, listening, print_table, results_folder
 from blindsr.errors import OutputError
-from blindsr.estimators.auto import bicubic_instead
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel, bicubic, box, gaussian
 from blindsr.kernels.analytic import defocus
@@ -97,8 +96,17 @@ def test_an_exception_passes_through():
         (Kernel(gaussian(4.0, 2).array, 2, {"made_by": "l0"}), "free-form, σ "),
         (Kernel(defocus(6, 2).array, 2, {"disc_radius_lr": 1.5}), "a defocus disc, 6.0 px wide ("),
         (
-            bicubic_instead(Kernel(gaussian(1.0, 2).array, 2, {"made_by": "spectral"})),
-            "bicubic, in place of the spectral estimate (8×8 for ×2)",
+            Kernel(bicubic(2).array, 2, {"made_by": "bicubic", "in_place_of": {"made_by": "learned"}}),
+            "bicubic, because no kernel could be estimated (8×8 for ×2)",
+        ),
+        (Kernel(bicubic(2).array, 2, {"made_by": "learned"}), "FWHM 2.18 px in all directions (8×8 for ×2)"),
+        (
+            Kernel(gaussian(0.04, 2).array, 2, {"made_by": "learned", "bicubic_share": 0.951}),
+            "95 % bicubic kernel, FWHM ",
+        ),
+        (
+            Kernel(gaussian(1.44, 2).array, 2, {"made_by": "learned", "bicubic_share": 0.3}),
+            "30 % bicubic kernel, σ 1.20 px in all directions (12×12 for ×2)",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from blindsr.cli.types import OutputPath
 from blindsr.errors import ConfigError, KernelError
 from blindsr.image_io import FileOptions
 from blindsr.settings import Region, Settings, preset
+from blindsr.upscalers.pretrained.weights import BUNDLED
 
 
 @pytest.fixture
@@ -108,11 +109,11 @@ def test_tables_reach_their_methods(make):
     text = (
         "[spectral]\ntile = 32\n[kernelgan]\niterations = 10\ngenerator_filters = [7, 5, 3]\n"
         '[run]\ninit = "random"\n[pretrained]\nbatch = 3\n[zssr]\nmax_steps = 5\nback_projections = [1]\n'
-        "[auto.spectral]\ntile = 64\n"
+        "[auto.learned]\nviews = 4\n"
     )
     configs = make(text).settings.configs
     assert configs["spectral"].tile == 32
-    assert configs["auto"].spectral.tile == 64
+    assert configs["auto"].learned.views == 4
     assert (configs["kernelgan"].iterations, configs["kernelgan"].generator_filters) == (10, (7, 5, 3))
     assert (configs["pretrained"].batch, configs["pretrained"].random_weights) == (3, True)
     assert (configs["zssr"].max_steps, configs["zssr"].back_projections) == (5, (1,))
@@ -133,9 +134,14 @@ def test_nested_arrays_become_tuples(make):
 def test_initial_weights(make):
     assert make(init="random").settings.create_upscaler().config.random_weights
     assert not make(init="pretrained").settings.create_upscaler().config.random_weights
-    assert make(init="mine.safetensors").settings.create_upscaler().config.weights == Path("mine.safetensors")
-    text = '[pretrained]\nweights = "mine.safetensors"\n'
-    assert make(text).settings.create_upscaler().config.weights == Path("mine.safetensors")
+    assert make(init="leaves").settings.create_upscaler().config.weights == Path("leaves")
+    file = BUNDLED["leaves"]
+    assert make(init=str(file)).settings.create_upscaler().config.weights == file
+    text = f'[pretrained]\nweights = "{file}"\n'
+    assert make(text).settings.create_upscaler().config.weights == file
+    for options in ({"init": "none.safetensors"}, {"text": text.replace(file.name, "none.safetensors")}):
+        with pytest.raises(ConfigError, match=r"a checkpoint must be a safetensors file .*none\.safetensors"):
+            make(**options)
 
 
 def test_region_noise_and_factors(make):
@@ -156,14 +162,14 @@ def test_region_noise_and_factors(make):
         ),
         ("steps = 1\n", r"unknown key outside of a table 'steps'"),
         ("zssr = 1\n", r"unknown key outside of a table 'zssr'"),
-        ("[run]\nscal = 2\n", r"\[run\] has no key 'scal'; did you mean 'scale'\?"),
+        ("[run]\nscal = 2\n", r"^run\.toml: \[run\] has no key 'scal'; did you mean 'scale'\?"),
         ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; known keys are scale, size, preset, "),
         ("[run]\nstart = 2\n", r"\[run\] has no key 'start'"),
         ("[spectral]\ntiles = 2\n", r"\[spectral\] has no key 'tiles'; did you mean '(max_tiles|tile)'"),
-        ("[auto.spectral]\ntiles = 2\n", r"\[auto\.spectral\] has no key 'tiles'"),
+        ("[auto.learned]\ntiles = 2\n", r"\[auto\.learned\] has no key 'tiles'"),
         ("[kernelgan]\niteration = 2\n", r"\[kernelgan\] has no key 'iteration'; did you mean 'iterations'"),
         ("[bicubic]\nsteps = 2\n", r"\[bicubic\] has no key 'steps'"),
-        ("[zssr]\nseed = 2\n", r"\[zssr\] seed holds for the whole run; write seed into \[run\]"),
+        ("[zssr]\nseed = 2\n", r"\[zssr\] seed holds for the whole run; write \[run\] seed instead"),
         ('[pretrained]\nprecision = "fp32"\n', r"\[pretrained\] precision holds for the whole run"),
         ("[pretrained]\nsteps = 2.5\n", r"\[pretrained\] steps must be a whole number, got 2\.5"),
         ("[pretrained]\nsteps = true\n", r"\[pretrained\] steps must be a whole number, got True"),
@@ -172,23 +178,24 @@ def test_region_noise_and_factors(make):
         ("[kernelgan]\ngenerator_filters = 3\n", r"generator_filters must be an array of values, each a whole number"),
         ("[run]\nscale = [2]\n", r"\[run\] scale: .*needs a number above 1"),
         ("[run]\nscale = 9\n", r"\[run\] scale: .*needs a number above 1 and up to 8"),
-        ("[run]\nscale = 2\nsize = [9, 9]\n", r"scale and size exclude each other"),
+        ("[run]\nscale = 2\nsize = [9, 9]\n", r"run\.toml: \[run\] scale and \[run\] size exclude each other"),
         ("[run]\nregion = [1, 2, 30]\n", r"\[run\] region: .*four whole numbers"),
         ("[run]\ndevice = 1\n", r"\[run\] device must be a text, got 1"),
-        ("[run]\nseed = true\n", r"\[run\] seed must be integer range, got True"),
+        ("[run]\nseed = true\n", r"\[run\] seed must be a whole number, got True"),
         ('[run]\npreset = "slow"\n', r"\[run\] preset: .*'slow' is not one of 'fast', 'default', 'best', 'paper'"),
         ('[run]\nestimator = "nope"\n', r"\[run\] estimator: .*'nope' is not one of 'auto', 'spectral'"),
-        ("[pretrained]\nsteps = -1\n", r"steps must be 0 or more"),
+        ("[pretrained]\nsteps = -1\n", r"^run\.toml: \[pretrained\] steps must be 0 or more"),
+        ("[auto.learned]\nviews = 3\n", r"^run\.toml: \[auto\.learned\] views must be 1, 2, 4 or 8"),
         ('[run]\ninit = "random"\n[pretrained]\nweights = "a.safetensors"\n', r"random"),
         ('[run]\ninit = "random"\npreset = "paper"\n', r"the published ZSSR begins with random weights"),
         ('[run]\nmax_memory = "much"\n', r"\[run\] max_memory: .*an amount of memory, got 'much'"),
         ("[run]\nmax_memory = 0\n", r"\[run\] max_memory: .*an amount of memory, got 0"),
         ('[files]\nmax_pixels = "many"\n', r"\[files\] max_pixels: .*a number of pixels, got 'many'"),
-        ("[files]\nqualty = 80\n", r"\[files\] has no key 'qualty'; did you mean 'quality'"),
+        ("[files]\nqualty = 80\n", r"^run\.toml: \[files\] has no key 'qualty'; did you mean 'quality'"),
         ("[files]\nquality = 101\n", r"\[files\] quality: .*101 is not in the range 1<=x<=100"),
         ('[files]\nformat = "bmp"\n', r"\[files\] format: .*'bmp' is not one of 'png', 'tiff'"),
         ('[files]\nstrip_metadata = "yes"\n', r"\[files\] strip_metadata must be true or false, got 'yes'"),
-        ("[run\n", r"run\.toml is no valid TOML: .*line 1.*; correct that line"),
+        ("[run\n", r"run\.toml is not valid TOML: .*line 1.*; correct the file there"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_reported_with_its_place(make, text, message):
@@ -216,7 +223,7 @@ def test_the_factor_of_a_known_kernel_depends_on_the_photographs_where_a_size_is
     assert run_scale(make(scale=2.5).settings, [tmp_path / "no.png"]) == 3
     assert run_scale(size, [tmp_path / "a.png"]) == 3
     assert run_scale(size, [tmp_path]) == 3
-    with pytest.raises(ConfigError, match="needs ×2 and ×3 of these photographs"):
+    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these photographs"):
         run_scale(make(size=(96, 0)).settings, [tmp_path])
     with pytest.raises(ConfigError, match=r"no\.png does not; check the name"):
         run_scale(size, [tmp_path / "no.png"])
@@ -232,5 +239,7 @@ def test_a_kernel_in_words_that_is_wrong_is_a_usage_error_and_a_file_that_is_wro
     (tmp_path / "k.npz").write_bytes(b"nothing")
     with pytest.raises(KernelError, match=r"k\.npz"):
         load_known_kernel(Options(kernel=str(tmp_path / "k.npz")), 2)
+    with pytest.raises(click.BadParameter, match="a kernel is needed, got an empty text; give a file"):
+        load_known_kernel(Options(kernel=""), 2)
     with pytest.raises(click.UsageError, match="a known kernel is needed"):
         load_known_kernel(Options(), 2)

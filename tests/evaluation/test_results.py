@@ -74,6 +74,14 @@ def test_the_summary_averages_seeds_then_images(results):
     assert rows["interpolation"]["psnr_rgb"] == pytest.approx(np.mean(psnr_rgb))
 
 
+def test_a_covariance_error_that_is_not_defined_is_missing_and_not_infinite(results):
+    rows = tuple(
+        {**row, "kernel": {**row["kernel"], "covariance_error": None}} if row.get("kernel") else row
+        for row in results.rows
+    )
+    assert {row["covariance_error"] for row in summarise(replace(results, rows=rows)).methods} == {None}
+
+
 def test_peak_memory_is_a_maximum_and_may_be_unknown(results):
     rows = tuple({**row, "peak_mib": 100.0 + 50 * (row["image"] == "coffee")} for row in results.rows)
     assert {row["peak_mib"] for row in summarise(replace(results, rows=rows)).methods} == {150.0}

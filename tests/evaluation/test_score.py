@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.evaluation.score import evaluate_folders, score_image, score_kernel
-from blindsr.kernels import gaussian
+from blindsr.kernels import bicubic, gaussian
 from blindsr.kernels.files import kernel_bytes
 
 HR = np.ascontiguousarray(data.coffee()[100:201, 150:241])
@@ -120,6 +120,13 @@ def test_a_rotated_kernel_has_its_angle_and_is_worse_in_every_metric():
     assert close.ncc > off.ncc
     assert close.covariance_error < off.covariance_error
     assert close.redegraded_psnr > off.redegraded_psnr + 6
+
+
+def test_widths_and_angle_of_the_bicubic_kernel_are_not_defined():
+    score = score_kernel(gaussian(1.0, 2), bicubic(2))
+    assert math.isnan(score.covariance_error)
+    assert math.isnan(score.angle_error)
+    assert math.isnan(score_kernel(bicubic(2), gaussian([[1.0, 0.0], [0.0, 3.0]], 2)).angle_error)
 
 
 def test_an_isotropic_kernel_has_no_angle_error():

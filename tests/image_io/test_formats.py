@@ -21,7 +21,6 @@ from blindsr.image_io import (
     check_format,
     default_suffix,
     format_of,
-    lossy_formats,
     read_photo,
     readable_suffixes,
     writable_formats,
@@ -123,7 +122,7 @@ def test_the_limit_of_pixels_can_be_raised_and_lowered(tmp_path):
     for suffix in (".png", ".tif", ".jpg", ".webp"):
         path = tmp_path / f"a{suffix}"
         Image.fromarray(SAMPLES).save(path)
-        with pytest.raises(ImageError, match=r"at most 1146 pixels .* raise the limit \(--max-pixels\)"):
+        with pytest.raises(ImageError, match=r"at most 1146 pixels .* raise the limit \(max_pixels=, --max-pixels\)"):
             read_photo(path, max_pixels=HEIGHT * WIDTH - 1)
         assert read_photo(path, max_pixels=HEIGHT * WIDTH).size == (WIDTH, HEIGHT)
 
@@ -180,7 +179,6 @@ def test_every_list_of_suffixes_is_that_of_the_table():
     assert writable_formats() == ("png", "tiff", "jpeg", "webp", "avif", "heic")
     assert set(writable_suffixes()) < set(readable_suffixes())
     assert {".jp2", ".heic", ".dng", ".gif", ".tif"} < set(readable_suffixes())
-    assert lossy_formats() == ("jpeg", "webp", "avif", "heic")
     suffixes = [suffix for row in FORMATS for suffix in row.suffixes]
     assert len(suffixes) == len(set(suffixes))
     for row in FORMATS:
@@ -224,8 +222,3 @@ def test_what_can_be_written_is_known_without_encoding(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"this Pillow was built without AVIF; write a\.png"):
         check_format(photo, 3, tmp_path / "a.avif", size=(74, 62), is_transparent=False)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
-
-
-def test_the_memory_that_an_encoder_holds():
-    sizes = {row.name: row.held_bytes((10, 10), 3, np.dtype(np.uint16)) for row in FORMATS if row.is_written}
-    assert sizes == {"png": 0, "tiff": 0, "jpeg": 300, "webp": 300, "avif": 300, "heic": 600}

@@ -6,9 +6,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blindsr.image_io import MemorySource, Strip, open_image, read_photo, upscale_valid, write_photo
+from blindsr.image_io import MemorySource, Strip, open_image, read_photo, write_photo
 from blindsr.image_io.codecs import tiff_read
 from blindsr.image_io.samples import file_samples, fill_missing, is_measured, usable_nodata
+from tests.images import upscale_valid
 
 HEIGHT, WIDTH = 31, 37
 
@@ -115,14 +116,6 @@ def test_a_missing_sample_gets_the_value_of_a_measured_sample_nearest_to_it(case
             distances = ((places - (y, x)) ** 2).sum(axis=1)
             nearest = places[distances == distances.min()]
             assert filled[y, x, band] in pixels[nearest[:, 0], nearest[:, 1], band]
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_a_mask_times_a_whole_number_is_the_mask_repeated(height, width, scale, seed):
-    valid = np.random.default_rng(seed).random((height, width)) < 0.5
-    expected = valid.repeat(scale, 0).repeat(scale, 1)
-    np.testing.assert_array_equal(upscale_valid(valid, height * scale, width * scale), expected)
 
 
 def test_no_data_with_more_digits_than_float32_has_is_found():

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import images
 import numpy as np
 import pytest
 import torch
@@ -40,8 +41,7 @@ SHORT = KernelGANConfig(
 
 
 def photograph(height=75, width=83, bands=3):
-    picture = torch.from_numpy(coffee()[100 : 100 + height, 200 : 200 + width]).permute(2, 0, 1) / 255
-    return picture.float().repeat(2, 1, 1)[:bands][None].contiguous()
+    return images.photograph(height, width, name="coffee", top=100, left=200).repeat(1, 2, 1, 1)[:, :bands].contiguous()
 
 
 def test_the_input_is_left_unchanged():

@@ -118,14 +118,17 @@ def test_a_text_describes_a_kernel(text, kernel):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("gauss:1", r"must be bicubic, box, gaussian:SIGMA or gaussian:SX,SY,ANGLE, .*; got 'gauss:1'"),
+        (
+            "gauss:1",
+            r"must be bicubic, box, gaussian:SIGMA or gaussian:SX,SY,ANGLE, .*\(did you mean 'gaussian'\?\)",
+        ),
         ("bicubic:2", "the kernel bicubic takes no numbers, got 'bicubic:2'"),
         ("gaussian", "is written gaussian:SIGMA or gaussian:SX,SY,ANGLE"),
         ("gaussian:1,2", "is written gaussian:SIGMA or gaussian:SX,SY,ANGLE"),
         ("gaussian:1,0,30", "must be positive"),
         ("gaussian:-1", "must be positive"),
         ("gaussian:nan", "must be finite"),
-        ("gaussian:wide", "must be finite, as in gaussian:1.2"),
+        ("gaussian:wide", "the kernel gaussian is written gaussian:SIGMA or .*, got 'gaussian:wide'"),
         ("gaussian:1e6", "can be up to 1001 px a side"),
         ("motion:5", "is written motion:LENGTH,ANGLE"),
         ("motion:0,3", "the length of a motion must be a positive number of HR pixels"),

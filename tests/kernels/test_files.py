@@ -71,7 +71,7 @@ def test_a_written_kernel_is_read_back(tmp_path, suffix, scale):
         inner = again.array[scale - 1 : scale - 1 + kernel.size, scale - 1 : scale - 1 + kernel.size]
     np.testing.assert_allclose(inner, kernel.array, atol=1e-15)
     np.testing.assert_allclose(again.centroid, kernel.centroid, atol=1e-12)
-    assert len(warnings) == 1
+    assert len(warnings) == (suffix != ".npz")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".mat"])
@@ -91,7 +91,11 @@ def test_an_npz_keeps_scale_and_provenance(tmp_path):
         assert json.loads(str(archive["provenance"]))["made_by"] == "gaussian"
     kernel, warnings = read_kernel(path, scale=2)
     assert dict(kernel.provenance) == dict(KERNEL.provenance)
-    assert warnings == ("the kernel was read in blindsr's own convention: the file states its scale.",)
+    assert warnings == ()
+    np.savez(tmp_path / "scale.npz", kernel=KERNEL.array, scale=2)  # it may be anyone's
+    assert read_kernel(tmp_path / "scale.npz", scale=2)[1] == (
+        "the kernel was read in blindsr's own convention: the file states its scale.",
+    )
 
 
 def test_another_file_is_recorded_as_the_origin(tmp_path):
@@ -265,7 +269,7 @@ def test_reading_does_not_centre(tmp_path):
     weights[1, 6] = 1
     kernel, warnings = read_kernel(write(tmp_path, "k.npz", kernel_bytes(Kernel(weights, 2), ".npz")), scale=2)
     assert kernel.centroid.tolist() == [-2.5, 2.5]
-    assert len(warnings) == 1
+    assert warnings == ()
 
 
 OPERATIONS = {
@@ -462,7 +466,7 @@ def test_a_stack_of_bands_keeps_names_and_scale(tmp_path):
     (tmp_path / "k.npz").write_bytes(kernel_bytes(KernelStack(kernels, ("B4", "B3")), ".npz"))
     again, warnings = load_kernel(tmp_path / "k.npz", 2)
     assert again.names == ("B4", "B3")
-    assert warnings == ("the kernel was read in blindsr's own convention: the file states its scale.",)
+    assert warnings == ()
     assert stated_scale(tmp_path / "k.npz") == 2
     for kernel, read in zip(kernels, again.kernels, strict=True):
         np.testing.assert_allclose(read.covariance, kernel.covariance, atol=1e-12)
@@ -503,7 +507,7 @@ def test_a_broken_kernel_file_is_read_or_refused_in_one_line(tmp_path, data, suf
     else:
         message = ""
         assert all(abs(kernel.array.sum() - 1) < 1e-6 for kernel in stack.kernels)
-        assert warnings
+        assert warnings or suffix == ".npz"
     assert "\n" not in message
 
 
@@ -582,7 +586,7 @@ def test_a_very_low_or_high_mtf_gives_a_warning(tmp_path):
     ):
         (tmp_path / f"{variance}.npz").write_bytes(kernel_bytes(gaussian(variance, 2), ".npz"))
         warnings = load_kernel(tmp_path / f"{variance}.npz", 2)[1]
-        assert any(words in warning for warning in warnings[1:]) == bool(words)
+        assert [words in warning for warning in warnings] == [True] * bool(words)
 
 
 def test_a_file_that_is_not_a_psf_is_refused(tmp_path):
@@ -676,7 +680,7 @@ def test_all_kernels_of_a_stack_are_centred_on_request():
         (
             "gausian:1",
             {},
-            r"no file 'gausian:1'; give a kernel file \(\.npz, .*\.bmp\) or bicubic, .*sensor:NAME",
+            r"no file 'gausian:1' \(did you mean 'gaussian'\?\); give a kernel file \(\.npz.*\.bmp\) or .*sensor:NAME",
         ),
         ("gaussian:1", {"key": "k"}, "apply to kernel files, not to 'gaussian:1'; leave them out"),
         ("sensor:sentinel2:B4", {"index": 0}, "apply to kernel files, not to 'sensor:sentinel2:B4'"),

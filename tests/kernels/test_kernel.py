@@ -47,6 +47,15 @@ def test_normalised_divides_by_the_sum():
     assert Kernel.normalised(np.full((2, 2), 3.0), 2).array.tolist() == [[0.25, 0.25], [0.25, 0.25]]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "has_sigmas"),
+    [(bicubic(2), False), (box(2), True), (gaussian(0.1, 2), True), (Kernel([[1.0]], 1), True)],
+)
+def test_second_moments_that_negative_weights_make_zero_are_no_widths(kernel, has_sigmas):
+    assert kernel.has_sigmas is has_sigmas
+    assert ("σ not defined" in repr(kernel)) is not has_sigmas
+
+
 def test_negative_taps_are_kept():
     assert bicubic(2).array.min() < -0.003
 

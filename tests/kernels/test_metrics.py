@@ -23,6 +23,7 @@ from blindsr.kernels.metrics import (
     kernel_warnings,
     mtf_at_nyquist,
     normalised_cross_correlation,
+    provenance_text,
 )
 
 
@@ -83,6 +84,30 @@ def test_a_wider_and_a_shifted_kernel_are_distinguished():
     assert moved.shift_yx == pytest.approx((0, 1), abs=0.01)
     assert moved.ncc == pytest.approx(1, abs=1e-3)
     assert moved.lr_psnr < 30 < compare(a, gaussian(2.05, 2, size=20)).lr_psnr
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "error"), [(bicubic(2), gaussian(1.0, 2), None), (gaussian(1.0, 2), bicubic(2), 1.0)]
+)
+def test_widths_relative_to_the_bicubic_kernel_are_not_defined(first, second, error):
+    found = compare(first, second).as_dict()
+    assert found["width_ratio"] is None
+    assert found["covariance_error"] == (error if error is None else pytest.approx(error))
+
+
+@pytest.mark.parametrize(
+    ("provenance", "text"),
+    [
+        ({}, "provenance unknown"),
+        ({"made_by": "spectral", "split_half": {"ncc": 1}, "covariance_yx": [[1]]}, "made by spectral"),
+        (
+            {"made_by": "bicubic", "in_place_of": {"made_by": "l0"}},
+            "made by bicubic, because no kernel could be estimated",
+        ),
+    ],
+)
+def test_the_provenance_is_words_without_arrays(provenance, text):
+    assert provenance_text(Kernel(bicubic(2).array, 2, provenance)) == text
 
 
 def test_kernels_for_different_scales_are_not_compared():

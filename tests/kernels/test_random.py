@@ -107,12 +107,12 @@ def test_bicubic_is_imresizes_and_only_centred():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gauss", "a law must be one of div2krk"),
+        ("gauss", r"--law \(in Python Law\) must be one of div2krk, .*did you mean 'gaussian'"),
         ("gaussian:1,2", "gaussian:SIGMA or gaussian:SX,SY,ANGLE, got gaussian:1,2"),
-        ("div2krk:3", "takes no numbers"),
-        ("gaussian:wide", "written like gaussian:1.8,0.9,30"),
-        ("defocus:-2", "lengths positive"),
-        ("gaussian:nan", "must be finite"),
+        ("div2krk:3", "must be div2krk, without numbers, got div2krk:3"),
+        ("gaussian:wide", "must have numbers as in gaussian:1.8,0.9,30"),
+        ("defocus:-2", "positive lengths, got defocus:-2"),
+        ("gaussian:nan", "must have finite numbers"),
     ],
 )
 def test_an_invalid_law_is_refused_with_the_valid_forms(text, message):
@@ -137,43 +137,43 @@ def test_a_shaken_path_has_its_length_and_its_mean_at_the_origin():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_training_kernels_of_a_scale_have_one_size_and_sum_to_one(scale):
+def test_training_kernels_have_one_size_and_sum_to_one(scale):
     rng = np.random.default_rng(scale)
     for _ in range(40):
-        kernel = Kernel(training_kernel(rng, scale), scale)
-        assert kernel.size == training_kernel_size(scale)
-        assert np.abs(kernel.centroid).max() < 0.75 * scale
+        kernel = training_kernel(rng, scale)
+        assert kernel.shape == (training_kernel_size(scale),) * 2
+        assert (len(kernel) - scale) % 2 == 0
+        assert kernel.sum() == pytest.approx(1.0, abs=1e-9)
 
 
-# Trained weights depend on these draws: the moments of every tenth kernel, and where the generator stands afterwards.
+def test_training_kernels_are_centred_but_for_a_tenth_of_them():
+    """The law: 15 % of Gaussians, discs and shakes, which are 57 %, are off centre by up to half an LR pixel."""
+    rng = np.random.default_rng(0)
+    centroids = np.array([np.abs(Kernel(training_kernel(rng, 2), 2).centroid).max() / 2 for _ in range(300)])
+    assert centroids.max() < 0.55
+    assert 0.04 < (centroids > 0.05).mean() < 0.13
+
+
+def test_training_kernels_are_not_all_gaussians():
+    """Excess kurtosis of the marginal: 0 for Gaussians, −1.2 for a box; the families must be distinguishable."""
+    rng = np.random.default_rng(0)
+    x = np.arange(training_kernel_size(2)) - (training_kernel_size(2) - 1) / 2
+    excess = []
+    for _ in range(80):
+        marginal = np.clip(training_kernel(rng, 2), 0, None).sum(0)
+        marginal /= marginal.sum()
+        centred = x - marginal @ x
+        excess.append(marginal @ centred**4 / (marginal @ centred**2) ** 2 - 3)
+    assert np.min(excess) < -0.5
+    assert np.mean(np.abs(excess) < 0.3) > 0.3
+
+
+# Trained weights depend on these draws: sums of the absolute moments of forty kernels, and where the generator stands
+# afterwards.
 TRAINING_DRAWS = {
-    2: (
-        [
-            [0.0218415864, -0.0141353748, 4.6662850276, -1.5632204002, 3.2519602606],
-            [-0.025923775, 0.0086440557, 4.4611992923, -0.1724927077, 5.1651368153],
-            [-0.1488207649, -0.1883280875, 1.7585559525, -2.6029987661, 5.7137894331],
-            [0.0, 0.0, 0.0, 0.0, 0.0],
-        ],
-        0.26522384412294797,
-    ),
-    3: (
-        [
-            [-0.0008889139, -0.0037037233, 11.341057177, 3.8895835076, 5.0620994562],
-            [0.0111111111, -0.0055555555, 13.4923175295, 6.5296913579, 5.7090767896],
-            [-0.0578600799, -0.0002322689, 7.0084073427, 3.0451996093, 2.9723094062],
-            [-0.8389137067, -1.4535848733, 6.0500009261, 0.4301414994, 13.3767844287],
-        ],
-        0.21564927380595422,
-    ),
-    4: (
-        [
-            [-0.1666666712, -0.1666666712, 2.7565452435, 1.9166666742, 2.7565452435],
-            [0.0, 0.0, 15.036359631, 2.2713837236, 19.0768052983],
-            [0.0, 0.0, 4.7490999568, 6.832603774, 15.6380151211],
-            [0.003350156, 0.0015740936, 20.3228356407, -0.2402930244, 18.759852607],
-        ],
-        0.8084084648157402,
-    ),
+    2: ([1.21842434, 1.26012465, 50.33292787, 5.07308619, 57.79502863], 0.28052062854462967),
+    3: ([0.55950241, 2.90270084, 262.57867794, 88.1066403, 280.53605175], 0.6488113785584667),
+    4: ([6.0847569, 7.5196434, 527.77124146, 108.77933988, 468.70081612], 0.7985164129759934),
 }
 
 
@@ -181,7 +181,7 @@ TRAINING_DRAWS = {
 def test_the_training_law_never_changes(scale):
     rng = np.random.default_rng(100 + scale)
     kernels = [Kernel(training_kernel(rng, scale), scale) for _ in range(40)]
-    moments = [[*kernel.centroid, *kernel.covariance.ravel()[[0, 1, 3]]] for kernel in kernels[::10]]
+    moments = [[*kernel.centroid, *kernel.covariance.ravel()[[0, 1, 3]]] for kernel in kernels]
     expected, last = TRAINING_DRAWS[scale]
-    np.testing.assert_allclose(moments, expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(np.abs(moments).sum(0), expected, rtol=1e-6, atol=1e-8)
     assert rng.random() == last

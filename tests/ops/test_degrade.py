@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from images import random_image
 from scipy import ndimage
 from tolerances import assert_near
 
@@ -14,10 +15,6 @@ SIZES = [(37, 31), (36, 30), (31, 38), (9, 5)]
 def random_kernel(rng, size):
     kernel = rng.random((size, size))
     return torch.from_numpy(kernel / kernel.sum())
-
-
-def random_image(rng, height=37, width=31, channels=1, batch=1):
-    return torch.from_numpy(rng.random((batch, channels, height, width)))
 
 
 def scipy_degrade(image, kernel, scale):
@@ -72,7 +69,7 @@ def test_degrade_leaves_its_inputs_unchanged(rng):
 
 
 def test_batch_and_channels_are_degraded_one_by_one(rng):
-    images, kernel = random_image(rng, channels=3, batch=2), random_kernel(rng, 6)
+    images, kernel = random_image(rng, bands=3, batch=2), random_kernel(rng, 6)
     whole = degrade(images, kernel, 2)
     for i in range(2):
         for c in range(3):
@@ -114,7 +111,7 @@ def test_dtype_follows_the_image(rng, dtype):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_adjoint_satisfies_its_definition(rng, scale, extra, height, width):
     # extra = 40 pads by more than the whole 9×5 image.
-    x, kernel = random_image(rng, height, width, channels=2), random_kernel(rng, scale + extra)
+    x, kernel = random_image(rng, height, width, bands=2), random_kernel(rng, scale + extra)
     y = torch.from_numpy(rng.standard_normal((1, 2, height // scale, width // scale)))
     left = (degrade(x, kernel, scale) * y).sum()
     right = (x * degrade_adjoint(y, kernel, scale, (height, width))).sum()

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from images import random_image
 from tolerances import assert_near
 
 from blindsr.errors import ImageError
@@ -8,18 +9,14 @@ from blindsr.ops import degrade, dihedral, dihedral_inverse, shave
 from blindsr.ops.geometry import fold_symmetric, mirror, pad_symmetric
 
 
-def random_image(rng, height=37, width=31):
-    return torch.from_numpy(rng.random((1, 2, height, width)))
-
-
 @pytest.mark.parametrize("view", range(8))
 def test_the_inverse_undoes_the_view(rng, view):
-    image = random_image(rng)
+    image = random_image(rng, bands=2)
     assert torch.equal(dihedral_inverse(dihedral(image, view), view), image)
 
 
 def test_the_eight_views_are_distinct(rng):
-    image = random_image(rng, 9, 9)
+    image = random_image(rng, 9, 9, bands=2)
     views = [dihedral(image, v) for v in range(8)]
     assert not any(torch.equal(views[i], views[j]) for i in range(8) for j in range(i))
 
@@ -34,7 +31,7 @@ def test_view_one_turns_counter_clockwise():
 def test_degrading_a_view_with_the_flipped_kernel_gives_the_view(rng, scale, view):
     weights = rng.random((scale + 6, scale + 6))
     kernel = Kernel(weights / weights.sum(), scale)
-    image = random_image(rng, 8 * scale, 6 * scale)
+    image = random_image(rng, 8 * scale, 6 * scale, bands=2)
     seen = degrade(dihedral(image, view), flip(kernel, view).tensor(image), scale)
     assert_near(seen, dihedral(degrade(image, kernel.tensor(image), scale), view))
 
@@ -47,7 +44,7 @@ def test_a_ninth_view_is_refused(function, view):
 
 
 def test_shave_drops_the_border(rng):
-    image = random_image(rng)
+    image = random_image(rng, bands=2)
     assert torch.equal(shave(image, 3), image[..., 3:34, 3:28])
     assert torch.equal(shave(image, 0), image)
 
@@ -65,6 +62,6 @@ def test_mirroring_repeats_the_edge_sample_and_goes_on_for_ever():
 
 @pytest.mark.parametrize("pad", [0, 1, 5, 12])
 def test_folding_is_the_adjoint_of_padding(rng, pad):
-    image = random_image(rng, 9, 5)
+    image = random_image(rng, 9, 5, bands=2)
     other = torch.from_numpy(rng.standard_normal((1, 2, 9 + 2 * pad, 5 + 2 * pad)))
     assert_near((pad_symmetric(image, pad) * other).sum(), (image * fold_symmetric(other, pad)).sum())

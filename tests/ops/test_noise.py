@@ -2,6 +2,7 @@
 
 import io
 
+import images
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ def noisy(image, sigma, seed=0):
 
 def photograph():
     """A photograph that was made half as large, by a kernel wide enough to take its own grain away."""
-    pixels = torch.from_numpy(data.astronaut()[:400, :360].copy()).permute(2, 0, 1)[None].float() / 255
+    pixels = images.photograph(400, 360, name="astronaut", top=0, left=0)
     return degrade(pixels, gaussian(1.5, 2).tensor(), 2)
 
 

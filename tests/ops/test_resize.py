@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from images import random_image
 from tolerances import assert_near
 
 from blindsr.errors import ImageError
@@ -39,10 +40,6 @@ def matlab_rows(image, out_height, scale, *, replicate=False):
 
 def matlab_resize(image, size, scales):
     return matlab_rows(matlab_rows(image, size[0], scales[0]).T, size[1], scales[1]).T
-
-
-def random_image(rng, height=37, width=31, dtype=torch.float64):
-    return torch.from_numpy(rng.random((1, 1, height, width))).to(dtype)
 
 
 @pytest.mark.parametrize("name", [n for n in np.load(GOLDEN).files if n != "image"])

@@ -108,8 +108,17 @@ def test_a_region_outside_the_image_is_refused(lr):
 
 
 def test_an_image_that_is_too_small_to_estimate_a_kernel_from_names_the_smallest_size():
-    with pytest.raises(ImageError, match="auto estimator needs at least 16×16 px, got 9×8 px"):
+    with pytest.raises(ImageError, match="needs at least 32×32 px, got 9×8 px; choose a larger image"):
         blind.estimate_kernel(TensorSource(torch.rand(1, 1, 8, 9)), quick_settings())
+
+
+@pytest.mark.parametrize(("side", "words"), [(63, "estimated from 80×63 px: under 64 px a side"), (64, "")])
+def test_an_estimate_from_few_pixels_has_a_warning(lr, side, words):
+    heard = []
+    settings = Settings(estimator="spectral")
+    estimate = blind.estimate_kernel(TensorSource(lr[..., :side, :80]), settings, listener=heard.append)
+    assert [words in text for text in estimate.warnings] == [True] * bool(words)
+    assert [event.message for event in heard if isinstance(event, Notice)] == list(estimate.warnings)
 
 
 @pytest.mark.parametrize("scale", [1.5, 2, 4, 8])
@@ -119,7 +128,7 @@ def test_an_image_of_any_size_is_upscaled_with_the_bicubic_kernel_and_one_warnin
     result = run(image, quick_settings(scale=float(scale)))
     assert result.image.shape == (1, 3, round(height * scale), round(width * scale))
     assert result.warnings == (
-        f"{width}×{height} px are too few to measure a blur (the auto estimator needs at least 16×16 px); "
+        f"{width}×{height} px are too few to measure a blur (the auto estimator needs at least 32×32 px); "
         "the bicubic kernel is used.",
     )
     assert result.kernel.provenance["made_by"] == "bicubic"

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from blindsr.errors import ImageError
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind, crop
-from blindsr.pipelines.crop import check_image, estimation_crop, without_letterbox
+from blindsr.pipelines.crop import estimation_crop, without_letterbox
 from blindsr.settings import Region, Settings
 from tests.images import photograph as part
 
@@ -62,17 +61,3 @@ def test_of_a_large_image_the_most_textured_window_is_used(photograph, monkeypat
     window = estimation_crop(TensorSource(image), None)
     assert window.shape == (1, 1, 64, 64)
     assert torch.equal(window, image[..., 136:200, 86:150])
-
-
-@pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        (torch.rand(3, 40, 40), "one floating-point tensor"),
-        (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "one floating-point tensor"),
-        (torch.full((1, 1, 40, 40), float("nan")), "finite, 1600 of its values"),
-        (torch.full((1, 1, 40, 40), 200.0), r"in \[0, 1\]"),
-    ],
-)
-def test_unusable_tensors_are_refused(image, words):
-    with pytest.raises(ImageError, match=words):
-        check_image(image)

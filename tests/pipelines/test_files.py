@@ -13,14 +13,14 @@ from skimage import data
 import blindsr
 from blindsr.errors import ConfigError, ImageError, KernelError, OutputError
 from blindsr.events import Notice
-from blindsr.image_io import FileOptions, FileSource, read_photo, upscale_valid
+from blindsr.image_io import FileOptions, FileSource, read_photo
 from blindsr.kernels import Kernel, KernelStack, bicubic, gaussian
 from blindsr.kernels.files import read_kernel
 from blindsr.pipelines import blind, crop, memory
 from blindsr.pipelines.files import estimate_file_kernel, upscale_file
 from blindsr.pipelines.record import plain
 from blindsr.settings import Region, Settings
-from tests.images import INTERPOLATE, quick_settings, samples
+from tests.images import INTERPOLATE, quick_settings, samples, upscale_valid
 
 PASS = quick_settings(noise_sigma=0.0)
 KERNEL = gaussian([[1.5, 0.3], [0.3, 1.0]], 2)
@@ -233,7 +233,7 @@ def test_no_folder_of_the_user_is_in_the_image(photo, tmp_path, monkeypatch):
     folder = tmp_path / "private folder"
     folder.mkdir()
     weights = folder / "mine.safetensors"
-    weights.write_bytes(BUNDLED.read_bytes())
+    weights.write_bytes(BUNDLED["pretrained"].read_bytes())
     content = upscale_file(
         photo, PASS.with_config("pretrained", weights=weights), kernel=KERNEL, device="cpu"
     ).outputs.image.read_bytes()

@@ -58,7 +58,7 @@ def test_the_tile_follows_the_memory(monkeypatch):
     assert plenty == 1024
     assert 32 <= little < 1024
     assert memory.needed_memory(3000, 4000, 3, 2, little) <= 1600 * 2**20
-    with pytest.raises(ImageError, match=r"even in tiles of 32 px, but --max-memory allows 512 MiB"):
+    with pytest.raises(ImageError, match=r"tiles of 32 px, but the limit \(max_memory=, --max-memory\) allows 512 MiB"):
         memory.choose_tile(shape, 2, size, budget=2**29)
     monkeypatch.setattr(memory, "available_memory", lambda device: 2**30)
     with pytest.raises(

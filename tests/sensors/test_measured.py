@@ -65,7 +65,7 @@ def test_a_background_is_subtracted_with_a_warning(rng):
     psf = 100 + 50 * sampled(4, 30) + 0.2 * rng.standard_normal((61, 61))
     kernel, warnings = kernel_from_psf(psf, 2, MeasuredPSF(samples_per_pixel=8, model="psf"))
     np.testing.assert_allclose(kernel.covariance, COVARIANCE, rtol=0.12)
-    assert any(re.search(r"a background of (199|200)\.\d+% of the peak and noise", warning) for warning in warnings)
+    assert any(re.search(r"a background of (199|200)\.\d+ % of the peak and noise", warning) for warning in warnings)
 
 
 def test_the_ratio_of_a_gaussian_has_the_width_of_the_formula():

@@ -16,7 +16,7 @@ def prediction():
 
 
 def make_pairs(views=(0,), conditioning=None):
-    return SharpPairs(prediction(), KERNEL, views, conditioning or Conditioning(), torch.Generator().manual_seed(0))
+    return SharpPairs([prediction()], KERNEL, views, conditioning or Conditioning(), torch.Generator().manual_seed(0))
 
 
 def test_every_view_of_every_target_is_degraded_by_the_kernel_itself():
@@ -72,3 +72,27 @@ def test_the_validation_patch_is_fixed_and_never_trained_on():
     validation = imresize(prediction(), VALIDATION_SIZE)
     assert torch.equal(patch.target[:1], validation[..., 12:28, 22:38])
     assert all(pair.target.shape[-2:] not in ((40, 60), (60, 40)) for pair in pairs.pairs)
+
+
+def test_pairs_of_a_colour_image_have_luma_and_chroma_with_their_noise():
+    colour = torch.rand(1, 3, 80, 120, generator=torch.Generator().manual_seed(5))
+    levels = Conditioning(noise_sigma=0.02, chroma_sigma=0.08)
+    quiet, noisy = (
+        SharpPairs([colour], KERNEL, (0,), conditioning, torch.Generator().manual_seed(0)).pairs[0]
+        for conditioning in (Conditioning(), levels)
+    )
+    assert quiet.lr.shape[1] == quiet.target.shape[1] == 3
+    assert quiet.linear.shape[1] == 4
+    spread = (noisy.lr - quiet.lr).std((0, 2, 3))
+    assert torch.allclose(spread, torch.tensor([0.02, 0.08, 0.08]), rtol=0.15)
+
+
+def test_an_uncertain_kernel_blurs_luma_and_chroma_alike():
+    colour = torch.rand(1, 3, 80, 120, generator=torch.Generator().manual_seed(5))
+    same, uncertain = colour[:, :1].expand(1, 3, 80, 120), Conditioning(kernel_error=0.1)
+    for image in (colour, same):
+        pair = SharpPairs([image], KERNEL, (0,), uncertain, torch.Generator().manual_seed(0)).pairs[0]
+        assert pair.lr.shape[1] == pair.target.shape[1] == 3
+    assert torch.equal(pair.lr[:, 0], pair.lr[:, 1])
+    exact = SharpPairs([same], KERNEL, (0,), Conditioning(), torch.Generator().manual_seed(0)).pairs[0]
+    assert 0.003 < float((pair.lr - exact.lr).std()) < 0.1

@@ -142,14 +142,14 @@ def test_progress_is_told_tile_by_tile():
 
 
 def test_what_the_steps_look_at_does_not_grow_with_the_image():
-    small = pretrained._adaptation_planes(TensorSource(photograph(40, 50)), 2, 10_000)
-    assert small.shape == (1, 1, 40, 50)
-    for bands, count in ((3, 4), (1, 4)):
+    small = pretrained._adaptation_parts(TensorSource(photograph(40, 50)), 2, 10_000)
+    assert [tuple(part.shape) for part in small] == [(1, 3, 40, 50)]
+    for bands in (3, 1):
         image = TensorSource(photograph(250, 300, top=20, bands=bands))
-        planes = pretrained._adaptation_planes(image, 2, 40_000)
-        assert planes.shape == (count, 1, 50, 50)
+        parts = pretrained._adaptation_parts(image, 2, 40_000)
+        assert [tuple(part.shape) for part in parts] == 4 * [(1, bands, 50, 50)]
     many = TensorSource(photograph(100, 120).repeat(1, 5, 1, 1))
-    assert pretrained._adaptation_planes(many, 2, 60_000).shape[0] == 15
+    assert [part.shape[1] for part in pretrained._adaptation_parts(many, 2, 60_000)] == 15 * [1]
 
 
 def test_thirteen_float_bands_are_learned_together_from_windows_of_each():

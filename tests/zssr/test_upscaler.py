@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from skimage import data
+from images import photograph
 
 from blindsr.errors import ConfigError, DivergenceError, ImageError, KernelError
 from blindsr.events import StageDone, StageStarted, StepDone
@@ -17,11 +17,6 @@ from blindsr.zssr.upscaler import should_divide_rate
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
 TINY = ZSSRConfig(layers=3, channels=8, max_steps=4, crop=24, test_every=2, report_every=2, precision="fp32")
-
-
-def photograph(height=46, width=38):
-    pixels = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
-    return pixels[..., 100 : 100 + height, 150 : 150 + width].contiguous()
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -134,7 +129,7 @@ def test_any_factor_and_aspect_ratio_works(factors):
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (0.5, 2.0), (2.0, 5.0)])
 def test_factors_out_of_bounds_are_rejected(factors):
-    with pytest.raises(ConfigError, match="factors from 1 to 4"):
+    with pytest.raises(ConfigError, match="scales from 1 to 4"):
         upscale(photograph(), KERNEL, TINY, factors=factors)
 
 

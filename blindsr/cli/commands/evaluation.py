@@ -35,7 +35,7 @@ _KERNEL = (
 @click.command(
     "degrade",
     cls=GroupedCommand,
-    short_help="Make LR images with known kernels from sharp pictures.",
+    short_help="Make LR images with known kernels from sharp images.",
     epilog="Example: blindsr degrade photos/ -o set --law div2krk --scale 2 --seed 0",
 )
 @click.argument("sources", metavar="HR...", nargs=-1, required=True, type=PHOTO)
@@ -47,9 +47,10 @@ _KERNEL = (
     metavar="LAW",
     show_default="div2krk",
     help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], motion[:LENGTH], "
-    "defocus[:DIAMETER] or bicubic; without numbers they are drawn for each image.",
+    "defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis; "
+    "without numbers they are drawn for each image.",
 )
-@click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Factor from LR to HR.")
+@click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Size of HR over that of LR.")
 @click.option(
     "--phase",
     type=click.Choice(["centred", "corner"]),
@@ -89,7 +90,7 @@ def degrade(
     kernel_format: str,
     force: bool,
 ) -> None:
-    """Degrade sharp pictures HR (files or folders), each with a kernel of its own.
+    """Degrade sharp images HR (files or folders), each with a kernel of its own.
 
     Kernel and noise of an image depend on the seed and on the name of the image: adding an image changes no other one.
     """
@@ -157,7 +158,7 @@ def evaluate(
     true_kernels: Path | None,
     as_csv: bool,
 ) -> None:
-    """Score SR against HR (two pictures, or two folders): PSNR and SSIM on luma as MATLAB defines it, and PSNR of RGB.
+    """Score SR against HR (two images, or two folders): PSNR and SSIM on luma as MATLAB defines it, and PSNR of RGB.
 
     In folders, a result belongs to the HR image whose name its own name begins with. Kernels are scored by correlation,
     covariance and angle, and by the LR image that they make of HR.

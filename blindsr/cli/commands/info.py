@@ -14,7 +14,7 @@ _REQUIRED = (
 )  # fmt: skip
 # Name on the package index, name of the module, what it is for.
 _EXTRAS = (
-    ("pillow-heif", "pillow_heif", "read and write HEIC, the format of telephones"),
+    ("pillow-heif", "pillow_heif", "read and write HEIC, the format of smartphones"),
     ("rawpy", "rawpy", "read raw files of cameras"),
     ("h5py", "h5py", "read kernels in MATLAB v7.3 files"),
     ("distributed", "distributed", "run a batch on many machines (--executor dask)"),
@@ -71,7 +71,7 @@ def _examine() -> dict[str, dict[str, str]]:
 
     from blindsr import __version__
     from blindsr.pipelines.memory import available_memory
-    from blindsr.runtime import available_devices, usable_cores
+    from blindsr.runtime import available_devices, default_threads, usable_cores
 
     free = available_memory()
     return {
@@ -79,7 +79,8 @@ def _examine() -> dict[str, dict[str, str]]:
         | {name: _version(name) for name in _REQUIRED},
         "machine": {
             "platform": platform.platform(),
-            "cores": f"{usable_cores()} usable; one thread is used for each, unless --threads is given",
+            "cores": f"{usable_cores()} usable",
+            "threads": f"{default_threads()} without --threads: OMP_NUM_THREADS if it is set, else one per core",
             "free memory": "unknown" if free is None else f"{free / 2**30:.1f} GiB",
         },
         "devices": {name: _device(name) for name in available_devices()},

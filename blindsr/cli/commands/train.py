@@ -1,6 +1,7 @@
-"""`blindsr train`: the weights of the pretrained network, from own images."""
+"""`blindsr train`: the weights of the network, from images of one's own or synthetic ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ __all__ = ["train"]
 @click.command(
     "train",
     cls=GroupedCommand,
-    short_help="Train the pretrained network on own images.",
+    short_help="Train the network on images of your own, or on synthetic ones.",
     epilog="Example: blindsr train -o microscope.safetensors --images slides --init pretrained --steps 3000",
 )
 @click.option(
@@ -35,23 +36,30 @@ __all__ = ["train"]
     "--images",
     type=PHOTO,
     metavar="DIR",
-    help="Train on the photographs in this folder.  [default: synthetic dead leaves]",
+    help="Train on the photographs in this folder.  [default: synthetic dead leaves alone]",
+)
+@click.option(
+    "--leaves",
+    "leaves_share",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Share of dead leaves among the patches.  [default: 0.22 with --images, 1 without]",
 )
 @click.option(
     "--init",
     type=PHOTO,
-    metavar="pretrained|random|FILE",
-    help="Initial weights: the bundled ones, random ones, or a file of this command with as many blocks or fewer.  "
-    "[default: random]",
+    metavar="pretrained|leaves|random|FILE",
+    help="Initial weights: the bundled ones of photographs or of dead leaves alone, random ones, or a file of this "
+    "command with as many blocks or fewer.  [default: random]",
 )
 @click.option(
     "--like",
     type=PHOTO,
-    metavar="pretrained|FILE",
-    help="Use the settings with which these weights were trained, or those of a .json file. Only --images and --init "
-    "may be given as well.",
+    metavar="pretrained|leaves|FILE",
+    help="Use the settings with which these weights were trained, or those of a .json file. Only --images, --leaves "
+    "and --init may be given as well.",
 )
-@click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Optimiser steps.")
+@click.option("--steps", type=click.IntRange(1), default=28_000, show_default=True, help="Optimiser steps.")
 @click.option(
     "--anneal-from",
     type=click.IntRange(0),
@@ -65,8 +73,8 @@ __all__ = ["train"]
     help="Highest learning rate of Adam.",
 )
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches per step.")
-@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Width of the network.")
-@click.option("--blocks", type=click.IntRange(1), default=4, show_default=True, help="Residual blocks of the network.")
+@click.option("--channels", type=click.IntRange(4), default=128, show_default=True, help="Width of the network.")
+@click.option("--blocks", type=click.IntRange(1), default=6, show_default=True, help="Residual blocks of the network.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
 @click.option(
     "--precision",
@@ -81,21 +89,23 @@ def train(
     /,
     output: Path,
     images: Path | None,
+    leaves_share: float | None,
     init: Path | None,
     like: Path | None,
     steps: int,
     anneal_from: int | None,
     **settings: Any,  # noqa: ANN401 - fields of TrainingConfig
 ) -> None:
-    """Train the network that super-resolves any image with any kernel, before it is adapted to one photograph.
+    """Train the network that super-resolves photographs, on images of your own or on synthetic ones.
 
-    Interrupted and run again with the same options, it continues from the last checkpoint. The steps may be changed
-    then, so that a training can be ended early, or made longer as long as its learning rate has not begun to fall.
+    `blindsr estimate-and-upscale PHOTO --init FILE` uses the weights. If the training was interrupted, the same command
+    continues it from the last checkpoint. --steps may be changed for that: fewer end the training early, and more
+    prolong it as long as its learning rate has not begun to fall.
     """
     from blindsr.cli.output import listening
     from blindsr.runtime import prepare_process
     from blindsr.training.train import TrainingConfig, train_to_file
-    from blindsr.upscalers.pretrained.weights import BUNDLED
+    from blindsr.upscalers.pretrained.weights import weights_file
 
     context = click.get_current_context()
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
@@ -110,12 +120,16 @@ def train(
             steps=steps,
             anneal_from=steps * 7 // 10 if anneal_from is None else anneal_from,
             warm_up=max(1, min(500, steps // 10)),
-            checkpoint_every=max(1, min(2000, steps // 10)),
+            checkpoint_every=max(1, min(1000, steps // 10)),
             report_every=max(1, min(100, steps // 10)),
             **settings,
         )
     )
-    initial_weights = None if str(init) in ("None", "random") else BUNDLED if str(init) == "pretrained" else init
+    if leaves_share is None and like is None and images is None:
+        leaves_share = 1.0
+    if leaves_share is not None:
+        config = replace(config, leaves_share=leaves_share)
+    initial_weights = None if str(init) in ("None", "random") else weights_file(init)
     if config.initial_digest and initial_weights is None:
         raise click.UsageError(f"{like} was trained from other weights; give them with --init (see its model card).")
     with listening(quiet=options.quiet, verbose=options.verbose) as listener:
@@ -135,7 +149,7 @@ def _config_like(like: Path) -> "TrainingConfig":
     from blindsr.training.train import TrainingConfig
     from blindsr.upscalers.pretrained.weights import training_settings
 
-    stored = training_settings(None if str(like) == "pretrained" else like)
+    stored = training_settings(like)
     try:
         return TrainingConfig.from_stored(stored)
     except ConfigError as error:

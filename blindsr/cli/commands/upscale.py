@@ -231,26 +231,24 @@ def _check_pipe(options: Options, photos: Sequence[Path], device: str) -> None:
     """Refuse what has no place in a pipe.
 
     Raises:
-        click.UsageError: There is more than one picture, an option of a batch, or a terminal where the picture would
+        click.UsageError: There is more than one image, an option of a batch, or a terminal where the image would
             go.
     """
     if len(photos) > 1 or options.given("Batch", "Cluster") or "," in device:
         given = ", ".join(options.given("Batch", "Cluster")) or "several photographs"
-        raise click.UsageError(f"- is a single picture; it cannot be combined with {given}.")
+        raise click.UsageError(f"- is a single image; it cannot be combined with {given}.")
     if options.output is not None and options.output.is_folder:
-        raise click.UsageError("- is a single picture without a name; name a file by -o, not a folder.")
+        raise click.UsageError("- is a single image without a name; name a file by -o, not a folder.")
     if options.output is not None and options.output.path != STDIO:
         return
     if options.report or options.as_json:
-        raise click.UsageError(
-            "--report and --json need a file: the picture goes to standard output; name a file by -o."
-        )
+        raise click.UsageError("--report and --json need a file: the image goes to standard output; name a file by -o.")
     if sys.stdout.isatty():
-        raise click.UsageError("the picture would go to the terminal; redirect it, or name a file by -o.")
+        raise click.UsageError("the image would go to the terminal; redirect it, or name a file by -o.")
 
 
 def _run_pipe(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -> None:
-    """Upscale the picture on standard input, or a file to standard output, without sidecar files."""
+    """Upscale the image on standard input, or a file to standard output, without sidecar files."""
     from blindsr.cli.output import listening, show
     from blindsr.evaluation.report import report_path
     from blindsr.pipelines.files import upscale_file
@@ -294,10 +292,10 @@ def _source(photo: Path, folder: Path) -> Iterator[Path]:
         yield photo
         return
     if sys.stdin.isatty():
-        raise click.UsageError("- reads a picture from standard input, which is the terminal; redirect a file into it.")
+        raise click.UsageError("- reads an image from standard input, which is the terminal; redirect a file into it.")
     data = sys.stdin.buffer.read()
     if not data:
-        raise ImageError("needed a picture on standard input, got nothing; for example: blindsr … - < photo.jpg")
+        raise ImageError("needed an image on standard input, got nothing; for example: blindsr … - < photo.jpg")
     path = folder / "stdin"
     path.write_bytes(data)
     yield path

@@ -56,7 +56,7 @@ class L0Config:
 
 
 class BlindL0Estimator:
-    """Free-form kernel (camera shake, defocus) by blind deconvolution of strong edges with an L0 prior; seconds."""
+    """Free-form kernel (camera shake, defocus) by blind deconvolution of strong edges with an L0 prior."""
 
     name: ClassVar[str] = "l0"
     config_type: ClassVar[type] = L0Config

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import ClassVar
 
@@ -18,8 +18,18 @@ from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfe
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
+from blindsr.ops.wiener import error_level
 
-__all__ = ["MIN_SIDE", "LearnedConfig", "LearnedEstimator", "estimate_kernel", "textured_tiles"]
+__all__ = [
+    "MIN_SIDE",
+    "ImagePosterior",
+    "LearnedConfig",
+    "LearnedEstimator",
+    "estimate_kernel",
+    "estimate_of",
+    "posterior_of",
+    "textured_tiles",
+]
 
 STAGE = "learned"
 MIN_SIDE = 32  # LR px
@@ -30,9 +40,8 @@ _MAX_TEXTURE = 40.0  # grey levels; the texture of a cell is capped, so that a f
 _FLAT = 1.2  # grey levels; a tile with a smaller standard deviation shows rounding and noise
 _STEPS = 16  # of the grid of frequencies in 1 cycle per LR pixel; kernels have up to ±8 LR pixels
 _KERNEL_RADIUS = 8  # LR pixels
-# Frequencies, cycles per LR pixel, over which the variance of the transfer function is averaged: the error of a kernel
-# shows in the result there.
-_BAND = (0.16, 0.6)
+_MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has it
+_DETAIL_BAND, _CORNERS = (0.2, 0.3), 0.5  # cycles per LR pixel, of `detail_ratio`
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -52,11 +61,21 @@ class LearnedConfig:
     tiles_per_set: int = 8  # tiles from which the network computes one posterior; those of all sets are averaged
     views: int = 8  # dihedral views of each set whose posteriors are averaged: 1, 2, 4 or 8
     # kernel_error as a share of the predicted error, by kind (sharp, Gaussian, disc, shake).
-    error_shares: tuple[float, float, float, float] = (0.45, 0.75, 0.9, 1.3)
-    max_kernel_error: float = 0.14  # upper bound of kernel_error; the upscaler was not trained for more than 0.2
+    error_shares: tuple[float, float, float, float] = (0.35, 0.4, 0.55, 1.4)
+    max_kernel_error: float = 0.3  # upper bound of kernel_error; the upscaler was not trained for more than 0.4
     # Predicted errors between which the estimate is blended into the bicubic kernel, unless it is a disc or a shake.
-    fallback_errors: tuple[float, float] = (0.10, 0.15)
+    fallback_errors: tuple[float, float] = (0.12, 0.18)
     max_fallback_share: float = 0.95  # share of the bicubic kernel from the second of these errors on; 0 for none
+    # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
+    sharp_probabilities: tuple[float, float] = (0.15, 0.3)
+    max_sharp_share: float = 0.75  # share of the bicubic kernel from the second of these probabilities on
+    # The same for an image that was enlarged before, whose pixels have no blur of their own.
+    enlarged_probabilities: tuple[float, float] = (0.6, 0.85)
+    max_enlarged_share: float = 0.9
+    # Power at half of the Nyquist frequency over that of the noise floor (`detail_ratio`) between which an image counts
+    # as oversampled: nothing shows then whether it was blurred or shows a soft subject.
+    oversampled_ratios: tuple[float, float] = (7.0, 12.0)
+    max_oversampled_share: float = 0.97
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -69,14 +88,17 @@ class LearnedConfig:
             raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
         if not self.max_kernel_error >= 0:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
-        if len(self.fallback_errors) != 2 or not 0 <= self.fallback_errors[0] < self.fallback_errors[1]:
-            raise ConfigError(f"learned.fallback_errors must be two increasing numbers, got {self.fallback_errors}.")
-        if not 0 <= self.max_fallback_share <= 1:
-            raise ConfigError(f"learned.max_fallback_share must be in [0, 1], got {self.max_fallback_share}.")
+        for name in ("fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"):
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
+                raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
+        for name in ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
 
 class LearnedEstimator:
-    """Kernel of any shape by a network that was trained on degraded photographs; about 0.2 seconds."""
+    """Kernel of any shape by a network that was trained on degraded photographs."""
 
     name: ClassVar[str] = "learned"
     config_type: ClassVar[type] = LearnedConfig
@@ -93,7 +115,7 @@ class LearnedEstimator:
 
 
 @dataclass(frozen=True)
-class _ImagePosterior:
+class ImagePosterior:
     """The posterior of an image, in numpy and in the orientation of the image.
 
     Args:
@@ -110,9 +132,24 @@ class _ImagePosterior:
     metrics: dict[str, float]
 
     @property
+    def scale(self) -> int:
+        """Factor from LR to HR."""
+        return (len(self.transfer) - 1) // _STEPS
+
+    @property
     def error(self) -> float:
-        """Predicted root mean square of the transfer function's error in the band of frequencies that matters."""
-        return float(np.sqrt(self.variance[_band()].mean()))
+        """Predicted error of the mean transfer function (`blindsr.ops.wiener.error_level`)."""
+        return _level(self.variance)
+
+    def distance(self, kernel: Kernel) -> float:
+        """Difference between a kernel's transfer function and the mean, in the same measure."""
+        middle = len(self.transfer) // 2
+        window = slice(middle - _STEPS, middle + _STEPS + 1)
+        return _level(np.abs(_transfer_of(kernel) - self.transfer)[window, window] ** 2)
+
+    def mixed(self, kernel: Kernel, weight: float) -> "ImagePosterior":
+        """The posterior whose mean is (1 − w) times this one's and w times another kernel."""
+        return replace(self, transfer=(1 - weight) * self.transfer + weight * _transfer_of(kernel))
 
 
 def estimate_kernel(
@@ -127,16 +164,33 @@ def estimate_kernel(
         listener: Receives the events of the stage "learned".
 
     Returns:
-        The kernel with its `kernel_error`. A flat image gets the bicubic kernel; one with a large predicted error gets
-        a kernel that is mostly bicubic. Both have a warning. The metrics have `kernel_error`, the predicted error that
-        it is computed from, the share of the bicubic kernel, the probabilities of the kinds, and sharpening, noise in
-        grey levels, JPEG quality and previous enlargement.
+        As `estimate_of`.
 
     Raises:
         ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
         ConfigError: Another scale.
     """
     config = LearnedConfig() if config is None else config
+    listener(StageStarted(stage=STAGE))
+    estimate = estimate_of(posterior_of(lr, scale, config), scale, config)
+    for warning in estimate.warnings:
+        listener(Notice(stage=STAGE, message=warning))
+    listener(StageDone(stage=STAGE, steps=1))
+    return estimate
+
+
+def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterior | None:
+    """The posterior of an image; None of a flat one.
+
+    Args:
+        lr: (1, C, H, W), [0, 1].
+        scale: Factor from LR to HR: 2, 3 or 4.
+        config: Settings.
+
+    Raises:
+        ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
+        ConfigError: Another scale.
+    """
     if lr.ndim != 4 or lr.shape[0] != 1:
         raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
     if min(lr.shape[-2:]) < MIN_SIDE:
@@ -146,33 +200,65 @@ def estimate_kernel(
         )
     if scale not in LearnedEstimator.scales:
         raise ConfigError(f"the learned estimate is for a scale of 2, 3 or 4, got {scale}.")
-    listener(StageStarted(stage=STAGE))
     tiles = textured_tiles(luma(lr.detach()).cpu().float() * 255, config.max_tiles)
-    if len(tiles) == 0:
-        warning = "the image is flat and does not show its blur; the bicubic kernel is used."
-        listener(Notice(stage=STAGE, message=warning))
-        listener(StageDone(stage=STAGE, steps=0, reason="the image is flat"))
+    if not len(tiles):
+        return None
+    posterior = _posterior_of(tiles, scale, config)
+    return replace(posterior, metrics={**posterior.metrics, "detail_ratio": detail_ratio(tiles)})
+
+
+def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
+    """The estimate that follows from a posterior.
+
+    An uncertain kernel, and one of an image that is probably sharp, is blended into the bicubic one: a kernel that is
+    too wide costs more than one that is too narrow.
+
+    Args:
+        posterior: From `posterior_of`.
+        scale: Factor from LR to HR.
+        config: Settings.
+
+    Returns:
+        The kernel with its `kernel_error`. A flat image gets the bicubic kernel, with a warning; there is a warning,
+        too, if most of a kernel is the bicubic one by its uncertainty. The metrics have `kernel_error`, the predicted
+        error that it is computed from, the share of the bicubic kernel, the probabilities of the kinds, and
+        sharpening, noise in grey levels, JPEG quality and previous enlargement.
+    """
+    if posterior is None:
         return KernelEstimate(
-            kernel=bicubic(scale),
+            kernel=Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": STAGE}}),
             method=STAGE,
             settings=asdict(config),
-            warnings=(warning,),
+            warnings=("the image is flat, so that no kernel can be estimated from it; the bicubic kernel is used.",),
             kernel_error=_KERNEL_ERROR,
         )
-    posterior = _posterior_of(tiles, scale, config)
-    share = _fallback_share(posterior, config)
+    uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, config)
+    share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * posterior.transfer + share * _bicubic_transfer(scale), scale)
-    kernel_error = min(float(np.dot(posterior.kinds, config.error_shares)) * posterior.error, config.max_kernel_error)
+    if share >= _MIN_SHARE:
+        kernel = Kernel(kernel.array, scale, {**kernel.provenance, "bicubic_share": round(share, 3)})
+    # The bicubic part is no estimate.
+    error = float(np.dot(posterior.kinds, config.error_shares)) * posterior.error * math.sqrt(1 - share)
+    kernel_error = min(error, config.max_kernel_error)
     warnings: tuple[str, ...] = ()
-    if share > _WARNED_SHARE:
+    if enlarged > _WARNED_SHARE:
+        factor = posterior.metrics["enlarged_factor"]
         warnings = (
-            f"the image hardly shows its blur (predicted error {posterior.error:.2f}); "
-            f"{share:.0%} of the kernel is the bicubic one.",
+            f"the image seems to have been enlarged before, by about ×{factor:.1f}, so that the bicubic kernel is "
+            f"used; for a sharper result, reduce it to {100 / factor:.0f} % of its size first, or use the original.",
         )
-        listener(Notice(stage=STAGE, message=warnings[0]))
-    listener(StageDone(stage=STAGE, steps=1))
-    metrics = {"tiles": float(len(tiles)), "kernel_error": kernel_error}
-    metrics |= {"predicted_error": posterior.error, "bicubic_share": share}
+    elif oversampled > _WARNED_SHARE and sharp < _WARNED_SHARE:
+        warnings = (
+            "the image has no detail near the limit of its pixels, so that a blur cannot be told from a soft subject; "
+            f"{100 * share:.0f} % of the kernel that is used is the bicubic one. If you know the blur of the optics, "
+            "give it as the kernel.",
+        )
+    elif uncertain > _WARNED_SHARE and sharp < _WARNED_SHARE:
+        warnings = (
+            f"the kernel of this image is uncertain (predicted error {posterior.error:.2f}), as is usual with soft "
+            f"subjects and with noise; {100 * share:.0f} % of the kernel that is used is the bicubic one.",
+        )
+    metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
         kernel=kernel,
@@ -227,13 +313,29 @@ def textured_tiles(plane: Tensor, count: int) -> Tensor:
     return torch.stack(tiles) if tiles else plane.new_zeros(0, _TILE, _TILE)
 
 
+def detail_ratio(tiles: Tensor) -> float:
+    """Mean power of tiles, (N, 96, 96), at 0.2 to 0.3 cycles per pixel over that at the corners of the spectrum.
+
+    Photographs that fill their pixels have 10 to 1000, by their blur; pure noise, and images without any detail there
+    (oversampled microscope images, strong defocus), have 1.
+    """
+    side = tiles.shape[-1]
+    window = torch.hann_window(side, periodic=False)
+    centred = tiles - tiles.mean((1, 2), keepdim=True)
+    power = torch.fft.fft2(centred * window[:, None] * window).abs().square().mean(0)
+    frequency = torch.fft.fftfreq(side)
+    radius = torch.hypot(frequency[:, None], frequency)
+    band = (radius >= _DETAIL_BAND[0]) & (radius < _DETAIL_BAND[1])
+    return float(power[band].mean() / power[radius >= _CORNERS].mean().clamp_min(1e-9))
+
+
 def _starts(length: int) -> list[int]:
     starts = list(range(0, length - _TILE + 1, _TILE // 2))
     return starts if starts[-1] == length - _TILE else [*starts, length - _TILE]
 
 
 @torch.no_grad()
-def _posterior_of(tiles: Tensor, scale: int, config: LearnedConfig) -> _ImagePosterior:
+def _posterior_of(tiles: Tensor, scale: int, config: LearnedConfig) -> ImagePosterior:
     """The posterior of an image from its tiles, (N, 96, 96), grey levels: the mean over sets and views."""
     network = load_network()
     features = tile_features(tiles).flat
@@ -249,7 +351,7 @@ def _posterior_of(tiles: Tensor, scale: int, config: LearnedConfig) -> _ImagePos
     return _mean(parts)
 
 
-def _of_view(posteriors: Posterior, row: int, view: int, scale: int) -> _ImagePosterior:
+def _of_view(posteriors: Posterior, row: int, view: int, scale: int) -> ImagePosterior:
     """One row of the network's output, computed from a dihedral view, in the orientation of the image."""
     frequencies = torch.from_numpy(_frequencies(scale)).float()
     middle = _STEPS * scale // 2
@@ -261,7 +363,7 @@ def _of_view(posteriors: Posterior, row: int, view: int, scale: int) -> _ImagePo
     transfer[window, window] += fade * _full_plane(free_form[0] + 1j * free_form[1])
     variance = _full_plane(posteriors.log_variance[row].double().exp().numpy().astype(np.complex128))
     enlarged = posteriors.enlarged[row].double()
-    return _ImagePosterior(
+    return ImagePosterior(
         transfer=dihedral_inverse(torch.from_numpy(transfer), view).numpy(),
         variance=dihedral_inverse(torch.from_numpy(variance.real.copy()), view).numpy(),
         kinds=posteriors.kind[row].double().softmax(0).numpy(),
@@ -285,7 +387,7 @@ def _full_plane(half: Plane) -> Plane:
     return plane
 
 
-def _mean(parts: Sequence[_ImagePosterior]) -> _ImagePosterior:
+def _mean(parts: Sequence[ImagePosterior]) -> ImagePosterior:
     """The mean of posteriors by their inverse variance; the variance between them adds to the mean variance."""
     weights = np.array([1 / (part.error**2 + 1e-4) for part in parts])
     weights = weights / weights.sum()
@@ -295,7 +397,7 @@ def _mean(parts: Sequence[_ImagePosterior]) -> _ImagePosterior:
     deviations = np.stack([np.abs(part.transfer - transfer)[window, window] ** 2 for part in parts])
     between = np.tensordot(weights, deviations, 1)
     within = np.tensordot(weights, np.stack([part.variance for part in parts]), 1)
-    return _ImagePosterior(
+    return ImagePosterior(
         transfer=transfer,
         variance=np.asarray(within + 0.25 * between),
         kinds=np.asarray(np.tensordot(weights, np.stack([part.kinds for part in parts]), 1)),
@@ -316,30 +418,41 @@ def _radius(scale: int) -> NDArray[np.float64]:
     return np.asarray(np.hypot(f[:, None], f[None]))
 
 
-def _band() -> NDArray[np.bool_]:
-    """Mask of the band in which the error is averaged, on the plane up to 1 cycle per LR pixel, (33, 33)."""
-    radius = _radius(2)
-    return (radius >= _BAND[0]) & (radius <= _BAND[1])
+def _level(squared_error: NDArray[np.float64]) -> float:
+    """`error_level` of a plane up to 1 cycle per LR pixel, (33, 33)."""
+    return error_level(torch.from_numpy(squared_error), torch.from_numpy(_radius(2)))
 
 
 @cache
 def _bicubic_transfer(scale: int) -> Plane:
-    """The transfer function of the bicubic kernel at `_frequencies`."""
-    array = bicubic(scale).array
-    r = (np.arange(len(array)) - (len(array) - 1) / 2) / scale
-    phase = np.exp(2j * np.pi * np.outer(_frequencies(scale), r))
-    return np.asarray(phase @ array @ phase.T)
+    return _transfer_of(bicubic(scale))
 
 
-def _fallback_share(posterior: _ImagePosterior, config: LearnedConfig) -> float:
-    """The share of the bicubic kernel, from 0 to 1, which grows with the predicted error.
+def _transfer_of(kernel: Kernel) -> Plane:
+    """The transfer function of a kernel at `_frequencies`."""
+    r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
+    phase = np.exp(2j * np.pi * np.outer(_frequencies(kernel.scale), r))
+    return np.asarray(phase @ kernel.array @ phase.T)
 
-    Soft subjects (clouds, dunes) do not show whether they are blurred, and a kernel that is too wide costs more than
-    one that is too narrow. Discs and shakes are recognised by more than their width and are kept.
+
+def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, float, float, float]:
+    """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
+
+    Soft subjects (clouds, dunes) do not show whether they are blurred. Discs and shakes are recognised by more than
+    their width and are kept.
     """
-    low, high = config.fallback_errors
     gaussian_or_sharp = min(1.0, 2 * float(posterior.kinds[0] + posterior.kinds[1]))
-    return gaussian_or_sharp * config.max_fallback_share * float(np.clip((posterior.error - low) / (high - low), 0, 1))
+    return (
+        gaussian_or_sharp * config.max_fallback_share * _ramp(posterior.error, config.fallback_errors),
+        config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),
+        config.max_enlarged_share * _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
+        config.max_oversampled_share * (1 - _ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),
+    )
+
+
+def _ramp(value: float, bounds: tuple[float, float]) -> float:
+    """0 below the first bound, 1 above the second, linear between."""
+    return float(np.clip((value - bounds[0]) / (bounds[1] - bounds[0]), 0, 1))
 
 
 def _kernel_of(transfer: Plane, scale: int) -> Kernel:

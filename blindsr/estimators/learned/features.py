@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["FEATURES", "POLAR", "TileFeatures", "tile_features", "view_tables"]
+__all__ = ["FEATURES", "POLAR", "tile_features", "view_tables"]
 
 _ANGLES, _RADII = 8, 22  # sectors of the half-plane of frequencies, and rings
 _LAGS = 15  # side of the cepstrum, LR pixels

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blindsr.estimators.learned.features import FEATURES, POLAR
 
-__all__ = ["KINDS", "KernelNetwork", "Posterior", "formula_transfer", "load_network"]
+__all__ = ["KINDS", "Posterior", "formula_transfer", "load_network"]
 
 KINDS = ("sharp", "gaussian", "disc", "shake")
 _WEIGHTS = Path(__file__).parent / "weights" / "kernel_network.safetensors"

@@ -1,4 +1,4 @@
-"""Kernel estimation from the fall-off of the image's spectrum: a Gaussian, or a disc of defocus, in about a second."""
+"""Kernel estimation from the fall-off of the image's spectrum: a Gaussian, or a disc of defocus."""
 
 from blindsr.estimators.spectral.estimator import SpectralConfig, SpectralEstimator, estimate_kernel
 

@@ -62,7 +62,7 @@ class SpectralConfig:
 
 
 class SpectralEstimator:
-    """Gaussian kernel (or defocus disc) from the fall-off of the mean spectrum; about a second."""
+    """Gaussian kernel (or defocus disc) from the fall-off of the mean spectrum."""
 
     name: ClassVar[str] = "spectral"
     config_type: ClassVar[type] = SpectralConfig

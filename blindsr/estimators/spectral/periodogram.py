@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blindsr.errors import ImageError
 
-__all__ = ["MIN_SIDE", "Periodogram", "TileSpectra", "tile_spectra"]
+__all__ = ["MIN_SIDE", "Periodogram", "tile_spectra"]
 
 MIN_SIDE = 16  # side of the smallest image and of the smallest tile, LR pixels
 # A tile with a smaller standard deviation, [0, 1] units, holds rounding and noise only (1.2 of 255 grey levels).

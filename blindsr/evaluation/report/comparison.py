@@ -18,6 +18,7 @@ from blindsr.evaluation.results import format_number
 from blindsr.evaluation.score import read_8bit
 from blindsr.image_io import to_uint8
 from blindsr.kernels import Kernel
+from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.ops import imresize
 from blindsr.pipelines.checks import CONSISTENCY_MEANING
@@ -189,7 +190,6 @@ def report_for_photo(
         },
         warnings=(*record.get("warnings", ()), f"Data consistency: {CONSISTENCY_MEANING}"),
     )
-    long, short = kernel.sigmas
     method = (record.get("estimate") or {}).get("method")
     details = {"Kernel": "kernel", "Estimate": "estimate", "Settings": "settings", "Seconds": "timings"}
     details |= {"Versions": "versions", "Machine": "machine"}
@@ -198,8 +198,8 @@ def report_for_photo(
         eyebrow=f"blindsr {record['versions']['blindsr']} · ×{sr.shape[0] / lr.shape[0]:.3g} · "
         f"{str(record['finished'])[:10]}",
         lead=f"Super-resolved to {sr.shape[1]}×{sr.shape[0]} px in {record['seconds']:.1f} s. The kernel "
-        f"{'was given' if method is None else f'was estimated by {method}'}: σ {long:.2f} px along {kernel.angle:.0f}° "
-        f"and {short:.2f} px across, in pixels of the result.",
+        f"{'was given' if method is None else f'was estimated by {method}'}: {widths_text(kernel)}, in pixels of the "
+        "result.",
         body=[comparison(entry)],
         details={heading: record[key] for heading, key in details.items() if key in record},
     )

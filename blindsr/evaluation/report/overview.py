@@ -29,6 +29,7 @@ from blindsr.evaluation.results import (
 from blindsr.evaluation.score import MAX_SHIFT, read_8bit
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import read_kernel
+from blindsr.kernels.metrics import widths_text
 
 __all__ = ["finding", "write_ablation_report"]
 
@@ -205,7 +206,7 @@ def _entry(name: str, results: AblationResults, summary: Summary, colours: Mappi
     height, width = views[0].pixels.shape[:2]
     hr = read_8bit(results.folder / next(iter(cells.values()))["files"]["hr"])[:height, :width]
     truth = next((view.kernel for view in views if split_method(view.method)[0] == TRUE), None)
-    words = "unknown" if truth is None else "σ {:.2f} / {:.2f} px at {:.0f}°".format(*truth.sigmas, truth.angle)
+    words = "unknown" if truth is None else widths_text(truth)
     candidates = estimates(texts) or list(texts)[1:]
     warnings = [f"{texts[m]}: {text}" for m in texts for text in cells[m].get("warnings", [])]
     return Entry(

@@ -86,7 +86,7 @@ def check_plot() -> None:
     """Raise a ConfigError if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(
-            "--plot needs matplotlib: pip install 'blindsr[plot]'; report.html has the same plot without."
+            "the plots (--plot) need matplotlib: pip install 'blindsr[plot]'; report.html has the same plot without."
         )
 
 

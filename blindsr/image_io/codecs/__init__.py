@@ -187,7 +187,7 @@ def embedded_metadata(
 def _too_large(max_pixels: int, size: str) -> str:
     return (
         f"at most {max_pixels} pixels ({max_pixels / 1e6:.4g} megapixels) are read, this file has {size}; "
-        "if you trust this file, raise the limit (--max-pixels), or cut it into parts"
+        "if you trust this file, raise the limit (max_pixels=, --max-pixels), or cut it into parts"
     )
 
 

@@ -9,11 +9,12 @@ kernel of the image.
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindsr.events import Listener, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel
@@ -23,9 +24,9 @@ from blindsr.ops.wiener import wiener
 from blindsr.runtime import check_finite, seeded_generator
 from blindsr.upscalers.pretrained.conditioning import Conditioning, embed
 from blindsr.upscalers.pretrained.config import PretrainedConfig
-from blindsr.upscalers.pretrained.network import ConditionedNetwork
+from blindsr.upscalers.pretrained.network import ConditionedNetwork, linear_base
 
-__all__ = ["STAGE", "SharpPairs", "adapt", "residual_of"]
+__all__ = ["CHROMA_WEIGHT", "STAGE", "SharpPairs", "adapt"]
 
 STAGE = "zssr"
 # Sizes of the targets relative to the prediction. Small ones are sharper, large ones have more pixels.
@@ -33,11 +34,13 @@ TARGET_SIZES = (0.6, 0.75, 0.9)
 VALIDATION_SIZE = 0.5  # size of the target that is never trained on: its pairs decide whether the steps are kept
 _MAX_SIDE = 1024  # side of the largest window of a target; each view uses another one
 _WARM_UP = 0.1  # share of the steps
+_MAX_ERROR = 0.06  # of the kernels that sons are made with; larger errors are of another kind, the mean of two kernels
+CHROMA_WEIGHT = 0.5  # of the loss of chroma against that of luma, as in the training
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A degraded image, (1, 1, h, w); its Wiener images, (1, F, s·h, s·w); its target, (1, 1, s·h, s·w)."""
+    """A degraded image, (1, G, h, w); its Wiener images, (1, F, s·h, s·w); its target, (1, G, s·h, s·w)."""
 
     lr: Tensor
     linear: Tensor
@@ -58,7 +61,8 @@ class SharpPairs:
     """Crops of the training pairs that are made of a first prediction.
 
     Args:
-        prediction: The network's own prediction, planes (P, 1, H, W).
+        predictions: The network's own predictions of the image, or of parts of it: (1, G, H, W), with the same G of 1
+            (a band) or 3 (luma and chroma).
         kernel: Downscaling kernel of the image.
         views: Dihedral views of the targets.
         conditioning: Noise that is added to the degraded images, and parameters of their Wiener images.
@@ -67,7 +71,7 @@ class SharpPairs:
 
     def __init__(
         self,
-        prediction: Tensor,
+        predictions: Sequence[Tensor],
         kernel: Kernel,
         views: tuple[int, ...],
         conditioning: Conditioning,
@@ -75,13 +79,13 @@ class SharpPairs:
     ) -> None:
         self.scale, self.generator = kernel.scale, generator
         self._errors = np.random.default_rng(self._integer(2**31))
-        weights = kernel.tensor(prediction)
+        weights = kernel.tensor(predictions[0])
         self.pairs: list[_Pair] = []
-        for plane in torch.split(prediction, 1):
+        for prediction in predictions:
             for size in TARGET_SIZES:
-                sharp = imresize(plane, size)
+                sharp = imresize(prediction, size)
                 self.pairs += [self._pair(dihedral(sharp, view), weights, conditioning) for view in views]
-        validation = imresize(prediction[:1], VALIDATION_SIZE)
+        validation = imresize(predictions[0], VALIDATION_SIZE)
         self._validation_pairs = [self._pair(dihedral(validation, view), weights, conditioning) for view in views]
 
     def _pair(self, target: Tensor, weights: Tensor, conditioning: Conditioning) -> _Pair:
@@ -91,23 +95,23 @@ class SharpPairs:
         # With an estimated kernel, each pair is degraded by another kernel that the true one may be: the network then
         # learns to be careful at frequencies where the estimate is uncertain.
         lr = (
-            degrade_perturbed(target, weights, self.scale, self._errors)
+            degrade_perturbed(target, weights, self.scale, self._errors, min(conditioning.kernel_error, _MAX_ERROR))
             if conditioning.kernel_error
             else degrade(target, weights, self.scale)
         )
-        if conditioning.noise_sigma:
-            lr = lr + conditioning.noise_sigma * torch.randn(lr.shape, generator=self.generator).to(lr)
+        levels = (conditioning.noise_sigma, conditioning.chroma_sigma)
+        if max(levels):
+            each = lr.new_tensor([levels[0], *[levels[1]] * (lr.shape[1] - 1)]).reshape(1, -1, 1, 1)
+            lr = lr + each * torch.randn(lr.shape, generator=self.generator).to(lr)
         lr = torch.round(lr * 255) / 255  # photographs have 8 bits, as the training images had
-        return _Pair(
-            lr, wiener(lr, weights, self.scale, conditioning.noise_sigma, conditioning.kernel_error)[:, 0], target
-        )
+        return _Pair(lr, wiener(lr, weights, self.scale, levels, conditioning.kernel_error), target)
 
     def _integer(self, bound: int) -> int:
         return int(torch.randint(bound, (1,), generator=self.generator))
 
     def draw(self, batch: int, side: int) -> _Pair:
         """Cut `batch` random crops of `side` LR pixels (less where a degraded image is smaller)."""
-        side = min(side, *(min(pair.lr.shape[-2:]) for pair in self.pairs))
+        side = min(side, *(min(pair.lr.shape[-2:]) for pair in self.pairs)) // 2 * 2
         crops = []
         for _ in range(batch):
             pair = self.pairs[self._integer(len(self.pairs))]
@@ -118,7 +122,7 @@ class SharpPairs:
 
     def validation(self, side: int) -> _Pair:
         """The central crops of the pairs that are never trained on."""
-        side = min(side, *(min(pair.lr.shape[-2:]) for pair in self._validation_pairs))
+        side = min(side, *(min(pair.lr.shape[-2:]) for pair in self._validation_pairs)) // 2 * 2
         centres = []
         for pair in self._validation_pairs:
             top, left = ((length - side) // 2 for length in pair.lr.shape[-2:])
@@ -126,17 +130,9 @@ class SharpPairs:
         return _Pair.stacked(centres)
 
 
-def residual_of(
-    network: ConditionedNetwork, lr: Tensor, linear: Tensor, embedding: Tensor, scale: int, dtype: torch.dtype
-) -> Tensor:
-    """The network's residual as float32, computed in `dtype`."""
-    with torch.autocast(lr.device.type, dtype, enabled=dtype is not torch.float32):
-        return network.residual(lr, linear, embedding, scale).float()
-
-
 def adapt(
     network: ConditionedNetwork,
-    prediction: Tensor,
+    predictions: Sequence[Tensor],
     kernel: Kernel,
     config: PretrainedConfig,
     *,
@@ -148,7 +144,7 @@ def adapt(
 
     Args:
         network: The pretrained network; it is left unchanged.
-        prediction: Its prediction of the image, planes (P, 1, H, W).
+        predictions: Its predictions of the image or of parts of it, as in `SharpPairs`.
         kernel: Downscaling kernel.
         config: Settings.
         conditioning: Noise level and uncertainty of the kernel.
@@ -161,15 +157,19 @@ def adapt(
     Raises:
         DivergenceError: The loss was NaN or infinite.
     """
-    pairs = SharpPairs(prediction, kernel, config.views, conditioning, seeded_generator(config.seed))
+    pairs = SharpPairs(predictions, kernel, config.views, conditioning, seeded_generator(config.seed))
     adapted = copy.deepcopy(network)
-    embedding = embed(kernel.tensor(prediction), kernel.scale, conditioning.noise_sigma, conditioning.kernel_error)
+    levels, is_colour = (conditioning.noise_sigma, conditioning.chroma_sigma), predictions[0].shape[1] == 3
+    # Crops are of all views of the image, each with the kernel itself.
+    embedding = embed(kernel.tensor(predictions[0]), kernel.scale, *levels, conditioning.kernel_error, is_colour)
     optimiser = torch.optim.Adam(adapted.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True)
     patch = pairs.validation(config.validation_side)
 
     def loss_of(net: ConditionedNetwork, pair: _Pair) -> Tensor:
-        residual = residual_of(net, pair.lr, pair.linear, embedding, kernel.scale, dtype)
-        return nn.functional.l1_loss(residual + pair.linear.mean(1, keepdim=True), pair.target)
+        with torch.autocast(pair.lr.device.type, dtype, enabled=dtype is not torch.float32):
+            residual = net(pair.lr, pair.linear, embedding, kernel.scale)
+        error: Tensor = (residual.float() + linear_base(pair.linear) - pair.target).abs()
+        return error[:, :1].mean() + CHROMA_WEIGHT * error[:, 1:].mean() if is_colour else error.mean()
 
     @torch.no_grad()
     def validation_loss(net: ConditionedNetwork) -> float:

@@ -13,53 +13,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindsr.kernels import Kernel
-from blindsr.ops import dihedral
 from blindsr.upscalers.base import Degradation
 
-__all__ = ["CLEAN", "EMBEDDING_LENGTH", "Conditioning", "conditioning_of", "embed", "symmetric_views"]
+__all__ = ["CLEAN", "EMBEDDING_LENGTH", "SCALES", "Conditioning", "conditioning_of", "embed"]
 
+SCALES = (2, 3, 4)
 # Noise at or below this, in [0, 1] units, cannot be distinguished from texture. Above it, back-projection would carry
 # the noise that was just removed back into the image: at one grey level it costs 1 dB, without noise it gains 0.2 dB.
 CLEAN = 0.5 / 255
-# The network is conditioned on three quarters of the measured noise above three grey levels: its training images have
-# less fine texture than photographs, so that a network conditioned on strong noise smooths too much.
-_STRONG_NOISE, _STRONG_NOISE_SHARE = 3 / 255, 0.75
-# The first 1, 2, 4 or 8 of the dihedral views: the half turn first, under which most kernels are symmetric.
-_VIEW_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-_SAME_KERNEL = 1e-3  # largest difference between views of a kernel, relative to its peak
-
-_STEP = 0.125  # cycles per LR pixel: resolves kernels that are up to 1/step = 8 LR pixels long
-_LARGEST = 1.0  # cycles per LR pixel: the LR grid's own Nyquist is 0.5, beyond lies what is aliased onto it
 _KNEE = 50.0  # transfers below 1/knee are compressed linearly, above logarithmically
+_NOISE_KNEE = 0.25 / 255  # noise below a quarter of a grey level is masked by the rounding to 8 bits
+_KERNEL_ERROR_SCALE = 0.04  # 1 in the embedding
+# Error of chroma in a JPEG as a share of that of luma. The usual tables give 2.2, and subsampling 1.6 times as much;
+# half of it was measured to be best (docs/notes/2026-11-28-start-on-photographs.md).
+_CHROMA_COMPRESSION = 1.8
 
 
 def _frequencies() -> Tensor:
-    """(F, 2), (y, x): the half-disc |f| ≤ largest; the other half is its complex conjugate."""
-    count = round(_LARGEST / _STEP)
+    """(F, 2), (y, x), cycles per LR pixel: half-discs, every 1/16 up to 0.5 and every 1/8 up to 1.
+
+    The other halves are complex conjugates. Steps of 1/16 distinguish kernels of up to 16 LR pixels.
+    """
     grid = [
-        (y * _STEP, x * _STEP)
-        for y in range(-count, count + 1)
-        for x in range(count + 1)
-        if (x > 0 or y > 0) and math.hypot(x, y) <= count + 1e-9
+        (y / 16, x / 16)
+        for y in range(-16, 17)
+        for x in range(17)
+        if (x > 0 or y > 0) and (math.hypot(y, x) <= 8 or (math.hypot(y, x) <= 16 and x % 2 == 0 and y % 2 == 0))
     ]
     return torch.from_numpy(np.array(grid))
 
 
 _FREQUENCIES = _frequencies()
-_NOISE_KNEE = 0.25 / 255  # noise below a quarter of a grey level is masked by the rounding to 8 bits
-_KERNEL_ERROR_SCALE = 0.04  # error of the transfer function of an estimated kernel: about 1 in the embedding
-EMBEDDING_LENGTH = 2 * len(_FREQUENCIES) + 1
+EMBEDDING_LENGTH = 2 * len(_FREQUENCIES) + 4 + len(SCALES)
 
 
-def embed(kernels: Tensor, scale: int, noise_sigma: Tensor | float = 0.0, kernel_error: Tensor | float = 0.0) -> Tensor:
-    """Describe kernels, noise and the uncertainty of the kernel by numbers of size about 1.
+def embed(
+    kernels: Tensor,
+    scale: int,
+    noise_sigma: Tensor | float = 0.0,
+    chroma_sigma: Tensor | float = 0.0,
+    kernel_error: Tensor | float = 0.0,
+    coloured: Tensor | bool = True,
+) -> Tensor:
+    """Describe kernels, noise, the uncertainty of the kernel and the scale by numbers of size about 1.
 
     Args:
         kernels: (B, K, K) or (K, K), correlation kernels, K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
-        noise_sigma: Standard deviation of the LR image's noise, [0, 1] units; a number or (B,).
-        kernel_error: Standard deviation of the error of the transfer function; a number or (B,).
+        noise_sigma: Standard deviation of the noise in the LR image's luma or band, [0, 1] units; a number or (B,).
+        chroma_sigma: That of its chroma planes B − Y and R − Y, root mean square of both; 0 without colour.
+        kernel_error: Standard deviation of the error of the transfer function.
+        coloured: Whether there are chroma planes.
 
     Returns:
         (B, EMBEDDING_LENGTH), float32, on the device of `kernels`.
@@ -70,67 +74,52 @@ def embed(kernels: Tensor, scale: int, noise_sigma: Tensor | float = 0.0, kernel
     frequencies = _FREQUENCIES.to(batch.device)
     rows = torch.exp(-2j * math.pi * frequencies[:, :1] * centred)
     columns = torch.exp(-2j * math.pi * frequencies[:, 1:] * centred)
-    transfer = torch.einsum("fy,byx,fx->bf", rows, batch.to(rows.dtype), columns)
+    transfer = ((rows @ batch.to(rows.dtype)) * columns).sum(-1)
     size = transfer.abs()
     # log(1 + knee·z)/log(1 + knee) of the modulus, the phase kept; smooth through zero.
     gain = torch.log1p(_KNEE * size) / (math.log1p(_KNEE) * size.clamp_min(1e-12))
     compressed = torch.view_as_real(transfer * gain).flatten(1)
-    sigma, error = (
-        torch.as_tensor(value, dtype=torch.float64, device=batch.device).reshape(-1, 1)
-        for value in (noise_sigma, kernel_error)
+    luma, chroma, error, colour = (
+        torch.as_tensor(value, dtype=torch.float64, device=batch.device).reshape(-1, 1).expand(len(batch), 1)
+        for value in (noise_sigma, chroma_sigma, kernel_error, coloured)
     )
-    # One number for both: noise raises it, an uncertain kernel lowers it by about 1.
-    level = torch.log1p(sigma / _NOISE_KNEE) / 4 - error / _KERNEL_ERROR_SCALE
-    return torch.cat([compressed, level.expand(len(batch), 1)], 1).to(torch.float32)
+    levels = [torch.log1p(sigma / _NOISE_KNEE) / 2 for sigma in (luma, chroma)]
+    which = torch.tensor([float(s == scale) for s in SCALES], dtype=torch.float64, device=batch.device)
+    numbers = [*levels, error / _KERNEL_ERROR_SCALE, colour, which.expand(len(batch), -1)]
+    return torch.cat([compressed, *numbers], 1).to(torch.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What filters and network are conditioned on for one plane.
+    """What filters and network are conditioned on, for one band or for luma and chroma.
 
     Args:
-        noise_sigma: Standard deviation of the noise, [0, 1] units, as it is passed to the Wiener filter and
-            the network.
+        noise_sigma: Standard deviation of the noise of the band or of luma, [0, 1] units.
+        chroma_sigma: That of chroma, root mean square of both planes; 0 for a band.
         kernel_error: Standard deviation of the error of the kernel's transfer function.
     """
 
     noise_sigma: float = 0.0
+    chroma_sigma: float = 0.0
     kernel_error: float = 0.0
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is no noise that could be distinguished from texture."""
+        return max(self.noise_sigma, self.chroma_sigma) <= CLEAN
 
-def conditioning_of(degradation: Degradation, plane: int, *, scaled: bool = True) -> Conditioning:
-    """The conditioning for one plane of an image.
+
+def conditioning_of(degradation: Degradation, group: int, *, colour: bool) -> Conditioning:
+    """The conditioning for a colour image, or for one band of any other image.
 
     Args:
         degradation: The measured degradation.
-        plane: Index of the plane as `blindsr.ops.color.to_planes` orders them.
-        scaled: Whether strong noise is scaled for a network trained on synthetic images; see `_STRONG_NOISE_SHARE`.
+        group: Index of the band; 0 for a colour image.
+        colour: Whether the image has luma and chroma.
     """
-    sigma = degradation.plane_sigma(plane)
-    if scaled:
-        sigma = min(sigma, _STRONG_NOISE) + _STRONG_NOISE_SHARE * max(0.0, sigma - _STRONG_NOISE)
-    return Conditioning(max(sigma, degradation.compression_sigma), degradation.kernel_error)
-
-
-def symmetric_views(kernel: Kernel, ensemble: int) -> tuple[int, ...]:
-    """The dihedral views to average over: the first `ensemble` if the kernel is the same under all of them, else one.
-
-    A view of the image turns its kernel as well. Where that is a different kernel, it is one that the adaptation has
-    not trained on, and the mean is no better.
-
-    Args:
-        kernel: Downscaling kernel.
-        ensemble: 1, 2, 4 or 8.
-
-    Returns:
-        Views as `ops.dihedral` numbers them; the first is 0, the image as it is.
-
-    References:
-        Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016,
-        section 3.
-    """
-    views = _VIEW_ORDER[:ensemble]
-    weights = kernel.tensor()
-    allowed = _SAME_KERNEL * float(weights.abs().max())
-    same = all(float((dihedral(weights, view) - weights).abs().max()) <= allowed for view in views)
-    return views if same else _VIEW_ORDER[:1]
+    compression = degradation.compression_sigma
+    sigma = max(degradation.plane_sigma(group), compression)
+    if not colour:
+        return Conditioning(sigma, 0.0, degradation.kernel_error)
+    chroma = math.sqrt(sum(degradation.plane_sigma(plane) ** 2 for plane in (1, 2)) / 2)
+    return Conditioning(sigma, max(chroma, _CHROMA_COMPRESSION * compression), degradation.kernel_error)

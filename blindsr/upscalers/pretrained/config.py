@@ -21,22 +21,21 @@ class PretrainedConfig:
     The values were chosen by measurement (docs/method/pretrained-network.md).
     """
 
-    weights: Path | None = None  # a checkpoint of `blindsr train`; None is the bundled one
+    weights: Path | None = None  # a checkpoint of `blindsr train`, or "leaves"; None is the bundled one of photographs
     random_weights: bool = False  # begin with random weights instead: the untrained network equals the Wiener filter
     steps: int = 120  # optimiser steps on the image's own pairs; 0 is the forward pass alone
-    learning_rate: float = 1.2e-3  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
+    learning_rate: float = 4e-4  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
     batch: int = 8  # crops per step
     crop: int = 24  # side of a crop of the degraded image, LR pixels
     views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the training target
     back_projections: int = 1  # corrections towards the LR image, by the Wiener filter; none where there is noise
-    # Dihedral views whose predictions are averaged if the kernel is the same under all of them, as the bicubic one is:
-    # 1, 2, 4 or 8 (Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution",
-    # CVPR 2016, section 3).
-    ensemble: int = 8
+    # Dihedral views of the image and its kernel whose predictions are averaged: 1, 2, 4 or 8 (Timofte, Rothe, Van Gool,
+    # "Seven ways to improve example-based single image super resolution", CVPR 2016, section 3).
+    ensemble: int = 4
     ensemble_pixels: int | None = 6_000_000  # HR pixels above which a single view is used; None: no limit
     validation_side: int = 64  # side of the validation patch that decides whether the steps are kept, LR pixels
     precision: Precision = "auto"  # bf16 where the processor supports it natively
-    max_tile: int = 512  # LR pixels per side in one pass of the network
+    max_tile: int = 256  # LR pixels per side in one pass of the network
     seed: int = 0  # of crops and noise in the adaptation
     report_every: int = 50  # steps between losses in the history
 
@@ -65,7 +64,10 @@ class PretrainedConfig:
         _require(
             self.validation_side >= 8, f"pretrained.validation_side must be 8 or more, got {self.validation_side}."
         )
-        _require(self.max_tile >= 32, f"pretrained.max_tile must be 32 or more, got {self.max_tile}.")
+        _require(
+            self.max_tile >= 32 and self.max_tile % 2 == 0,
+            f"pretrained.max_tile must be an even number of 32 or more, got {self.max_tile}.",
+        )
         _require(self.report_every >= 1, f"pretrained.report_every must be 1 or more, got {self.report_every}.")
         _require(
             self.precision in ("auto", "fp32", "bf16"),

@@ -10,12 +10,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blindsr.errors import ConfigError, OutputError
-from blindsr.upscalers.pretrained.network import ConditionedNetwork
+from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig
 
-__all__ = ["BUNDLED", "load_network", "random_network", "save_weights", "training_settings"]
+__all__ = ["BUNDLED", "load_network", "random_network", "save_weights", "training_settings", "weights_file"]
 
-BUNDLED = Path(__file__).parent / "weights" / "leaves.safetensors"
-_FORMAT = "blindsr-start-1"
+_FOLDER = Path(__file__).parent / "weights"
+#: The bundled weights by name: of photographs and dead leaves, and of dead leaves alone.
+BUNDLED = {"pretrained": _FOLDER / "photographs.safetensors", "leaves": _FOLDER / "leaves.safetensors"}
+_FORMAT = "blindsr-pretrained-2"
+
+
+def weights_file(name: Path | str | None = None) -> Path:
+    """The file of bundled weights, by their name ("pretrained", "leaves"; None is the former), or the path itself."""
+    return BUNDLED.get(str(name or "pretrained"), Path(name or ""))
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, object]) -> None:
@@ -40,7 +47,7 @@ def training_settings(path: Path | None = None) -> dict[str, Any]:
     """The settings that weights were trained with, by name.
 
     Args:
-        path: A checkpoint of `blindsr train`, or settings alone (.json); None is the bundled checkpoint.
+        path: A checkpoint of `blindsr train`, a name of `BUNDLED`, or settings alone (.json); None is "pretrained".
 
     Raises:
         ConfigError: The file is missing, damaged, or neither.
@@ -53,7 +60,7 @@ def training_settings(path: Path | None = None) -> dict[str, Any]:
         if not isinstance(stored, dict):
             raise ConfigError(f"the settings of a training must be a JSON object of names and values, {path} is none.")
         return stored
-    return _read(BUNDLED if path is None else path)[1]
+    return _read(weights_file(path))[1]
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,18 +79,20 @@ def load_network(path: Path | None = None, *, device: torch.device | str = "cpu"
     """Load a network, float32, with trainable parameters.
 
     Args:
-        path: A checkpoint of `blindsr train`; None is the bundled one.
+        path: A checkpoint of `blindsr train`, or a name of `BUNDLED`; None is "pretrained".
         device: Device of the parameters.
 
     Raises:
         ConfigError: The file is missing, damaged, or no checkpoint.
     """
-    source = BUNDLED if path is None else path
+    source = weights_file(path)
     weights, config = _read(source)
     # On the "meta" device nothing is initialised, which would draw from the global random generator.
     with torch.device("meta"):
         network = ConditionedNetwork(
-            channels=int(config["channels"]), blocks=int(config["blocks"]), scales=tuple(config["scales"])
+            NetworkConfig(
+                channels=int(config["channels"]), blocks=int(config["blocks"]), scales=tuple(config["scales"])
+            )
         )
     try:
         network.load_state_dict(weights, assign=True)
@@ -103,7 +112,7 @@ def random_network(seed: int, *, device: torch.device | str = "cpu") -> Conditio
         network = ConditionedNetwork()
     network.to_empty(device="cpu").initialise(torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        for name, parameter in network.tails.named_parameters():
-            if name.endswith("weight"):
+        for tail in (network.tails, network.chroma_tails):
+            for parameter in tail.parameters():
                 parameter.zero_()
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -36,6 +36,7 @@ def test_a_folder_gives_paths_on_stdout_and_a_summary_on_stderr(quick, folder, t
     names = ["a_blindsr_x2.png", "b c_blindsr_x2.png", "deep/er/d_blindsr_x2.png"]
     assert result.stdout.splitlines() == [f"{out}/{name}" for name in names]
     assert _images(out) == names
+    assert "done in " in result.stderr.splitlines()[0]
     assert "photographs ┃ 3" in result.stderr
     assert "done        │ 3" in result.stderr
     again = quick(folder, "-r", "-o", out, *INLINE)
@@ -132,7 +133,7 @@ def test_results_that_exist_are_refused_skipped_or_replaced(quick, folder, appli
     arguments = (folder / "a.png", folder / "b c.png", *INLINE)
     refused = quick(*arguments)
     assert (refused.exit_code, applied.calls) == (1, [])
-    assert "Nothing was done; keep them (--skip-existing), replace them (--force)" in refused.stderr
+    assert "replace them (overwrite=True, --force), or choose another folder" in refused.stderr
     skipped = quick(*arguments, "--skip-existing")
     assert skipped.exit_code == 0
     assert "1 of 2 photographs have a result and are skipped." in skipped.stderr
@@ -243,7 +244,7 @@ def test_options_of_a_batch_reach_the_library(quick, folder, spy, tmp_path):
 def test_a_device_that_does_not_exist_is_one_line(quick, folder):
     result = quick(folder, "--device", "cpu,cuda:77")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: device must be auto or one of ")
+    assert result.stderr.startswith("error: the device must be auto or one that this machine has")
 
 
 def test_a_scheduler_that_is_not_reached_is_one_line(quick, folder, tmp_path, monkeypatch):
@@ -268,4 +269,4 @@ def test_a_shared_kernel_is_estimated_once_and_used_for_all(run, folder, tmp_pat
     Image.new("RGB", (100, 120)).save(folder / "large.png")
     sized = run(*arguments, "--size", "120x144", "--force")
     assert sized.exit_code == 1
-    assert "needs ×2 and ×3 for these images; use --scale" in sized.stderr
+    assert "needs ×2 and ×3 for these images; give a scale (scale=, --scale)" in sized.stderr

@@ -25,7 +25,7 @@ def test_the_path_of_the_kernel_is_printed_and_three_files_are_written(estimate,
     assert result.stdout == f"{folder}/photo_blindsr_x2.kernel.npz\n"
     lines = result.stderr.splitlines()
     assert lines[0] == "kernel: bicubic (8×8 for ×2)"
-    assert lines[1].startswith("done: in ")
+    assert lines[1].startswith("done in ")
     assert lines[2] == (
         f"files: {folder}/photo_blindsr_x2.kernel.npz, with photo_blindsr_x2.kernel.png, "
         "photo_blindsr_x2.kernel.json beside it"
@@ -59,6 +59,11 @@ def test_an_output_folder(estimate, photo, name):
     assert len(_names(photo.parent / name)) == 3
 
 
+def test_the_widths_of_the_bicubic_kernel_are_null_in_the_record(estimate):
+    kernel = json.loads(estimate("--json", "-q").stdout)["kernel"]
+    assert [kernel[name] for name in ("sigma_long", "sigma_short", "angle_degrees")] == [None] * 3
+
+
 def test_json_and_the_estimate_of_a_real_estimator(run, photo):
     result = run("estimate-kernel", photo, "--estimator", "spectral", "--json", "--threads", 1)
     record = json.loads(result.stdout)
@@ -73,7 +78,7 @@ def test_json_and_the_estimate_of_a_real_estimator(run, photo):
         (["-o", "k.txt"], 1, "a kernel file must end in .npz, .npy, .mat, got k.txt"),
         (["-o", "-"], 2, "- is for estimate-and-upscale and upscale"),
         (["--region", "30,30,20,20"], 1, "inside the image of 40×48 px"),
-        (["--device", "cuda:77"], 1, "device must be auto or one of"),
+        (["--device", "cuda:77"], 1, "the device must be auto or one that this machine has"),
     ],
 )
 def test_what_cannot_be_is_one_line(estimate, photo, monkeypatch, arguments, code, words):

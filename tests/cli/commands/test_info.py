@@ -5,7 +5,7 @@ import torch
 from blindsr import __version__
 from blindsr.cli.commands import info
 from blindsr.registry import ESTIMATORS, UPSCALERS
-from blindsr.runtime import bf16_reason, usable_cores
+from blindsr.runtime import bf16_reason, default_threads, usable_cores
 
 
 def test_methods_lists_every_method_with_its_description(run):
@@ -28,6 +28,7 @@ def test_doctor_shows_versions_devices_cores_and_the_reason_for_the_arithmetic(r
     assert f"blindsr {__version__}" in lines
     assert f"torch {torch.__version__}" in lines
     assert any(line.startswith(f"cores {usable_cores()} usable") for line in lines)
+    assert any(line.startswith(f"threads {default_threads()} without --threads") for line in lines)
     is_native, reason = bf16_reason(torch.device("cpu"))
     assert f"cpu --precision auto is {'bf16' if is_native else 'fp32'}: {reason}" in lines
     assert "extras" in lines

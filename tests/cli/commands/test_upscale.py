@@ -17,11 +17,12 @@ from blindsr.kernels import Kernel, KernelEstimate, bicubic, box, gaussian
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.ops import degrade, imresize
 from blindsr.pipelines import blind
+from blindsr.runtime import available_devices
 
 SUMMARY = """kernel: bicubic (8×8 for ×2)
 consistency: 36.0 dB. PSNR between the input and the result degraded by the kernel. A low value is an alarm; \
 a high one does not prove the kernel: any kernel, right or wrong, can be made consistent.
-done: 80×96 px in {seconds} s
+done in {seconds} s: 80×96 px
 files: {folder}/photo_blindsr_x2.png, with photo_blindsr_x2.kernel.npz, photo_blindsr_x2.kernel.png, \
 photo_blindsr_x2.json beside it
 """
@@ -50,7 +51,7 @@ def test_the_path_is_printed_with_a_summary_and_four_files_are_written(quick, ph
     record = json.loads((folder / "photo_blindsr_x2.json").read_text())
     assert result.exit_code == 0
     assert result.stdout == f"{folder}/photo_blindsr_x2.png\n"
-    seconds = result.stderr.split("px in ")[1].split(" s")[0]
+    seconds = result.stderr.split("done in ")[1].split(" s")[0]
     assert abs(float(seconds) - record["seconds"]) < 0.5
     assert result.stderr == SUMMARY.format(seconds=seconds, folder=folder)
     assert _names(folder) == [
@@ -131,7 +132,7 @@ def test_a_size_of_another_aspect_ratio_is_reported(quick, photo):
 def test_a_size_that_does_not_enlarge_is_an_error(quick, photo, size):
     result = quick(photo, "--size", size)
     assert result.exit_code == 1
-    assert "the size must enlarge the photograph of 40×48 px, by 8 at most" in result.stderr
+    assert f"the size must enlarge the photograph of 40×48 px, by 8 at most, got {size}; " in result.stderr
 
 
 def test_a_size_is_that_of_the_upright_picture(known, photo):
@@ -206,9 +207,14 @@ def test_there_is_one_thread_per_core_unless_threads_are_given(quick, photo, mon
     requested = []
     monkeypatch.setattr("blindsr.runtime.torch.set_num_threads", requested.append)
     monkeypatch.setattr("blindsr.runtime.usable_cores", lambda: 7)
-    quick(photo, "-q")
+    for name, value in ((None, 7), ("5", 5), ("4,2", 4), ("0", 7), ("x", 7)):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if name is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", name)
+        quick(photo, "-q", "--force")
+        assert requested.pop() == value
     quick(photo, "-q", "--force", "--threads", 3)
-    assert requested == [7, 3]
+    assert requested == [3]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +249,9 @@ def test_a_value_out_of_bounds_is_a_usage_error(run, photo, applied, arguments):
 def test_a_device_that_does_not_exist_is_one_line(quick, photo, device):
     result = quick(photo, "--device", device)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: device must be auto or one of ")
-    assert result.stderr.endswith(f"got '{device}'.\n")
+    assert result.stderr.startswith("error: the device must be auto or one that this machine has (")
+    assert f"got '{device}'" in result.stderr
+    assert f"; use --device {available_devices()[0]} (in Python device=" in result.stderr
 
 
 def test_the_same_command_gives_the_same_files(quick, photo):
@@ -387,9 +394,8 @@ class TestKnownKernel:
         result = known(photo, "--kernel", kernel)
         assert result.exit_code == 0
         assert np.array_equal(_kernel(photo.parent / "photo_blindsr_x2.kernel.npz").array, before)
-        assert result.stderr.startswith("warning: the kernel was read in blindsr's own convention")
+        assert "convention" not in result.stderr
         record = json.loads((photo.parent / "photo_blindsr_x2.json").read_text())
-        assert any("blindsr's own convention" in text for text in record["warnings"])
         assert record["estimate"] is None
 
     def test_another_kernel_than_the_one_of_this_name_needs_force(self, run, known, photo):
@@ -458,11 +464,12 @@ class TestKnownKernel:
         [
             ([], 2, "--kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml"),
             (["--kernel", "gaussian"], 2, "--kernel: the kernel gaussian is written gaussian:SIGMA"),
-            (["--kernel", "gaussian:x"], 2, "--kernel"),
+            (["--kernel", "gaussian:x"], 2, "the kernel gaussian is written gaussian:SIGMA or"),
+            (["--kernel", ""], 2, "a kernel is needed, got an empty text; give a file"),
             (["--kernel", "gaussian:0"], 2, "--kernel"),
             (["--kernel", "gaussian:1,2"], 2, "--kernel"),
             (["--kernel", "bicubic:2"], 2, "--kernel"),
-            (["--kernel", "gausian:2"], 2, "no file 'gausian:2'; give a kernel file"),
+            (["--kernel", "gausian:2"], 2, "no file 'gausian:2' (did you mean 'gaussian'?); give a kernel file"),
             (["--kernel", "motion:5"], 2, "motion:LENGTH,ANGLE"),
             (["--kernel", "box", "--sensor", "phone"], 2, "exclude each other"),
             (["--kernel", "box", "--kernel-index", "0"], 2, "apply to kernel files, not to 'box'"),

@@ -1,12 +1,12 @@
 """The free-form estimator: shaken photographs with known kernels."""
 
+import images
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.blind_l0 import BlindL0Estimator, L0Config, estimate_kernel
@@ -16,7 +16,7 @@ from blindsr.ops import degrade
 
 
 def photograph():
-    return torch.from_numpy(data.camera()[20:404, 100:484].copy())[None, None].float() / 255
+    return images.photograph(384, 384, name="camera", top=20, left=100, bands=1)
 
 
 def bent_path(side=22):

@@ -8,9 +8,10 @@ import torch
 from images import INTERPOLATE, photograph, psnr, quick_settings
 
 from blindsr import SuperResolver
+from blindsr.cli.output import describe_kernel
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
-from blindsr.estimators.learned.estimator import textured_tiles
+from blindsr.estimators.learned.estimator import detail_ratio, textured_tiles
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, flip, gaussian, normalised_cross_correlation
@@ -36,7 +37,10 @@ def test_the_kernel_is_centred_and_fits_the_scale(scale):
     assert estimate.kernel.scale == scale
     assert estimate.kernel.array.sum() == pytest.approx(1.0)
     assert np.abs(estimate.kernel.centroid).max() < 0.05
-    assert estimate.kernel.provenance == {"made_by": "learned"}
+    assert estimate.kernel.provenance["made_by"] == "learned"
+    assert estimate.kernel.provenance.get("bicubic_share", 0.0) == pytest.approx(
+        estimate.metrics["bicubic_share"], abs=1e-3
+    )
 
 
 def test_the_kernel_of_a_photograph_is_closer_to_the_truth_than_bicubic():
@@ -87,6 +91,7 @@ def test_a_flat_image_gets_the_bicubic_kernel_and_a_warning():
     estimate = estimate_kernel(torch.full((1, 3, 80, 70), 0.3), 2, listener=events.append)
     assert np.array_equal(estimate.kernel.array, bicubic(2).array)
     assert "flat" in estimate.warnings[0]
+    assert describe_kernel(estimate.kernel) == "bicubic, because no kernel could be estimated (8×8 for ×2)"
     assert any(isinstance(event, Notice) for event in events)
 
 
@@ -127,11 +132,34 @@ def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():
     always = LearnedConfig(fallback_errors=(0.0, 1e-6), max_fallback_share=1.0)
     estimate = estimate_kernel(lr, 2, always)
     assert estimate.metrics["bicubic_share"] > 0.99
-    assert "100% of the kernel is the bicubic one" in estimate.warnings[0]
+    assert estimate.kernel.provenance["bicubic_share"] == pytest.approx(1.0, abs=0.01)
+    assert "is usual with soft subjects and with noise; 100 % of the kernel that is used" in estimate.warnings[0]
     assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.999
     never = estimate_kernel(lr, 2, LearnedConfig(max_fallback_share=0.0))
     assert never.metrics["bicubic_share"] == 0
     assert never.warnings == ()
+
+
+def test_a_sharp_image_gets_the_bicubic_kernel_by_its_probability():
+    lr = degraded(bicubic(2), side=192)
+    plain = estimate_kernel(lr, 2, LearnedConfig(max_sharp_share=0.0))
+    sharp = estimate_kernel(lr, 2, LearnedConfig(sharp_probabilities=(0.0, 1e-6), max_sharp_share=1.0))
+    assert sharp.metrics["bicubic_share"] == pytest.approx(1.0)
+    assert sharp.kernel_error < 1e-6 < plain.kernel_error
+    assert sharp.warnings == ()
+
+
+def test_an_image_that_was_enlarged_before_is_named_with_the_remedy():
+    small = photograph(96, 96, name="chelsea", top=20, left=60)
+    large = (torch.nn.functional.interpolate(small, scale_factor=3.0, mode="bilinear") * 255).round() / 255
+    estimate = estimate_kernel(large, 2)
+    assert estimate.metrics["enlarged_probability"] > 0.75
+    assert estimate.metrics["bicubic_share"] > 0.5
+    factor = estimate.metrics["enlarged_factor"]
+    assert factor == pytest.approx(3, rel=0.25)
+    assert f"seems to have been enlarged before, by about ×{factor:.1f}" in estimate.warnings[0]
+    assert f"reduce it to {100 / factor:.0f} %" in estimate.warnings[0]
+    assert estimate_kernel(small, 2).metrics["enlarged_probability"] < 0.3
 
 
 @pytest.mark.parametrize(
@@ -154,6 +182,8 @@ def test_each_setting_changes_the_estimate(change):
         {"max_kernel_error": -0.1},
         {"fallback_errors": (0.2, 0.1)},
         {"max_fallback_share": 1.1},
+        {"sharp_probabilities": (0.2,)},
+        {"max_enlarged_share": -1},
     ],
 )
 def test_settings_out_of_bounds_name_the_field(bad):
@@ -169,3 +199,23 @@ def test_a_blurred_photograph_gains_over_interpolation():
         return psnr(SuperResolver(scale=2, preset=settings, device="cpu")(lr).image, hr)
 
     assert quality(quick_settings(estimator="learned")) > quality(INTERPOLATE) + 1
+
+
+def test_an_oversampled_image_is_held_to_the_bicubic_kernel_and_says_why():
+    """A microscope image without any detail near the limit of its pixels: its blur may be the subject's own."""
+    sharp = photograph(256, 256, name="astronaut", top=0, left=100)
+    soft = torch.nn.functional.interpolate(
+        torch.nn.functional.avg_pool2d(sharp, 8), scale_factor=8, mode="bicubic", align_corners=False
+    ).clamp(0, 1)
+    soft = (soft * 255 + 0.4 * torch.randn(soft.shape, generator=torch.Generator().manual_seed(0))).round() / 255
+    off = LearnedConfig(max_enlarged_share=0.0)
+    estimate = estimate_kernel(soft, 2, off)
+    assert estimate.metrics["detail_ratio"] < 7
+    assert estimate.metrics["bicubic_share"] > 0.95
+    assert "no detail near the limit of its pixels" in estimate.warnings[0]
+    assert estimate_kernel(sharp, 2).metrics["detail_ratio"] > 12
+
+
+def test_the_detail_ratio_of_noise_is_one():
+    noise = 128 + 20 * torch.randn(6, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert detail_ratio(noise) == pytest.approx(1, rel=0.1)

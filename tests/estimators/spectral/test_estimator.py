@@ -1,9 +1,9 @@
 """The spectral estimator as a whole."""
 
+import images
 import numpy as np
 import pytest
 import torch
-from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator, estimate_kernel
@@ -15,7 +15,7 @@ TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 
 
 def photograph():
-    pixels = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].double() / 255
+    pixels = images.photograph(512, 512, name="astronaut", top=0, left=0).double()
     return degrade(pixels, TRUE.tensor(pixels), 2)
 
 

@@ -2,12 +2,12 @@
 
 import io
 
+import images
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
-from skimage import data
 
 from blindsr.estimators.spectral import SpectralConfig, estimate_kernel
 from blindsr.estimators.spectral.periodogram import tile_spectra
@@ -18,7 +18,7 @@ TRUTH = gaussian([[3.2, 0.9], [0.9, 1.9]], 2)
 
 
 def photograph():
-    sharp = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].float() / 255
+    sharp = images.photograph(512, 512, name="astronaut", top=0, left=0)
     return (degrade(sharp, TRUTH.tensor(), 2) * 255).round() / 255
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from blindsr.image_io import default_suffix, open_image, read_photo, upscale_valid, without_metadata, write_photo
+from blindsr.image_io import default_suffix, open_image, read_photo, without_metadata, write_photo
 from blindsr.image_io.codecs.geo import Georeference, is_usable, plain_description, read_calibration
+from tests.images import upscale_valid
 
 HEIGHT, WIDTH = 31, 37
 

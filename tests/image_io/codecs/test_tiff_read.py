@@ -7,8 +7,9 @@ import pytest
 import tifffile
 
 from blindsr.errors import ImageError
-from blindsr.image_io import default_suffix, open_image, read_photo, upscale_valid, write_photo
+from blindsr.image_io import default_suffix, open_image, read_photo, write_photo
 from blindsr.image_io.codecs import tiff_read
+from tests.images import upscale_valid
 
 HEIGHT, WIDTH = 31, 37
 pytestmark = pytest.mark.filterwarnings("ignore:The given matrix is equal", "ignore:Dataset has no geotransform")

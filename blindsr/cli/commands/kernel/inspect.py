@@ -49,7 +49,7 @@ def _load(text: str, options: Options, scale: int | None) -> "tuple[Kernel, tupl
 @click.command(
     "show",
     cls=GroupedCommand,
-    short_help="Metrics and a plot.",
+    short_help="Show the metrics of a kernel, and plot it.",
     epilog="Example: blindsr kernel show photo.kernel.npz -o kernel.png",
 )
 @click.argument("kernel", metavar="FILE|NAME")
@@ -61,7 +61,7 @@ def _load(text: str, options: Options, scale: int | None) -> "tuple[Kernel, tupl
 def show(options: Options, kernel: str, scale: int | None, output: Path | None, force: bool, as_json: bool) -> None:
     """Print the metrics of a kernel: widths, direction, contrast, centre. Lengths are in pixels of the result."""
     from blindsr.image_io import atomic_write_bytes, check_output
-    from blindsr.kernels.metrics import describe
+    from blindsr.kernels.metrics import describe, provenance_text
     from blindsr.kernels.plot import kernel_plot_png
 
     if output is not None:
@@ -81,14 +81,13 @@ def show(options: Options, kernel: str, scale: int | None, output: Path | None, 
         return
     for line in metrics_lines(metrics):
         click.echo(line)
-    if loaded.provenance:
-        click.echo("origin: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in loaded.provenance.items()))
+    click.echo(f"provenance: {provenance_text(loaded).removeprefix('provenance ')}")
 
 
 @click.command(
     "compare",
     cls=GroupedCommand,
-    short_help="Differences of two kernels.",
+    short_help="Compare two kernels.",
     epilog="Example: blindsr kernel compare estimated.npz true.mat --scale 2",
 )
 @click.argument("first", metavar="A")
@@ -108,20 +107,24 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
     if as_json:
         click.echo(json.dumps(difference.as_dict(), ensure_ascii=False))
         return
-    y, x = difference.shift_yx
+    y, x = (round(shift, 3) + 0.0 for shift in difference.shift_yx)  # −0.000 is 0.000
     lr = "equal" if math.isinf(difference.lr_psnr) else f"{difference.lr_psnr:.1f} dB PSNR"
     click.echo(f"NCC (centres aligned): {difference.ncc:.4f}")
-    click.echo(f"covariance error: {difference.covariance_error:.3f}")
-    click.echo(f"width of B relative to A: {difference.width_ratio:.3f}")
+    click.echo(f"covariance error: {_defined(difference.covariance_error, 'of A')}")
+    click.echo(f"width of B relative to A: {_defined(difference.width_ratio, 'of A or B')}")
     click.echo(f"centre of B relative to A: ({y:+.3f}, {x:+.3f}) HR px (y, x)")
     click.echo(f"largest difference of the MTF: {difference.max_mtf_difference:.3f}")
     click.echo(f"LR images of one scene: {lr}")
 
 
+def _defined(value: float, whose: str) -> str:
+    return f"not defined (a second moment {whose} is not positive)" if math.isnan(value) else f"{value:.3f}"
+
+
 @click.command(
     "convert",
     cls=GroupedCommand,
-    short_help="Between conventions, formats and scales.",
+    short_help="Convert a kernel between conventions, formats and scales.",
     epilog="Example: blindsr kernel convert kernels_12.mat k.npz --kernel-index 3 --from-convention kair",
 )
 @click.argument("source", metavar="IN", type=PHOTO)

@@ -47,7 +47,7 @@ _OPTIONS = {
         "stem.  [default: NAME_x2.kernel.npz in this folder]",
     ),
     "scale": click.option(
-        "--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Factor from LR to HR."
+        "--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Size of HR over that of LR."
     ),
     "size": click.option(
         "--size", type=click.IntRange(1, 255), help="Side in HR pixels.  [default: as large as the kernel needs]"
@@ -124,22 +124,25 @@ def write_warnings(warnings: Sequence[str], *, quiet: bool = False) -> None:
 
 def metrics_lines(metrics: "KernelMetrics") -> list[str]:
     """The metrics of a kernel as lines of text; lengths in pixels of the result."""
-    long, short = metrics.sigmas
     (yy, yx), (_, xx) = metrics.covariance_yx
     y, x = metrics.centroid_yx
-    isotropic = long - short < 1e-3 * max(long, 1e-9)
+    long, short = metrics.sigmas or metrics.fwhm
+    isotropic = abs(long - short) < 1e-3 * max(long, 1e-9)
+    sigmas = "not defined, because a second moment is not positive"
+    if metrics.sigmas is not None:
+        axis = "" if isotropic else f", long axis at {metrics.angle_degrees:.1f}°"
+        sigmas = f"{_pair(metrics.sigmas, isotropic)} HR px{axis}"
     at_lr, at_hr = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist
     return [
         f"size: {metrics.size}×{metrics.size} HR px for ×{metrics.scale}",
         f"FWHM: {_pair(metrics.fwhm, isotropic)} HR px" + ("" if isotropic else " (long, short axis)"),
-        f"σ: {_pair(metrics.sigmas, isotropic)} HR px"
-        + ("" if isotropic else f", long axis at {metrics.angle_degrees:.1f}°"),
+        f"σ: {sigmas}",
         f"covariance (y, x): [[{yy:.3f}, {yx:.3f}], [{yx:.3f}, {xx:.3f}]] HR px²",
         f"centre: ({y:+.3f}, {x:+.3f}) HR px (y, x) from the middle of the frame",
         f"MTF at Nyquist of LR: {_pair(at_lr, isotropic, 3)}, of HR: {_pair(at_hr, isotropic, 3)}",
-        f"outside one LR pixel: {metrics.energy_outside_lr_pixel:.1%} of the weight; 99 % lies in "
+        f"outside one LR pixel: {100 * metrics.energy_outside_lr_pixel:.1f} % of the weight; 99 % lies in "
         f"{metrics.support_99_percent}×{metrics.support_99_percent} px",
-        *([f"negative weights: {metrics.negative_share:.1%}"] if metrics.negative_share > 0.001 else []),
+        *([f"negative weights: {100 * metrics.negative_share:.1f} %"] if metrics.negative_share > 0.001 else []),
     ]
 
 
@@ -150,7 +153,7 @@ def _pair(values: tuple[float, float], isotropic: bool, digits: int = 2) -> str:
 @click.command(
     "sensor",
     cls=GroupedCommand,
-    short_help="Kernel of an instrument from its data sheet.",
+    short_help="Make the kernel of an instrument from its data sheet.",
     epilog="Example: blindsr kernel sensor my-camera.toml --scale 2 -o my-camera.npz",
 )
 @click.argument("spec", metavar="NAME[:BAND]|SPEC.toml[:BAND]")
@@ -162,7 +165,7 @@ def _pair(values: tuple[float, float], isotropic: bool, digits: int = 2) -> str:
 )
 @target_options()
 def sensor(target: Target, spec: str, model: "KernelModel | None") -> None:
-    """The kernel of an instrument, from a specification file or bundled with blindsr.
+    """Make the kernel of an instrument, from a specification file or bundled with blindsr.
 
     The model psf makes the result as sharp as the scene; ratio as soft, per pixel, as the photograph is.
     """
@@ -175,6 +178,7 @@ def sensor(target: Target, spec: str, model: "KernelModel | None") -> None:
     instrument, bands = find_sensor(spec)
     system = instrument.system(*bands)
     y, x = system.nyquist()
+    lost = 100 * float(one.provenance["energy_lost"])
     text = f"MTF of the instrument at Nyquist: {y:.3f} along y, {x:.3f} along x"
     if system.q is not None:
         text += f"; Q = {system.q:.3f}"
@@ -185,9 +189,7 @@ def sensor(target: Target, spec: str, model: "KernelModel | None") -> None:
         "energy_lost": one.provenance["energy_lost"],
     }
     stem = "_".join([spec.split(":")[0].removesuffix(".toml").replace("\\", "/").split("/")[-1], *bands])
-    write_kernel(
-        target, one, stem, (*warnings, f"{text}; the frame cuts off {one.provenance['energy_lost']:.1%}."), more
-    )
+    write_kernel(target, one, stem, (*warnings, f"{text}; the frame cuts off {lost:.1f} %."), more)
 
 
 _LENGTH = click.FloatRange(0, 255, min_open=True)
@@ -196,7 +198,7 @@ _LENGTH = click.FloatRange(0, 255, min_open=True)
 @click.command(
     "gaussian",
     cls=GroupedCommand,
-    short_help="Gaussian.",
+    short_help="Make a Gaussian kernel.",
     epilog="Example: blindsr kernel gaussian --sigma 1.8 --across 0.9 --angle 30",
 )
 @click.option(
@@ -222,7 +224,7 @@ def gaussian(target: Target, sigma: float, across: float | None, angle: float) -
 @click.command(
     "motion",
     cls=GroupedCommand,
-    short_help="Uniform linear motion.",
+    short_help="Make the kernel of uniform linear motion.",
     epilog="Example: blindsr kernel motion --length 8 --angle 30",
 )
 @click.option("--length", type=_LENGTH, required=True, help="Length in HR pixels.")
@@ -237,7 +239,10 @@ def motion(target: Target, length: float, angle: float, no_detector: bool) -> No
 
 
 @click.command(
-    "defocus", cls=GroupedCommand, short_help="Defocus disc.", epilog="Example: blindsr kernel defocus --diameter 6"
+    "defocus",
+    cls=GroupedCommand,
+    short_help="Make a defocus disc.",
+    epilog="Example: blindsr kernel defocus --diameter 6",
 )
 @click.option("--diameter", type=_LENGTH, required=True, help="Diameter in HR pixels.")
 @click.option("--no-detector", is_flag=True, help="Leave out the blur of the LR pixel.")
@@ -252,7 +257,7 @@ def defocus(target: Target, diameter: float, no_detector: bool) -> None:
 @click.command(
     "bicubic",
     cls=GroupedCommand,
-    short_help="Bicubic downscaling (MATLAB's imresize).",
+    short_help="Make the kernel of bicubic downscaling (MATLAB's imresize).",
     epilog="Example: blindsr kernel bicubic --scale 4",
 )
 @target_options()
@@ -266,7 +271,7 @@ def bicubic(target: Target) -> None:
 @click.command(
     "box",
     cls=GroupedCommand,
-    short_help="Mean over scale × scale pixels.",
+    short_help="Make the mean over scale × scale pixels.",
     epilog="Example: blindsr kernel box --scale 2",
 )
 @target_options()
@@ -304,7 +309,7 @@ class _PairType(click.ParamType[tuple[float, float]]):
 @click.command(
     "from-mtf",
     cls=GroupedCommand,
-    short_help="Kernel from a published MTF, width or edge response.",
+    short_help="Make a kernel from a published MTF, width or edge response.",
     epilog="Example: blindsr kernel from-mtf --nyquist 0.24 --scale 2",
 )
 @click.option("--nyquist", type=_PairType(), help="MTF at Nyquist, 0 to 1.")
@@ -368,7 +373,7 @@ def _both(value: tuple[float, float]) -> object:
 @click.command(
     "from-psf",
     cls=GroupedCommand,
-    short_help="Kernel from a measured point spread function.",
+    short_help="Make a kernel from a measured point spread function.",
     epilog="Example: blindsr kernel from-psf bead.tif --samples-per-pixel 4 --center centroid",
 )
 @click.argument("psf", metavar="FILE", type=PHOTO)

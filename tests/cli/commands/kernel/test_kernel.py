@@ -85,7 +85,10 @@ def test_show(run, here):
     for words in ("size: 15×15 HR px for ×3", "FWHM: ", "covariance (y, x): [[2.000, 0.700]", "MTF at Nyquist of LR"):
         assert words in result.stdout
     assert (here / "k.png").read_bytes() == b"plot"
-    assert json.loads(run("kernel", "show", "bicubic", "--json").stdout)["negative_share"] > 0.05
+    record = json.loads(run("kernel", "show", "bicubic", "--json").stdout)
+    assert (record["negative_share"] > 0.05, record["sigmas"]) == (True, None)
+    assert "σ: not defined, because a second moment is not positive\n" in run("kernel", "show", "bicubic").stdout
+    assert run("kernel", "show", "k.npz").stdout.endswith("provenance: made by gaussian\n")
 
 
 def test_convert_and_compare(run, here):
@@ -98,6 +101,9 @@ def test_convert_and_compare(run, here):
     assert "KAIR" in result.stderr
     assert run("kernel", "convert", "k.npz", "x4.npz", "--to-scale", 4, "-q").exit_code == 0
     assert read_kernel(here / "x4.npz", scale=4)[0].covariance[0, 0] == pytest.approx(2 * 15 / 3, rel=0.02)
+    words = run("kernel", "compare", "bicubic", "k.npz").stdout
+    assert "covariance error: not defined (a second moment of A is not positive)\n" in words
+    assert "width of B relative to A: not defined (a second moment of A or B is not positive)\n" in words
     assert "LR images of one scene: " in run("kernel", "compare", "k.npz", "gaussian:1.3").stdout
     assert "is a kernel for scale 4, but scale 2 was" in run("kernel", "compare", "k.npz", "x4.npz").stderr
 
@@ -114,6 +120,7 @@ def test_the_sensors_are_listed_with_their_sources(run):
     ("arguments", "words"),
     [
         (["sensor", "nikon"], "a sensor must be one of fullframe, phone, sentinel2, widefield"),
+        (["sensor", "sentinel"], "got 'sentinel' (did you mean 'sentinel2'?)"),
         (["sensor", "sentinel2:B9"], "has the bands B2, B3, B4, B8, band 'B9' was requested"),
         (["sensor", "none.toml"], "none.toml is missing"),
         (["from-psf", "none.tif"], "none.tif is missing"),

@@ -41,7 +41,8 @@ _FLAT = 1.2  # grey levels; a tile with a smaller standard deviation shows round
 _STEPS = 16  # of the grid of frequencies in 1 cycle per LR pixel; kernels have up to ±8 LR pixels
 _KERNEL_RADIUS = 8  # LR pixels
 _MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has it
-_DETAIL_BAND, _CORNERS = (0.2, 0.3), 0.5  # cycles per LR pixel, of `detail_ratio`
+_DETAIL_BANDS, _CORNERS = ((0.2, 0.3), (0.3, 0.4)), 0.5  # cycles per LR pixel, of `detail_ratios`
+_FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -72,8 +73,9 @@ class LearnedConfig:
     # The same for an image that was enlarged before, whose pixels have no blur of their own.
     enlarged_probabilities: tuple[float, float] = (0.6, 0.85)
     max_enlarged_share: float = 0.9
-    # Power at half of the Nyquist frequency over that of the noise floor (`detail_ratio`) between which an image counts
-    # as oversampled: nothing shows then whether it was blurred or shows a soft subject.
+    # Power at half of the Nyquist frequency over that at the corners of the spectrum (the first of `detail_ratios`)
+    # between which the estimate is blended into the bicubic kernel: the image is sharp, or its spectrum ends in a noise
+    # floor, and nothing shows whether it was blurred or has a soft subject.
     oversampled_ratios: tuple[float, float] = (7.0, 12.0)
     max_oversampled_share: float = 0.97
 
@@ -204,7 +206,8 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     if not len(tiles):
         return None
     posterior = _posterior_of(tiles, scale, config)
-    return replace(posterior, metrics={**posterior.metrics, "detail_ratio": detail_ratio(tiles)})
+    ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
+    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
 
 def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
@@ -247,7 +250,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             f"the image seems to have been enlarged before, by about ×{factor:.1f}, so that the bicubic kernel is "
             f"used; for a sharper result, reduce it to {100 / factor:.0f} % of its size first, or use the original.",
         )
-    elif oversampled > _WARNED_SHARE and sharp < _WARNED_SHARE:
+    elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
         warnings = (
             "the image has no detail near the limit of its pixels, so that a blur cannot be told from a soft subject; "
             f"{100 * share:.0f} % of the kernel that is used is the bicubic one. If you know the blur of the optics, "
@@ -313,11 +316,12 @@ def textured_tiles(plane: Tensor, count: int) -> Tensor:
     return torch.stack(tiles) if tiles else plane.new_zeros(0, _TILE, _TILE)
 
 
-def detail_ratio(tiles: Tensor) -> float:
-    """Mean power of tiles, (N, 96, 96), at 0.2 to 0.3 cycles per pixel over that at the corners of the spectrum.
+def detail_ratios(tiles: Tensor) -> tuple[float, float]:
+    """Mean power of tiles, (N, 96, 96), at 0.2 to 0.3 and at 0.3 to 0.4 cycles per pixel, over that at the corners.
 
-    Photographs that fill their pixels have 10 to 1000, by their blur; pure noise, and images without any detail there
-    (oversampled microscope images, strong defocus), have 1.
+    Photographs with blur have 10 to 1000 and more than 2. Both are small for a spectrum that ends in a flat noise
+    floor, without any detail near the limit of the pixels (oversampled microscope images, strong defocus, noise alone:
+    1 to 6, about 1). The first alone is small for sharp images, whose spectrum is nearly flat (4 to 12, over 3).
     """
     side = tiles.shape[-1]
     window = torch.hann_window(side, periodic=False)
@@ -325,8 +329,9 @@ def detail_ratio(tiles: Tensor) -> float:
     power = torch.fft.fft2(centred * window[:, None] * window).abs().square().mean(0)
     frequency = torch.fft.fftfreq(side)
     radius = torch.hypot(frequency[:, None], frequency)
-    band = (radius >= _DETAIL_BAND[0]) & (radius < _DETAIL_BAND[1])
-    return float(power[band].mean() / power[radius >= _CORNERS].mean().clamp_min(1e-9))
+    corners = power[radius >= _CORNERS].mean().clamp_min(1e-9)
+    first, second = (float(power[(radius >= low) & (radius < high)].mean() / corners) for low, high in _DETAIL_BANDS)
+    return first, second
 
 
 def _starts(length: int) -> list[int]:

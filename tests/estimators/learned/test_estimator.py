@@ -11,11 +11,11 @@ from blindsr import SuperResolver
 from blindsr.cli.output import describe_kernel
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
-from blindsr.estimators.learned.estimator import detail_ratio, textured_tiles
+from blindsr.estimators.learned.estimator import detail_ratios, textured_tiles
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, flip, gaussian, normalised_cross_correlation
-from blindsr.ops import degrade, dihedral
+from blindsr.ops import degrade, dihedral, luma
 from blindsr.pipelines.degradation import kernel_error_of
 
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
@@ -216,6 +216,18 @@ def test_an_oversampled_image_is_held_to_the_bicubic_kernel_and_says_why():
     assert estimate_kernel(sharp, 2).metrics["detail_ratio"] > 12
 
 
-def test_the_detail_ratio_of_noise_is_one():
+def test_the_detail_ratios_of_noise_are_one_and_those_of_a_sharp_image_are_not():
     noise = 128 + 20 * torch.randn(6, 96, 96, generator=torch.Generator().manual_seed(0))
-    assert detail_ratio(noise) == pytest.approx(1, rel=0.1)
+    assert detail_ratios(noise) == pytest.approx((1, 1), rel=0.1)
+    sharp = 255 * luma(photograph(192, 192, name="coins", bands=1)).float().unfold(0, 96, 96).unfold(1, 96, 96)
+    first, second = detail_ratios(sharp.reshape(-1, 96, 96))
+    assert first > second > 2
+
+
+def test_a_sharp_image_is_not_said_to_lack_detail():
+    """Its spectrum is flat as well, but ends in no floor."""
+    sharp = photograph(192, 192, name="camera", bands=1)
+    found = estimate_kernel(sharp, 2, LearnedConfig(oversampled_ratios=(1e6, 2e6)))
+    assert found.metrics["bicubic_share"] > 0.95
+    assert found.metrics["fine_detail_ratio"] > 2
+    assert not any("no detail" in warning for warning in found.warnings)

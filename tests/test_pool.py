@@ -59,11 +59,14 @@ def wait_for_ever(path):
         path.touch()
 """
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from blindsr.pool import run_in_processes
 from functions_of_workers import wait_for_ever
 if __name__ == "__main__":
+    # A suite that a shell runs in the background has SIGINT ignored, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tell = lambda index, message: print(message, flush=True)
     list(run_in_processes(wait_for_ever, [Path(sys.argv[1])], jobs=1, threads=1, listener=tell))
 """
@@ -175,7 +178,10 @@ def test_workers_end_with_their_parent(functions, tmp_path, number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
         pid = int(parent.stdout.readline())
         parent.send_signal(number)
-        parent.wait(20)
+        try:
+            parent.wait(20)
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 10
     while _exists(pid):
         assert time.monotonic() < deadline

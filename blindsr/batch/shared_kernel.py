@@ -201,6 +201,9 @@ def _mean_kernel(estimates: Sequence[KernelEstimate], covariance: Matrix) -> Ker
     scale, size = kernels[0].scale, max(kernel.size for kernel in kernels)
     provenance: dict[str, object] = {"made_by": estimates[0].method, "shared_by": len(kernels)}
     provenance["covariance_yx"] = covariance.round(6).tolist()
+    errors = [estimate.kernel_error for estimate in estimates if estimate.kernel_error is not None]
+    if len(errors) == len(estimates):
+        provenance["kernel_error"] = round(float(np.mean(errors)), 4)
     if all(_is_gaussian(kernel) for kernel in kernels):
         return Kernel(gaussian(covariance, scale, size=size).array, scale, provenance)
     total = sum(np.pad(kernel.array, (size - kernel.size) // 2) for kernel in kernels)

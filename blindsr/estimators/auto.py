@@ -80,7 +80,16 @@ class AutomaticEstimator:
         for warning in estimate.warnings:
             listener(Notice(stage=STAGE, message=warning))
         listener(StageDone(stage=STAGE, steps=1))
-        return replace(estimate, method=STAGE)
+        return replace(estimate, kernel=_named(estimate), method=STAGE)
+
+
+def _named(estimate: KernelEstimate) -> Kernel:
+    """The kernel of an estimate, with this estimator and the error of the estimate in its provenance."""
+    kernel = estimate.kernel
+    if "in_place_of" in kernel.provenance:
+        return kernel
+    own = {"made_by": STAGE, "kernel_error": round(float(estimate.kernel_error or 0.0), 4)}
+    return Kernel(kernel.array, kernel.scale, {**kernel.provenance, **own})
 
 
 def _combined(

@@ -115,14 +115,17 @@ def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
 def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
     """Standard deviation of the error of a kernel's transfer function.
 
-    It is that of the estimate if the estimator gave one, else the usual error of the estimator that made the kernel
-    (also of one that is read back from a file), and 0 for a known kernel and for the bicubic one that was chosen.
+    It is that of the estimate if the estimator gave one, also of a kernel that is read back from a file, else the usual
+    error of the estimator that made the kernel, and 0 for a known kernel and for the bicubic one that was chosen.
     """
     own = getattr(estimate, "kernel_error", None)
     if own is not None:
         return float(own)
     if "in_place_of" in kernel.provenance or not is_estimated(kernel, estimate):
         return 0.0
+    stored = kernel.provenance.get("kernel_error")
+    if isinstance(stored, int | float) and 0 <= stored <= 1:
+        return float(stored)
     made_by = kernel.provenance.get("made_by")
     name = made_by if made_by in ESTIMATORS.names() else None if estimate is None else estimate.method
     try:

@@ -72,7 +72,7 @@ def estimates(monkeypatch):
         kernel = table[round(float(image.window(slice(0, 1), slice(0, 1))), 3)]
         if kernel is None:
             raise ImageError("too small.")
-        return KernelEstimate(kernel=kernel, method="spectral")
+        return KernelEstimate(kernel=kernel, method="spectral", kernel_error=kernel.provenance.get("kernel_error"))
 
     monkeypatch.setattr(blind, "estimate_kernel", estimate)
 
@@ -92,6 +92,13 @@ def test_gaussians_give_the_gaussian_of_their_mean_covariance(estimates):
     assert np.allclose(shared.kernel.covariance, 1.2 * np.eye(2), atol=0.01)
     assert shared.kernel.provenance["made_by"] == "spectral"
     assert shared.kernel.provenance["shared_by"] == 3
+
+
+@pytest.mark.parametrize(("errors", "mean"), [((0.03, 0.05), 0.04), ((0.03, None), None)])
+def test_the_error_of_the_kernel_is_the_mean_of_the_estimates(estimates, errors, mean):
+    kernels = [Kernel(_made(1.0).array, 2, {"made_by": "learned", "kernel_error": error}) for error in errors]
+    shared = estimate_shared_kernel(estimates(kernels), Settings())
+    assert shared.kernel.provenance.get("kernel_error") == mean
 
 
 def test_an_outlier_is_reported_and_has_no_part_in_the_kernel(estimates):

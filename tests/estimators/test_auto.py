@@ -32,6 +32,7 @@ def test_without_shake_it_is_the_learned_estimate():
     estimate = choose_kernel(image, listener=heard.append)
     assert estimate.method == "auto"
     assert estimate.kernel.digest == estimate_kernel(image, 2).kernel.digest
+    assert estimate.kernel.provenance["made_by"] == "auto"
     assert "free_form_weight" not in estimate.metrics
     assert [type(event) for event in heard] == [StageStarted, StageDone]
     assert torch.equal(image, before)
@@ -68,6 +69,7 @@ def test_a_free_form_kernel_that_agrees_is_averaged_with_the_learned_one(shaken)
     assert weight > 0.2
     assert ncc(estimate.kernel, shake()) > ncc(learned.kernel, shake())
     assert estimate.kernel_error == estimate.metrics["kernel_error"] != learned.kernel_error
+    assert estimate.kernel.provenance["kernel_error"] == pytest.approx(estimate.kernel_error, abs=1e-4)
 
 
 def test_a_free_form_kernel_that_disagrees_is_left_out(shaken):

@@ -238,11 +238,14 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, config)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * posterior.transfer + share * _bicubic_transfer(scale), scale)
-    if share >= _MIN_SHARE:
-        kernel = Kernel(kernel.array, scale, {**kernel.provenance, "bicubic_share": round(share, 3)})
     # The bicubic part is no estimate.
     error = float(np.dot(posterior.kinds, config.error_shares)) * posterior.error * math.sqrt(1 - share)
     kernel_error = min(error, config.max_kernel_error)
+    # The error goes with the kernel, so that one that is read back from a file is trusted as much.
+    provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
+    if share >= _MIN_SHARE:
+        provenance["bicubic_share"] = round(share, 3)
+    kernel = Kernel(kernel.array, scale, provenance)
     warnings: tuple[str, ...] = ()
     if enlarged > _WARNED_SHARE:
         factor = posterior.metrics["enlarged_factor"]

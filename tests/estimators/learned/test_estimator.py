@@ -14,7 +14,7 @@ from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate
 from blindsr.estimators.learned.estimator import detail_ratios, textured_tiles
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.events import Notice
-from blindsr.kernels import bicubic, flip, gaussian, normalised_cross_correlation
+from blindsr.kernels import Kernel, bicubic, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, luma
 from blindsr.pipelines.degradation import kernel_error_of
 
@@ -124,7 +124,10 @@ def test_the_kernel_error_is_predicted_and_used_for_the_degradation():
     assert 0 < estimate.kernel_error <= LearnedConfig().max_kernel_error
     assert estimate.metrics["kernel_error"] == estimate.kernel_error
     assert kernel_error_of(estimate.kernel, estimate) == estimate.kernel_error
-    assert kernel_error_of(estimate.kernel, None) == LearnedEstimator.kernel_error
+    # The error goes with the kernel; one without it has the usual error of the estimator.
+    assert kernel_error_of(estimate.kernel, None) == pytest.approx(estimate.kernel_error, abs=1e-4)
+    without = Kernel(estimate.kernel.array, 2, {"made_by": "learned"})
+    assert kernel_error_of(without, None) == LearnedEstimator.kernel_error
 
 
 def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():

@@ -4,7 +4,6 @@ The errors of single estimates come mostly from the content of the images, which
 the mean is better than each. A fit to the mean of the spectra is worse (docs/notes/2026-11-21-shared-kernel.md).
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -45,6 +44,10 @@ Load = Callable[[], Tensor]
 # An image is an outlier if its covariance is this many times farther from the median than the median distance, and at
 # least this far (relative, Frobenius norm); docs/notes/2026-11-21-shared-kernel.md has the scatter of single estimates.
 _OUTLIER_FACTOR, _MIN_OUTLIER_DISTANCE = 4.0, 0.6
+_SHARP = "as sharp as their pixels allow"
+_UNCERTAIN = "whose own estimate is too uncertain"
+_UNUSABLE = "flat, too small or unreadable"
+_MAX_NAMES = 5  # that a warning lists
 _MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel says little about the camera
 
 
@@ -56,6 +59,7 @@ class ImageEstimate:
     covariance: Matrix | None  # (2, 2), HR px²; None: flat, too small, too uncertain or unreadable
     distance: float = math.nan  # from the covariance of the shared kernel, relative; NaN without a covariance
     is_outlier: bool = False  # too distant to be chance: another camera or focus. It has no part in the kernel
+    excluded: str = ""  # why it has no covariance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,9 @@ class SharedKernel:
 
     @property
     def averaged(self) -> tuple[ImageEstimate, ...]:
-        """The estimates of which the kernel is the mean."""
+        """The estimates of which the kernel is the mean; none of them where it is the bicubic one instead."""
+        if self.bicubic_reason:
+            return ()
         return tuple(e for e in self.estimates if e.covariance is not None and not e.is_outlier)
 
     def warnings(self) -> tuple[str, ...]:
@@ -92,11 +98,11 @@ class SharedKernel:
                     f"{estimate.name} is an outlier: its own estimate has σ {sigma:.2f} px, so it may be out of focus "
                     "or from another camera. It is upscaled with the shared kernel; run it alone if that looks wrong."
                 )
-        if excluded := sum(estimate.covariance is None for estimate in self.estimates):
-            images = "1 image was" if excluded == 1 else f"{excluded} images were"
-            warnings.append(
-                f"{images} excluded from the shared kernel (flat, too small, too uncertain an estimate, or unreadable)."
-            )
+        reasons = sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None})
+        for reason in reasons:
+            names = [e.name for e in self.estimates if e.covariance is None and e.excluded == reason]
+            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            warnings.append(f"excluded from the shared kernel, {reason}: {', '.join(names[:_MAX_NAMES])}{more}.")
         return tuple(warnings)
 
 
@@ -125,30 +131,36 @@ def estimate_shared_kernel(
     images = list(images)
     listener(StageStarted(stage=STAGE, max_steps=len(images)))
     measured: dict[int, KernelEstimate] = {}
-    sharp = 0
+    excluded: dict[int, str] = {}
     for index, (_, load) in enumerate(images):
-        with contextlib.suppress(BlindSRError):  # too small for the estimator, or unreadable, which the run will report
+        try:
             estimate = blind.estimate_kernel(TensorSource(load()), settings, listener=ignore)
-            fixed = estimate.kernel.provenance.get("made_by") in ("bicubic", "box")
+        except BlindSRError:  # too small for the estimator, or unreadable, which the run will report
+            excluded[index] = _UNUSABLE
+        else:
             if bicubic_share(estimate.kernel) > _MAX_BICUBIC_SHARE:
-                sharp += not estimate.warnings
-            elif estimate.kernel.has_sigmas and not fixed:
+                excluded[index] = _UNCERTAIN if estimate.warnings else _SHARP
+            elif estimate.kernel.provenance.get("made_by") in ("bicubic", "box") or not estimate.kernel.has_sigmas:
+                excluded[index] = _UNUSABLE
+            else:
                 measured[index] = estimate
         listener(StepDone(stage=STAGE, step=index + 1))
     listener(StageDone(stage=STAGE, steps=len(images)))
+    sharp = sum(reason == _SHARP for reason in excluded.values())
     if not measured and not sharp:
         raise ImageError(
             f"none of {len(images)} images shows a measurable blur; leave out shared_kernel (--shared-kernel), or "
             "upscale with a known kernel."
         )
     if sharp > len(measured):
-        return _bicubic_kernel(
-            [name for name, _ in images], {i: e.kernel.covariance for i, e in measured.items()}, scale
-        )
+        blurred = {i: estimate.kernel.covariance for i, estimate in measured.items()}
+        return _bicubic_kernel([name for name, _ in images], blurred, sharp, scale)
     covariances = np.stack([estimate.kernel.covariance for estimate in measured.values()])
     inliers = _inliers(covariances)
     mean = covariances[inliers].mean(0)
-    estimates = [ImageEstimate(name=name, covariance=None) for name, _ in images]
+    estimates = [
+        ImageEstimate(name=name, covariance=None, excluded=excluded.get(i, "")) for i, (name, _) in enumerate(images)
+    ]
     for i, covariance, distance, inlier in zip(
         measured, covariances, _distances(mean, covariances), inliers, strict=True
     ):
@@ -166,9 +178,9 @@ def estimate_shared_kernel(
     )
 
 
-def _bicubic_kernel(names: Sequence[str], covariances: Mapping[int, Matrix], scale: int) -> SharedKernel:
-    """The bicubic kernel for images most of which are sharp."""
-    kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "shared_by": len(names) - len(covariances)})
+def _bicubic_kernel(names: Sequence[str], covariances: Mapping[int, Matrix], sharp: int, scale: int) -> SharedKernel:
+    """The bicubic kernel for images most of which are sharp; `covariances` are those of the others."""
+    kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "shared_by": sharp})
     estimates = (ImageEstimate(name=name, covariance=covariances.get(i)) for i, name in enumerate(names))
     reason = "most images show no blur beyond that of bicubic downscaling: the bicubic kernel is used"
     return SharedKernel(
@@ -265,6 +277,7 @@ def shared_kernel_for(
         "kernel": describe_kernel(shared.kernel),
         "spread": shared.spread,
         "error": shared.error,
+        "bicubic_reason": shared.bicubic_reason,
         "images": [asdict(estimate) for estimate in shared.estimates],
         "warnings": warnings,
     }

@@ -220,7 +220,8 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
     if not as_json:
         counts = ", ".join(f"{plan.count(s)} {words}" for s, words in _PLANNED.items() if plan.count(s) or s == "open")
         memory = "" if result.memory is None else f" Memory: up to about {result.memory / 2**30:.1f} GiB."
-        click.echo(f"{len(plan.items)} photographs: {counts}.{memory} Nothing was done.")
+        noun = "photograph" if len(plan.items) == 1 else "photographs"
+        click.echo(f"{len(plan.items)} {noun}: {counts}.{memory} Nothing was done.")
 
 
 def _fields(item: Item, plan: BatchPlan) -> dict[str, str]:

@@ -134,7 +134,8 @@ class Options:
         toml="run",
         type=REGION,
         help="Estimate the kernel from this rectangle of PHOTO only: left edge, top edge, width and height in pixels. "
-        "Needed for images with text overlays, frames, or parts that are out of focus.  [default: the whole image]",
+        "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with that "
+        "kernel.  [default: the whole image]",
     )
     noise: float | None = _option(
         "Method",

@@ -37,6 +37,7 @@ _GRID: Final = 128  # samples a side of the frequency plane, at least
 _SCENE_SIGMA: Final = 0.2  # standard deviation of the scene that two kernels are compared on, [0, 1] units
 _PROVENANCE_KEY: Final = "split_half"
 _MIN_SHARE, _MAX_SHARE = 0.05, 0.5  # of the bicubic kernel: from where it is named, up to where σ is a width
+_ALMOST_ALL = 0.9  # share from which the rest is not worth a number
 _NO_ESTIMATE: Final = "because no kernel could be estimated"  # of a flat or too small image
 
 
@@ -155,6 +156,8 @@ def widths_text(kernel: Kernel) -> str:
     has_sigmas = kernel.has_sigmas and share <= _MAX_SHARE
     name, (long, short) = ("σ", kernel.sigmas) if has_sigmas else ("FWHM", fwhm(kernel))
     prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
+    if share >= _ALMOST_ALL:
+        prefix = "almost the bicubic kernel, "
     if abs(long - short) < 0.05 * long:
         return f"{prefix}{name} {long:.2f} px in all directions"
     return f"{prefix}{name} {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across"

@@ -31,7 +31,7 @@ __all__ = [
 CONSISTENCY_ALARM = 35.0
 CONSISTENCY_MEANING = (
     "PSNR between the input and the result degraded by the kernel. A low value is an alarm; a high one does not prove "
-    "the kernel: any kernel, right or wrong, can be made consistent."
+    "the kernel, as a wrong one can be consistent too."
 )
 _NOISE_MARGIN = 3.0  # dB below the PSNR of the noise itself
 _BLOCK = 64  # LR rows that are degraded together
@@ -115,7 +115,8 @@ def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tupl
         return ()
     return (
         f"low consistency: the result degraded by the kernel reproduces the input at only {consistency_db:.1f} dB PSNR "
-        f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel.",
+        f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel, and "
+        "whether a part of the image has another blur (lettering, a frame, another focus).",
     )
 
 

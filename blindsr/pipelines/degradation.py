@@ -13,11 +13,12 @@ from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import CLEAN
 
-__all__ = ["MIN_NOISE_SIDE", "is_estimated", "kernel_error_of", "measure_degradation", "measure_noise"]
+__all__ = ["MIN_NOISE_SIDE", "is_estimated", "kernel_error_of", "measure_degradation"]
 
 MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
+_WORTH_SAYING = 1 / 255  # noise above which there is a warning
 
 
 def measure_degradation(
@@ -54,27 +55,15 @@ def measure_degradation(
     compression_sigma = max(compression_sigma, blocking)
     if compression_sigma > 0:
         warnings.append(
-            f"JPEG compression with an error of about {255 * compression_sigma:.1f} grey levels was measured."
+            f"JPEG compression with an error of up to about {255 * compression_sigma:.0f} grey levels was measured."
         )
-    elif max(sigmas) > 0:
+    elif max(sigmas) > _WORTH_SAYING:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         warnings.append(f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}.")
     measured = Degradation(
         kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
     )
     return measured, tuple(warnings)
-
-
-def measure_noise(source: Source) -> tuple[float, ...]:
-    """Standard deviation of the noise of each plane, [0, 1] units; 0 where it cannot be distinguished from texture.
-
-    Args:
-        source: The photograph, (C, H, W) bands.
-
-    Returns:
-        One number for each plane as `blindsr.ops.color.to_planes` makes them.
-    """
-    return _measure(source)[0]
 
 
 def _measure(source: Source) -> tuple[tuple[float, ...], float]:

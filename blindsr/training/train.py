@@ -413,7 +413,7 @@ def train_to_file(
     if images is not None:
         photographs = read_photographs(images, config.patch * max(config.scales), listener, scratch=output.parent)
     patches = Patches(leaves, config.leaves_count, photographs, config.leaves_share)
-    with _Log(output.with_suffix(".csv"), listener) as log:
+    with _Log(output.with_suffix(".csv"), listener, continued=checkpoint.exists()) as log:
         weights = train(patches, config, checkpoint=checkpoint, initial=initial, listener=log)
     save_weights(output, dict(weights), asdict(config))
     checkpoint.unlink(missing_ok=True)
@@ -421,14 +421,14 @@ def train_to_file(
 
 
 class _Log:
-    """Writes the reported losses to a CSV file, and forwards every event."""
+    """Writes the reported losses to a CSV file, and forwards every event; a continued training adds to its file."""
 
-    def __init__(self, path: Path, listener: Listener) -> None:
-        self._path, self._listener = path, listener
+    def __init__(self, path: Path, listener: Listener, *, continued: bool) -> None:
+        self._path, self._listener, self._mode = path, listener, "a" if continued else "w"
 
     def __enter__(self) -> "_Log":
         try:
-            self._file = self._path.open("a", newline="", encoding="utf-8")
+            self._file = self._path.open(self._mode, newline="", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write the log {self._path}: {error}.") from error
         self._rows = csv.writer(self._file)

@@ -7,7 +7,7 @@ its core is kept, so that tiles meet without a seam. An image that is no larger 
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -75,13 +75,13 @@ def halved(tile: int) -> int:
 
 
 def _spans(start: int, length: int, tile: int, halo: int) -> list[Span]:
-    """Cut [start, length) into nearly equal parts of at most `tile`, an even number, that begin at even places.
+    """Cut [start, length) into nearly equal parts of at most `tile`, or one more if it is odd, from even places.
 
     Networks that process 2×2 pixels at a time then see the same ones in a tile as in the whole image.
     """
-    rest = length - start
-    count = -(-rest // tile)
-    edges = [start, *(start + (rest * i // count) // 2 * 2 for i in range(1, count)), length]
+    pairs = -(-(length - start) // 2)
+    count = -(-pairs // -(-tile // 2))
+    edges = [*(start + 2 * (pairs * i // count) for i in range(count)), length]
     return [Span.around(a, b, halo, length) for a, b in itertools.pairwise(edges)]
 
 
@@ -116,6 +116,7 @@ def tiled_rows(
     top, done = 0, 0
     while top < height:
         halo = model.halo() if max(height, width) > tile else Halo()
+        halo = replace(halo, width=halo.width + halo.width % 2)  # as tiles, their windows begin at even places
         rows, columns = _spans(top, height, tile, halo.width)[0], _spans(0, width, tile, halo.width)
         try:
             strip = None if len(columns) == 1 else torch.empty(bands, (rows.stop - rows.start) * scale, width * scale)

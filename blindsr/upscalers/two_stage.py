@@ -47,8 +47,9 @@ Correct = Callable[[Tensor, Tensor, Degradation], Tensor]
 def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation, *, listener: Listener) -> TiledModel:
     """Fit an upscaler twice, the second time to a sample of the first stage's result, and join both models.
 
-    An upscaler that has a method `correct(sr, window, degradation)` gets the joint result for one correction towards
-    the input by the whole kernel, where there is no noise.
+    An upscaler that has the methods `correct(sr, window, degradation)` and `correction_halo(degradation)` gets the
+    joint result for one correction towards the input by the whole kernel, where there is no noise. One that has the
+    method `for_size(pixels)` is asked by it for the second stage, which sees a sample of a result of that size.
 
     Args:
         upscaler: A method that can process windows.
@@ -65,7 +66,9 @@ def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation,
     sample = TensorSource(first.predict(source.window(*window)))
     # The first stage's result is free of noise.
     clean = replace(degradation, kernel=kernels[1], noise_sigma=(0.0,), compression_sigma=0.0)
-    second = upscaler.fit(sample, clean, listener=listener)
+    for_size = getattr(upscaler, "for_size", None)
+    pixels = source.shape[1] * source.shape[2] * degradation.scale**2
+    second = (upscaler if for_size is None else for_size(pixels)).fit(sample, clean, listener=listener)
     correct: Correct | None = getattr(upscaler, "correct", None)
 
     def joined(stages: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], window: Tensor) -> Tensor:
@@ -77,7 +80,10 @@ def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation,
 
     def halo() -> Halo:
         a, b = first.halo(), second.halo()
-        return Halo(a.width + -(-b.width // first.scale), fade=a.fade)
+        width = a.width + -(-b.width // first.scale)
+        if correct is not None:
+            width = max(width, upscaler.correction_halo(degradation))  # type: ignore[attr-defined]
+        return Halo(width, fade=max(a.fade, -(-b.fade // first.scale)))
 
     return TiledModel(
         scale=degradation.scale,

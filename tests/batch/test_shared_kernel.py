@@ -112,7 +112,10 @@ def test_an_outlier_is_reported_and_has_no_part_in_the_kernel(estimates):
 @pytest.mark.parametrize(("shares", "is_bicubic"), [((0.9, 0.8, 0.0), True), ((0.9, 0.0, 0.1), False)])
 def test_images_most_of_which_are_sharp_get_the_bicubic_kernel(estimates, shares, is_bicubic):
     kernels = [Kernel(gaussian(1.2, 2).array, 2, {"made_by": "learned", "bicubic_share": v}) for v in shares]
-    shared = estimate_shared_kernel(estimates(kernels), Settings())
+    shared = estimate_shared_kernel(estimates([*kernels, None]), Settings())
+    if is_bicubic:
+        assert shared.kernel.provenance["shared_by"] == 2
+        assert shared.averaged == ()
     assert np.array_equal(shared.kernel.array, bicubic(2).array) == is_bicubic
     assert ("most images show no blur" in shared.warnings()[0]) == is_bicubic
 
@@ -129,7 +132,7 @@ def test_flat_and_small_images_are_excluded(estimates):
         estimates([Kernel(bicubic(2).array, 2, {"made_by": "bicubic"}), None, _made(1.0)]), SPECTRAL
     )
     assert [estimate.covariance is None for estimate in shared.estimates] == [True, True, False]
-    assert shared.warnings()[-1].startswith("2 images were excluded from the shared kernel (flat, too small, ")
+    assert shared.warnings()[-1] == "excluded from the shared kernel, flat, too small or unreadable: 0.png, 1.png."
     assert "from a single image, its uncertainty is unknown" in shared.warnings()[0]
 
 
@@ -141,6 +144,7 @@ def test_an_estimate_that_is_mostly_bicubic_has_no_part_in_the_kernel(estimates)
     shared = estimate_shared_kernel(estimates(kernels), SPECTRAL)
     assert [estimate.covariance is None for estimate in shared.estimates] == [False, True, False]
     assert np.allclose(shared.kernel.covariance, 1.1 * np.eye(2), atol=0.01)
+    assert shared.warnings()[-1] == "excluded from the shared kernel, as sharp as their pixels allow: 1.png."
 
 
 def test_a_shared_bicubic_kernel_has_no_sigma_in_its_words():
@@ -186,9 +190,7 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     kernel, notes = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
     assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
     assert notes[0].startswith("shared kernel from 2 of 3 images: σ ")
-    assert notes[-1] == (
-        "1 image was excluded from the shared kernel (flat, too small, too uncertain an estimate, or unreadable)."
-    )
+    assert notes[-1] == f"excluded from the shared kernel, flat, too small or unreadable: {folder / 'damaged.png'}."
     assert {path.name for path in (folder / "out").iterdir()} == {
         f"blindsr-shared.kernel.{suffix}" for suffix in ("npz", "png", "json")
     }

@@ -59,7 +59,7 @@ def test_help_explains_what_a_photographer_needs(run):
     assert "[default: 2]" in text
     assert "[default: OMP_NUM_THREADS, or one per core]" in text
     assert "1 is fastest on a machine that is busy with other work." in text
-    assert "Needed for images with text overlays, frames, or parts that are out of focus." in text
+    assert "Useful where lettering, frames or parts out of focus would decide" in text
     assert "l0 for camera shake" in text
     for registry in (ESTIMATORS, UPSCALERS):
         assert f"{registry.kind.capitalize()}s (--{registry.kind}):" in text

@@ -178,7 +178,6 @@ def test_invalid_settings_raise(fault, message):
         TrainingConfig(**fault)
 
 
-# Both files are about to be replaced; theirs are not the names of today's settings.
 @pytest.mark.parametrize("weights", BUNDLED.values(), ids=BUNDLED)
 def test_the_settings_of_the_bundled_weights_are_those_of_a_training(weights):
     config = TrainingConfig.from_stored(training_settings(weights))

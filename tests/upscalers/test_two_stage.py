@@ -1,15 +1,21 @@
 """Two-stage upscaling for the factors 6 and 8."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from blindsr.events import ignore
 from blindsr.kernels import compose, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
 from blindsr.settings import Settings
-from blindsr.upscalers.two_stage import FIRST_STAGE, split_kernel
+from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.pretrained import PretrainedConfig, PretrainedUpscaler
+from blindsr.upscalers.tiling import tiled_rows
+from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, split_kernel
 from tests.images import photograph, psnr, quick_settings
 
 
@@ -38,3 +44,26 @@ def test_the_kernel_for_eight_times_is_resampled_from_an_estimate_for_four():
     lr = photograph(64, 80)
     settings = Settings(scale=8.0, estimator="spectral")
     assert blind.estimate_kernel(TensorSource(lr), settings).kernel.scale == 8
+
+
+@pytest.mark.parametrize(("scale", "sigma"), [(6, 1.6), (8, 1.0)])
+def test_two_stages_give_the_same_in_tiles(scale, sigma):
+    """The halo of the second stage, a third of its width in pixels of the input, must not shift the 2×2 pixels."""
+    source = TensorSource(photograph(180, 32, name="astronaut", top=0, left=180))
+    upscaler = PretrainedUpscaler(PretrainedConfig(steps=0, ensemble=1, precision="fp32"))
+    degradation = Degradation(kernel=gaussian(sigma * scale, scale))
+    model = fit_two_stages(upscaler, source, degradation, listener=ignore)
+    whole, tiled = (torch.cat(list(tiled_rows(model, source, tile=tile)), -2) for tile in (None, 90))
+    assert 255 * float((whole - tiled).abs().max()) < 0.25
+
+
+def test_the_second_stage_of_a_large_result_has_one_view():
+    lr, kernel = photograph(48, 40), gaussian(6.0, 6)
+    few, many = (PretrainedConfig(steps=0, ensemble=4, precision="fp32", ensemble_pixels=n) for n in (1, None))
+    one = replace(many, ensemble=1)
+    results = [
+        fit_two_stages(PretrainedUpscaler(c), TensorSource(lr), Degradation(kernel=kernel), listener=ignore).predict(lr)
+        for c in (few, one, many)
+    ]
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])

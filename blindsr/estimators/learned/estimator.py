@@ -33,7 +33,7 @@ __all__ = [
 
 STAGE = "learned"
 MIN_SIDE = 32  # LR px
-_KERNEL_ERROR = 0.1  # of a kernel that is read back from a file
+_KERNEL_ERROR = 0.1  # of a kernel of this estimator without an error of its own
 _TILE = 96  # side of the tiles, LR pixels, as in the training
 _CELL = 8  # side of the cells over which the texture is averaged, LR pixels
 _MAX_TEXTURE = 40.0  # grey levels; the texture of a cell is capped, so that a few strong edges do not decide
@@ -42,6 +42,9 @@ _STEPS = 16  # of the grid of frequencies in 1 cycle per LR pixel; kernels have 
 _KERNEL_RADIUS = 8  # LR pixels
 _MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has it
 _DETAIL_BANDS, _CORNERS = ((0.2, 0.3), (0.3, 0.4)), 0.5  # cycles per LR pixel, of `detail_ratios`
+_NOISY = 2.0  # grey levels of predicted noise
+_PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
+_BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
@@ -233,7 +236,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             method=STAGE,
             settings=asdict(config),
             warnings=("the image is flat, so that no kernel can be estimated from it; the bicubic kernel is used.",),
-            kernel_error=_KERNEL_ERROR,
+            kernel_error=0.0,
         )
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, config)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
@@ -250,19 +253,20 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
     if enlarged > _WARNED_SHARE:
         factor = posterior.metrics["enlarged_factor"]
         warnings = (
-            f"the image seems to have been enlarged before, by about ×{factor:.1f}, so that the bicubic kernel is "
-            f"used; for a sharper result, reduce it to {100 / factor:.0f} % of its size first, or use the original.",
+            f"the image seems to have been enlarged before, by about ×{factor:.1f}: its kernel is drawn to the bicubic "
+            f"one. For a sharper result use the original, or reduce it to {100 / factor:.0f} % of its size first.",
         )
     elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
-        warnings = (
-            "the image has no detail near the limit of its pixels, so that a blur cannot be told from a soft subject; "
-            f"{100 * share:.0f} % of the kernel that is used is the bicubic one. If you know the blur of the optics, "
-            "give it as the kernel.",
-        )
+        why = "the image has no detail near the limit of its pixels"
+        if posterior.metrics["detail_ratio"] < _PATTERN:
+            why = "the image has a regular pattern at the limit of its pixels"
+        elif posterior.metrics["noise_grey_levels"] > _NOISY:
+            why = "noise hides the finest detail of the image"
+        warnings = (f"{why}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. {_BRING}",)
     elif uncertain > _WARNED_SHARE and sharp < _WARNED_SHARE:
         warnings = (
-            f"the kernel of this image is uncertain (predicted error {posterior.error:.2f}), as is usual with soft "
-            f"subjects and with noise; {100 * share:.0f} % of the kernel that is used is the bicubic one.",
+            "the image does not show its blur clearly, as with soft subjects, large flat areas or noise: the kernel is "
+            f"drawn to the bicubic one. {_BRING}",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}

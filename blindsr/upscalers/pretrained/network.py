@@ -20,6 +20,7 @@ from blindsr.upscalers.pretrained.conditioning import EMBEDDING_LENGTH, SCALES
 
 __all__ = ["ConditionedNetwork", "FrozenNetwork", "NetworkConfig", "linear_base"]
 
+_HIDDEN = 128  # width of the perceptron that maps the conditioning to channel modulations
 _LOCAL = 9  # side of the local mean that is subtracted from the input: the network does not see absolute brightness
 _GAIN = 8  # the input is scaled to about unit variance
 _LUMA_SHARE, _CHROMA_SHARE = 1 / 8, 1 / 16  # scale of the residuals
@@ -33,13 +34,11 @@ class NetworkConfig:
     Args:
         channels: Width of the trunk; a quarter of it is the width on the LR grid.
         blocks: Residual blocks of the trunk, two 3×3 convolutions each.
-        hidden: Width of the perceptron that maps the conditioning to channel modulations.
         scales: Scales that it has first and last convolutions for.
     """
 
     channels: int = 128
     blocks: int = 6
-    hidden: int = 128
     scales: tuple[int, ...] = SCALES
 
     @property
@@ -85,11 +84,12 @@ class ConditionedNetwork(nn.Module):
         self.chroma_tails = nn.ModuleDict({f"x{s}": nn.Conv2d(fine, 2 * n, 3, padding=1) for s, n in squares.items()})
         self.blocks = nn.ModuleList(_Block(width) for width in config.widths)
         self.modulation = nn.Sequential(
-            nn.Linear(EMBEDDING_LENGTH, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.hidden), nn.ReLU(),
-            nn.Linear(config.hidden, 2 * sum(config.widths)),
+            nn.Linear(EMBEDDING_LENGTH, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(),
+            nn.Linear(_HIDDEN, 2 * sum(config.widths)),
         )  # fmt: skip
-        reach = 4 * config.blocks + 4 + 2 + _LOCAL // 2
-        self.halo = reach + reach % 2  # radius of the receptive field, LR pixels; even
+        # Radius of the receptive field, LR pixels, even: convolutions, local mean, cells of 2×2 pixels.
+        reach = 4 * config.blocks + 4 + 2 + _LOCAL // 2 + 1
+        self.halo = reach + reach % 2
 
     def require_scale(self, scale: int) -> None:
         """Check that the network was trained for a scale.
@@ -124,7 +124,7 @@ class ConditionedNetwork(nn.Module):
             ConfigError: It has more blocks, another width, or other scales.
         """
         ours, theirs = self.config, smaller.config
-        same = all(getattr(ours, name) == getattr(theirs, name) for name in ("channels", "hidden", "scales"))
+        same = all(getattr(ours, name) == getattr(theirs, name) for name in ("channels", "scales"))
         if not same or theirs.blocks > ours.blocks:
             raise ConfigError(
                 f"initial weights must have the same width and scales and {ours.blocks} blocks or fewer, "
@@ -229,12 +229,7 @@ class FrozenNetwork:
 
     @torch.no_grad()
     def __call__(self, lr: Tensor, linear: Tensor) -> Tensor:
-        """The residual as of `ConditionedNetwork.forward`, float32; sides may be odd."""
-        height, width = lr.shape[-2:]
-        if height % 2 or width % 2:  # the trunk works on 2×2 pixels: the last row or column is mirrored
-            extra = (0, width % 2, 0, height % 2)
-            lr = functional.pad(lr, extra, "replicate")
-            linear = _mirrored(linear, height % 2 * self._scale, width % 2 * self._scale)
+        """The residual as of `ConditionedNetwork.forward`, float32."""
         x = functional.conv2d(self._input(lr[:, :1], linear[:, :2], _GAIN), *self._head, padding=1)
         if lr.shape[1] == 3:
             x += functional.conv2d(self._input(lr[:, 1:], linear[:, 2:], _CHROMA_GAIN), *self._chroma_head, padding=1)
@@ -246,20 +241,13 @@ class FrozenNetwork:
         added = [self._output(x, self._tail) * _LUMA_SHARE]
         if lr.shape[1] == 3:
             added.append(self._output(x, self._chroma_tail) * _CHROMA_SHARE)
-        return torch.cat(added, 1)[..., : height * self._scale, : width * self._scale]
+        return torch.cat(added, 1)
 
     def _input(self, planes: Tensor, linear: Tensor, gain: float) -> Tensor:
         return _prepared(planes, linear, self._scale, gain).to(self._dtype)
 
     def _output(self, x: Tensor, tail: _Layer) -> Tensor:
         return functional.pixel_shuffle(functional.conv2d(x, *tail, padding=1).float(), self._scale)
-
-
-def _mirrored(image: Tensor, below: int, right: int) -> Tensor:
-    """An image with some of its last rows and columns repeated in reverse order."""
-    if below:
-        image = torch.cat([image, image[..., -below:, :].flip(-2)], -2)
-    return torch.cat([image, image[..., -right:].flip(-1)], -1) if right else image
 
 
 def _halved_grid(x: Tensor) -> Tensor:

@@ -113,7 +113,8 @@ class PretrainedUpscaler:
         conditionings = tuple(
             conditioning_of(degradation, group, colour=bands == 3) for group in range(1 if bands == 3 else bands)
         )
-        predictor = _Predictor(network, kernel, conditionings, config, dtype, _views(source, kernel.scale, config))
+        views = _VIEW_ORDER[: self.for_size(source.shape[1] * source.shape[2] * kernel.scale**2).config.ensemble]
+        predictor = _Predictor(network, kernel, conditionings, config, dtype, views)
         history: dict[str, tuple[float, ...]] = {}
         warnings: tuple[str, ...] = ()
         # Steps on a compressed image gain nothing, as they learn its artefacts; random weights have to learn something.
@@ -136,6 +137,19 @@ class PretrainedUpscaler:
             dtype=str(dtype).removeprefix("torch."),
             warnings=warnings,
         )
+
+    def for_size(self, pixels: int) -> "PretrainedUpscaler":
+        """The upscaler for a part of a result of so many HR pixels: with one view if these are too many for more."""
+        limit = self.config.ensemble_pixels
+        if limit is None or pixels <= limit:
+            return self
+        return PretrainedUpscaler(replace(self.config, ensemble=1))
+
+    @staticmethod
+    def correction_halo(degradation: Degradation) -> int:
+        """LR pixels around each one on which `correct` depends."""
+        conditioning = Conditioning(kernel_error=degradation.kernel_error)
+        return tile_halo(degradation.kernel, conditioning, _CORRECTION_AREA // 2).width
 
     def correct(self, sr: Tensor, window: Tensor, degradation: Degradation) -> Tensor:
         """Correct a result of two stages towards the input by the whole kernel, where there is no noise.
@@ -249,13 +263,6 @@ def _adaptation_parts(source: Source, scale: int, samples: int) -> list[Tensor]:
     return [_groups(source.window(*window))[i * count // number % count] for i, window in enumerate(windows)]
 
 
-def _views(source: Source, scale: int, config: PretrainedConfig) -> tuple[int, ...]:
-    """The views whose predictions are averaged: one if the image is too large for more."""
-    pixels = source.shape[1] * source.shape[2] * scale**2
-    allowed = config.ensemble_pixels is None or pixels <= config.ensemble_pixels
-    return _VIEW_ORDER[: config.ensemble if allowed else 1]
-
-
 @torch.no_grad()
 def super_resolve(
     network: ConditionedNetwork,
@@ -291,6 +298,10 @@ def super_resolve(
     scale, weights = kernel.scale, kernel.tensor(planes)
     levels = (conditioning.noise_sigma, conditioning.chroma_sigma)
     linear = wiener(planes, weights, scale, levels, conditioning.kernel_error)
+    # The trunk works on 2×2 pixels: the last row or column of odd sides is mirrored before anything is cut or turned,
+    # so that every tile and view has the same 2×2 pixels.
+    size = [scale * side for side in planes.shape[-2:]]
+    planes, linear = _even(planes, 1), _even(linear, scale)
     sr = linear_base(linear)
     height, width = planes.shape[-2:]
     for view in views:
@@ -306,7 +317,16 @@ def super_resolve(
                 added = dihedral_inverse(residual(seen, filtered), view)
                 kept = added[..., rows.kept(scale), columns.kept(scale)]
                 sr[..., rows.core(scale), columns.core(scale)] += kept / len(views)
-    return sr
+    return sr[..., : size[0], : size[1]]
+
+
+def _even(image: Tensor, scale: int) -> Tensor:
+    """An image with as many of its last rows and columns repeated in reverse order as make its sides even LR pixels."""
+    for axis in (-2, -1):
+        if image.shape[axis] // scale % 2:
+            last = image.narrow(axis, image.shape[axis] - scale, scale)
+            image = torch.cat([image, last.flip(axis)], axis)
+    return image
 
 
 @torch.no_grad()

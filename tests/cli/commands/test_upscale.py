@@ -21,7 +21,7 @@ from blindsr.runtime import available_devices
 
 SUMMARY = """kernel: bicubic (8×8 for ×2)
 consistency: 36.0 dB. PSNR between the input and the result degraded by the kernel. A low value is an alarm; \
-a high one does not prove the kernel: any kernel, right or wrong, can be made consistent.
+a high one does not prove the kernel, as a wrong one can be consistent too.
 done in {seconds} s: 80×96 px
 files: {folder}/photo_blindsr_x2.png, with photo_blindsr_x2.kernel.npz, photo_blindsr_x2.kernel.png, \
 photo_blindsr_x2.json beside it

@@ -136,7 +136,8 @@ def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():
     estimate = estimate_kernel(lr, 2, always)
     assert estimate.metrics["bicubic_share"] > 0.99
     assert estimate.kernel.provenance["bicubic_share"] == pytest.approx(1.0, abs=0.01)
-    assert "is usual with soft subjects and with noise; 100 % of the kernel that is used" in estimate.warnings[0]
+    assert "does not show its blur clearly" in estimate.warnings[0]
+    assert "`blindsr upscale` with --kernel" in estimate.warnings[0]
     assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.999
     never = estimate_kernel(lr, 2, LearnedConfig(max_fallback_share=0.0))
     assert never.metrics["bicubic_share"] == 0
@@ -234,3 +235,12 @@ def test_a_sharp_image_is_not_said_to_lack_detail():
     assert found.metrics["bicubic_share"] > 0.95
     assert found.metrics["fine_detail_ratio"] > 2
     assert not any("no detail" in warning for warning in found.warnings)
+
+
+def test_a_pattern_of_single_pixels_and_noise_are_named_as_such():
+    """In both the spectrum has nothing but a floor at the middle frequencies, for other reasons than a soft subject."""
+    checkers = (torch.arange(160)[:, None] + torch.arange(160)) % 2
+    pattern = estimate_kernel(0.2 + 0.5 * checkers[None, None].float(), 2)
+    assert "a regular pattern at the limit of its pixels" in pattern.warnings[0]
+    noisy = 0.5 + 0.06 * torch.randn(1, 1, 160, 160, generator=torch.Generator().manual_seed(0))
+    assert "noise hides the finest detail" in estimate_kernel(noisy.clamp(0, 1), 2).warnings[0]

@@ -22,10 +22,21 @@ from blindsr.kernels.conventions import from_convention
 from blindsr.kernels.kernel import Kernel
 from blindsr.kernels.transform import compose
 
-__all__ = ["LAWS", "Law", "Phase", "draw_kernel", "shake_path", "training_kernel", "training_kernel_size"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "Phase",
+    "TrainingKind",
+    "draw_kernel",
+    "labelled_training_kernel",
+    "shake_path",
+    "training_kernel",
+    "training_kernel_size",
+]
 
 _Array = NDArray[np.float64]
 Phase = Literal["centred", "corner"]
+TrainingKind = Literal["sharp", "gaussian", "disc", "shake"]
 
 # Names of the numbers that may follow the colon, by how many there are.
 _NUMBERS: Final[dict[str, dict[int, tuple[str, ...]]]] = {
@@ -295,25 +306,31 @@ def training_kernel(rng: np.random.Generator, scale: int) -> _Array:
     none), discs and shakes are off centre by up to half an LR pixel per axis; all others are centred, to about 0.05 LR
     pixels, by which multiplicative noise and the drawing of a path may move them.
     """
+    return labelled_training_kernel(rng, scale)[0]
+
+
+def labelled_training_kernel(rng: np.random.Generator, scale: int) -> tuple[_Array, TrainingKind, float]:
+    """As `training_kernel`, with the kind of the kernel and the strength of its unsharp mask (0 for none)."""
     side = training_kernel_size(scale)
     kind = rng.random()
     if kind < 0.20:
-        return _on_canvas(np.asarray(bicubic(scale).array, np.float64), side)
+        return _on_canvas(np.asarray(bicubic(scale).array, np.float64), side), "sharp", 0.0
     if kind < 0.28:
-        return _resampling_filter(rng, scale, side)
+        return _resampling_filter(rng, scale, side), "sharp", 0.0
     offset = rng.uniform(-0.5, 0.5, 2) * scale if rng.random() < 0.15 else np.zeros(2)
     if kind < 0.54:
         across, along = rng.uniform(0.06, 1.7, 2) * scale**2  # DIV2KRK: 0.15 … 1.25 (×2)
         covariance = rotated_covariance(along, across, math.degrees(rng.uniform(0, math.pi)))
         kernel = _sampled_gaussian(side, covariance, offset)
-        return _multiplied(rng, kernel, rng.uniform(0, 0.4)) if rng.random() < 0.5 else kernel
+        return _multiplied(rng, kernel, rng.uniform(0, 0.4)) if rng.random() < 0.5 else kernel, "gaussian", 0.0
     if kind < 0.60:
-        return _like_div2krk(rng, scale, side)
+        return _like_div2krk(rng, scale, side), "gaussian", 0.0
     if kind < 0.70:
         sigma = math.exp(rng.uniform(math.log(0.12), math.log(0.95))) * scale
-        return _sampled_gaussian(side, sigma**2 * np.eye(2), offset)
+        return _sampled_gaussian(side, sigma**2 * np.eye(2), offset), "gaussian", 0.0
     if kind < 0.79:
-        return _blurred_and_sharpened(rng, scale, side)
+        kernel, amount = _blurred_and_sharpened(rng, scale, side)
+        return kernel, "gaussian", amount
     lr_pixel = scale * _TRAINING_OVERSAMPLING
     canvas = np.zeros((side * _TRAINING_OVERSAMPLING,) * 2)
     shift = offset * _TRAINING_OVERSAMPLING
@@ -324,7 +341,8 @@ def training_kernel(rng: np.random.Generator, scale: int) -> _Array:
         _draw_path(canvas, _training_path(rng, lr_pixel) + shift[:, None])
     # The optics, then the mean over HR pixels.
     smooth = ndimage.gaussian_filter(canvas, rng.uniform(0.08, 0.5) * lr_pixel, mode="constant")
-    return _normalised(smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3)))
+    weights = _normalised(smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3)))
+    return weights, "disc" if kind < 0.88 else "shake", 0.0
 
 
 def _normalised(weights: _Array) -> _Array:
@@ -377,11 +395,11 @@ def _like_div2krk(rng: np.random.Generator, scale: int, side: int) -> _Array:
     return _normalised(_on_canvas(full, side))
 
 
-def _blurred_and_sharpened(rng: np.random.Generator, scale: int, side: int) -> _Array:
+def _blurred_and_sharpened(rng: np.random.Generator, scale: int, side: int) -> tuple[_Array, float]:
     """A camera's H = G(1 + a(1 − G′)): G of optics and demosaicking, an unsharp mask of the strength a with G′."""
     sigma, amount, mask = rng.uniform(0.25, 0.85) * scale, rng.uniform(0.0, 1.6), rng.uniform(0.5, 1.4) * scale
     sharp, soft = (_sampled_gaussian(side, s**2 * np.eye(2), np.zeros(2)) for s in (sigma, math.hypot(sigma, mask)))
-    return _normalised((1 + amount) * sharp - amount * soft)
+    return _normalised((1 + amount) * sharp - amount * soft), amount
 
 
 def _training_path(rng: np.random.Generator, lr_pixel: int) -> _Array:

@@ -24,7 +24,18 @@ from torch import Tensor
 
 from blindsr.ops.geometry import pad_symmetric
 
-__all__ = ["CHROMA_FLOOR", "FLOORS", "WienerFilter", "error_level", "transfer", "wiener"]
+__all__ = [
+    "CHROMA_FLOOR",
+    "FLOORS",
+    "WienerFilter",
+    "cropped",
+    "error_level",
+    "extend",
+    "has_long_inverse",
+    "transfer",
+    "wiener",
+    "wiener_periodic",
+]
 
 _SLOPE = 2.2  # P ∝ f^−α, α of photographs: docs of the spectral estimator
 _CORNER = 1 / 128  # cycles per HR pixel below which P is flat; the value is not critical
@@ -168,7 +179,7 @@ def wiener(
     noise_sigma: tuple[float, float] = (0.0, 0.0),
     kernel_error: float = 0.0,
 ) -> Tensor:
-    """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with half-sample symmetric borders.
+    """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with borders as of `extend`.
 
     Args:
         planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1].
@@ -180,13 +191,128 @@ def wiener(
     Returns:
         (1, 2, s·h, s·w), or (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
     """
-    height, width = planes.shape[-2:]
-    margin = 8 + kernel.shape[-1] // scale  # the circular wrap-around decays within the mirrored border
-    padded = pad_symmetric(planes, margin).to(torch.float32)
-    response = transfer(kernel.to(padded)[None], scale, padded.shape[-2] * scale, padded.shape[-1] * scale)
-    filters = WienerFilter.of(response, scale, kernel_error)
-    rows, columns = slice(margin * scale, (margin + height) * scale), slice(margin * scale, (margin + width) * scale)
-    results = [filters.luma(padded[:, 0], noise_sigma[0])[..., rows, columns]]
+    padded, margin = extend(planes, kernel, scale, noise_sigma, kernel_error)
+    return cropped(wiener_periodic(padded, kernel, scale, noise_sigma, kernel_error), margin * scale)
+
+
+def wiener_periodic(
+    planes: Tensor,
+    kernel: Tensor,
+    scale: int,
+    noise_sigma: tuple[float, float] = (0.0, 0.0),
+    kernel_error: float = 0.0,
+) -> Tensor:
+    """As `wiener`, of periodic planes, such as those of `extend`."""
+    padded = planes.to(torch.float32)
+    filters = _filters(padded, kernel, scale, kernel_error)
+    results = [filters.luma(padded[:, 0], noise_sigma[0])]
     if planes.shape[1] == 3:
-        results.append(filters.chroma(padded[:, 1:], noise_sigma[1])[..., rows, columns])
+        results.append(filters.chroma(padded[:, 1:], noise_sigma[1]))
     return torch.cat(results, 1).to(planes.dtype)
+
+
+def _filters(planes: Tensor, kernel: Tensor, scale: int, kernel_error: float) -> WienerFilter:
+    height, width = (scale * side for side in planes.shape[-2:])
+    return WienerFilter.of(transfer(kernel.to(planes)[None], scale, height, width), scale, kernel_error)
+
+
+def cropped(image: Tensor, margin: int) -> Tensor:
+    """(…, H, W) without `margin` pixels on each side."""
+    return image if margin == 0 else image[..., margin:-margin, margin:-margin]
+
+
+# -------------------------------------------------------------------------------------------------------- borders
+
+_MARGIN = 8  # LR pixels that are added on each side, beside the kernel's; what wraps around decays there
+_LONG = 16  # LR pixels; a filter that reaches farther has an inverse that rings from a mirrored border
+_PROBE = 64  # LR pixels, side of the grid on which the reach of a filter is measured
+_TAIL = 0.1  # sum of the absolute weights of a filter beyond `_LONG`
+_FILL_ERROR = 0.05  # error of the kernel with which borders are filled: keeps the equations well conditioned
+_FILL_STEPS = 40  # of conjugate gradients
+
+
+def extend(
+    planes: Tensor,
+    kernel: Tensor,
+    scale: int,
+    noise_sigma: tuple[float, float] = (0.0, 0.0),
+    kernel_error: float = 0.0,
+) -> tuple[Tensor, int]:
+    """Extend an image beyond its borders to a periodic one, so that a filter can be applied by a Fourier transform.
+
+    The light that a blur carries in from beyond the border is not in the image. A mirrored border is no image that the
+    kernel could have blurred, and the inverse of a long kernel (defocus, motion) makes rings of it that fill the
+    picture. There, the pixels that are added are their conditional mean given the image, for an image with the
+    filter's prior spectrum: Wiener filter and conditional mean together are the optimal linear estimate from the
+    pixels that were seen. Other kernels get half-sample symmetric borders, whose error does not reach far.
+
+    Args:
+        planes: (1, 1, h, w) or (1, 3, h, w), as for `wiener`.
+        kernel: (K, K).
+        scale: Factor from LR to HR.
+        noise_sigma: As for `wiener`.
+        kernel_error: As for `wiener`.
+
+    Returns:
+        The planes with a margin on each side, (1, P, h + 2m, w + 2m), and m.
+
+    References:
+        Reeves, "Fast image restoration without boundary artifacts", IEEE TIP 14(10), 2005, for the missing pixels as
+        unknowns of a linear system that conjugate gradients solve.
+    """
+    margin = _MARGIN + kernel.shape[-1] // scale
+    padded = pad_symmetric(planes, margin)
+    if not has_long_inverse(kernel, scale, min(noise_sigma), kernel_error):
+        return padded, margin
+    filters = _filters(padded.float(), kernel, scale, max(kernel_error, _FILL_ERROR))
+    noise = [noise_sigma[0] ** 2 + FLOORS[0] ** 2]
+    if planes.shape[1] == 3:
+        noise += 2 * [(noise_sigma[1] ** 2 + CHROMA_FLOOR**2) * (_POWER / _CHROMA_POWER)]
+    power = filters.folded + torch.tensor(noise).to(filters.folded)[:, None, None]
+    mean = planes.mean((-2, -1), keepdim=True).float()
+    filled = mean + _conditional_mean((padded.float() - mean)[0], power, margin)[None]
+    return filled.to(planes.dtype), margin
+
+
+def has_long_inverse(kernel: Tensor, scale: int, noise_sigma: float, kernel_error: float) -> bool:
+    """Whether the Wiener filter of a kernel has weights that count farther than 16 LR pixels away."""
+    point = torch.zeros(1, 1, _PROBE, _PROBE, device=kernel.device)
+    point[..., _PROBE // 2, _PROBE // 2] = 1
+    weights = wiener_periodic(point, kernel, scale, (noise_sigma, noise_sigma), kernel_error)[0].abs()
+    inner = cropped(weights, scale * (_PROBE // 2 - _LONG))
+    beyond = (weights.sum((-2, -1)) - inner.sum((-2, -1))) / scale**2
+    return bool(beyond.max() > _TAIL)
+
+
+def _conditional_mean(padded: Tensor, power: Tensor, margin: int) -> Tensor:
+    """The pixels of a margin given those inside, for stationary Gaussian planes with a power spectrum.
+
+    They minimise the quadratic form of the inverse covariance; preconditioned by the covariance itself.
+
+    Args:
+        padded: (P, h, w), with a first guess in the margin.
+        power: (P, h, w), power spectrum.
+        margin: Unknown pixels on each side.
+    """
+    height, width = padded.shape[-2:]
+    unknown = torch.ones_like(padded[:1])
+    cropped(unknown, margin).zero_()
+    covariance = power[..., : width // 2 + 1] / power.mean((-2, -1), keepdim=True)
+
+    def filtered(planes: Tensor, spectrum: Tensor) -> Tensor:
+        result: Tensor = torch.fft.irfft2(torch.fft.rfft2(planes) * spectrum, s=(height, width)) * unknown
+        return result
+
+    planes = padded.clone()
+    residual = -filtered(planes, 1 / covariance)
+    towards = filtered(residual, covariance)
+    direction, decrease = towards, (residual * towards).sum((-2, -1), keepdim=True)
+    for _ in range(_FILL_STEPS):
+        image = filtered(direction, 1 / covariance)
+        step = decrease / (direction * image).sum((-2, -1), keepdim=True).clamp_min(1e-30)
+        planes = planes + step * direction
+        residual = residual - step * image
+        towards = filtered(residual, covariance)
+        before, decrease = decrease, (residual * towards).sum((-2, -1), keepdim=True)
+        direction = towards + decrease / before.clamp_min(1e-30) * direction
+    return planes

@@ -35,7 +35,7 @@ CONSISTENCY_MEANING = (
 )
 _NOISE_MARGIN = 3.0  # dB below the PSNR of the noise itself
 _BLOCK = 64  # LR rows that are degraded together
-_BORDER = 4  # LR pixels at each border that do not count for the consistency
+_BORDER = 4  # LR pixels at each border that do not count for the consistency, at least
 
 REGISTRATION_ALARM = 0.25  # HR px: half of the distance between two kernel conventions at ×2
 _WINDOW = 112  # side of the window that is registered, LR pixels
@@ -68,7 +68,9 @@ class ConsistencyMeter:
         self._columns = mirror(
             torch.arange(-self._pad, self._width * self._scale + self._pad), self._width * self._scale
         )
-        self._border = min(_BORDER, (min(self._height, self._width) - 1) // 2)
+        # Beyond the border nothing is known: pixels whose blur reaches there do not count.
+        border = max(_BORDER, self._pad // self._scale)
+        self._border = min(border, (min(self._height, self._width) - 1) // 2)
         self._rows, self._done = RowBuffer(), 0
         self.squared_error, self.count = 0.0, 0
 

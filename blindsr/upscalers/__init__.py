@@ -1,5 +1,5 @@
 """Upscalers: from a photograph and its measured degradation to a super-resolved image."""
 
-from blindsr.upscalers.base import Degradation, Halo, TiledModel, Upscaler
+from blindsr.upscalers.base import Degradation, TiledModel, Upscaler
 
-__all__ = ["Degradation", "Halo", "TiledModel", "Upscaler"]
+__all__ = ["Degradation", "TiledModel", "Upscaler"]

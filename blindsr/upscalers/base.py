@@ -17,7 +17,7 @@ from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
 
-__all__ = ["Degradation", "Halo", "TiledModel", "Upscaler", "check_size", "concatenate_bands"]
+__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +58,11 @@ class Degradation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Halo:
-    """Pixels around a tile's core on which the core's result depends.
-
-    Args:
-        width: LR pixels on every side that has a neighbour.
-        fade: The outermost of these that are faded towards the window's mean (for filters of unlimited support).
-    """
-
-    width: int = 0
-    fade: int = 0
-
-
 Predict = Callable[[Tensor], Tensor]
 
 
-def _no_halo() -> Halo:
-    return Halo()
+def _no_halo() -> int:
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +73,8 @@ class TiledModel:
         scale: Output over input.
         predict: Maps a window, (1, C, h, w), to its result, (1, C, s·h, s·w), clamped to [0, 1].
         retry: The same in higher precision, used where a result was not finite; None is `predict` again.
-        halo: Returns the halo that a tile needs; called only where an image is cut into tiles.
+        halo: Returns the LR pixels around a tile on which its result depends; called only where an image is cut into
+            tiles.
         whole_image: The model was fitted to the whole image and cannot be applied to a part of it.
         steps: Optimiser steps that were made on the photograph.
         history: Curves by name, one value per report.
@@ -97,7 +85,7 @@ class TiledModel:
     scale: int
     predict: Predict
     retry: Predict | None = None
-    halo: Callable[[], Halo] = _no_halo
+    halo: Callable[[], int] = _no_halo
     whole_image: bool = False
     steps: int = 0
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -182,15 +170,11 @@ def concatenate_bands(models: Sequence[TiledModel], names: Sequence[str]) -> Til
         parts = [(m.retry or m.predict)(window[:, i : i + 1].contiguous()) for i, m in enumerate(models)]
         return torch.cat(parts, 1)
 
-    def halo() -> Halo:
-        halos = [model.halo() for model in models]
-        return Halo(max(h.width for h in halos), max(h.fade for h in halos))
-
     return TiledModel(
         scale=first.scale,
         predict=predict,
         retry=retry,
-        halo=halo,
+        halo=lambda: max(model.halo() for model in models),
         whole_image=any(model.whole_image for model in models),
         steps=sum(model.steps for model in models),
         history=first.history,

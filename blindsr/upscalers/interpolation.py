@@ -8,7 +8,7 @@ from torch import Tensor
 from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.ops import imresize
 from blindsr.ops.windows import Source
-from blindsr.upscalers.base import Degradation, Halo, TiledModel
+from blindsr.upscalers.base import Degradation, TiledModel
 
 __all__ = ["BicubicUpscaler"]
 
@@ -45,4 +45,4 @@ class BicubicUpscaler:
         def predict(window: Tensor) -> Tensor:
             return imresize(window, scale).clamp(0, 1)
 
-        return TiledModel(scale=scale, predict=predict, halo=lambda: Halo(_SUPPORT))
+        return TiledModel(scale=scale, predict=predict, halo=lambda: _SUPPORT)

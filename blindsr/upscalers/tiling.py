@@ -5,9 +5,8 @@ its core is kept, so that tiles meet without a seam. An image that is no larger 
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -17,7 +16,7 @@ from blindsr.errors import DivergenceError, ImageError
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.ops.windows import Source
 from blindsr.runtime import is_out_of_memory, release_memory
-from blindsr.upscalers.base import Halo, TiledModel
+from blindsr.upscalers.base import TiledModel
 
 __all__ = ["MIN_TILE", "Span", "default_tile", "halved", "run_tiled", "tiled_rows", "with_retry"]
 
@@ -115,14 +114,14 @@ def tiled_rows(
     release_memory()
     top, done = 0, 0
     while top < height:
-        halo = model.halo() if max(height, width) > tile else Halo()
-        halo = replace(halo, width=halo.width + halo.width % 2)  # as tiles, their windows begin at even places
-        rows, columns = _spans(top, height, tile, halo.width)[0], _spans(0, width, tile, halo.width)
+        halo = model.halo() if max(height, width) > tile else 0
+        halo += halo % 2  # as tiles, their windows begin at even places
+        rows, columns = _spans(top, height, tile, halo)[0], _spans(0, width, tile, halo)
         try:
             strip = None if len(columns) == 1 else torch.empty(bands, (rows.stop - rows.start) * scale, width * scale)
             for span in columns:
-                window = _faded(source.window(rows.outer(), span.outer()), rows, span, halo.fade, (height, width))
-                core = _finite(model, window, listener)[0, :, rows.kept(scale), span.kept(scale)]
+                result = _finite(model, source.window(rows.outer(), span.outer()), listener)
+                core = result[0, :, rows.kept(scale), span.kept(scale)]
                 if strip is None:
                     strip = core.cpu()
                 else:
@@ -145,21 +144,6 @@ def tiled_rows(
         tile = _shrink(tile, smaller, listener)
     if total > 1:
         listener(StageDone(stage=STAGE, steps=total))
-
-
-def _faded(window: Tensor, rows: Span, columns: Span, fade: int, size: tuple[int, int]) -> Tensor:
-    """Fade a window to its mean towards the sides where it was cut from the image."""
-    if fade == 0:
-        return window
-    ramp = torch.sin(math.pi / 2 * (torch.arange(fade) + 0.5) / fade) ** 2
-    weight = torch.ones(window.shape[-2:])
-    for part, span, length in ((weight, rows, size[0]), (weight.mT, columns, size[1])):
-        if span.first > 0:
-            part[:fade] *= ramp[:, None]
-        if span.last < length:
-            part[-fade:] *= ramp.flip(0)[:, None]
-    mean = window.mean((-2, -1), keepdim=True)
-    return mean + weight.to(window) * (window - mean)
 
 
 def _finite(model: TiledModel, window: Tensor, listener: Listener) -> Tensor:

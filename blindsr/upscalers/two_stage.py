@@ -11,7 +11,7 @@ from blindsr.events import Listener
 from blindsr.kernels import Kernel, KernelEstimate, gaussian
 from blindsr.kernels.transform import resample
 from blindsr.ops.windows import Source, TensorSource, most_textured, spread_windows
-from blindsr.upscalers.base import Degradation, Halo, TiledModel, Upscaler
+from blindsr.upscalers.base import Degradation, TiledModel, Upscaler
 
 __all__ = ["FIRST_STAGE", "RESIDUAL_BLUR", "fit_two_stages", "resampled_estimate", "split_kernel"]
 
@@ -78,12 +78,9 @@ def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation,
         with torch.no_grad():
             return correct(sr, window, degradation)
 
-    def halo() -> Halo:
-        a, b = first.halo(), second.halo()
-        width = a.width + -(-b.width // first.scale)
-        if correct is not None:
-            width = max(width, upscaler.correction_halo(degradation))  # type: ignore[attr-defined]
-        return Halo(width, fade=max(a.fade, -(-b.fade // first.scale)))
+    def halo() -> int:
+        width = first.halo() + -(-second.halo() // first.scale)
+        return width if correct is None else max(width, upscaler.correction_halo(degradation))  # type: ignore[attr-defined]
 
     return TiledModel(
         scale=degradation.scale,

@@ -3,24 +3,33 @@
 import numpy as np
 import pytest
 import torch
-from skimage import data
 
 from blindsr.kernels import bicubic, gaussian
+from blindsr.kernels.random import Law, draw_kernel
 from blindsr.ops import degrade, imresize
-from blindsr.ops.wiener import WienerFilter, error_level, transfer, wiener
+from blindsr.ops.geometry import pad_symmetric
+from blindsr.ops.wiener import (
+    WienerFilter,
+    _conditional_mean,
+    error_level,
+    extend,
+    has_long_inverse,
+    transfer,
+    wiener,
+    wiener_periodic,
+)
 from blindsr.upscalers.pretrained.conditioning import EMBEDDING_LENGTH, embed
+from tests import images
 
 KERNEL = gaussian([[2.0, 0.7], [0.7, 1.1]], 2)
 
 
-def photograph(height=74, width=62):
-    pixels = torch.from_numpy(data.camera().copy())[None, None].float() / 255
-    return pixels[..., 100 : 100 + height, 150 : 150 + width].contiguous()
+def photograph(height=74, width=62, *, top=100, left=150, bands=1):
+    return images.photograph(height, width, name="camera", top=top, left=left).expand(-1, bands, -1, -1)
 
 
-def psnr(a, b, border=8):
-    difference = (a - b)[..., border:-border, border:-border]
-    return float(-10 * torch.log10(difference.square().mean()))
+def psnr(a, b):
+    return images.psnr(a, b, border=8)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -160,3 +169,63 @@ def test_the_error_level_of_an_error_of_its_own_shape_is_its_size():
     # An error at the frequencies at which images are strong counts more.
     low, high = ((radius > a) & (radius < b) for a, b in ((0.1, 0.3), (0.7, 0.9)))
     assert error_level(low * 0.01 / low.sum(), radius) > 2 * error_level(high * 0.01 / high.sum(), radius)
+
+
+def blurred_part(kernel, top, left, side=96, margin=40):
+    """HR and LR of a part of a photograph, with what the blur carries in from around it, rounded to 8 bits."""
+    around = photograph(2 * margin + side, 2 * margin + side, top=top, left=left, bands=1)
+    lr = degrade(around, kernel.tensor(), 2)[..., margin // 2 : -margin // 2, margin // 2 : -margin // 2]
+    return around[..., margin:-margin, margin:-margin], torch.round(lr * 255) / 255
+
+
+@pytest.mark.parametrize("law", ["motion:12", "defocus:8"])
+def test_the_light_from_beyond_the_border_makes_no_rings(law):
+    kernel = draw_kernel(Law.parse(law), 2, np.random.default_rng(1))
+    hr, lr = blurred_part(kernel, 60, 120)
+    weights = kernel.tensor()
+    assert has_long_inverse(weights, 2, 0.0, 0.0)
+    sr = wiener(lr, weights, 2).mean(1, keepdim=True)
+    margin = 8 + len(weights) // 2
+    mirrored = wiener_periodic(pad_symmetric(lr, margin), weights, 2).mean(1, keepdim=True)[
+        ..., 2 * margin : -2 * margin, 2 * margin : -2 * margin
+    ]
+    assert psnr(sr, hr) > psnr(mirrored, hr) + 1.5
+    assert psnr(sr, hr) > psnr(imresize(lr, 2.0), hr) + 1.5
+
+
+def test_a_border_is_filled_with_the_conditional_mean():
+    """Against the dense solution: of a Gaussian vector, the unknown part given the known one is C_uk C_kk⁻¹ y_k."""
+    side, margin, rng = 12, 2, np.random.default_rng(0)
+    frequency = np.fft.fftfreq(side)
+    power = 1 / (0.02 + frequency[:, None] ** 2 + frequency**2)
+    correlation = np.fft.ifft2(power).real
+    index = np.indices((side, side)).reshape(2, -1)
+    covariance = correlation[tuple((index[:, :, None] - index[:, None]) % side)]
+    known = np.zeros((side, side), bool)
+    known[margin:-margin, margin:-margin] = True
+    known = known.ravel()
+    values = rng.standard_normal(known.sum())
+    expected = covariance[np.ix_(~known, known)] @ np.linalg.solve(covariance[np.ix_(known, known)], values)
+    padded = np.zeros(side * side)
+    padded[known] = values
+    filled = _conditional_mean(
+        torch.from_numpy(padded.reshape(1, side, side)), torch.from_numpy(power)[None], margin
+    ).numpy()
+    assert np.allclose(filled.ravel()[known], values)
+    assert np.allclose(filled.ravel()[~known], expected, atol=1e-6)
+
+
+def test_a_short_inverse_keeps_mirrored_borders():
+    lr = photograph(40, 36, bands=1)
+    for kernel in (bicubic(2), gaussian(1.4, 2)):
+        padded, margin = extend(lr, kernel.tensor(), 2)
+        assert torch.equal(padded, pad_symmetric(lr, margin))
+
+
+def test_an_extended_image_keeps_its_pixels_and_its_constants():
+    kernel = draw_kernel(Law.parse("motion:12"), 2, np.random.default_rng(1)).tensor()
+    lr = photograph(48, 40, bands=3)
+    padded, margin = extend(lr, kernel, 2)
+    assert torch.allclose(padded[..., margin:-margin, margin:-margin], lr, atol=1e-6)
+    flat = torch.full((1, 1, 40, 40), 0.4)
+    assert torch.allclose(extend(flat, kernel, 2)[0], torch.tensor(0.4), atol=1e-4)

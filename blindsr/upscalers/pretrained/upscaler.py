@@ -14,10 +14,18 @@ from blindsr.kernels import Kernel
 from blindsr.ops import degrade, dihedral, dihedral_inverse
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.local import local_maximum, local_mean
-from blindsr.ops.wiener import WienerFilter, transfer, wiener
+from blindsr.ops.wiener import (
+    WienerFilter,
+    cropped,
+    extend,
+    has_long_inverse,
+    transfer,
+    wiener,
+    wiener_periodic,
+)
 from blindsr.ops.windows import Source, most_textured, spread_windows, whole
 from blindsr.runtime import choose_dtype
-from blindsr.upscalers.base import Degradation, Halo, TiledModel, check_size
+from blindsr.upscalers.base import Degradation, TiledModel, check_size
 from blindsr.upscalers.pretrained.adaptation import STAGE, adapt
 from blindsr.upscalers.pretrained.conditioning import CLEAN, SCALES, Conditioning, conditioning_of, embed
 from blindsr.upscalers.pretrained.config import PretrainedConfig
@@ -45,9 +53,7 @@ _VIEW_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 # Sum of the absolute filter weights that may lie outside of the halo. What lies there is missing only at the seam
 # between two tiles, where it is mirrored instead; the error in grey levels is a hundredth of this.
 _TAIL = 0.1
-_SHORT_HALO = 40  # LR pixels of kernel and filter
-MAX_HALO = 96  # LR pixels; the inverse of a kernel with zeros (motion without noise) has unlimited support
-_FADE = 48  # LR pixels of a long halo that fade to the window's mean
+MAX_HALO = 64  # LR pixels; the inverse of a kernel with zeros (motion without noise) has unlimited support
 _HALO_STEP = 8
 
 _CLIPPING_AREA = 8  # LR pixels, side of the area whose mean is kept
@@ -149,7 +155,7 @@ class PretrainedUpscaler:
     def correction_halo(degradation: Degradation) -> int:
         """LR pixels around each one on which `correct` depends."""
         conditioning = Conditioning(kernel_error=degradation.kernel_error)
-        return tile_halo(degradation.kernel, conditioning, _CORRECTION_AREA // 2).width
+        return tile_halo(degradation.kernel, conditioning, _CORRECTION_AREA // 2)
 
     def correct(self, sr: Tensor, window: Tensor, degradation: Degradation) -> Tensor:
         """Correct a result of two stages towards the input by the whole kernel, where there is no noise.
@@ -195,6 +201,8 @@ class _Predictor:
 
     def of_group(self, planes: Tensor, conditioning: Conditioning) -> Tensor:
         """Super-resolve what is processed together, (1, G, h, w) to (1, G, s·h, s·w), not clamped."""
+        corrections = self.config.back_projections if conditioning.is_clean else 0
+        border = _border(self.kernel, conditioning) if corrections else 0
         sr = super_resolve(
             self.network,
             planes,
@@ -203,10 +211,11 @@ class _Predictor:
             dtype=self.dtype,
             max_tile=self.config.max_tile,
             views=self.views,
+            border=border,
         )
-        for _ in range(self.config.back_projections if conditioning.is_clean else 0):
-            sr = back_project(sr, planes, self.kernel, kernel_error=conditioning.kernel_error)
-        return sr
+        for _ in range(corrections):
+            sr = back_project(sr, planes, self.kernel, kernel_error=conditioning.kernel_error, border=border)
+        return cropped(sr, border * self.kernel.scale)
 
     def __call__(self, window: Tensor) -> Tensor:
         groups = zip(_groups(window), self.conditionings, strict=True)
@@ -273,6 +282,7 @@ def super_resolve(
     dtype: torch.dtype,
     max_tile: int,
     views: tuple[int, ...] = (0,),
+    border: int = 0,
 ) -> Tensor:
     """Super-resolve one band, or luma and chroma, by the Wiener filter and the network's residual.
 
@@ -287,9 +297,10 @@ def super_resolve(
         dtype: Type of the network's arithmetic.
         max_tile: Side of a tile's core, LR pixels, even.
         views: Dihedral views whose residuals are averaged.
+        border: LR pixels beyond the image that the result shows as well, an even number.
 
     Returns:
-        (1, G, s·h, s·w), not clamped.
+        (1, G, s·(h + 2·border), s·(w + 2·border)), not clamped.
 
     References:
         Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016,
@@ -297,7 +308,9 @@ def super_resolve(
     """
     scale, weights = kernel.scale, kernel.tensor(planes)
     levels = (conditioning.noise_sigma, conditioning.chroma_sigma)
-    linear = wiener(planes, weights, scale, levels, conditioning.kernel_error)
+    planes, margin = extend(planes, weights, scale, levels, conditioning.kernel_error)
+    linear = wiener_periodic(planes, weights, scale, levels, conditioning.kernel_error)
+    planes, linear = cropped(planes, margin - border), cropped(linear, scale * (margin - border))
     # The trunk works on 2×2 pixels: the last row or column of odd sides is mirrored before anything is cut or turned,
     # so that every tile and view has the same 2×2 pixels.
     size = [scale * side for side in planes.shape[-2:]]
@@ -361,7 +374,7 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def back_project(sr: Tensor, planes: Tensor, kernel: Kernel, *, kernel_error: float = 0.0) -> Tensor:
+def back_project(sr: Tensor, planes: Tensor, kernel: Kernel, *, kernel_error: float = 0.0, border: int = 0) -> Tensor:
     """Back-projection whose upsampling operator is the Wiener filter W: x ← x + w·W(y − (x ⋆ k)↓s).
 
     Interpolation, the usual operator, lets errors grow where the kernel's transfer is small or negative (motion,
@@ -371,18 +384,33 @@ def back_project(sr: Tensor, planes: Tensor, kernel: Kernel, *, kernel_error: fl
     (docs/notes/2026-11-28-start-on-photographs.md), for luma and chroma apart.
 
     Args:
-        sr: x, (1, 1, s·h, s·w) or (1, 3, s·h, s·w).
-        planes: The LR image y, (1, 1, h, w) or (1, 3, h, w); without noise.
+        sr: x, (1, P, s·(h + 2·border), s·(w + 2·border)), P = 1 or 3.
+        planes: The LR image y, (1, P, h, w); without noise.
         kernel: Downscaling kernel k.
         kernel_error: Standard deviation of the error of its transfer function.
+        border: LR pixels that `sr` shows beyond the image; with none, it is continued by mirroring.
 
     Returns:
         The corrected planes, of the shape of `sr`.
     """
-    weights = kernel.tensor(sr)
-    difference = planes - degrade(sr, weights, kernel.scale)
-    up = linear_base(wiener(difference, weights, kernel.scale, (0.0, 0.0), kernel_error))
-    return sr + _correction_step(difference, up) * up
+    weights, scale = kernel.tensor(sr), kernel.scale
+    difference = planes - cropped(degrade(sr, weights, scale), border)
+    if border:
+        # Nothing is known of the difference beyond the image, where its mean is 0.
+        up = wiener_periodic(functional.pad(difference, (2 * border,) * 4), weights, scale, (0.0, 0.0), kernel_error)
+        up = linear_base(cropped(up, 2 * border * scale))
+    else:
+        up = linear_base(wiener(difference, weights, scale, (0.0, 0.0), kernel_error))
+    step = _correction_step(difference, up) * up
+    return sr + functional.pad(step, (border * scale,) * 4)
+
+
+def _border(kernel: Kernel, conditioning: Conditioning) -> int:
+    """LR pixels beyond the image that a correction needs to see, an even number: none where it may be mirrored."""
+    weights = kernel.tensor()
+    if not has_long_inverse(weights, kernel.scale, conditioning.noise_sigma, conditioning.kernel_error):
+        return 0
+    return 2 * math.ceil(kernel.size / (4 * kernel.scale))
 
 
 def _correction_step(difference: Tensor, up: Tensor) -> Tensor:
@@ -417,14 +445,11 @@ def support_radius(kernel: Kernel, conditioning: Conditioning) -> int:
     return int((beyond > _TAIL).sum())
 
 
-def tile_halo(kernel: Kernel, conditioning: Conditioning, network_halo: int) -> Halo:
-    """The halo of a tile: the network's receptive field, the kernel and the Wiener filter's support radius.
+def tile_halo(kernel: Kernel, conditioning: Conditioning, network_halo: int) -> int:
+    """The halo of a tile, LR pixels: the network's receptive field, the kernel and the Wiener filter's support radius.
 
-    A filter of longer support than a tile can have is not helped by a longer halo: a mirrored border is no image that
-    the kernel could have blurred, and it rings wherever it lies. There the window fades to its mean instead; what fades
-    slowly has no energy at the frequencies that the kernel suppresses.
+    A filter of longer support than `MAX_HALO` is not helped by a longer halo: what lies beyond the window is replaced
+    by its conditional mean (`blindsr.ops.wiener.extend`).
     """
     linear = math.ceil(kernel.size / (2 * kernel.scale)) + support_radius(kernel, conditioning)
-    if linear > _SHORT_HALO:
-        return Halo(MAX_HALO, fade=_FADE)
-    return Halo(math.ceil((network_halo + linear) / _HALO_STEP) * _HALO_STEP)
+    return min(math.ceil((network_halo + linear) / _HALO_STEP) * _HALO_STEP, MAX_HALO)

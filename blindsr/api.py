@@ -71,7 +71,7 @@ class SuperResolver:
     """Super-resolution with fixed settings, for repeated use. It holds settings only, and can be pickled.
 
     Args:
-        scale: Output over input, above 1 and up to 8, or (horizontal, vertical) factors.
+        scale: Output over input, from 1, which deblurs without enlarging, to 8, or (horizontal, vertical) factors.
         preset: "fast", "default", "best", "paper", or `Settings` of your own.
         estimator: Name of a kernel estimator (`list_estimators`), or its settings, such as
             `KernelGANConfig(iterations=1000)`; None is that of the preset.
@@ -180,7 +180,7 @@ class SuperResolver:
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=jpeg_tables
         ) as (source, layout):
             _, height, width = source.shape
-            known = None if kernel is None else _kernel(kernel, self.settings.for_image(height, width).run_scale)
+            known = None if kernel is None else _kernel(kernel, self.settings.for_image(height, width).kernel_scale)
             resolver = self if known is None else self.with_scale_of(known)
             settings = resolver.settings.for_image(height, width)
             device = _device(self.device, layout.device)
@@ -254,7 +254,8 @@ def estimate_and_upscale(
     Args:
         image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image, or
             the path of a file; see `SuperResolver.__call__`.
-        scale: Output over input, above 1 and up to 8, or (horizontal, vertical); None is that of `preset`, which is 2.
+        scale: Output over input, from 1 (deblurring) to 8, or (horizontal, vertical); None is that of `preset`, which
+            is 2.
         preset: "fast", "default", "best", "paper", or `Settings` of your own.
         estimator: Name or settings of a kernel estimator; None is that of the preset.
         upscaler: Name or settings of an upscaler; None is that of the preset.

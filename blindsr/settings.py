@@ -33,7 +33,7 @@ class Settings:
     """Everything that decides a result, apart from the image and a known kernel.
 
     Args:
-        scale: Output over input, above 1 and up to 8; of two factors, the larger one.
+        scale: Output over input, from 1, which deblurs, to 8; of two factors, the larger one.
         factors: Horizontal and vertical factor, where they differ.
         size: Width and height of the output; 0 is a side that follows from the other one and the image's shape.
             `for_image` derives the factors from it.
@@ -74,8 +74,8 @@ class Settings:
             raise ConfigError(f"size must be two whole numbers, width and height, got {self.size}.")
         if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):
             raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}x{self.size[1]}.")
-        if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
-            raise ConfigError(f"scale must be above 1 and at most {MAX_SCALE}, got {self.scale:g}.")
+        if not (math.isfinite(self.scale) and 1 <= self.scale <= MAX_SCALE):
+            raise ConfigError(f"scale must be from 1, which deblurs, to {MAX_SCALE}, got {self.scale:g}.")
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
@@ -88,6 +88,11 @@ class Settings:
     def run_scale(self) -> int:
         """The whole-number factor that is run, and that the kernel is for: the next one of `RUN_SCALES`."""
         return next(scale for scale in RUN_SCALES if scale >= self.scale - 1e-9)
+
+    @property
+    def kernel_scale(self) -> int:
+        """The scale that a kernel without one of its own is for: `run_scale`, but 1 for deblurring."""
+        return 1 if self.scale == 1 else self.run_scale
 
     @property
     def label(self) -> str:
@@ -146,11 +151,10 @@ class Settings:
             return self
         horizontal, vertical = self.size[0] / width, self.size[1] / height
         factors = (horizontal or vertical, vertical or horizontal)
-        if min(factors) < 1 or not 1 < max(factors) <= MAX_SCALE:
+        if min(factors) < 1 or max(factors) > MAX_SCALE:
             raise ConfigError(
-                f"the size must enlarge the photograph of {width}×{height} px, by {MAX_SCALE} at most, got "
-                f"{self.label}; use an ordinary resizing program to make photographs "
-                "smaller."
+                f"the size must enlarge the photograph of {width}×{height} px, by {MAX_SCALE} at most, or keep its "
+                f"size, got {self.label}; use an ordinary resizing program to make photographs smaller."
             )
         return replace(self, factors=factors)
 

@@ -31,7 +31,7 @@ def test_factors_and_sizes_are_run_at_the_next_whole_number(settings, run_scale,
     assert settings.label == label
 
 
-@pytest.mark.parametrize("size", [(30, 99), (50, 40), (500, 40)])
+@pytest.mark.parametrize("size", [(30, 99), (500, 40)])
 def test_a_size_that_does_not_enlarge_is_refused(size):
     with pytest.raises(ConfigError, match="must enlarge the photograph of 50×40 px"):
         Settings(size=size).for_image(40, 50)
@@ -42,9 +42,8 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
     [
         ({"factors": (0.5, 2)}, "both scales must be 1 or more and at most 8, got (0.5x2|2x9)"),
         ({"factors": (2, 9)}, "both scales must be 1 or more and at most 8, got (0.5x2|2x9)"),
-        ({"factors": (1, 1)}, "scale must be above 1"),
-        ({"scale": 1.0}, "scale must be above 1 and at most 8"),
-        ({"scale": float("nan")}, "scale must be above 1 and at most 8"),
+        ({"scale": 0.9}, "scale must be from 1, which deblurs, to 8, got 0.9"),
+        ({"scale": float("nan")}, "scale must be from 1, which deblurs, to 8"),
         ({"size": (0, 0)}, "1 px or more"),
         ({"noise_sigma": -0.1}, "noise_sigma"),
         ({"kernel_error": float("inf")}, "kernel_error"),
@@ -113,3 +112,10 @@ def test_the_plain_copy_has_the_methods_that_run_and_no_others():
     values = Settings(estimator="spectral").as_dict()
     assert set(values["configs"]) == {"spectral", "pretrained"}
     assert values["configs"]["pretrained"]["steps"] == PretrainedConfig().steps
+
+
+def test_the_scale_one_runs_at_two_with_kernels_of_its_own_grid():
+    for settings in (Settings(scale=1), Settings(factors=(1, 1)), Settings(size=(50, 40)).for_image(40, 50)):
+        assert (settings.run_scale, settings.kernel_scale) == (2, 1)
+        assert settings.output_size(40, 50) == (40, 50)
+    assert Settings(scale=2.5).kernel_scale == 3

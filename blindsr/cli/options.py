@@ -76,7 +76,8 @@ class Options:
         toml="run",
         type=SCALE,
         show_default="2",
-        help="Output size over input size, above 1 and up to 8; two numbers such as 2x3 are horizontal and vertical.",
+        help="Output size over input size, up to 8; 1 deblurs without enlarging. Two numbers such as 2x3 are "
+        "horizontal and vertical.",
     )
     size: tuple[int, int] | None = _option(
         "Common",

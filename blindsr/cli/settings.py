@@ -18,7 +18,7 @@ from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of, image_size
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Region, Settings, preset
 
-__all__ = ["Run", "load_known_kernel", "make_run", "run_scale", "single_kernel"]
+__all__ = ["Run", "kernel_scale", "load_known_kernel", "make_run", "single_kernel"]
 
 # Fields that hold for the whole run; a second place to set them would be ignored or contradict.
 _IN_RUN = {"seed": "seed", "precision": "precision", "setting": "zssr_setting"}
@@ -98,8 +98,8 @@ def make_run(options: Options) -> Run:
     )
 
 
-def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:
-    """The whole-number scale that a known kernel is needed for; with --size it depends on the photographs.
+def kernel_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:
+    """The whole-number scale that a known kernel is for; with --size it depends on the photographs.
 
     Raises:
         ConfigError: No size can be read from a header, --size does not enlarge a photograph, or it means different
@@ -107,14 +107,14 @@ def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = F
         click.UsageError: The photograph is standard input.
     """
     if settings.size is None:
-        return settings.run_scale
+        return settings.kernel_scale
     if STDIO in photos:
         raise click.UsageError("--size needs a file whose size is known in advance; with - use --scale.")
     from blindsr.batch.inputs import find_inputs
 
     paths = [file.path for file in find_inputs(photos, recursive=recursive).files]
     sizes = [size for path in paths if (size := image_size(path)) is not None]
-    factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes})
+    factors = sorted({settings.for_image(*size[:2]).kernel_scale for size in sizes})
     if not factors:
         raise ConfigError(
             f"--size needs an image whose header gives its size, {paths[0] if paths else photos[0]} does not; check "
@@ -145,7 +145,8 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
     if options.sensor is not None:
         from blindsr.sensors.catalogue import kernel_from_sensor
 
-        return kernel_from_sensor(options.sensor, scale, model=options.kernel_model)  # type: ignore[arg-type]
+        # Deblurring runs at ×2, for which a sensor has a kernel.
+        return kernel_from_sensor(options.sensor, max(scale, 2), model=options.kernel_model)  # type: ignore[arg-type]
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
     from blindsr.kernels.files import load_kernel

@@ -83,11 +83,11 @@ class _ScaleType(click.ParamType["float | tuple[float, float]"]):
                     factors = []
         except (ValueError, TypeError):
             factors = []
-        if factors in ([1], [1, 1]):
-            self.fail("needs a number above 1: deblurring without enlarging (×1) is not supported.", param, ctx)
-        if not 1 <= len(factors) <= 2 or not all(1 <= factor <= 8 for factor in factors) or max(factors) == 1:
+        if not 1 <= len(factors) <= 2 or not all(1 <= factor <= 8 for factor in factors):
             self.fail(
-                f"needs a number above 1 and up to 8, or two as 2x3 (horizontal, vertical), got {value!r}.", param, ctx
+                f"needs a number from 1 (deblurring) to 8, or two as 2x3 (horizontal, vertical), got {value!r}.",
+                param,
+                ctx,
             )
         return factors[0] if len(factors) == 1 else (factors[0], factors[1])
 

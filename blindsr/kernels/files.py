@@ -51,6 +51,9 @@ _Kernels = Kernel | KernelStack
 _Warnings = tuple[str, ...]
 
 
+DEBLURS = 2  # the scale that is run for 1, deblurring: a kernel that is stored for it serves as well
+
+
 def as_kernel(value: object, scale: int, **options: Any) -> _Kernels:  # noqa: ANN401 - the options of load_kernel
     """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings.
 
@@ -119,11 +122,13 @@ def _load(
                 "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel files, "
                 f"not to {value!r}; leave them out."
             )
-        return _imported(_SENSOR_KERNEL)(rest, scale) if name == "sensor" else (parse_kernel(str(value), scale), ())
+        if name == "sensor":
+            return _imported(_SENSOR_KERNEL)(rest, max(scale, DEBLURS))  # type: ignore[no-any-return]
+        return parse_kernel(str(value), scale), ()
     kernels = value.kernel if isinstance(value, KernelEstimate) else value
     if not isinstance(kernels, Kernel | KernelStack):
         return _with_kernel_warnings(*_load_array(kernels, scale, convention, index))
-    if kernels.scale != scale:
+    if kernels.scale not in (scale, DEBLURS if scale == 1 else scale):
         raise KernelError(
             f"the kernel is for scale {kernels.scale}, but scale {scale} was requested; use scale {kernels.scale}, or "
             "convert it with blindsr.kernels.resample."
@@ -163,6 +168,8 @@ def _load_file(
         result: tuple[Kernel, _Warnings] = _imported(_IMAGE_KERNEL)(path, scale, convention=convention, index=index)
         return result
     raw = load_arrays(path, key)
+    if scale == 1 and raw.scale == DEBLURS:
+        scale = DEBLURS
     if raw.scale is not None and raw.scale != scale:
         raise KernelError(
             f"{path.name} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "

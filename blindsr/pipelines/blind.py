@@ -19,6 +19,7 @@ from blindsr.kernels.kernel import KernelStack
 from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowResizer
 from blindsr.ops.windows import BandSource, Source
+from blindsr.pipelines import deblur
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import is_estimated, measure_degradation
@@ -121,7 +122,7 @@ def run(
     Args:
         source: The image; everything runs on its device.
         settings: The default preset if None.
-        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it from the image.
+        kernel: A known kernel for `settings.kernel_scale`, or one for each band; None estimates it from the image.
         compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
         tile: Side of a tile, LR pixels; None chooses one.
         listener: Receives the events of the run.
@@ -157,7 +158,8 @@ def estimate_kernel(
         listener: Receives the events.
 
     Returns:
-        A kernel for `settings.run_scale`, and how it was estimated.
+        A kernel for `settings.run_scale`, and how it was estimated. For the scale 1 see
+        `blindsr.pipelines.deblur.estimate_blur`.
 
     Raises:
         ImageError: Too small for the estimator, without `fallback`.
@@ -181,6 +183,8 @@ def estimate_kernel(
     direct = scale in estimator.scales or scale not in FIRST_STAGE
     with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
         estimate: KernelEstimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
+        if settings.scale == 1:
+            estimate = deblur.estimate_blur(estimate, crop, estimator, listener)
     if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
         warning = (
             f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "
@@ -220,6 +224,8 @@ def fit(
         estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
         kernel = estimate.kernel
         timings["kernel"] = time.perf_counter() - started
+    if settings.scale == 1:
+        kernel = deblur.for_run(kernel)
     if kernel.scale != settings.run_scale:
         raise KernelError(
             f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from blindsr.cli.options import Options, toml_keys
-from blindsr.cli.settings import load_known_kernel, make_run, run_scale
+from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
 from blindsr.cli.types import OutputPath
 from blindsr.errors import ConfigError, KernelError
 from blindsr.image_io import FileOptions
@@ -176,8 +176,8 @@ def test_region_noise_and_factors(make):
         ('[pretrained]\nlearning_rate = "fast"\n', r"\[pretrained\] learning_rate must be a number, got 'fast'"),
         ("[pretrained]\nrandom_weights = 1\n", r"\[pretrained\] random_weights must be true or false, got 1"),
         ("[kernelgan]\ngenerator_filters = 3\n", r"generator_filters must be an array of values, each a whole number"),
-        ("[run]\nscale = [2]\n", r"\[run\] scale: .*needs a number above 1"),
-        ("[run]\nscale = 9\n", r"\[run\] scale: .*needs a number above 1 and up to 8"),
+        ("[run]\nscale = [2]\n", r"\[run\] scale: .*needs a number from 1"),
+        ("[run]\nscale = 9\n", r"\[run\] scale: .*needs a number from 1 \(deblurring\) to 8"),
         ("[run]\nscale = 2\nsize = [9, 9]\n", r"run\.toml: \[run\] scale and \[run\] size exclude each other"),
         ("[run]\nregion = [1, 2, 30]\n", r"\[run\] region: .*four whole numbers"),
         ("[run]\ndevice = 1\n", r"\[run\] device must be a text, got 1"),
@@ -220,15 +220,15 @@ def test_the_factor_of_a_known_kernel_depends_on_the_photographs_where_a_size_is
     for name, side in (("a.png", 40), ("b.png", 48)):
         Image.new("RGB", (side, side)).save(tmp_path / name)
     size = make(size=(100, 0)).settings
-    assert run_scale(make(scale=2.5).settings, [tmp_path / "no.png"]) == 3
-    assert run_scale(size, [tmp_path / "a.png"]) == 3
-    assert run_scale(size, [tmp_path]) == 3
+    assert kernel_scale(make(scale=2.5).settings, [tmp_path / "no.png"]) == 3
+    assert kernel_scale(size, [tmp_path / "a.png"]) == 3
+    assert kernel_scale(size, [tmp_path]) == 3
     with pytest.raises(ConfigError, match="needs ×2 and ×3 for these photographs"):
-        run_scale(make(size=(96, 0)).settings, [tmp_path])
+        kernel_scale(make(size=(96, 0)).settings, [tmp_path])
     with pytest.raises(ConfigError, match=r"no\.png does not; check the name"):
-        run_scale(size, [tmp_path / "no.png"])
+        kernel_scale(size, [tmp_path / "no.png"])
     with pytest.raises(click.UsageError, match="with - use --scale"):
-        run_scale(size, [Path("-")])
+        kernel_scale(size, [Path("-")])
 
 
 def test_a_kernel_in_words_that_is_wrong_is_a_usage_error_and_a_file_that_is_wrong_is_an_error(tmp_path):

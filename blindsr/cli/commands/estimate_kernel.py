@@ -24,7 +24,8 @@ __all__ = ["estimate_kernel"]
     output="Kernel file to write (.npz, .npy, or .mat in KernelGAN's convention), or a folder for it (a new one is "
     "named with a slash at its end); plot and record get the same stem.  [default: beside PHOTO, as "
     "PHOTO_blindsr_x2.kernel.npz]",
-    scale="Scale that the kernel is for, above 1 and up to 8; a real one is rounded up to 2, 3, 4, 6 or 8.",
+    scale="Scale that the kernel is for, up to 8; a real one is rounded up to 2, 3, 4, 6 or 8, and that of 1, which "
+    "deblurs, is for 2.",
     preset="paper estimates the kernel by KernelGAN; the other presets differ in the upscaling alone, and give the "
     "same kernel.",
     device="Processor: auto, cpu, cuda, cuda:N or mps.",

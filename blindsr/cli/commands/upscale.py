@@ -69,7 +69,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     With several photographs, -o names the folder of the results. Failures are reported and the batch continues;
     interrupted and run again, it keeps what is finished.
     """
-    from blindsr.cli.settings import load_known_kernel, make_run, run_scale
+    from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
 
     run = make_run(options)
     if options.kernel is None and options.sensor is None:
@@ -77,7 +77,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
             "a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml; to estimate it: "
             "blindsr estimate-and-upscale PHOTO …"
         )
-    scale = run_scale(run.settings, photos, recursive=options.recursive)
+    scale = kernel_scale(run.settings, photos, recursive=options.recursive)
     kernel, warnings = load_known_kernel(options, scale)
     known = {"kernel": kernel, "kernel_warnings": warnings, "linear_light": options.linear_light or "auto"}
     _run(options, photos, run, known)

@@ -132,7 +132,10 @@ def test_a_size_of_another_aspect_ratio_is_reported(quick, photo):
 def test_a_size_that_does_not_enlarge_is_an_error(quick, photo, size):
     result = quick(photo, "--size", size)
     assert result.exit_code == 1
-    assert f"the size must enlarge the photograph of 40×48 px, by 8 at most, got {size}; " in result.stderr
+    assert (
+        f"the size must enlarge the photograph of 40×48 px, by 8 at most, or keep its size, got {size}; "
+        in result.stderr
+    )
 
 
 def test_a_size_is_that_of_the_upright_picture(known, photo):
@@ -220,7 +223,7 @@ def test_there_is_one_thread_per_core_unless_threads_are_given(quick, photo, mon
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--scale", "1"],
+        ["--scale", "0.9"],
         ["--scale", "nan"],
         ["--size", "100"],
         ["--region", "1,2,3"],
@@ -612,3 +615,13 @@ def test_the_summary_of_an_estimate_names_the_method_and_its_uncertainty(quick, 
     assert "kernel: estimated by spectral, σ 1.52 px along 118°, 0.94 px across (14×14 for ×2)\n" in result.stderr
     assert "warning: the photograph is rather flat.\n" in result.stderr
     assert math.isfinite(json.loads((photo.parent / "photo_blindsr_x2.json").read_text())["consistency"]["psnr_db"])
+
+
+def test_the_scale_one_deblurs_without_enlarging(known, photo):
+    result = known(photo, "--scale", "1", "--kernel", "gaussian:1")
+    assert result.exit_code == 0, result.stderr
+    assert _size(photo.with_name("photo_blindsr_x1.png")) == _size(photo)
+    kernel = _kernel(photo.with_name("photo_blindsr_x1.kernel.npz"))
+    assert kernel.scale == 2
+    again = known(photo, "--scale", "1", "--kernel", photo.with_name("photo_blindsr_x1.kernel.npz"), "--force")
+    assert again.exit_code == 0, again.stderr

@@ -1,0 +1,97 @@
+"""Deblurring without enlarging (scale 1): super-resolution by two, reduced to the size of the photograph.
+
+A photograph y that is blurred by g on its own grid, y = x ⋆ g, is a degraded version of an image z that is twice as
+large and whose bicubic reduction is x: y = (z ⋆ k)↓2 with k = b₂ ∗ (g dilated by 2), b₂ the bicubic kernel. So every
+estimator and every upscaler deblurs. The reduction of the result is the degradation by b₂: where no blur is found, and
+k is the bicubic kernel, the result is the photograph.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindsr.estimators.base import KernelEstimator
+from blindsr.events import Listener, Notice
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, compose
+from blindsr.kernels.kernel import KernelStack
+from blindsr.ops import imresize
+
+__all__ = ["RUN_SCALE", "estimate_blur", "for_run"]
+
+RUN_SCALE = 2  # what is run for the scale 1
+_REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
+_DOUBTFUL_SHARE = 0.5  # share of the bicubic kernel above which a blur was not found at full size …
+_FOUND_SHARE = 0.5  # … and below which it was found in the reduced photograph
+_MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
+_GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
+_RIPPLE = 0.004  # weights below this share of the largest are ripple
+_NOTHING_FOUND = "no blur was found that could be undone: the result is nearly the photograph."
+
+
+def for_run(kernel: Kernel | KernelStack) -> Kernel | KernelStack:
+    """The kernel for ×2 that is equivalent to a blur on the photograph's own grid, a kernel for the scale 1.
+
+    A kernel that is for ×2 already, such as one that an earlier run wrote, is returned as it is.
+    """
+    if kernel.scale != 1:
+        return kernel
+    if isinstance(kernel, KernelStack):
+        return KernelStack([_composed(k) for k in kernel.kernels], kernel.names)
+    return _composed(kernel)
+
+
+def _composed(blur: Kernel) -> Kernel:
+    return Kernel(compose(bicubic(RUN_SCALE), blur).array, RUN_SCALE, {**blur.provenance, "deblurs": True})
+
+
+def estimate_blur(
+    estimate: KernelEstimate, crop: Tensor, estimator: KernelEstimator, listener: Listener
+) -> KernelEstimate:
+    """An estimate of the blur that also holds for photographs without any detail near the limit of their pixels.
+
+    Whether such a photograph is blurred or shows a soft subject cannot be told, so that estimators return the bicubic
+    kernel, which leaves it as it is. Who wants it deblurred has answered that: the blur is measured at half or a
+    quarter of the size, where it is narrow enough.
+
+    Args:
+        estimate: At full size, for ×2.
+        crop: What it was estimated from, (1, C, h, w).
+        estimator: The estimator.
+        listener: Receives the events.
+    """
+    share = estimate.metrics.get("bicubic_share")
+    if share is None or share <= _DOUBTFUL_SHARE:
+        return estimate
+    for factor in _REDUCTIONS:
+        if min(crop.shape[-2:]) < factor * estimator.min_side:
+            break
+        reduced = imresize(crop, 1 / factor).clamp(0, 1)
+        smaller = estimator.estimate(reduced, factor, listener=listener)
+        if smaller.metrics.get("bicubic_share", 1.0) < _FOUND_SHARE:
+            kernel = _composed(_without_bicubic(smaller.kernel))
+            metrics = {**smaller.metrics, "estimated_at_size": 1 / factor}
+            return replace(smaller, kernel=kernel, metrics=metrics)
+    listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
+    return replace(estimate, warnings=(*estimate.warnings, _NOTHING_FOUND))
+
+
+def _without_bicubic(kernel: Kernel) -> Kernel:
+    """The blur of scale 1 that, followed by bicubic reduction, is a kernel: the quotient of the transfer functions."""
+    frequencies = np.fft.fftfreq(_GRID)
+
+    def transfer(k: Kernel) -> NDArray[np.complex128]:
+        r = np.arange(k.size) - (k.size - 1) / 2
+        phase = np.exp(2j * np.pi * np.outer(frequencies, r))
+        return np.asarray(phase @ k.array @ phase.T)
+
+    quotient = transfer(kernel) / np.maximum(transfer(bicubic(kernel.scale)).real, _MIN_BICUBIC)
+    r = np.arange(-_RADIUS, _RADIUS + 1)
+    phase = np.exp(-2j * np.pi * np.outer(r, frequencies))
+    weights = (phase @ quotient @ phase.T).real
+    weights = np.where(np.abs(weights) > _RIPPLE * weights.max(), weights, 0)
+    used = np.flatnonzero(np.abs(weights).max(0) + np.abs(weights).max(1))
+    margin = min(int(used[0]), 2 * _RADIUS - int(used[-1]))
+    inner = weights[margin : len(weights) - margin, margin : len(weights) - margin]
+    return Kernel.normalised(inner, 1, kernel.provenance)

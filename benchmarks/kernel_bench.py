@@ -41,7 +41,7 @@ Bytes = NDArray[np.uint8]
 
 def sharpened(scale: int) -> Kernel:
     """A camera's kernel: a Gaussian of σ 0.55 LR px, and an unsharp mask of strength 0.6 with σ 1 LR px."""
-    sharp, soft = (gaussian(scale * sigma, scale) for sigma in (0.55, math.hypot(0.55, 1.0)))
+    sharp, soft = (gaussian((scale * sigma) ** 2, scale) for sigma in (0.55, math.hypot(0.55, 1.0)))
     weights = -0.6 * soft.array
     margin = (soft.size - sharp.size) // 2
     weights[margin : margin + sharp.size, margin : margin + sharp.size] += 1.6 * sharp.array
@@ -50,9 +50,9 @@ def sharpened(scale: int) -> Kernel:
 
 KINDS: dict[str, Callable[[int, np.random.Generator], Kernel]] = {
     "bicubic": lambda s, rng: bicubic(s),
-    "gaussian 0.45": lambda s, rng: gaussian(0.45 * s, s),
-    "gaussian 0.7": lambda s, rng: gaussian(0.7 * s, s),
-    "gaussian 1.8": lambda s, rng: gaussian(1.8 * s, s),
+    "gaussian 0.45": lambda s, rng: gaussian((0.45 * s) ** 2, s),
+    "gaussian 0.7": lambda s, rng: gaussian((0.7 * s) ** 2, s),
+    "gaussian 1.8": lambda s, rng: gaussian((1.8 * s) ** 2, s),
     "div2krk": lambda s, rng: draw_kernel(Law(name="div2krk"), s, rng),
     "camera": lambda s, rng: sharpened(s),
     "defocus": lambda s, rng: draw_kernel(Law(name="defocus"), s, rng),

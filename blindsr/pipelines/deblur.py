@@ -24,6 +24,7 @@ RUN_SCALE = 2  # what is run for the scale 1
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _DOUBTFUL_SHARE = 0.5  # share of the bicubic kernel above which a blur was not found at full size …
 _FOUND_SHARE = 0.5  # … and below which it was found in the reduced photograph
+_LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
@@ -69,7 +70,8 @@ def estimate_blur(
             break
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
-        if smaller.metrics.get("bicubic_share", 1.0) < _FOUND_SHARE:
+        variance = float(np.trace(smaller.kernel.covariance)) / 2
+        if smaller.metrics.get("bicubic_share", 1.0) < _FOUND_SHARE and variance > _LEAST_VARIANCE:
             kernel = _composed(_without_bicubic(smaller.kernel))
             metrics = {**smaller.metrics, "estimated_at_size": 1 / factor}
             return replace(smaller, kernel=kernel, metrics=metrics)

@@ -1,4 +1,4 @@
-"""Geometry of images: half-sample symmetric borders and their adjoint, the eight dihedral views, cropping.
+"""Geometry of images: half-sample symmetric borders, the eight dihedral views.
 
 Half-sample symmetric is what MATLAB and NumPy call "symmetric" and SciPy calls "reflect". The "reflect" mode of torch
 does not repeat the edge sample and refuses pads as long as the image; both matter here.
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ImageError
-
-__all__ = ["dihedral", "dihedral_inverse", "fold_symmetric", "mirror", "pad_symmetric", "shave"]
 
 
 def mirror(index: Tensor, length: int) -> Tensor:
@@ -26,19 +24,6 @@ def pad_symmetric(image: Tensor, pad: int) -> Tensor:
         length = image.shape[axis]
         image = image.index_select(axis, mirror(torch.arange(-pad, length + pad, device=image.device), length))
     return image
-
-
-def fold_symmetric(padded: Tensor, pad: int) -> Tensor:
-    """Adjoint of `pad_symmetric`: add each mirrored pixel back onto the pixel that it repeats."""
-    if pad == 0:
-        return padded
-    for axis in (-2, -1):
-        length = padded.shape[axis] - 2 * pad
-        index = mirror(torch.arange(-pad, length + pad, device=padded.device), length)
-        shape = list(padded.shape)
-        shape[axis] = length
-        padded = padded.new_zeros(shape).index_add(axis, index, padded)
-    return padded
 
 
 def dihedral(image: Tensor, view: int) -> Tensor:
@@ -59,14 +44,3 @@ def dihedral_inverse(image: Tensor, view: int) -> Tensor:
         raise ImageError(f"a dihedral view is 0 … 7, got {view}.")
     rotated = torch.rot90(image, -(view % 4), (-2, -1))
     return rotated.flip(-1) if view >= 4 else rotated
-
-
-def shave(image: Tensor, border: int) -> Tensor:
-    """Drop `border` pixels on every side of an image (…, H, W).
-
-    Raises:
-        ImageError: Nothing would remain.
-    """
-    if border < 0 or min(image.shape[-2:]) <= 2 * border:
-        raise ImageError(f"cannot shave {border} px off an image of {image.shape[-2]}×{image.shape[-1]} px.")
-    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]

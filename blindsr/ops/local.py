@@ -10,16 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["local_maximum", "local_mean"]
-
 
 def local_mean(image: Tensor, side: int) -> Tensor:
-    """Mean over a square around each pixel, of which only what is inside the image counts.
-
-    Args:
-        image: (B, C, H, W).
-        side: Side of the square, odd.
-    """
+    """Mean over a square of odd side around each pixel of (B, C, H, W); only what is inside the image counts."""
     ones = image.new_ones(1, 1, *image.shape[-2:])
     sums, counts = (_over_square(part, side, torch.add, 0.0) for part in (image, ones))
     return sums / counts

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from blindsr.errors import ImageError
 
-__all__ = ["estimate_blocking", "estimate_noise"]
-
 _TILE = 16
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
 _SMOOTH_SHARE = 0.1  # share of the tiles, the smoothest, that are assumed to contain noise alone
@@ -90,8 +88,7 @@ def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhe
     """Mean variance of noise that grows with the brightness; 0 where it does not.
 
     The variance is measured on the smoothest tiles of each of four ranges of brightness, must rise from range to range,
-    and is fitted by a + c·b² of the brightness b. The first three arguments are the variances by both filters and the
-    mean brightness of the tiles without clipped values; `everywhere` is the mean brightness of all tiles.
+    and is fitted by a + c·b² of the brightness b. `everywhere` is the brightness of all tiles, also of clipped ones.
     """
     if len(fine) < _RANGES * _MIN_RANGE:
         return 0.0

@@ -5,8 +5,8 @@ from tolerances import assert_near
 
 from blindsr.errors import ImageError
 from blindsr.kernels import Kernel, flip
-from blindsr.ops import degrade, dihedral, dihedral_inverse, shave
-from blindsr.ops.geometry import fold_symmetric, mirror, pad_symmetric
+from blindsr.ops import degrade, dihedral, dihedral_inverse
+from blindsr.ops.geometry import mirror
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -43,25 +43,6 @@ def test_a_ninth_view_is_refused(function, view):
         function(torch.zeros(3, 3), view)
 
 
-def test_shave_drops_the_border(rng):
-    image = random_image(rng, bands=2)
-    assert torch.equal(shave(image, 3), image[..., 3:34, 3:28])
-    assert torch.equal(shave(image, 0), image)
-
-
-@pytest.mark.parametrize("border", [-1, 16])
-def test_shaving_everything_is_refused(border):
-    with pytest.raises(ImageError, match="cannot shave"):
-        shave(torch.zeros(1, 1, 37, 31), border)
-
-
 def test_mirroring_repeats_the_edge_sample_and_goes_on_for_ever():
     positions = mirror(torch.arange(-7, 8), 3)
     assert positions.tolist() == [0, 0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]
-
-
-@pytest.mark.parametrize("pad", [0, 1, 5, 12])
-def test_folding_is_the_adjoint_of_padding(rng, pad):
-    image = random_image(rng, 9, 5, bands=2)
-    other = torch.from_numpy(rng.standard_normal((1, 2, 9 + 2 * pad, 5 + 2 * pad)))
-    assert_near((pad_symmetric(image, pad) * other).sum(), (image * fold_symmetric(other, pad)).sum())

@@ -24,27 +24,13 @@ from blindsr.kernels.kernel import MAX_SIZE, Kernel, KernelEstimate, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
 from blindsr.kernels.transform import centre_with_warning
 
-__all__ = [
-    "ARRAY_SUFFIXES",
-    "IMAGE_SUFFIXES",
-    "as_kernel",
-    "kernel_bytes",
-    "kernel_from_array",
-    "load_arrays",
-    "load_kernel",
-    "read_kernel",
-    "stated_scale",
-]
-
 ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
+_SUFFIXES: Final = f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
 _KEYS: Final = ("kernel", "Kernel", "ker", "kernels")
 _MAX_COUNT: Final = 4096  # kernels in one file
 _MAX_BYTES: Final = 1 << 28
 _MAX_NUMBERS: Final = 1 << 25  # in one array
-# Kernels of other packages of blindsr, which import this one; loaded when they are needed.
-_SENSOR_KERNEL: Final = "blindsr.sensors.catalogue:kernel_from_sensor"
-_IMAGE_KERNEL: Final = "blindsr.sensors.measured:kernel_from_image"
 
 AnyConvention = Convention | Literal["auto"]
 _Kernels = Kernel | KernelStack
@@ -102,41 +88,42 @@ def load_kernel(
 def _load(
     value: object, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
 ) -> tuple[_Kernels, _Warnings]:
+    value = value.kernel if isinstance(value, KernelEstimate) else value
+    if isinstance(value, Kernel | KernelStack):
+        if value.scale != scale:
+            raise KernelError(
+                f"the kernel is for scale {value.scale}, but scale {scale} was requested; use scale {value.scale}, or "
+                "convert it with blindsr.kernels.resample."
+            )
+        return value, ()
     if isinstance(value, str | os.PathLike):
         path = Path(value)
         name, _, rest = str(value).partition(":")
+        forms = ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
         if not str(value).strip():
-            raise KernelError(f"a kernel is needed, got an empty text; give a file ({_suffixes()}) or {_forms()}.")
-        if path.is_file() or not (name == "sensor" or name in KERNEL_FORMS):
-            if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
-                close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
+            raise KernelError(f"a kernel is needed, got an empty text; give a file ({_SUFFIXES}) or {forms}.")
+        if not path.is_file() and (name == "sensor" or name in KERNEL_FORMS):
+            if convention != "auto" or key is not None or index is not None:
                 raise KernelError(
-                    f"there is no file {str(value)!r}{close}; give a kernel file ({_suffixes()}) or {_forms()}."
+                    "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel "
+                    f"files, not to {value!r}; leave them out."
                 )
-            return _with_kernel_warnings(*_load_file(path, scale, convention, key, index))
-        if convention != "auto" or key is not None or index is not None:
-            raise KernelError(
-                "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel files, "
-                f"not to {value!r}; leave them out."
-            )
-        return _imported(_SENSOR_KERNEL)(rest, scale) if name == "sensor" else (parse_kernel(str(value), scale), ())
-    kernels = value.kernel if isinstance(value, KernelEstimate) else value
-    if not isinstance(kernels, Kernel | KernelStack):
-        return _with_kernel_warnings(*_load_array(kernels, scale, convention, index))
-    if kernels.scale != scale:
-        raise KernelError(
-            f"the kernel is for scale {kernels.scale}, but scale {scale} was requested; use scale {kernels.scale}, or "
-            "convert it with blindsr.kernels.resample."
-        )
-    return kernels, ()
-
-
-def _forms() -> str:
-    return ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
-
-
-def _with_kernel_warnings(kernels: _Kernels, warnings: _Warnings) -> tuple[_Kernels, _Warnings]:
+            if name == "sensor":
+                loaded: tuple[_Kernels, _Warnings] = _sensors("catalogue").kernel_from_sensor(rest, scale)
+                return loaded
+            return parse_kernel(str(value), scale), ()
+        if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
+            close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
+            raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
+        kernels, warnings = _load_file(path, scale, convention, key, index)
+    else:
+        kernels, warnings = _load_array(value, scale, convention, index)
     return kernels, (*warnings, *kernel_warnings(kernels)) if isinstance(kernels, Kernel) else warnings
+
+
+def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
+    """A module of a package that imports this one: it is loaded when it is needed."""
+    return importlib.import_module(f"blindsr.sensors.{module}")
 
 
 def _load_array(
@@ -150,7 +137,7 @@ def _load_array(
         kind = type(value).__name__
         raise KernelError(f"a kernel must be a Kernel, an array, a path or text as in 'gaussian:1.2', got {kind}.")
     check_shape(array.shape, "the array")
-    raw = RawArrays(_split_stack(array, index_last=False))
+    raw = RawArrays(_split_stack(array))
     return _kernels_of(raw, None, scale, convention, "all" if index is None and len(raw.arrays) > 1 else index)
 
 
@@ -160,8 +147,9 @@ def _load_file(
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if key is not None or index == "all":
             raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
-        result: tuple[Kernel, _Warnings] = _imported(_IMAGE_KERNEL)(path, scale, convention=convention, index=index)
-        return result
+        from_image = _sensors("measured").kernel_from_image
+        loaded: tuple[Kernel, _Warnings] = from_image(path, scale, convention=convention, index=index)
+        return loaded
     raw = load_arrays(path, key)
     if raw.scale is not None and raw.scale != scale:
         raise KernelError(
@@ -181,15 +169,6 @@ def _kernels_of(
         names = raw.names or [str(i) for i in range(len(read))]
         return KernelStack([kernel for kernel, _ in read], names), warnings
     return kernel_from_array(raw.select(index, name or "memory"), scale, convention, name=name, raw=raw)
-
-
-def _imported(target: str) -> Any:  # noqa: ANN401 - a function of any signature
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _suffixes() -> str:
-    return f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
 
 
 def read_kernel(
@@ -230,17 +209,9 @@ def kernel_from_array(
     name: str | None = None,
     raw: "RawArrays | None" = None,
 ) -> tuple[Kernel, _Warnings]:
-    """Make a `Kernel`, with warnings, of an array (K, L) in any convention.
+    """Make a `Kernel`, with warnings, of an array (K, L) in any convention; "auto" detects it.
 
-    Args:
-        array: The array.
-        scale: Factor from LR to HR.
-        convention: Convention of the array; "auto" detects it.
-        name: Name of its file; None for an array in memory.
-        raw: The content of the file.
-
-    Raises:
-        KernelError: The array is not a usable kernel.
+    Name and content of its file are None for an array in memory. A KernelError is raised if it is no usable kernel.
     """
     raw = raw or RawArrays((array,))
     origin: dict[str, object] = {"made_by": "file", "file": name} if name else {"made_by": "array"}
@@ -317,11 +288,7 @@ class RawArrays:
     warnings: _Warnings = ()  # what was assumed in reading
 
     def select(self, index: int | str | None, name: str) -> NDArray[Any]:
-        """One of the arrays, counted from 0; None is the only one. `name` is that of the file.
-
-        Raises:
-            KernelError: There are several and none was chosen, or fewer than that.
-        """
+        """One of the arrays, counted from 0; None is the only one. `name` is that of the file, for errors."""
         count = len(self.arrays)
         if isinstance(index, str):
             raise KernelError(f"the index of a kernel must be a whole number from 0, or 'all', got {index!r}.")
@@ -343,7 +310,7 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:
-        raise KernelError(f"a kernel file must be one of {_suffixes()}; got {path.name}.")
+        raise KernelError(f"a kernel file must be one of {_SUFFIXES}; got {path.name}.")
     if not path.is_file():
         raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
     try:
@@ -361,8 +328,8 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
         ) from error
 
 
-def _select(names: list[str], key: str | None, path: Path) -> str:
-    """The name of the requested array."""
+def select_name(names: list[str], key: str | None, path: Path) -> str:
+    """The name of the requested array, of those in a file."""
     requested = _KEYS if key is None else (key,)
     for name in requested:
         if name in names:
@@ -375,11 +342,7 @@ def _select(names: list[str], key: str | None, path: Path) -> str:
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
-    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has.
-
-    Raises:
-        KernelError: It is larger than the largest kernel, or a stack of too many.
-    """
+    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has."""
     shape = _squeezed(shape)
     sides = sorted(shape)[:2] if len(shape) == 3 else []
     too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
@@ -398,7 +361,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _split_stack(array: NDArray[Any], *, index_last: bool) -> tuple[NDArray[Any], ...]:
+def _split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDArray[Any], ...]:
     """The kernels of a 3-D array: the axis that differs from the two equal ones counts them."""
     array = array.reshape(_squeezed(array.shape))
     if array.ndim != 3:
@@ -415,7 +378,7 @@ def _split_stack(array: NDArray[Any], *, index_last: bool) -> tuple[NDArray[Any]
 def _load_mat(path: Path, key: str | None) -> RawArrays:
     from blindsr.kernels.matlab import read_mat
 
-    name, value = read_mat(path, lambda names: _select(names, key, path), lambda shape: check_shape(shape, path.name))
+    name, value = read_mat(path, key)
     return RawArrays(tuple(value) if isinstance(value, list) else _split_stack(value, index_last=True), name)
 
 
@@ -425,7 +388,7 @@ def _load_npy(path: Path, key: str | None) -> RawArrays:
     with path.open("rb") as file:
         check_shape(_npy_shape(file), path.name)
         file.seek(0)
-        return RawArrays(_split_stack(np.lib.format.read_array(file, allow_pickle=False), index_last=False))
+        return RawArrays(_split_stack(np.lib.format.read_array(file, allow_pickle=False)))
 
 
 def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
@@ -441,7 +404,7 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
         names = list(archive.files)
-        name = _select(names, key, path)
+        name = select_name(names, key, path)
         for member in {name, "scale", "provenance", "bands"} & set(names):
             _check_member(archive, member, path)
         scale = _whole_number(archive["scale"], path) if "scale" in names else None
@@ -449,7 +412,7 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if not isinstance(provenance, dict):
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
         bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
-        arrays = _split_stack(archive[name], index_last=False)
+        arrays = _split_stack(archive[name])
         bands = bands if len(bands) == len(arrays) else ()
         return RawArrays(arrays, name, scale, provenance, bands, is_own={"scale", "provenance"} <= set(names))
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from blindsr.kernels.kernel import Kernel, KernelStack
 from blindsr.kernels.metrics import SplitHalf, fwhm, mtf_at_nyquist, provenance_text
 
-__all__ = ["colour_map", "kernel_plot_png", "stack_plot_png"]
-
 _Array = NDArray[np.float64]
 _Colour = tuple[int, int, int]
 _Point = tuple[float, float]
@@ -44,11 +42,7 @@ def kernel_plot_png(kernel: Kernel, *, title: str = "Downscaling kernel") -> byt
 
     Left, the weights, with the centre as a cross, one LR pixel as a square and the 1-σ ellipse in blue; thin white
     ellipses are those of split-half estimates, if there are any. Right, the cross-sections through the centre, and
-    |K(f)| along both principal axes with LR's Nyquist frequency. Below, the main metrics.
-
-    Args:
-        kernel: Any kernel.
-        title: Line above the plot.
+    |K(f)| along both principal axes with LR's Nyquist frequency. Above is the title, below are the main metrics.
     """
     canvas = _Canvas()
     canvas.text((70, 46), title, size=32, anchor="lm")
@@ -134,10 +128,9 @@ class _Axes:
 
     def ticks(self, x_count: int, y_count: int, x_label: str = "", *, grid: bool = False) -> None:
         left, top, right, bottom = self.box
-        y_ends, x_ends, colour = (bottom, bottom + 6), (left - 6, left), _BLACK
-        if grid:
-            y_ends, x_ends, colour = (top, bottom), (left, right), _PALE
-        else:
+        y_ends, x_ends, colour = (top, bottom), (left, right), _PALE
+        if not grid:
+            y_ends, x_ends, colour = (bottom, bottom + 6), (left - 6, left), _BLACK
             self.canvas.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], _BLACK)
         for value in _ticks(*self.x_range, x_count) if x_count else ():
             x = self.at(value, 0)[0]

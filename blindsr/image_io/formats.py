@@ -63,7 +63,7 @@ _EXACT: dict[str, Any] = {"lossless": True, "streams": True}
 # The limits of a side are those of libjpeg, VP8, AV1 and x265.
 FORMATS: tuple[FileFormat, ...] = (
     FileFormat("png", "PNG", (".png",), _PNG_MAGIC, "png", _PLAIN, 16, keeps=_PNG_KEEPS, **_EXACT),
-    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff_read", _ANY, 32, None, keeps=_TAGS, **_EXACT),
+    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff", _ANY, 32, None, keeps=_TAGS, **_EXACT),
     FileFormat(
         "jpeg", "JPEG", (".jpg", ".jpeg"), _JPEG_MAGIC, "pillow", _PLAIN, alpha=False, max_side=65500, keeps=_JPEG_KEEPS
     ),

@@ -51,15 +51,11 @@ class PhotoHeader:
     texts: tuple[tuple[str, str], ...] = ()  # under keywords, as a PNG has them
     warnings: tuple[str, ...] = ()  # sentences for the user: what was converted, what was left out
 
-    def with_samples(self, pixels: Floats, alpha: Floats | None = None, valid: Mask | None = None) -> "Photo":
-        """Combine this header with samples; shapes as in `Photo`."""
-        values = {field.name: getattr(self, field.name) for field in fields(PhotoHeader)}
-        values["has_alpha"] = self.has_alpha or alpha is not None
-        return Photo(pixels=pixels, alpha=alpha, valid=valid, **values)
-
     def with_strip(self, strip: "Strip") -> "Photo":
-        """Combine this header with rows."""
-        return self.with_samples(strip.pixels, strip.alpha, strip.valid)
+        """Combine this header with samples."""
+        values = {field.name: getattr(self, field.name) for field in fields(PhotoHeader)}
+        values["has_alpha"] = self.has_alpha or strip.alpha is not None
+        return Photo(pixels=strip.pixels, alpha=strip.alpha, valid=strip.valid, **values)
 
     def scale_to(self, size: tuple[int, int]) -> tuple[float, float]:
         """Horizontal and vertical factor from the size of the input to `size` (width and height)."""
@@ -128,14 +124,7 @@ class Photo(PhotoHeader):
         """
         if pixels.ndim != 3 or pixels.shape[2] != self.channels:
             raise ImageError(f"the result must be (H, W, {self.channels}) like the photo, got shape {pixels.shape}")
-        return self.with_samples(pixels, alpha, valid)
-
-
-def unpremultiply(pixels: Floats, alpha: Floats) -> Floats:
-    """Divide premultiplied colour, (H, W, C), by opacity, (H, W). Where that is 0 the colour is lost and becomes 0."""
-    visible = alpha > 0
-    divisor = np.where(visible, alpha, 1)[..., None]
-    return np.where(visible[..., None], pixels / divisor, 0).astype(np.float32, copy=False)
+        return self.with_strip(Strip(pixels, alpha, valid))
 
 
 class StoredSamples(Protocol):

@@ -66,8 +66,7 @@ def check_format(
 
 
 def _codec(format_: FileFormat) -> Any:  # noqa: ANN401 - a module
-    name = "tiff_write" if format_.name == "tiff" else format_.codec
-    return importlib.import_module(f"blindsr.image_io.codecs.{name}")
+    return importlib.import_module(f"blindsr.image_io.codecs.{format_.codec}")
 
 
 def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,19 +34,19 @@ _MODES: dict[str, tuple[type[np.generic], int]] = {
 _BITS = 12  # of HEVC in a HEIC at most
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode the main image of a HEIC file (page 1) or another one: 8 bits, or 10 and 12 bits as 16."""
     try:
         import pillow_heif
     except ImportError:
-        raise missing_package(path, "HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
+        raise missing_package("HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
     container: Any = pillow_heif.open_heif(file.read(), convert_hdr_to_8bit=False)
     images = [container[container.primary_index]]
     images += [container[index] for index in range(len(container)) if index != container.primary_index]
     warnings = check_page_number(page, len(images))
     image = images[page - 1]
     width, height = image.size
-    check_size(width, height, path, max_pixels)
+    check_size(width, height, max_pixels)
     if image.mode not in _MODES:
         raise ImageError(f"a HEIC image must be gray or RGB, this one is {image.mode}; save it as PNG")
     dtype, channels = _MODES[image.mode]

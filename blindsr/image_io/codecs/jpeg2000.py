@@ -7,7 +7,6 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io.codecs import Decoded, check_page_number, check_size, unprinted, with_bands
-from blindsr.image_io.codecs.tiff_read import georeference_of
+from blindsr.image_io.codecs.tiff import georeference_of
 from blindsr.image_io.samples import PhotoHeader
 
 _SUPERBOXES = (b"jp2h", b"asoc", b"res ")
@@ -105,11 +104,11 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return header.height, header.width, header.components
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode a JP2 file or a bare code stream of 1 to 16 bits per sample."""
     data = file.read()
     header = _read(data)
-    check_size(header.width, header.height, path, max_pixels, samples=header.components)
+    check_size(header.width, header.height, max_pixels, samples=header.components)
     check_page_number(page, 1)
     if header.bits > 16:
         raise ImageError(f"a JPEG 2000 file needs 16 bits per sample or fewer, this one has {header.bits}; convert it")

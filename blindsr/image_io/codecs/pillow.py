@@ -1,7 +1,6 @@
 """JPEG, WebP, AVIF, BMP and GIF through Pillow; conversion of CMYK; images encoded in memory."""
 
 import io
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,13 +40,13 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
         return (*upright_size(image.height, image.width, exif_orientation(image.info.get("exif"))), bands)
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode an image, of an animation the frame `page`."""
     try:
         image: Image.Image = Image.open(file, formats=_PILLOW_FORMATS)
     except UnidentifiedImageError:
-        raise unknown_format(path) from None
-    check_size(*image.size, path, max_pixels)
+        raise unknown_format() from None
+    check_size(*image.size, max_pixels)
     format_ = "JPEG" if image.format == "MPO" else str(image.format)
     frames = int(getattr(image, "n_frames", 1))
     warnings = check_page_number(page, frames)

@@ -11,7 +11,6 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -149,10 +148,10 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return (*upright_size(header.height, header.width, exif_orientation(header.exif)), bands)
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode a PNG of any kind; of an animation the first image."""
     header = read_chunks(file)
-    check_size(header.width, header.height, path, max_pixels)
+    check_size(header.width, header.height, max_pixels)
     check_page_number(page, 1)
     warnings = []
     if header.depth < 8 and header.colour_type == 0:

@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import re
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,16 +18,16 @@ _DAMAGE = re.compile("data corrupted at|nexpected end of file")
 _SRGB_GAMMA = (2.4, 12.92)  # IEC 61966-2-1: exponent, and slope of the straight part
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Develop a raw file: the camera's white balance, sRGB, 16 bits, no automatic brightness, upright."""
     try:
         import rawpy
     except ImportError:
-        raise missing_package(path, "camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
+        raise missing_package("camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
     check_page_number(page, 1)
     data = file.read()
     with unprinted() as printed, rawpy.imread(io.BytesIO(data)) as raw:
-        check_size(raw.sizes.raw_width, raw.sizes.raw_height, path, max_pixels)
+        check_size(raw.sizes.raw_width, raw.sizes.raw_height, max_pixels)
         options: Any = {"output_bps": 16, "gamma": _SRGB_GAMMA, "output_color": rawpy.ColorSpace.sRGB}
         samples = np.asarray(raw.postprocess(use_camera_wb=True, no_auto_bright=True, **options))
         exif = exif_of_tiff(io.BytesIO(data)) or _exif_of_preview(raw)

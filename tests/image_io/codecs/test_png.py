@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def encode_png(samples, extra_chunks=b"", rows=1000):
 
 
 def decoded(data):
-    return decode(io.BytesIO(data), Path("a.png"), page=1, max_pixels=10**9).samples
+    return decode(io.BytesIO(data), page=1, max_pixels=10**9).samples
 
 
 def samples16(channels):

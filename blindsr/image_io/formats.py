@@ -1,5 +1,6 @@
 """The table of file formats: one row per format. Every list of suffixes in the package derives from it."""
 
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,11 @@ class FileFormat:
     def is_written(self) -> bool:
         """Whether results can have this format."""
         return bool(self.dtypes)
+
+    @property
+    def module(self) -> Any:  # noqa: ANN401
+        """The codec, imported."""
+        return importlib.import_module(f"blindsr.image_io.codecs.{self.codec}")
 
 
 _RAW_SUFFIXES = (

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -292,7 +291,7 @@ def _codec_of(file: BinaryIO, path: Path) -> Any:  # noqa: ANN401 - a module
         raise unknown_format()
     if format_.codec is None:
         raise ImageError(f"{format_.title} is not read (only {readable_titles()}); convert it to TIFF or PNG")
-    return importlib.import_module(f"blindsr.image_io.codecs.{format_.codec}")
+    return format_.module
 
 
 def _clean_header(decoded: Decoded) -> tuple[PhotoHeader, int]:

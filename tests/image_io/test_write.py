@@ -422,7 +422,6 @@ def test_a_writer_writes_to_its_path_and_to_no_other_and_replaces_what_is_there(
         writer.write(photo.with_result(photo.pixels[10:]))  # a photograph will do, too
     np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, photo.pixels)
     assert writer.warnings == ()
-    writer.close()  # a second time does nothing
 
 
 def test_the_warnings_of_a_writer_are_complete_when_it_is_closed(tmp_path):
@@ -486,8 +485,11 @@ def test_a_full_disk_gives_one_line(tmp_path, monkeypatch, suffix, rows):
 
 def test_a_name_that_is_too_long_gives_one_line(tmp_path):
     photo = photo_of(random_samples(np.uint8, 3))
-    with pytest.raises(OutputError, match="the name of the output is too long"):
-        open_writer(tmp_path / f"{'x' * 300}.png", photo, size=photo.size, channels=3)
+    with (
+        pytest.raises(OutputError, match="the name of the output is too long"),
+        open_writer(tmp_path / f"{'x' * 300}.png", photo, size=photo.size, channels=3),
+    ):
+        pass
     with pytest.raises(OutputError, match="the name of the output is too long"):
         write_photo(photo, tmp_path / f"{'x' * 300}.png")
 

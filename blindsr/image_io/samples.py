@@ -195,8 +195,8 @@ class SampleScan:
         self._nodata, self._has_alpha = nodata, has_alpha
         self._needs_all = nodata is not None or has_alpha or has_mask
 
-    def add(self, samples: NDArray[Any], mask: Mask | None = None) -> None:
-        """Add (h, W, C) samples, and the mask of their valid pixels, (h, W) or (h, W, C without alpha).
+    def add(self, samples: NDArray[Any], mask: NDArray[Any] | None = None) -> None:
+        """Add (h, W, C) samples, and a mask, (h, W, 1 or C without alpha), that is zero where a sample is missing.
 
         Raises:
             ImageError: Alpha leaves [0, 1] or is NaN, or a value does not fit into float32.
@@ -265,7 +265,7 @@ class SampleScan:
             warnings.append(f"missing data in {count}: filled from the neighbours for the work, {result} in the result")
         return warnings
 
-    def map(self, samples: NDArray[Any], mask: Mask | None = None) -> Strip:
+    def map(self, samples: NDArray[Any], mask: NDArray[Any] | None = None) -> Strip:
         """Map (h, W, C) samples to [0, 1], separate the alpha channel, and fill missing data.
 
         `alpha` is None if it is 1 everywhere in the file, `valid` if no sample of the file is missing.
@@ -287,9 +287,9 @@ class SampleScan:
             pixels = fill_missing(pixels, valid)
         return Strip(np.ascontiguousarray(pixels), alpha, valid)
 
-    def _valid(self, colour: NDArray[Any], mask: Mask | None) -> Mask:
+    def _valid(self, colour: NDArray[Any], mask: NDArray[Any] | None) -> Mask:
         valid = is_measured(colour, self._nodata)
-        return valid if mask is None else valid & (mask if mask.ndim == 3 else mask[..., None])
+        return valid if mask is None else valid & (mask > 0)
 
 
 def _white(dtype: np.dtype[Any]) -> float:

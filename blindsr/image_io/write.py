@@ -109,9 +109,10 @@ class ImageWriter:
             raise RuntimeError("the format of an output was not checked; this is a defect")
         self._file, self._path, self._header, self._rows = file, path, header, 0
         shape = (size[1], size[0], channels + header.has_alpha)
-        self._target = Target(file=file, header=header, shape=shape, quality=quality, warnings=_losses(header, format_))
+        warnings = _losses(header, format_)
+        self._target = Target(file=file, format=format_, header=header, shape=shape, quality=quality, warnings=warnings)
         with self._errors():
-            self._encoder: Encoder = format_.module.encoder(format_, self._target)
+            self._encoder: Encoder = format_.module.encoder(self._target)
 
     @property
     def warnings(self) -> tuple[str, ...]:

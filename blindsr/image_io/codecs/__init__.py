@@ -1,8 +1,8 @@
 """Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
 
 Each module that reads has `decode(file, *, page, max_pixels) -> Decoded` and
-`size(file) -> (height, width, bands) | None`, each that writes `encoder(format_, target) -> Encoder`. Who calls them
-puts the name of the file before the text of an error.
+`size(file) -> (height, width, bands) | None`, each that writes `encoder(target) -> Encoder`. Who calls them puts the
+name of the file before the text of an error.
 """
 
 import logging
@@ -54,7 +54,7 @@ class Decoded:
     orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
     page_count: int = 1
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
-    mask: StoredSamples | None = None  # valid pixels, (H, W) or (H, W, C), an array or a reader; None is all
+    mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,7 @@ class Target:
     """What an encoder writes."""
 
     file: BinaryIO  # empty, open for writing and reading
+    format: FileFormat
     header: PhotoHeader
     shape: tuple[int, int, int]  # (H, W, C with alpha)
     quality: int | None = None
@@ -91,10 +92,11 @@ class CollectingEncoder:
     """Collects all rows for a format whose library encodes whole images."""
 
     def __init__(self, target: Target, encode: Callable[[Target, NDArray[Any]], bytes], dtype: np.dtype[Any]) -> None:
-        self._target, self._encode = target, encode
-        self.dtype = dtype
-        self._samples = np.empty(target.shape, dtype)
-        self._rows = 0
+        bits = 8 * target.header.dtype.itemsize
+        if bits > (stored := target.format.bits):
+            target.warnings.append(f"{target.format.title} stores {stored} bits: the {bits}-bit samples were rounded")
+        self._target, self._encode, self.dtype = target, encode, dtype
+        self._samples, self._rows = np.empty(target.shape, dtype), 0
 
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Collect rows."""
@@ -106,12 +108,12 @@ class CollectingEncoder:
         self._target.file.write(self._encode(self._target, self._samples))
 
 
-def gray_as_rgb(target: Target, samples: NDArray[Any], title: str) -> tuple[NDArray[Any], bytes | None]:
+def gray_as_rgb(target: Target, samples: NDArray[Any], suffix: str = "") -> tuple[NDArray[Any], bytes | None]:
     """Repeat gray for a format that has only RGB, and drop a profile of gray samples: samples and profile to write."""
     profile = target.header.icc_profile
     if samples.shape[2] > 2:
         return samples, profile
-    target.warnings.append(f"{title} cannot store gray: it was written as RGB")
+    target.warnings.append(f"{target.format.title}{suffix} cannot store gray: it was written as RGB")
     if profile is not None and profile[16:20] != b"RGB ":
         target.warnings.append("the colour profile is for gray samples: it is left out")
         profile = None
@@ -171,12 +173,9 @@ def srgb_profile() -> Any:  # noqa: ANN401 - not declared by Pillow as what its 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def embedded_metadata(
-    target: Target, profile: bytes | None, dpi: tuple[float, float] | None = None
-) -> dict[str, bytes]:
+def embedded_metadata(target: Target, profile: bytes | None, dpi: tuple[float, float] | None) -> dict[str, bytes]:
     """Profile, EXIF (with a resolution) and XMP of a result as keywords of Pillow and pillow-heif."""
-    header, size = target.header, target.size
-    exif, xmp = exif_for_size(header.exif, size, dpi), xmp_for_size(header.xmp, size)
+    exif, xmp = exif_for_size(target.header.exif, target.size, dpi), xmp_for_size(target.header.xmp, target.size)
     blocks = {"icc_profile": profile, "exif": exif, "xmp": xmp}
     return {name: content for name, content in blocks.items() if content}
 
@@ -260,10 +259,3 @@ def unprinted() -> Iterator[list[str]]:
                         printed.append(line.decode(errors="replace").strip())
                     else:
                         os.write(_STDERR, line)
-
-
-def rounding_warning(target: Target, format_: FileFormat) -> None:
-    """Warn that samples are rounded to fewer bits."""
-    bits = 8 * target.header.dtype.itemsize
-    if bits > format_.bits:
-        target.warnings.append(f"{format_.title} stores {format_.bits} bits: the {bits}-bit samples were rounded")

@@ -18,7 +18,6 @@ from blindsr.image_io.codecs import (
     embedded_metadata,
     gray_as_rgb,
     missing_package,
-    rounding_warning,
     straight_alpha,
 )
 from blindsr.image_io.formats import FileFormat
@@ -91,9 +90,8 @@ def missing(format_: FileFormat) -> str | None:
     return None if pillow_heif.libheif_info().get("HEIF") else "this pillow-heif reads HEIC but does not write it"
 
 
-def encoder(format_: FileFormat, target: Target) -> CollectingEncoder:
+def encoder(target: Target) -> CollectingEncoder:
     """Begin a HEIC of 8 bits, or of 12 for 16-bit samples."""
-    rounding_warning(target, format_)
     return CollectingEncoder(target, _encode, target.header.dtype)
 
 
@@ -102,7 +100,7 @@ def _encode(target: Target, samples: NDArray[Any]) -> bytes:
 
     profile = target.header.icc_profile
     if samples.shape[2] == 2:  # HEIC has gray, but not with alpha
-        samples, profile = gray_as_rgb(target, samples, "HEIC with alpha")
+        samples, profile = gray_as_rgb(target, samples, " with alpha")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
     # 4:4:4: the colours at full resolution.
     options: dict[str, Any] = {"quality": target.quality or DEFAULT_QUALITY, "chroma": 444}

@@ -1,5 +1,6 @@
 """JPEG, WebP, AVIF, BMP and GIF through Pillow; conversion of CMYK; images encoded in memory."""
 
+import contextlib
 import io
 from typing import Any, BinaryIO
 
@@ -17,7 +18,6 @@ from blindsr.image_io.codecs import (
     check_size,
     embedded_metadata,
     gray_as_rgb,
-    rounding_warning,
     srgb_profile,
     unknown_format,
 )
@@ -62,9 +62,17 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         warnings.append(warning)
     iptc = info.get("photoshop", {}).get(_IPTC)
     comment = info.get("comment")
-    samples, has_alpha = _without_palette(image)
+    # Palettes and single bits are expanded.
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        kinds = "gray, RGB, palette or CMYK"
+        raise ImageError(f"the image must be {kinds}, this one is {image.mode}; convert it to one of them")
+    samples = np.atleast_3d(np.asarray(image))
     header = PhotoHeader(
-        has_alpha=has_alpha,
+        has_alpha=image.mode in ("LA", "RGBA"),
         dtype=samples.dtype,
         format=format_,
         icc_profile=icc_profile,
@@ -88,31 +96,16 @@ def _text(comment: bytes | str) -> str:
         return comment.decode("latin-1")
 
 
-def _without_palette(image: Image.Image) -> tuple[NDArray[Any], bool]:
-    """Expand palettes and single bits: (H, W, C) uint8, and whether the last channel is alpha."""
-    mode = image.mode
-    if mode in ("P", "PA"):
-        image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
-    elif mode == "1":
-        image = image.convert("L")
-    elif mode not in ("L", "LA", "RGB", "RGBA"):
-        raise ImageError(f"the image must be gray, RGB, palette or CMYK, this one is {mode}; convert it to one of them")
-    samples = np.asarray(image)
-    return (samples[..., None] if samples.ndim == 2 else samples), image.mode in ("LA", "RGBA")
-
-
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes, str]:
     """Convert CMYK through its profile, the one colour conversion that is made: image, sRGB profile, and a warning."""
-    srgb, reason = srgb_profile(), "the file has no profile"
+    srgb, converted = srgb_profile(), None
     if profile:
-        reason = "its profile cannot be used"
-        try:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
-            return converted, srgb.tobytes(), "CMYK was converted to sRGB through the profile in the file"
+    if converted is not None:
+        return converted, srgb.tobytes(), "CMYK was converted to sRGB through the profile in the file"
+    reason = "its profile cannot be used" if profile else "the file has no profile"
     warning = f"CMYK was converted to sRGB without a profile, because {reason}: colours may differ from print"
     return image.convert("RGB"), srgb.tobytes(), warning
 
@@ -124,20 +117,19 @@ def missing(format_: FileFormat) -> str | None:
     return None
 
 
-def encoder(format_: FileFormat, target: Target) -> CollectingEncoder:
+def encoder(target: Target) -> CollectingEncoder:
     """Begin a JPEG, WebP or AVIF of 8 bits."""
-    if format_.name == "jpeg" and target.header.has_alpha:
+    if target.format.name == "jpeg" and target.header.has_alpha:
         target.warnings.append(
             "JPEG cannot store an alpha channel: the one of the file, opaque everywhere, is left out"
         )
-    rounding_warning(target, format_)
-    encode = _encode_jpeg if format_.name == "jpeg" else _encode_webp if format_.name == "webp" else _encode_avif
+    encode = {"jpeg": _encode_jpeg, "webp": _encode_webp, "avif": _encode_avif}[target.format.name]
     return CollectingEncoder(target, encode, np.dtype(np.uint8))
 
 
 def _encode_jpeg(target: Target, samples: NDArray[Any]) -> bytes:
     header, warnings = target.header, target.warnings
-    metadata = embedded_metadata(target, header.icc_profile)
+    metadata = embedded_metadata(target, header.icc_profile, None)
     exif_bytes = len(metadata.get("exif", b""))
     if exif_bytes > _MARKER_BYTES:
         warnings.append(f"JPEG stores {_MARKER_BYTES} bytes of EXIF, this photograph has {exif_bytes}: it is left out")
@@ -159,12 +151,12 @@ def _encode_jpeg(target: Target, samples: NDArray[Any]) -> bytes:
 def _encode_webp(target: Target, samples: NDArray[Any]) -> bytes:
     quality = target.quality
     options: dict[str, Any] = {"lossless": True, "exact": True} if quality is None else {"quality": quality}
-    samples, profile = gray_as_rgb(target, samples, "WebP")
+    samples, profile = gray_as_rgb(target, samples)
     return _saved(samples, "WEBP", **embedded_metadata(target, profile, target.header.dpi), **options)
 
 
 def _encode_avif(target: Target, samples: NDArray[Any]) -> bytes:
-    samples, profile = gray_as_rgb(target, samples, "AVIF")
+    samples, profile = gray_as_rgb(target, samples)
     options = {"quality": target.quality or DEFAULT_QUALITY, "subsampling": "4:4:4"}
     return _saved(samples, "AVIF", **embedded_metadata(target, profile, target.header.dpi), **options)
 

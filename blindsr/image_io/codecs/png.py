@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io.codecs import LEVELS_NEEDED, Decoded, Target, check_page_number, check_size, unprinted, with_bands
-from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import exif_for_size, exif_orientation, plausible_dpi, upright_size, xmp_for_size
 from blindsr.image_io.samples import PhotoHeader
 
@@ -224,8 +223,7 @@ class PngEncoder:
         self, file: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype[Any], metadata: bytes = b""
     ) -> None:
         height, width, channels = shape
-        self.dtype = dtype
-        self._file, self._width = file, width
+        self.dtype, self._file = dtype, file
         self._engine = zlib.compressobj(_COMPRESSION)
         self._previous = np.zeros((width, channels * dtype.itemsize), np.uint8)
         header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
@@ -246,7 +244,7 @@ class PngEncoder:
         self._file.write(chunk(b"IDAT", self._engine.flush()) + chunk(b"IEND", b""))
 
 
-def encoder(format_: FileFormat, target: Target) -> PngEncoder:
+def encoder(target: Target) -> PngEncoder:
     """Begin a PNG."""
     return PngEncoder(target.file, target.shape, target.header.dtype, _metadata(target.header, target.size))
 

@@ -33,7 +33,6 @@ from blindsr.image_io.codecs import (
     unprinted,
 )
 from blindsr.image_io.codecs.pillow import cmyk_to_srgb
-from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import (
     EXIF_DIRECTORIES,
     PROVENANCE_KEYWORD,
@@ -78,14 +77,14 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     chosen = _page(tiff, pages[page - 1])
     length = file.seek(0, os.SEEK_END)
     _check_page(chosen, max_pixels, length)
-    header = _header(tiff, chosen, file, warnings)
-    orientation = chosen.tags.valueof(_ORIENTATION, 1)
+    header, orientation = _header(tiff, chosen, file, warnings), chosen.tags.valueof(_ORIENTATION, 1)
+    orientation = orientation if isinstance(orientation, int) else 1
     reader, mask = TiffSamples(chosen, warnings), None
     if mask_index is not None:  # GDAL's
         mask_page = _page(tiff, mask_index)
         if (mask_page.imagelength, mask_page.imagewidth, mask_page.samplesperpixel) == (*reader.shape[:2], 1):
             _check_page(mask_page, reader.shape[0] * reader.shape[1], length)
-            mask = _MaskSamples(TiffSamples(mask_page, []))
+            mask = TiffSamples(mask_page, [])
         else:
             warnings.append("the mask of the TIFF does not fit its image: it is ignored")
     samples: StoredSamples = reader
@@ -102,7 +101,6 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         icc_profile=reader.icc_profile,
         warnings=tuple(warnings),
     )
-    orientation = orientation if isinstance(orientation, int) else 1
     return Decoded(samples=samples, header=header, orientation=orientation, page_count=len(pages), mask=mask)
 
 
@@ -320,17 +318,6 @@ class TiffSamples:
         if segment is not None and (segment.shape[0] != 1 or segment.shape[3] != self._contiguous):
             raise ImageError(f"a segment of the TIFF has the shape {segment.shape}, needed {shape}; get an intact copy")
         return None if segment is None else np.asarray(segment[0])
-
-
-class _MaskSamples:
-    """A transparency mask as booleans, (H, W), read by windows."""
-
-    def __init__(self, samples: TiffSamples) -> None:
-        self._samples = samples
-        self.shape, self.dtype = samples.shape[:2], np.dtype(np.bool_)
-
-    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
-        return self._samples[window][..., 0] > 0
 
 
 def _converted(
@@ -586,11 +573,6 @@ class TiffEncoder:
         self._file.seek(end)
 
 
-def encoder(format_: FileFormat, target: Target) -> TiffEncoder:
-    """Begin a TIFF."""
-    return TiffEncoder(target)
-
-
 def _text(text: str) -> tuple[int, int, bytes]:
     content = text.encode("utf-8", errors="replace") + b"\x00"
     return _ASCII, len(content), content
@@ -600,3 +582,6 @@ def _rational(value: float) -> tuple[int, int, bytes]:
     limit = min(1_000_000, int(2**31 / max(value, 1)))  # so that both numbers fit into 32 bits
     ratio = Fraction(value).limit_denominator(max(1, limit))
     return _RATIONAL, 1, struct.pack("<II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
+
+
+encoder = TiffEncoder

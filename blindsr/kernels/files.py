@@ -38,12 +38,7 @@ _Warnings = tuple[str, ...]
 
 
 def as_kernel(value: object, scale: int, **options: Any) -> _Kernels:  # noqa: ANN401 - the options of load_kernel
-    """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings.
-
-    Example:
-        >>> as_kernel([[1, 1], [1, 1]], 2).sigmas, as_kernel("gaussian:1.2", 2).size
-        ((0.5, 0.5), 12)
-    """
+    """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings."""
     return load_kernel(value, scale, **options)[0]
 
 
@@ -75,6 +70,10 @@ def load_kernel(
     Raises:
         KernelError: The value does not describe a kernel for this scale.
         ConfigError: There is no such sensor or band.
+
+    Example:
+        >>> load_kernel([[1, 1], [1, 1]], 2)[0].sigmas, load_kernel("gaussian:1.2", 2)[0].size
+        ((0.5, 0.5), 12)
     """
     kernels, warnings = _load(value, scale, convention or "auto", key, index)
     if not recentre:
@@ -117,7 +116,7 @@ def _load(
             raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
         kernels, warnings = _load_file(path, scale, convention, key, index)
     else:
-        kernels, warnings = _load_array(value, scale, convention, index)
+        kernels, warnings = _kernels_of(_raw_array(value), scale, convention, index)
     return kernels, (*warnings, *kernel_warnings(kernels)) if isinstance(kernels, Kernel) else warnings
 
 
@@ -126,9 +125,7 @@ def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
     return importlib.import_module(f"blindsr.sensors.{module}")
 
 
-def _load_array(
-    value: object, scale: int, convention: AnyConvention, index: int | str | None
-) -> tuple[_Kernels, _Warnings]:
+def _raw_array(value: object) -> "RawArrays":
     try:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     except ValueError as error:
@@ -137,8 +134,7 @@ def _load_array(
         kind = type(value).__name__
         raise KernelError(f"a kernel must be a Kernel, an array, a path or text as in 'gaussian:1.2', got {kind}.")
     check_shape(array.shape, "the array")
-    raw = RawArrays(_split_stack(array))
-    return _kernels_of(raw, None, scale, convention, "all" if index is None and len(raw.arrays) > 1 else index)
+    return RawArrays(split_stack(array))
 
 
 def _load_file(
@@ -150,25 +146,25 @@ def _load_file(
         from_image = _sensors("measured").kernel_from_image
         loaded: tuple[Kernel, _Warnings] = from_image(path, scale, convention=convention, index=index)
         return loaded
-    raw = load_arrays(path, key)
-    if raw.scale is not None and raw.scale != scale:
-        raise KernelError(
-            f"{path.name} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
-            f"or convert it: blindsr kernel convert {path.name} new.npz --from-scale {raw.scale} --to-scale {scale} "
-            "(in Python blindsr.kernels.resample)."
-        )
-    return _kernels_of(raw, path.name, scale, convention, "all" if index is None and raw.names else index)
+    return _kernels_of(load_arrays(path, key), scale, convention, index)
 
 
 def _kernels_of(
-    raw: "RawArrays", name: str | None, scale: int, convention: AnyConvention, index: int | str | None
+    raw: "RawArrays", scale: int, convention: AnyConvention, index: int | str | None
 ) -> tuple[_Kernels, _Warnings]:
-    if index == "all":
-        read = [kernel_from_array(array, scale, convention, name=name, raw=raw) for array in raw.arrays]
-        warnings = tuple(dict.fromkeys(sentence for _, sentences in read for sentence in sentences))
-        names = raw.names or [str(i) for i in range(len(read))]
-        return KernelStack([kernel for kernel, _ in read], names), warnings
-    return kernel_from_array(raw.select(index, name or "memory"), scale, convention, name=name, raw=raw)
+    if raw.scale is not None and raw.scale != scale:
+        raise KernelError(
+            f"{raw.file} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
+            f"or convert it: blindsr kernel convert {raw.file} new.npz --from-scale {raw.scale} --to-scale {scale} "
+            "(in Python blindsr.kernels.resample)."
+        )
+    has_bands = raw.names or (raw.file is None and len(raw.arrays) > 1)
+    if index != "all" and (index is not None or not has_bands):
+        return kernel_from_array(raw.select(index), scale, convention, raw)
+    read = [kernel_from_array(array, scale, convention, raw) for array in raw.arrays]
+    warnings = tuple(dict.fromkeys(sentence for _, sentences in read for sentence in sentences))
+    names = raw.names or [str(i) for i in range(len(read))]
+    return KernelStack([kernel for kernel, _ in read], names), warnings
 
 
 def read_kernel(
@@ -202,20 +198,15 @@ def read_kernel(
 
 
 def kernel_from_array(
-    array: NDArray[Any],
-    scale: int,
-    convention: AnyConvention = "auto",
-    *,
-    name: str | None = None,
-    raw: "RawArrays | None" = None,
+    array: NDArray[Any], scale: int, convention: AnyConvention, raw: "RawArrays"
 ) -> tuple[Kernel, _Warnings]:
-    """Make a `Kernel`, with warnings, of an array (K, L) in any convention; "auto" detects it.
+    """Make a `Kernel`, with warnings, of an array (K, L) of `raw`, in any convention; "auto" detects it.
 
-    Name and content of its file are None for an array in memory. A KernelError is raised if it is no usable kernel.
+    Raises:
+        KernelError: It is no usable kernel.
     """
-    raw = raw or RawArrays((array,))
-    origin: dict[str, object] = {"made_by": "file", "file": name} if name else {"made_by": "array"}
-    name = name or "the array"
+    origin: dict[str, object] = {"made_by": "file", "file": raw.file} if raw.file else {"made_by": "array"}
+    name = raw.file or "the array"
     values = _checked(array, name)
     warnings = list(raw.warnings)
     if raw.provenance is not None and raw.scale is None:
@@ -277,9 +268,10 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class RawArrays:
-    """The content of a file, unchecked."""
+    """The content of a file, or an array in memory, unchecked."""
 
     arrays: tuple[NDArray[Any], ...]  # one, or one for each kernel of a stack
+    file: str | None = None  # its name
     key: str | None = None  # name of the array in the file
     scale: int | None = None  # as the file states it
     provenance: dict[str, object] | None = None  # of a .npz file
@@ -287,8 +279,9 @@ class RawArrays:
     is_own: bool = False  # it has scale and provenance, as blindsr writes them
     warnings: _Warnings = ()  # what was assumed in reading
 
-    def select(self, index: int | str | None, name: str) -> NDArray[Any]:
-        """One of the arrays, counted from 0; None is the only one. `name` is that of the file, for errors."""
+    def select(self, index: int | str | None) -> NDArray[Any]:
+        """One of the arrays, counted from 0; None is the only one."""
+        name = self.file or "memory"
         count = len(self.arrays)
         if isinstance(index, str):
             raise KernelError(f"the index of a kernel must be a whole number from 0, or 'all', got {index!r}.")
@@ -317,7 +310,9 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
         if path.stat().st_size > _MAX_BYTES:
             raise KernelError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a kernel.")
         if suffix == ".mat":
-            return _load_mat(path, key)
+            from blindsr.kernels.matlab import load_mat
+
+            return load_mat(path, key)
         return {".npz": _load_npz, ".npy": _load_npy, ".txt": _load_text, ".csv": _load_text}[suffix](path, key)
     except KernelError:
         raise
@@ -361,7 +356,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDArray[Any], ...]:
+def split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDArray[Any], ...]:
     """The kernels of a 3-D array: the axis that differs from the two equal ones counts them."""
     array = array.reshape(_squeezed(array.shape))
     if array.ndim != 3:
@@ -375,20 +370,13 @@ def _split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDAr
     return tuple(np.moveaxis(array, axis, 0))
 
 
-def _load_mat(path: Path, key: str | None) -> RawArrays:
-    from blindsr.kernels.matlab import read_mat
-
-    name, value = read_mat(path, key)
-    return RawArrays(tuple(value) if isinstance(value, list) else _split_stack(value, index_last=True), name)
-
-
 def _load_npy(path: Path, key: str | None) -> RawArrays:
     if key is not None:
         raise KernelError(f"{path.name} is a .npy file, whose one array has no name; leave key out.")
     with path.open("rb") as file:
         check_shape(_npy_shape(file), path.name)
         file.seek(0)
-        return RawArrays(_split_stack(np.lib.format.read_array(file, allow_pickle=False)))
+        return RawArrays(split_stack(np.lib.format.read_array(file, allow_pickle=False)), path.name)
 
 
 def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
@@ -412,9 +400,10 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if not isinstance(provenance, dict):
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
         bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
-        arrays = _split_stack(archive[name])
+        arrays = split_stack(archive[name])
         bands = bands if len(bands) == len(arrays) else ()
-        return RawArrays(arrays, name, scale, provenance, bands, is_own={"scale", "provenance"} <= set(names))
+        is_own = {"scale", "provenance"} <= set(names)
+        return RawArrays(arrays, path.name, name, scale, provenance, bands, is_own)
 
 
 def _check_member(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> None:
@@ -453,9 +442,10 @@ def _load_text(path: Path, key: str | None) -> RawArrays:
         )
     check_shape((len(rows), *lengths), path.name)
     try:
-        return RawArrays((np.array([[float(part) for part in row] for row in rows]),), warnings=warnings)
+        values = np.array([[float(part) for part in row] for row in rows])
     except ValueError as error:
         raise KernelError(f"{path.name} must contain only numbers ({error}); begin comments with #.") from error
+    return RawArrays((values,), path.name, warnings=warnings)
 
 
 def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = None) -> bytes:
@@ -476,16 +466,21 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     if suffix == ".npz" and convention not in (None, "blindsr"):
         raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
     buffer = io.BytesIO()
-    if isinstance(kernel, KernelStack):
-        side = max(part.size for part in kernel.kernels)
-        arrays = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
-        origin = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
-        np.savez(buffer, kernels=arrays, bands=np.array(kernel.names), **_stored(kernel.scale, origin))
+    if suffix == ".npz" or isinstance(kernel, KernelStack):
+        content: dict[str, Any] = {}
+        provenance: dict[str, Any]
+        if isinstance(kernel, KernelStack):
+            side = max(part.size for part in kernel.kernels)
+            content["kernels"] = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
+            content["bands"] = np.array(kernel.names)
+            provenance = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
+        else:
+            content["kernel"], provenance = kernel.array, dict(kernel.provenance)
+        text = np.str_(json.dumps(provenance, default=str))
+        np.savez(buffer, **content, scale=np.int64(kernel.scale), provenance=text)
         return buffer.getvalue()
     weights = to_convention(kernel, convention or ("kernelgan" if suffix == ".mat" else "blindsr"))
-    if suffix == ".npz":
-        np.savez(buffer, kernel=kernel.array, **_stored(kernel.scale, dict(kernel.provenance)))
-    elif suffix == ".npy":
+    if suffix == ".npy":
         np.save(buffer, weights, allow_pickle=False)
     elif suffix == ".mat":
         from scipy.io import savemat
@@ -497,7 +492,3 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     else:
         np.savetxt(buffer, weights, fmt="%.17g", delimiter="," if suffix == ".csv" else " ")
     return buffer.getvalue()
-
-
-def _stored(scale: int, provenance: dict[str, Any]) -> dict[str, Any]:
-    return {"scale": np.int64(scale), "provenance": np.str_(json.dumps(provenance, default=str))}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
-from blindsr.kernels.files import check_shape, select_name
+from blindsr.kernels.files import RawArrays, check_shape, select_name, split_stack
 
 if TYPE_CHECKING:
     import h5py
@@ -29,11 +29,9 @@ _ELEMENT_TYPES: Final = frozenset((*range(1, 8), 9, 12, 13, _MATRIX, _COMPRESSED
 _MAX_DEPTH: Final = 16  # cells in cells
 _MAX_CONTENT: Final = 1 << 28  # bytes, unpacked
 
-_Arrays = NDArray[Any] | list[NDArray[Any]]
 
-
-def read_mat(path: Path, key: str | None) -> tuple[str, _Arrays]:
-    """Read the requested variable of a MATLAB file of any version: its name and array, a list for a cell array.
+def load_mat(path: Path, key: str | None) -> RawArrays:
+    """Read the requested variable of a MATLAB file of any version.
 
     Raises:
         KernelError: The file is damaged or not a MATLAB file, or h5py is needed and not installed.
@@ -55,9 +53,9 @@ def read_mat(path: Path, key: str | None) -> tuple[str, _Arrays]:
     except MatReadError as error:
         raise KernelError(f"{path.name} is not a MATLAB v5 file ({error}); save it again.") from error
     if value.dtype != object:
-        return name, value
+        return RawArrays(split_stack(value, index_last=True), path.name, name)
     _check_count(value.size, name, path)
-    return name, [np.asarray(cell) for cell in value.ravel(order="F")]
+    return RawArrays(tuple(np.asarray(cell) for cell in value.ravel(order="F")), path.name, name)
 
 
 def _check_count(count: int, name: str, path: Path) -> None:
@@ -103,7 +101,7 @@ def _is_valid(data: bytes, order: str, depth: int, file: str) -> bool:
     return True
 
 
-def _read_v73(path: Path, key: str | None) -> tuple[str, _Arrays]:
+def _read_v73(path: Path, key: str | None) -> RawArrays:
     try:
         import h5py
     except ImportError as error:
@@ -126,6 +124,6 @@ def _read_v73(path: Path, key: str | None) -> tuple[str, _Arrays]:
         if not isinstance(node, h5py.Dataset):
             raise KernelError(f"{name} in {path.name} is a structure, not an array; choose the key of an array.")
         if node.dtype != h5py.ref_dtype:
-            return name, values(node)
+            return RawArrays(split_stack(values(node), index_last=True), path.name, name)
         _check_count(node.size, name, path)
-        return name, [values(file[cell]) for cell in node[()].ravel()]
+        return RawArrays(tuple(values(file[cell]) for cell in node[()].ravel()), path.name, name)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ConfigError, ImageError, KernelError
-from blindsr.kernels import Kernel
-from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, AnyConvention, kernel_from_array, load_arrays
+from blindsr.kernels import Kernel, files
+from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from blindsr.kernels.kernel import MAX_SIZE
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, kernel_from_transfer
@@ -152,8 +152,8 @@ def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in ARRAY_SUFFIXES:
-        raw = load_arrays(path, None)
-        array = np.asarray(raw.select(index, path.name))
+        raw = files.load_arrays(path, None)
+        array = np.asarray(raw.select(index))
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise KernelError(f"a PSF must be a 2-D array of numbers, {path.name} is {array.ndim}-D {array.dtype}.")
         return array.astype(np.float64), raw.warnings
@@ -184,7 +184,7 @@ def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.
 
 
 def kernel_from_image(
-    path: Path, scale: int, *, convention: AnyConvention = "auto", index: int | None = None
+    path: Path, scale: int, *, convention: files.AnyConvention = "auto", index: int | None = None
 ) -> tuple[Kernel, tuple[str, ...]]:
     """Read the kernel of an image of a PSF on the HR grid ("auto"), or of a kernel that was saved as an image.
 
@@ -193,7 +193,7 @@ def kernel_from_image(
     psf, warnings = read_psf(path, index=index)
     if convention != "auto":
         light, background = without_background(psf)
-        kernel, more = kernel_from_array(light, scale, convention, name=path.name)
+        kernel, more = files.kernel_from_array(light, scale, convention, files.RawArrays((light,), path.name))
         return kernel, (*warnings, *([background] if background else []), *more)
     kernel, warnings = kernel_from_psf(psf, scale, MeasuredPSF(model="psf", warnings=warnings))
     assumed = (

@@ -373,7 +373,7 @@ def _from_palette(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any
 # -------------------------------------------------------------------------------------------------------- writing
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _DOUBLE, _LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
-_FORMATS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _DOUBLE: "d", _LONG8: "Q"}
+_FORMATS = {_SHORT: "H", _LONG: "I", _DOUBLE: "d", _LONG8: "Q"}
 _TEXT_TAGS = (_DESCRIPTION, 269, 271, 272, 305, 306, 315, 316, 33432)  # make, model, software, date, artist …
 _RATING_TAGS, _WINDOWS_TAGS = (18246, 18249), tuple(range(40091, 40096))
 _INTEROPERABILITY = int(ExifTags.IFD.Interop)  # an offset into the old file, of no use in another
@@ -384,7 +384,7 @@ _COMPRESSION_LEVEL, _DEFLATE = 6, 8
 _HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
-_Entries = dict[int, tuple[int, int, bytes]]  # tag: type, count, content
+_Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or numbers
 
 
 class _Strips:
@@ -437,6 +437,7 @@ class TiffEncoder:
         height, width, channels = target.shape
         row_bytes = width * channels * self.dtype.itemsize
         self._is_big = height * row_bytes > CLASSIC_LIMIT
+        self._offset, self._pointer = (_LONG8, "<Q") if self._is_big else (_LONG, "<I")
         self._strips = _Strips(self._file, min(height, max(1, _STRIP_BYTES // row_bytes)))
         self._mask = _Strips(self._file, min(height, max(1, _STRIP_BYTES * 8 // width)))
         # The offset of the first directory, which is written last, is filled in by `close`.
@@ -454,83 +455,75 @@ class TiffEncoder:
         self._strips.flush()
         self._mask.flush()
         exif = load_exif(exif_for_size(self._target.header.exif, self._target.size))
-        entries = self._entries(self._strips, self._photometric_entries())
-        entries |= self._metadata_entries(exif)
+        entries = self._sample_entries() | self._strip_entries(self._strips) | self._metadata_entries(exif)
         for tag in EXIF_DIRECTORIES:
             if values := exif.get_ifd(tag):
-                entries[tag] = self._numbers(_LONG8 if self._is_big else _LONG, [self._write_exif(tag, values)])
+                entries[tag] = (self._offset, [self._write_exif(tag, values)])
         first = self._write_directory(entries)
         if self._target.header.has_mask:
-            kind = {254: (_LONG, [_MASK_PAGE]), 258: (_SHORT, [1]), 262: (_SHORT, [_MASK]), 277: (_SHORT, [1])}
-            mask = {tag: self._numbers(*value) for tag, value in kind.items()}
-            self._link(self._next_link, self._write_directory(self._entries(self._mask, mask)))
+            mask = {254: (_LONG, [_MASK_PAGE]), 258: (_SHORT, [1]), 262: (_SHORT, [_MASK]), 277: (_SHORT, [1])}
+            self._link(self._next_link, self._write_directory(mask | self._strip_entries(self._mask)))
         self._link(8 if self._is_big else 4, first)
 
-    def _photometric_entries(self) -> _Entries:
-        header, (_, _, channels) = self._target.header, self._target.shape
+    def _sample_entries(self) -> _Entries:
+        header, channels = self._target.header, self._target.shape[2]
         colours = channels - header.has_alpha
         is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
         extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
-        is_float = self.dtype.kind == "f"
-        values = {
+        predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES
+        entries: _Entries = {
             258: (_SHORT, [8 * self.dtype.itemsize] * channels),
             262: (_SHORT, [_RGB if is_rgb else _MIN_IS_BLACK]),
             277: (_SHORT, [channels]),
-            317: (_SHORT, [_FLOAT_DIFFERENCES if is_float else _HORIZONTAL_DIFFERENCES]),
-            338: (_SHORT, extras),
+            317: (_SHORT, [predictor]),
             339: (_SHORT, [_SAMPLE_FORMATS[self.dtype.kind]] * channels),
         }
-        return {tag: self._numbers(*value) for tag, value in values.items() if value[1]}
+        return entries | ({338: (_SHORT, extras)} if extras else {})
 
-    def _entries(self, strips: _Strips, entries: _Entries) -> _Entries:
-        """Complete the tags of an image by its size and the positions of its strips."""
+    def _strip_entries(self, strips: _Strips) -> _Entries:
+        """The size of an image, and the positions of its strips."""
         height, width, _ = self._target.shape
-        offset_type = _LONG8 if self._is_big else _LONG
-        values: dict[int, tuple[int, list[int]]] = {
+        return {
             256: (_LONG, [width]),
             257: (_LONG, [height]),
             259: (_SHORT, [_DEFLATE]),
-            273: (offset_type, strips.offsets),
+            273: (self._offset, strips.offsets),
             278: (_LONG, [strips.rows_per_strip]),
-            279: (offset_type, strips.counts),
+            279: (self._offset, strips.counts),
             284: (_SHORT, [1]),  # samples of a pixel together
         }
-        return entries | {tag: self._numbers(*value) for tag, value in values.items()}
 
     def _metadata_entries(self, exif: Image.Exif) -> _Entries:
         header, size = self._target.header, self._target.size
-        entries: _Entries = {tag: _text(exif[tag]) for tag in _TEXT_TAGS if isinstance(exif.get(tag), str)}
+        entries: _Entries = {tag: (_ASCII, exif[tag]) for tag in _TEXT_TAGS if isinstance(exif.get(tag), str)}
         for tag in _RATING_TAGS:
             if isinstance(value := exif.get(tag), int) and 0 <= value < 2**16:
-                entries[tag] = self._numbers(_SHORT, [value])
-        windows = {tag: exif[tag] for tag in _WINDOWS_TAGS if isinstance(exif.get(tag), bytes)}
-        blocks = {_XMP: xmp_for_size(header.xmp, size), **windows}
-        entries |= {tag: (_BYTE, len(content), content) for tag, content in blocks.items() if content}
-        undefined = {_IPTC: header.iptc, _ICC_PROFILE: header.icc_profile}
-        entries |= {tag: (_UNDEFINED, len(content), content) for tag, content in undefined.items() if content}
+                entries[tag] = (_SHORT, [value])
+        entries |= {tag: (_BYTE, exif[tag]) for tag in _WINDOWS_TAGS if isinstance(exif.get(tag), bytes)}
+        blocks = {
+            _XMP: (_BYTE, xmp_for_size(header.xmp, size)),
+            _IPTC: (_UNDEFINED, header.iptc),
+            _ICC_PROFILE: (_UNDEFINED, header.icc_profile),
+        }
+        entries |= {tag: block for tag, block in blocks.items() if block[1]}
         resolution, unit = header.dpi, _INCH
         if header.calibration is not None:
             calibration = header.calibration.scaled(*header.scale_to(size))
-            entries[_DESCRIPTION] = _text(calibration.description(self._target.shape, self.dtype.name))
+            entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
             if isinstance(calibration.unit, int):  # ImageJ reads the resolution, OME its own description
                 resolution, unit = calibration.resolution, calibration.unit
         elif PROVENANCE_KEYWORD in (texts := dict(header.texts)):
-            entries.setdefault(_DESCRIPTION, _text(texts[PROVENANCE_KEYWORD]))  # the photographer's has precedence
+            entries.setdefault(_DESCRIPTION, (_ASCII, texts[PROVENANCE_KEYWORD]))  # the photographer's has precedence
         if resolution is not None:
-            entries |= {tag: _rational(value) for tag, value in zip((282, 283), resolution, strict=True)}
-            entries[296] = self._numbers(_SHORT, [unit])
+            entries |= {_X_RESOLUTION: (_RATIONAL, resolution[0]), _Y_RESOLUTION: (_RATIONAL, resolution[1])}
+            entries[_RESOLUTION_UNIT] = (_SHORT, [unit])
         if header.geo is not None:
             for tag, value in header.geo.scaled(*header.scale_to(size)).tags.items():
-                kind = _SHORT if tag == geo.GEO_KEYS else _DOUBLE
-                entries[tag] = _text(value) if isinstance(value, str) else self._numbers(kind, value)
+                kind = _ASCII if isinstance(value, str) else _SHORT if tag == geo.GEO_KEYS else _DOUBLE
+                entries[tag] = (kind, value)
         if header.nodata is not None:
-            entries[geo.NODATA_TAG] = _text(f"{header.nodata:.17g}")
+            entries[geo.NODATA_TAG] = (_ASCII, f"{header.nodata:.17g}")
         return entries
-
-    @staticmethod
-    def _numbers(kind: int, values: Any) -> tuple[int, int, bytes]:  # noqa: ANN401 - numbers of either type
-        numbers = values if kind == _DOUBLE else [int(value) for value in values]
-        return kind, len(numbers), struct.pack(f"<{len(numbers)}{_FORMATS[kind]}", *numbers)
 
     def _write_exif(self, tag: int, values: Any) -> int:  # noqa: ANN401 - a dictionary of Pillow
         """Write the EXIF or GPS directory; return its offset."""
@@ -546,18 +539,17 @@ class TiffEncoder:
     def _write_directory(self, entries: _Entries) -> int:
         """Write a directory, and then what does not fit into it; return its offset."""
         start = self._aligned()
-        count, entry, pointer, inline = ("<Q", "<HHQ", "<Q", 8) if self._is_big else ("<H", "<HHI", "<I", 4)
-        entry_bytes = struct.calcsize(entry) + inline
-        self._next_link = start + struct.calcsize(count) + len(entries) * entry_bytes
+        count, entry, inline = ("<Q", "<HHQ", 8) if self._is_big else ("<H", "<HHI", 4)
+        self._next_link = start + struct.calcsize(count) + len(entries) * (struct.calcsize(entry) + inline)
         at = self._next_link + inline
         directory, contents = [struct.pack(count, len(entries))], []
-        for tag, (kind, number, content) in sorted(entries.items()):
-            value = content.ljust(inline, b"\x00")
+        for tag, (kind, value) in sorted(entries.items()):
+            number, content = _packed(kind, value)
             if len(content) > inline:
-                value = struct.pack(pointer, at)
                 contents.append(content + bytes(len(content) % 2))
+                content = struct.pack(self._pointer, at)
                 at += len(contents[-1])
-            directory.append(struct.pack(entry, tag, kind, number) + value)
+            directory.append(struct.pack(entry, tag, kind, number) + content.ljust(inline, b"\x00"))
         self._file.write(b"".join((*directory, bytes(inline), *contents)))
         return start
 
@@ -569,19 +561,21 @@ class TiffEncoder:
     def _link(self, at: int, offset: int) -> None:
         end = self._file.tell()
         self._file.seek(at)
-        self._file.write(struct.pack("<Q" if self._is_big else "<I", offset))
+        self._file.write(struct.pack(self._pointer, offset))
         self._file.seek(end)
 
 
-def _text(text: str) -> tuple[int, int, bytes]:
-    content = text.encode("utf-8", errors="replace") + b"\x00"
-    return _ASCII, len(content), content
-
-
-def _rational(value: float) -> tuple[int, int, bytes]:
-    limit = min(1_000_000, int(2**31 / max(value, 1)))  # so that both numbers fit into 32 bits
-    ratio = Fraction(value).limit_denominator(max(1, limit))
-    return _RATIONAL, 1, struct.pack("<II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
-
-
 encoder = TiffEncoder
+
+
+def _packed(kind: int, value: Any) -> tuple[int, bytes]:  # noqa: ANN401 - of any type
+    """Number and content of the values of a tag."""
+    if kind == _RATIONAL:
+        limit = min(1_000_000, int(2**31 / max(value, 1)))  # so that both numbers fit into 32 bits
+        ratio = Fraction(value).limit_denominator(max(1, limit))
+        return 1, struct.pack("<II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
+    if kind in _FORMATS:
+        numbers = value if kind == _DOUBLE else map(int, value)
+        return len(value), struct.pack(f"<{len(value)}{_FORMATS[kind]}", *numbers)
+    content = value if isinstance(value, bytes) else value.encode("utf-8", errors="replace") + b"\x00"
+    return len(content), content

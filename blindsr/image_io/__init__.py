@@ -28,13 +28,7 @@ from blindsr.image_io.source import (
     open_image,
     read_photo,
 )
-from blindsr.image_io.write import (
-    atomic_write_bytes,
-    check_format,
-    check_output,
-    open_writer,
-    write_photo,
-)
+from blindsr.image_io.write import atomic_write_bytes, check_format, check_output, open_writer, write_photo
 
 __all__ = [
     "DEFAULT_FILES",

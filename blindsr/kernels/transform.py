@@ -96,9 +96,7 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
         top, left = first.scale * y, first.scale * x
         full[top : top + first.size, left : left + first.size] += weight * first.array
     return Kernel.normalised(
-        full,
-        first.scale * second.scale,
-        {**first.provenance, "composed_of_scales": [first.scale, second.scale]},
+        full, first.scale * second.scale, {**first.provenance, "composed_of_scales": [first.scale, second.scale]}
     )
 
 

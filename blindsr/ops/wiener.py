@@ -150,11 +150,7 @@ def error_level(squared_error: Tensor, radius: Tensor) -> float:
 
 
 def wiener(
-    planes: Tensor,
-    kernel: Tensor,
-    scale: int,
-    noise_sigma: tuple[float, float] = (0.0, 0.0),
-    kernel_error: float = 0.0,
+    planes: Tensor, kernel: Tensor, scale: int, noise_sigma: tuple[float, float] = (0.0, 0.0), kernel_error: float = 0.0
 ) -> Tensor:
     """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with half-sample symmetric borders.
 

@@ -38,11 +38,7 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     if exif is None:
         warnings.append("no EXIF block was found in the raw file: camera, date and place are not kept")
     header = PhotoHeader(
-        dtype=samples.dtype,
-        format="RAW",
-        icc_profile=srgb_profile().tobytes(),
-        exif=exif,
-        warnings=tuple(warnings),
+        dtype=samples.dtype, format="RAW", icc_profile=srgb_profile().tobytes(), exif=exif, warnings=tuple(warnings)
     )
     return Decoded(samples=samples, header=header, orientation=1)
 

@@ -341,23 +341,19 @@ def file_samples(strip: Strip, header: PhotoHeader, dtype: np.dtype[Any]) -> NDA
         values = pixels.astype(np.float64) * (high - low) + low
         colour[...] = values if dtype.kind == "f" else _rounded_values(values, dtype)
     if dtype == header.dtype:
-        _mark_missing(colour, strip.valid, header.nodata)
+        nodata, is_float = header.nodata, dtype.kind == "f"
+        if nodata is not None and np.isfinite(nodata) and (is_nodata := ~is_measured(colour, nodata)).any():
+            value = dtype.type(nodata)
+            if is_float:
+                colour[is_nodata] = np.nextafter(value, np.float32(0) if value else np.float32(1))
+            else:
+                colour[is_nodata] = value + 1 if value < np.iinfo(dtype).max else value - 1
+        if strip.valid is not None and (nodata is not None or is_float):
+            colour[~strip.valid] = np.nan if nodata is None else nodata
     if header.has_alpha:
         opacity = np.ones((height, width), np.float32) if strip.alpha is None else np.clip(strip.alpha, 0, 1)
         samples[..., -1] = opacity if dtype.kind == "f" else _rounded(opacity, dtype)
     return samples
-
-
-def _mark_missing(colour: NDArray[Any], valid: Mask | None, nodata: float | None) -> None:
-    """Write the no-data value into missing samples, and move valid ones away from it, in place."""
-    if nodata is not None and np.isfinite(nodata) and (is_nodata := ~is_measured(colour, nodata)).any():
-        value = colour.dtype.type(nodata)
-        if colour.dtype.kind == "f":
-            colour[is_nodata] = np.nextafter(value, np.float32(0) if value else np.float32(1))
-        else:
-            colour[is_nodata] = value + 1 if value < np.iinfo(colour.dtype).max else value - 1
-    if valid is not None and (nodata is not None or colour.dtype.kind == "f"):
-        colour[~valid] = np.nan if nodata is None else nodata
 
 
 def _rounded(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -47,8 +47,6 @@ class ImageSource:
         warnings: Sentences for the user: what was converted, what was left out.
         shape: Bands (alpha not counted), height and width; `channels` and `size` (width and height) are its parts.
         dtype: Sample type of the file, and of its result.
-        page_count: Pages of a TIFF or frames of an animation; 1 for everything else.
-        has_alpha: Whether there is an alpha channel; it may be opaque everywhere.
         is_transparent: Whether alpha is below 1 anywhere. Every window then has `alpha`; otherwise none has.
         has_missing_data: Whether any sample is NaN, infinite, no data or masked. Every window then has `valid`;
             otherwise none has.
@@ -73,10 +71,9 @@ class ImageSource:
         self.size: tuple[int, int] = header.source_size or (0, 0)
         self.channels = count - header.has_alpha
         self.shape = (self.channels, self.size[1], self.size[0])
-        self.has_alpha = header.has_alpha
         self.is_transparent = header.has_alpha and not self._scan.is_opaque
         self.has_missing_data = self._scan.missing > 0
-        self.page_count, self.jpeg_tables = decoded.page_count, decoded.jpeg_tables
+        self.jpeg_tables = decoded.jpeg_tables
         # Unless memory forbids it, the whole is filled at once: windows then do not depend on where they are cut.
         self._filled: Strip | None = None
         is_small = isinstance(samples, np.ndarray) and (path is None or samples.nbytes <= _MAX_FILLED_BYTES)

@@ -251,10 +251,7 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if array.ndim != 2:
         raise KernelError(f"a kernel must be a 2-D array, {name} is {array.ndim}-D of shape {array.shape}.")
     if array.size == 0 or max(array.shape) > MAX_SIZE:
-        raise KernelError(
-            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {array.shape[0]}×{array.shape[1]}; check that "
-            "it is not an image."
-        )
+        raise _too_large(array.shape, name)
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
         raise KernelError(f"a kernel must be finite, {name} contains NaN or infinity; estimate or save it again.")
@@ -342,10 +339,12 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
     sides = sorted(shape)[:2] if len(shape) == 3 else []
     too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
     if len(shape) > 3 or any(n > MAX_SIZE for n in sides) or too_large:
-        raise KernelError(
-            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {'×'.join(map(str, shape))}; check that it is "
-            "not an image."
-        )
+        raise _too_large(shape, name)
+
+
+def _too_large(shape: tuple[int, ...], name: str) -> KernelError:
+    sides = f"{name} has {'×'.join(map(str, shape))}"
+    return KernelError(f"a kernel must have 1 to {MAX_SIZE} px a side, {sides}; check that it is not an image.")
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -393,9 +392,18 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
             raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
         names = list(archive.files)
         name = select_name(names, key, path)
+        # A member that would fill the memory when it is unpacked is refused.
+        entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
         for member in {name, "scale", "provenance", "bands"} & set(names):
-            _check_member(archive, member, path)
-        scale = _whole_number(archive["scale"], path) if "scale" in names else None
+            entry = entries.get(f"{member}.npy", entries.get(member))
+            if entry is None or entry.file_size > _MAX_BYTES:
+                raise KernelError(f"{member} in {path.name} is far too large for a kernel.")
+            with archive.zip.open(entry) as unpacked:  # type: ignore[union-attr]
+                check_shape(_npy_shape(unpacked), path.name)
+        value = archive["scale"] if "scale" in names else np.array(1)
+        if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
+            raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
+        scale = int(value.item()) if "scale" in names else None
         provenance = json.loads(str(archive["provenance"][()]) if "provenance" in names else "{}")
         if not isinstance(provenance, dict):
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
@@ -404,22 +412,6 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         bands = bands if len(bands) == len(arrays) else ()
         is_own = {"scale", "provenance"} <= set(names)
         return RawArrays(arrays, path.name, name, scale, provenance, bands, is_own)
-
-
-def _check_member(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> None:
-    """Refuse a member that would fill the memory when it is unpacked."""
-    entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
-    entry = entries.get(f"{name}.npy", entries.get(name))
-    if entry is None or entry.file_size > _MAX_BYTES:
-        raise KernelError(f"{name} in {path.name} is far too large for a kernel.")
-    with archive.zip.open(entry) as file:  # type: ignore[union-attr]
-        check_shape(_npy_shape(file), path.name)
-
-
-def _whole_number(value: NDArray[Any], path: Path) -> int:
-    if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
-        raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
-    return int(value.item())
 
 
 def _load_text(path: Path, key: str | None) -> RawArrays:

@@ -25,16 +25,16 @@ from blindsr.kernels.transform import compose
 _Array = NDArray[np.float64]
 Phase = Literal["centred", "corner"]
 
-# Names of the numbers that may follow the colon, by how many there are.
-_NUMBERS: Final[dict[str, dict[int, tuple[str, ...]]]] = {
-    "div2krk": {},
-    "public-generator": {},
-    "gaussian": {1: ("SIGMA",), 3: ("SX", "SY", "ANGLE")},
-    "motion": {1: ("LENGTH",)},
-    "defocus": {1: ("DIAMETER",)},
-    "bicubic": {},
+# How a law is written with numbers.
+_FORMS: Final[dict[str, tuple[str, ...]]] = {
+    "div2krk": (),
+    "public-generator": (),
+    "gaussian": ("gaussian:SIGMA", "gaussian:SX,SY,ANGLE"),
+    "motion": ("motion:LENGTH",),
+    "defocus": ("defocus:DIAMETER",),
+    "bicubic": (),
 }
-LAWS: Final = tuple(_NUMBERS)
+LAWS: Final = tuple(_FORMS)
 
 _DIV2KRK_VARIANCE: Final = (0.6, 5.0)  # HR px² at ×2; Bell-Kligler et al., NeurIPS 2019, §5
 _DIV2KRK_NOISE: Final = 0.25  # ±, relative
@@ -62,25 +62,21 @@ class Law:
 
     def __post_init__(self) -> None:
         """Check name and numbers."""
-        if self.name not in _NUMBERS:
+        if self.name not in LAWS:
             raise ConfigError(
                 f"--law (in Python Law) must be one of {', '.join(LAWS)}, got {self.name!r}"
                 f"{did_you_mean(self.name, LAWS)}."
             )
-        if self.numbers and len(self.numbers) not in _NUMBERS[self.name]:
-            forms = " or ".join(f"{self.name}:{','.join(names)}" for names in _NUMBERS[self.name].values())
-            raise ConfigError(f"--law (in Python Law) must be {forms or f'{self.name}, without numbers'}, got {self}.")
+        if self.numbers and len(self.numbers) not in [form.count(",") + 1 for form in _FORMS[self.name]]:
+            forms = " or ".join(_FORMS[self.name]) or f"{self.name}, without numbers"
+            raise ConfigError(f"--law (in Python Law) must be {forms}, got {self}.")
         lengths = self.numbers[:2]
         if not all(map(math.isfinite, self.numbers)) or (lengths and min(lengths) <= 0):
             raise ConfigError(f"--law (in Python Law) must have finite numbers and positive lengths, got {self}.")
 
     @classmethod
     def parse(cls, text: str) -> "Law":
-        """Read "motion" or "gaussian:1.8,0.9,30".
-
-        Raises:
-            ConfigError: There is no such law, or its numbers are wrong.
-        """
+        """Read "motion" or "gaussian:1.8,0.9,30"; a ConfigError is raised as for a `Law`."""
         name, _, tail = text.partition(":")
         try:
             numbers = tuple(float(part) for part in tail.split(",")) if tail else ()
@@ -212,17 +208,13 @@ def _defocus(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> 
     return _kernel(_detector(weights, scale), scale), {"diameter": round(float(diameter), 4)}
 
 
-def _bicubic(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
-    return bicubic(scale), {}
-
-
 _GENERATORS: Final[dict[str, Callable[[Law, int, np.random.Generator, _Array], _Sample]]] = {
     "div2krk": _div2krk,
     "public-generator": _public_generator,
     "gaussian": _gaussian,
     "motion": _motion,
     "defocus": _defocus,
-    "bicubic": _bicubic,
+    "bicubic": lambda law, scale, rng, centre: (bicubic(scale), {}),
 }
 
 

@@ -18,13 +18,6 @@ Border = Literal["symmetric", "replicate"]
 _BLOCK = 64  # rows that are resized together
 
 
-def _cubic(x: Tensor) -> Tensor:
-    a = x.abs()
-    near = 1.5 * a**3 - 2.5 * a**2 + 1
-    far = -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2
-    return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
-
-
 def _taps(
     length: int, out_length: int, scale: float, stretch: float, border: Border, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -33,7 +26,9 @@ def _taps(
     count = math.ceil(4 * stretch) + 2
     first = torch.floor(centre - 2 * stretch).long()
     index = first[:, None] + torch.arange(count, device=device)
-    weight = _cubic((centre[:, None] - index) / stretch)
+    t = ((centre[:, None] - index) / stretch).abs()
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    weight = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t <= 2, far, torch.zeros_like(t)))
     weight = weight / weight.sum(1, keepdim=True)
     used = weight.abs().amax(0) > 0
     index, weight = index[:, used], weight[:, used]

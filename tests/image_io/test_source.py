@@ -187,7 +187,7 @@ def test_everything_that_a_job_needs_takes_one_open_file(tmp_path, opened, suffi
         source.read()
         digest = source.sha256
         assert jpeg_noise_sigma(source.jpeg_tables) >= 0
-        assert (source.has_alpha, source.is_transparent, source.has_missing_data) == (False, False, False)
+        assert (source.header.has_alpha, source.is_transparent, source.has_missing_data) == (False, False, False)
     assert opened.count(str(path)) == 1
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert source.sha256 == digest, "it is kept"
@@ -245,7 +245,7 @@ def test_an_array_has_the_windows_of_a_file_with_its_samples(tmp_path, name):
         assert (memory.shape, memory.size, memory.channels) == (file.shape, file.size, file.channels)
         assert memory.dtype == file.dtype
         assert memory.header.value_range == file.header.value_range
-        assert (memory.path, memory.page_count, memory.jpeg_tables) == (None, 1, None)
+        assert (memory.path, memory.jpeg_tables) == (None, None)
         for top, bottom, left, right in WINDOWS:
             rows, columns = slice(top, bottom), slice(left, right)
             np.testing.assert_array_equal(memory.window(rows, columns).pixels, file.window(rows, columns).pixels)
@@ -279,10 +279,10 @@ def test_windows_with_missing_data_do_not_depend_on_where_they_are_cut():
 def test_an_array_with_alpha():
     samples = samples_of(np.uint8, 4)
     source = MemorySource(samples, has_alpha=True)
-    assert (source.shape, source.has_alpha, source.is_transparent) == ((3, HEIGHT, WIDTH), True, True)
+    assert (source.shape, source.header.has_alpha, source.is_transparent) == ((3, HEIGHT, WIDTH), True, True)
     np.testing.assert_allclose(source.window(slice(2, 5), slice(0, WIDTH)).alpha * 255, samples[2:5, :, 3], atol=1e-3)
     opaque = MemorySource(np.full((5, 4, 4), 255, np.uint8), has_alpha=True)
-    assert (opaque.has_alpha, opaque.is_transparent, opaque.read().alpha) == (True, False, None)
+    assert (opaque.header.has_alpha, opaque.is_transparent, opaque.read().alpha) == (True, False, None)
 
 
 def test_floats_in_memory_are_given_as_they_are():
@@ -304,7 +304,6 @@ def test_the_page_of_the_options_is_opened(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", metadata=None)
     for page in (1, 2, 3):
         with open_image(tmp_path / "a.tif", options=FileOptions(page=page)) as source:
-            assert source.page_count == 3
             assert source.warnings == (f"the TIFF has 3 pages: page {page} is used",)
             np.testing.assert_array_equal(np.round(source.read().pixels[..., 0] * 255), pages[page - 1])
     with pytest.raises(ImageError, match=r"a\.tif: page 4 was requested, the file has 3"):

@@ -52,7 +52,6 @@ class Decoded:
     samples: StoredSamples  # (H, W, S) as the file stores them, alpha last: an array, or a reader of windows
     header: PhotoHeader  # with the metadata as they are in the file
     orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
-    page_count: int = 1
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
     mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 

@@ -24,12 +24,8 @@ from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import xmp_bytes
 from blindsr.image_io.samples import PhotoHeader
 
-# Mode of pillow-heif: sample type, samples per pixel. "RGBa" is premultiplied with alpha.
-_MODES: dict[str, tuple[type[np.generic], int]] = {
-    **{"L": (np.uint8, 1), "RGB": (np.uint8, 3), "RGBA": (np.uint8, 4), "RGBa": (np.uint8, 4)},
-    **{"I;16": (np.uint16, 1), "L;16": (np.uint16, 1), "RGB;16": (np.uint16, 3)},
-    **{"RGBA;16": (np.uint16, 4), "RGBa;16": (np.uint16, 4)},
-}
+# Samples per pixel by the mode of pillow-heif, in which ";16" follows for 16 bits. "RGBa" is premultiplied with alpha.
+_CHANNELS = {"L": 1, "I": 1, "RGB": 3, "RGBA": 4, "RGBa": 4}
 _BITS = 12  # of HEVC in a HEIC at most
 
 
@@ -46,16 +42,17 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     image = images[page - 1]
     width, height = image.size
     check_size(width, height, max_pixels)
-    if image.mode not in _MODES:
+    mode = image.mode.removesuffix(";16")
+    if mode not in _CHANNELS:
         raise ImageError(f"a HEIC image must be gray or RGB, this one is {image.mode}; save it as PNG")
-    dtype, channels = _MODES[image.mode]
-    if dtype is np.uint16:
-        warnings.append("the samples of more than 8 bits are written with 16")
+    dtype, channels = np.dtype(np.uint16 if image.mode.endswith(";16") else np.uint8), _CHANNELS[mode]
     # The rows may end with padding.
     rows: Any = np.frombuffer(image.data, np.uint8).reshape(height, image.stride)
-    row_bytes = width * channels * np.dtype(dtype).itemsize
+    row_bytes = width * channels * dtype.itemsize
     samples = np.ascontiguousarray(rows[:, :row_bytes]).view(dtype).reshape(height, width, channels)
-    if "a" in image.mode:
+    if samples.dtype == np.uint16:
+        warnings.append("the samples of more than 8 bits are written with 16")
+    if mode == "RGBa":
         samples = straight_alpha(samples, warnings)
     header = PhotoHeader(
         has_alpha=channels == 4,
@@ -66,7 +63,7 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         xmp=xmp_bytes(image.info.get("xmp")),
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=1, page_count=len(images))
+    return Decoded(samples=samples, header=header, orientation=1)
 
 
 def size(file: BinaryIO) -> tuple[int, int, int] | None:
@@ -78,7 +75,7 @@ def size(file: BinaryIO) -> tuple[int, int, int] | None:
     container: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     image: Any = container[container.primary_index]
     width, height = image.size
-    return height, width, _MODES[image.mode][1]
+    return height, width, _CHANNELS[image.mode.removesuffix(";16")]
 
 
 def missing(format_: FileFormat) -> str | None:

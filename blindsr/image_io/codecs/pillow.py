@@ -61,7 +61,12 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         image, icc_profile, warning = cmyk_to_srgb(image, icc_profile)
         warnings.append(warning)
     iptc = info.get("photoshop", {}).get(_IPTC)
-    comment = info.get("comment")
+    comment: Any = info.get("comment")
+    if isinstance(comment, bytes):
+        try:
+            comment = comment.decode("utf-8")
+        except UnicodeDecodeError:
+            comment = comment.decode("latin-1")
     # Palettes and single bits are expanded.
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
@@ -79,21 +84,12 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         exif=info.get("exif"),
         xmp=xmp_bytes(info.get("xmp")),
         iptc=iptc if isinstance(iptc, bytes) else None,
-        texts=(("Comment", _text(comment)),) if isinstance(comment, bytes | str) and comment else (),
+        texts=(("Comment", comment),) if isinstance(comment, str) and comment else (),
         dpi=plausible_dpi(info.get("dpi")),
         warnings=tuple(warnings),
     )
     jpeg_tables = tuple(tuple(int(step) for step in tables[key]) for key in sorted(tables)) if tables else None
-    return Decoded(samples=samples, header=header, page_count=frames, jpeg_tables=jpeg_tables)
-
-
-def _text(comment: bytes | str) -> str:
-    if isinstance(comment, str):
-        return comment
-    try:
-        return comment.decode("utf-8")
-    except UnicodeDecodeError:
-        return comment.decode("latin-1")
+    return Decoded(samples=samples, header=header, jpeg_tables=jpeg_tables)
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes, str]:
@@ -123,7 +119,7 @@ def encoder(target: Target) -> CollectingEncoder:
         target.warnings.append(
             "JPEG cannot store an alpha channel: the one of the file, opaque everywhere, is left out"
         )
-    encode = {"jpeg": _encode_jpeg, "webp": _encode_webp, "avif": _encode_avif}[target.format.name]
+    encode = _encode_jpeg if target.format.name == "jpeg" else _encode_webp_or_avif
     return CollectingEncoder(target, encode, np.dtype(np.uint8))
 
 
@@ -148,17 +144,15 @@ def _encode_jpeg(target: Target, samples: NDArray[Any]) -> bytes:
     return _saved(samples[..., :-1] if header.has_alpha else samples, "JPEG", **metadata, **options)
 
 
-def _encode_webp(target: Target, samples: NDArray[Any]) -> bytes:
-    quality = target.quality
-    options: dict[str, Any] = {"lossless": True, "exact": True} if quality is None else {"quality": quality}
+def _encode_webp_or_avif(target: Target, samples: NDArray[Any]) -> bytes:
+    options: dict[str, Any] = {"quality": target.quality or DEFAULT_QUALITY}
+    if target.format.name == "avif":
+        options["subsampling"] = "4:4:4"
+    elif target.quality is None:
+        options = {"lossless": True, "exact": True}
     samples, profile = gray_as_rgb(target, samples)
-    return _saved(samples, "WEBP", **embedded_metadata(target, profile, target.header.dpi), **options)
-
-
-def _encode_avif(target: Target, samples: NDArray[Any]) -> bytes:
-    samples, profile = gray_as_rgb(target, samples)
-    options = {"quality": target.quality or DEFAULT_QUALITY, "subsampling": "4:4:4"}
-    return _saved(samples, "AVIF", **embedded_metadata(target, profile, target.header.dpi), **options)
+    metadata = embedded_metadata(target, profile, target.header.dpi)
+    return _saved(samples, target.format.title.upper(), **metadata, **options)
 
 
 def _saved(samples: NDArray[Any], format_: str, **options: Any) -> bytes:  # noqa: ANN401 - of Pillow

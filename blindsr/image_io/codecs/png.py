@@ -203,17 +203,13 @@ def _metadata(header: PhotoHeader, image_size: tuple[int, int]) -> bytes:
         chunks.append(chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER)))
     if xmp := xmp_for_size(header.xmp, image_size):  # uncompressed, as the XMP specification demands
         chunks.append(chunk(b"iTXt", _XMP_KEYWORD + bytes(5) + xmp))
-    chunks.extend(_text_chunk(keyword, text) for keyword, text in header.texts)
+    for keyword, text in header.texts:
+        name = keyword.encode("latin-1", errors="replace")[:79]
+        try:
+            chunks.append(chunk(b"tEXt", name + b"\x00" + text.encode("latin-1")))
+        except UnicodeEncodeError:
+            chunks.append(chunk(b"iTXt", name + bytes(5) + text.encode("utf-8", errors="replace")))
     return b"".join(chunks)
-
-
-def _text_chunk(keyword: str, text: str) -> bytes:
-    """A text: tEXt if Latin-1 can hold it, otherwise iTXt."""
-    name = keyword.encode("latin-1", errors="replace")[:79]
-    try:
-        return chunk(b"tEXt", name + b"\x00" + text.encode("latin-1"))
-    except UnicodeEncodeError:
-        return chunk(b"iTXt", name + bytes(5) + text.encode("utf-8", errors="replace"))
 
 
 class PngEncoder:

@@ -101,7 +101,7 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         icc_profile=reader.icc_profile,
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=orientation, page_count=len(pages), mask=mask)
+    return Decoded(samples=samples, header=header, orientation=orientation, mask=mask)
 
 
 def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:

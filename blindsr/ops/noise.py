@@ -36,8 +36,7 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     is as strong as anywhere; edges along the axes vanish. Its variance is measured on the smoothest tiles, because
     texture resembles noise, and is reduced by the share that a second, coarser filter attributes to texture. The
     estimate exceeds half a grey level on one of 31 clean photographs; noise of 0.7 to 5 grey levels is mostly estimated
-    within a tenth. Noise that is no longer white (enlarged, denoised) counts as texture; noise that compression removed
-    is not measured.
+    within a tenth. Noise that is no longer white counts as texture; noise that compression removed is not measured.
 
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
@@ -135,11 +134,8 @@ def estimate_blocking(image: Tensor) -> float:
     other positions. This is for a PNG or TIFF that once was a JPEG; the tables of a JPEG file are more exact. An image
     that was cropped across the blocks, or resized since, has no such seams.
 
-    Args:
-        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
-
-    Returns:
-        σ in [0, 1] units, about the difference of a decoded JPEG from its original; 0.0 without seams.
+    Images are (B, C, H, W), [0, 1], with sides of 32 px or more; bands are measured together. The result is σ in [0, 1]
+    units, about the difference of a decoded JPEG from its original; 0.0 without seams.
 
     Raises:
         ImageError: Not (B, C, H, W), or too small.

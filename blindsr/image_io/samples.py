@@ -273,9 +273,7 @@ class SampleScan:
         colour = samples[..., :-1] if self._has_alpha else samples
         low, high = self.value_range
         with np.errstate(over="ignore", invalid="ignore"):  # only missing samples
-            if (low, high) == (0.0, 1.0):
-                pixels = colour.astype(np.float32)
-            elif (low, high) == (0.0, _white(self.dtype)):
+            if (low, high) == (0.0, _white(self.dtype)):
                 pixels = np.divide(colour, np.float32(high), dtype=np.float32)
             else:  # float64: the difference of two large numbers
                 pixels = ((colour.astype(np.float64) - low) / (high - low)).astype(np.float32)

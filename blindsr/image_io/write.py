@@ -30,7 +30,7 @@ def check_format(
     size: tuple[int, int],
     is_transparent: bool,
     quality: int | None = None,
-) -> None:
+) -> FileFormat:
     """Refuse, before the work and without encoding anything, what could not be written; arguments as `open_writer`.
 
     Raises:
@@ -64,6 +64,7 @@ def check_format(
     missing = getattr(format_.module, "missing", None)
     if missing is not None and (reason := missing(format_)) is not None:
         raise OutputError(f"{reason}; write {stem}.png")
+    return format_
 
 
 def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
@@ -92,38 +93,23 @@ def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
 
 
 class ImageWriter:
-    """Writes one image, rows from top to bottom, into an empty file that is open as "w+b". See `open_writer`."""
+    """Writes one image, rows from top to bottom. See `open_writer`."""
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        path: Path,
-        header: PhotoHeader,
-        *,
-        size: tuple[int, int],
-        channels: int,
-        quality: int | None,
-    ) -> None:
-        format_ = format_of(path)
-        if format_ is None:
-            raise RuntimeError("the format of an output was not checked; this is a defect")
-        self._file, self._path, self._header, self._rows = file, path, header, 0
-        shape = (size[1], size[0], channels + header.has_alpha)
-        warnings = _losses(header, format_)
-        self._target = Target(file=file, format=format_, header=header, shape=shape, quality=quality, warnings=warnings)
+    def __init__(self, target: Target, path: Path) -> None:
+        self._target, self._path, self._rows = target, path, 0
+        target.warnings.extend(_losses(target.header, target.format))
         with self._errors():
-            self._encoder: Encoder = format_.module.encoder(self._target)
+            self._encoder: Encoder = target.format.module.encoder(target)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what the format cannot keep; complete once the writer is closed."""
         return tuple(self._target.warnings)
 
-    def write(self, rows: Strip | Photo) -> None:
+    def write(self, rows: Strip) -> None:
         """Write the next rows, over the whole width, any number of them."""
-        strip = rows.samples if isinstance(rows, Photo) else rows
         height, width, channels = self._target.shape
-        samples = file_samples(strip, self._header, self._encoder.dtype)
+        samples = file_samples(rows, self._target.header, self._encoder.dtype)
         self._rows += len(samples)
         if samples.shape[1:] != (width, channels) or self._rows > height:
             raise OutputError(
@@ -131,7 +117,7 @@ class ImageWriter:
                 "rows; this is a defect"
             )
         with self._errors():
-            self._encoder.write(samples, strip.valid)
+            self._encoder.write(samples, rows.valid)
 
     def close(self) -> None:
         """Finish the content; an OutputError if rows are missing, or the encoder or the system refuses."""
@@ -139,7 +125,7 @@ class ImageWriter:
             raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
         with self._errors():
             self._encoder.close()
-            self._file.flush()
+            self._target.file.flush()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -152,9 +138,9 @@ class ImageWriter:
             raise OutputError(f"not enough memory to encode {self._path.name}; write a smaller image") from error
         except Exception as error:  # encoders in C raise ValueError, OSError, RuntimeError and others
             if isinstance(error, OSError) and error.errno is not None:
-                with _output_errors(self._path, 0 if self._file.closed else self._file.tell()):
+                with _output_errors(self._path, 0 if self._target.file.closed else self._target.file.tell()):
                     raise
-            better = default_suffix(self._header, self._target.shape[2] - self._header.has_alpha)
+            better = default_suffix(self._target.header, self._target.channels)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise OutputError(f"cannot encode this image: {reason[:160]}; choose {better}") from error
 
@@ -179,11 +165,12 @@ def open_writer(
     Raises:
         OutputError: As `check_format`, or the system refuses.
     """
-    check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
+    format_ = check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
     with _output_errors(path):
         file = path.open("w+b")
     try:
-        writer = ImageWriter(file, path, header, size=size, channels=channels, quality=quality)
+        target = Target(file=file, format=format_, header=header, size=size, channels=channels, quality=quality)
+        writer = ImageWriter(target, path)
         yield writer
         writer.close()
         with _output_errors(path):
@@ -206,10 +193,11 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
         OutputError: As `check_format`; or the file exists, the folder refuses, or the disk is full. Nothing is left.
     """
     size, channels, is_transparent = photo.size, photo.channels, photo.alpha is not None
-    check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
+    format_ = check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
     with atomic_file(path, overwrite=overwrite) as file:
-        writer = ImageWriter(file, path, photo, size=size, channels=channels, quality=quality)
-        writer.write(photo)
+        target = Target(file=file, format=format_, header=photo, size=size, channels=channels, quality=quality)
+        writer = ImageWriter(target, path)
+        writer.write(photo.samples)
         writer.close()
     return writer.warnings
 

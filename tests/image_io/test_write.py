@@ -419,7 +419,7 @@ def test_a_writer_writes_to_its_path_and_to_no_other_and_replaces_what_is_there(
     with open_writer(tmp_path / "a.png", photo, size=photo.size, channels=3) as writer:
         writer.write(Strip(photo.pixels[:10]))
         assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-        writer.write(photo.with_result(photo.pixels[10:]))  # a photograph will do, too
+        writer.write(Strip(photo.pixels[10:]))
     np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, photo.pixels)
     assert writer.warnings == ()
 

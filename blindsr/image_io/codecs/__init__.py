@@ -63,14 +63,15 @@ class Target:
     file: BinaryIO  # empty, open for writing and reading
     format: FileFormat
     header: PhotoHeader
-    shape: tuple[int, int, int]  # (H, W, C with alpha)
+    size: tuple[int, int]  # width and height
+    channels: int  # without alpha
     quality: int | None = None
     warnings: list[str] = field(default_factory=list)  # what is lost
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.shape[1], self.shape[0]
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, and channels with alpha."""
+        return self.size[1], self.size[0], self.channels + self.header.has_alpha
 
 
 class Encoder(Protocol):

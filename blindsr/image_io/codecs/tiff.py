@@ -466,8 +466,7 @@ class TiffEncoder:
         self._link(8 if self._is_big else 4, first)
 
     def _sample_entries(self) -> _Entries:
-        header, channels = self._target.header, self._target.shape[2]
-        colours = channels - header.has_alpha
+        header, colours, channels = self._target.header, self._target.channels, self._target.shape[2]
         is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
         extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
         predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES

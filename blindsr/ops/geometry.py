@@ -42,11 +42,8 @@ def dihedral(image: Tensor, view: int) -> Tensor:
 
 
 def dihedral_inverse(image: Tensor, view: int) -> Tensor:
-    """Undo `dihedral`, so that `dihedral_inverse(dihedral(x, v), v)` is x."""
-    if not 0 <= view < 8:
-        raise ImageError(f"a dihedral view is 0 … 7, got {view}.")
-    rotated = torch.rot90(image, -(view % 4), (-2, -1))
-    return rotated.flip(-1) if view >= 4 else rotated
+    """Undo `dihedral`, so that `dihedral_inverse(dihedral(x, v), v)` is x; a mirrored view undoes itself."""
+    return dihedral(image, 4 - view if 0 < view < 4 else view)
 
 
 def local_mean(image: Tensor, side: int) -> Tensor:

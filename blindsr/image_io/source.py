@@ -14,18 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
+from blindsr.image_io import metadata
 from blindsr.image_io.codecs import Decoded, decoding, unknown_format
 from blindsr.image_io.formats import DEFAULT_FILES, MAX_PIXELS, FileOptions, detect_format, readable_titles
-from blindsr.image_io.metadata import (
-    EXTENDED_XMP,
-    clean_exif,
-    clean_xmp,
-    exif_orientation,
-    exif_resolution,
-    stored_window,
-    swaps_axes,
-    upright,
-)
 from blindsr.image_io.samples import Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
 
 _SCAN_SAMPLES = 2**19  # read together when a file is scanned
@@ -101,14 +92,14 @@ class ImageSource:
                 f"{rows.stop}, columns {columns.start} to {columns.stop}"
             )
         bounds = (rows.start, rows.stop, columns.start, columns.stop)
-        top, bottom, left, right = stored_window(bounds, self.size, self._orientation)
+        top, bottom, left, right = metadata.stored_window(bounds, self.size, self._orientation)
         stored = (slice(top, bottom), slice(left, right))
         if self._filled is not None:
             planes = (self._filled.pixels, self._filled.alpha, self._filled.valid)
-            cut = (None if plane is None else upright(plane[stored], self._orientation) for plane in planes)
+            cut = (None if plane is None else metadata.upright(plane[stored], self._orientation) for plane in planes)
             return self.header.with_strip(Strip(*cut))  # type: ignore[arg-type]
-        samples = upright(self._samples[stored], self._orientation)
-        mask = None if self._mask is None else upright(self._mask[stored], self._orientation)
+        samples = metadata.upright(self._samples[stored], self._orientation)
+        mask = None if self._mask is None else metadata.upright(self._mask[stored], self._orientation)
         return self.header.with_strip(self._scan.map(samples, mask))
 
     @cached_property
@@ -298,14 +289,14 @@ def _clean_header(decoded: Decoded) -> tuple[PhotoHeader, int]:
     with decoding() as logged:
         try:
             if decoded.orientation is None:
-                orientation = exif_orientation(header.exif)
-            exif = clean_exif(header.exif)
-            dpi = dpi or (None if header.calibration else exif_resolution(header.exif))
+                orientation = metadata.exif_orientation(header.exif)
+            exif = metadata.clean_exif(header.exif)
+            dpi = dpi or (None if header.calibration else metadata.exif_resolution(header.exif))
         except Exception:  # a damaged EXIF block must not cost the image
             warnings.append("the EXIF block of the file is damaged: it is not kept")
     if logged:
         warnings.append("the EXIF block of the file is damaged in places: only its readable parts are kept")
-    if header.xmp and EXTENDED_XMP in header.xmp:
+    if header.xmp and metadata.EXTENDED_XMP in header.xmp:
         warnings.append("the XMP of the file has a second part, which is not read: only the first part is kept")
     if header.dtype == np.float64:
         warnings.append("64-bit floats are read and written as 32-bit ones")
@@ -317,14 +308,14 @@ def _clean_header(decoded: Decoded) -> tuple[PhotoHeader, int]:
     if geo is not None and orientation != 1:
         geo = None
         warnings.append("the georeference describes the image before it was turned upright: it is not carried over")
-    is_turned = swaps_axes(orientation)
+    is_turned = metadata.swaps_axes(orientation)
     height, width = decoded.samples.shape[:2]
     cleaned = replace(
         header,
         dtype=dtype,
         source_size=(height, width) if is_turned else (width, height),
         exif=exif,
-        xmp=clean_xmp(header.xmp),
+        xmp=metadata.clean_xmp(header.xmp),
         iptc=header.iptc if header.iptc and len(header.iptc) > _MIN_IPTC_BYTES else None,
         dpi=dpi[::-1] if dpi and is_turned else dpi,
         geo=geo,

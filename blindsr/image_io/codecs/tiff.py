@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from blindsr.errors import ImageError
+from blindsr.image_io import metadata
 from blindsr.image_io.codecs import (
     LEVELS_NEEDED,
     Decoded,
@@ -33,18 +34,6 @@ from blindsr.image_io.codecs import (
     unprinted,
 )
 from blindsr.image_io.codecs.pillow import cmyk_to_srgb
-from blindsr.image_io.metadata import (
-    EXIF_DIRECTORIES,
-    PROVENANCE_KEYWORD,
-    exif_for_size,
-    exif_of_tiff,
-    load_exif,
-    plausible_dpi,
-    swaps_axes,
-    upright_size,
-    xmp_bytes,
-    xmp_for_size,
-)
 from blindsr.image_io.samples import PhotoHeader, StoredSamples
 
 _DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
@@ -66,7 +55,7 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         orientation = page.tags.valueof(_ORIENTATION, 1)
-        return (*upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
+        return (*metadata.upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
 
 
 def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
@@ -88,7 +77,7 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         else:
             warnings.append("the mask of the TIFF does not fit its image: it is ignored")
     samples: StoredSamples = reader
-    if swaps_axes(orientation) or math.prod(reader.shape) * reader.dtype.itemsize <= _CACHED_BYTES:
+    if metadata.swaps_axes(orientation) or math.prod(reader.shape) * reader.dtype.itemsize <= _CACHED_BYTES:
         samples = reader[0 : reader.shape[0], 0 : reader.shape[1]]  # a row of a turned image is a column of the file
     is_rgb = int(chosen.photometric) in (_RGB, _PALETTE, _CMYK, _YCBCR)
     header = replace(
@@ -157,13 +146,13 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
 def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, warnings: list[str]) -> PhotoHeader:
     """Metadata of a page; what depends on the samples is added later."""
     georeference, nodata = _georeference(page, warnings)
-    first, exif, calibration = tiff.pages.first, exif_of_tiff(file), None
+    first, exif, calibration = tiff.pages.first, metadata.exif_of_tiff(file), None
     unit, text = first.tags.valueof(_RESOLUTION_UNIT, _INCH), first.tags.valueof(_DESCRIPTION)
     if isinstance(text, str) and (plain := geo.plain_description(text)) != text:
         # The description is of the old size, and does not remain in the EXIF block.
         known = unit if unit in (_INCH, _CENTIMETRE) else _NO_UNIT
         calibration = geo.read_calibration(text, _resolution(first), known)
-        block = load_exif(exif)
+        block = metadata.load_exif(exif)
         block.pop(_DESCRIPTION, None)
         block.update({_DESCRIPTION: plain} if plain else {})
         exif = block.tobytes() if len(block) else None
@@ -177,8 +166,8 @@ def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, wa
         format="TIFF",
         exif=exif,
         iptc=iptc if isinstance(iptc, bytes) else None,
-        xmp=xmp_bytes(page.tags.valueof(_XMP)),
-        dpi=plausible_dpi(tuple(value * factor for value in resolution)) if resolution else None,
+        xmp=metadata.xmp_bytes(page.tags.valueof(_XMP)),
+        dpi=metadata.plausible_dpi(tuple(value * factor for value in resolution)) if resolution else None,
         geo=georeference,
         calibration=calibration,
         nodata=nodata,
@@ -454,9 +443,9 @@ class TiffEncoder:
         """Write the last strips and the directories."""
         self._strips.flush()
         self._mask.flush()
-        exif = load_exif(exif_for_size(self._target.header.exif, self._target.size))
+        exif = metadata.load_exif(metadata.exif_for_size(self._target.header.exif, self._target.size))
         entries = self._sample_entries() | self._strip_entries(self._strips) | self._metadata_entries(exif)
-        for tag in EXIF_DIRECTORIES:
+        for tag in metadata.EXIF_DIRECTORIES:
             if values := exif.get_ifd(tag):
                 entries[tag] = (self._offset, [self._write_exif(tag, values)])
         first = self._write_directory(entries)
@@ -500,7 +489,7 @@ class TiffEncoder:
                 entries[tag] = (_SHORT, [value])
         entries |= {tag: (_BYTE, exif[tag]) for tag in _WINDOWS_TAGS if isinstance(exif.get(tag), bytes)}
         blocks = {
-            _XMP: (_BYTE, xmp_for_size(header.xmp, size)),
+            _XMP: (_BYTE, metadata.xmp_for_size(header.xmp, size)),
             _IPTC: (_UNDEFINED, header.iptc),
             _ICC_PROFILE: (_UNDEFINED, header.icc_profile),
         }
@@ -511,8 +500,8 @@ class TiffEncoder:
             entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
             if isinstance(calibration.unit, int):  # ImageJ reads the resolution, OME its own description
                 resolution, unit = calibration.resolution, calibration.unit
-        elif PROVENANCE_KEYWORD in (texts := dict(header.texts)):
-            entries.setdefault(_DESCRIPTION, (_ASCII, texts[PROVENANCE_KEYWORD]))  # the photographer's has precedence
+        elif (record := dict(header.texts).get(metadata.PROVENANCE_KEYWORD)) is not None:
+            entries.setdefault(_DESCRIPTION, (_ASCII, record))  # the photographer's has precedence
         if resolution is not None:
             entries |= {_X_RESOLUTION: (_RATIONAL, resolution[0]), _Y_RESOLUTION: (_RATIONAL, resolution[1])}
             entries[_RESOLUTION_UNIT] = (_SHORT, [unit])

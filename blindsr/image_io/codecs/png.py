@@ -59,21 +59,6 @@ class PngHeader:
         """EXIF block: of the chunk, otherwise of a text by ImageMagick."""
         return self.single.get(b"eXIf") or self.raw_profiles.get("exif") or self.raw_profiles.get("APP1")
 
-    @property
-    def icc_profile(self) -> bytes | None:
-        """Colour profile; None if there is none or it cannot be unpacked."""
-        _, separator, rest = self.single.get(b"iCCP", b"").partition(b"\x00")
-        return _unpack(rest[1:]) if separator else None
-
-    @property
-    def dpi(self) -> tuple[float, float] | None:
-        """Pixels per inch; None where pHYs is missing or gives an aspect ratio only."""
-        body = self.single.get(b"pHYs", b"")
-        if len(body) != 9 or body[8] != 1:
-            return None
-        x, y = struct.unpack(">II", body[:8])
-        return (x * _INCH, y * _INCH) if x and y else None
-
 
 def read_chunks(file: BinaryIO) -> PngHeader:
     """Read the chunks that describe the image; those with samples are skipped. A truncated file gives those it has."""
@@ -161,15 +146,19 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     with unprinted():
         samples: NDArray[Any] = imagecodecs.png_decode(file.read())
     samples = with_bands(samples, (header.height, header.width), "PNG")
+    _, has_profile, profile = header.single.get(b"iCCP", b"").partition(b"\x00")
+    pixels, dpi = header.single.get(b"pHYs", b""), None
+    if len(pixels) == 9 and pixels[8] == 1:  # otherwise it gives an aspect ratio only
+        dpi = tuple(number * _INCH for number in struct.unpack(">II", pixels[:8]))
     photo = PhotoHeader(
         has_alpha=samples.shape[2] in (2, 4),
         dtype=samples.dtype,
         format="PNG",
-        icc_profile=header.icc_profile,
+        icc_profile=_unpack(profile[1:]) if has_profile else None,
         exif=header.exif,
         xmp=header.xmp or header.raw_profiles.get("xmp"),
         iptc=_iptc_records(header.raw_profiles.get("iptc")),
-        dpi=plausible_dpi(header.dpi),
+        dpi=plausible_dpi(dpi),
         png_colour=tuple((name, header.single[name]) for name in _COLOUR if name in header.single),
         texts=tuple(header.texts),
         warnings=tuple(warnings),

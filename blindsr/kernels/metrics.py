@@ -148,8 +148,7 @@ def widths_text(kernel: Kernel) -> str:
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
     """Warnings, as sentences, about the use of a kernel that is given and not estimated; usually none."""
-    warnings = []
-    at_lr = mtf_at_nyquist(kernel, kernel.scale)
+    warnings, at_lr = [], mtf_at_nyquist(kernel, kernel.scale)
     bicubic_mtf = max(mtf_at_nyquist(bicubic(kernel.scale), kernel.scale))
     if max(at_lr) < _MIN_MTF:
         warnings.append(

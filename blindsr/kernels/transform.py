@@ -66,7 +66,7 @@ def centre(kernel: Kernel) -> Kernel:
 
 
 def centre_with_warning(kernel: Kernel) -> tuple[Kernel, tuple[str, ...]]:
-    """Centre a kernel on request, record it in its provenance, and report the shift in a sentence, if there was one."""
+    """Centre a kernel, record it in its provenance, and report the shift in a sentence, if there was one."""
     y, x = kernel.centroid
     if max(abs(y), abs(x)) < _MIN_REPORTED_SHIFT:
         return kernel, ()

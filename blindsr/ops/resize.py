@@ -1,7 +1,8 @@
 """MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size.
 
-Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = −0.5; when an
-axis shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter.
+MathWorks, imresize (documentation and observed values); Keys, "Cubic convolution interpolation for digital image
+processing", IEEE TASSP 29(6), 1981, a = −0.5. When an axis shrinks, the cubic is stretched by the inverse scale, which
+is what makes it an antialiasing filter.
 """
 
 import math
@@ -83,9 +84,6 @@ def imresize(
 
     Raises:
         ImageError: The image is not 4-D floating point, or neither `scale` nor `size` is usable.
-
-    References:
-        MathWorks, imresize (documentation and observed values); Keys, IEEE TASSP 29(6), 1981.
     """
     if image.ndim != 4 or not image.is_floating_point():
         raise ImageError(f"imresize needs floating-point (B, C, H, W), got {tuple(image.shape)} of {image.dtype}.")

@@ -155,14 +155,12 @@ def wiener(
     """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with half-sample symmetric borders.
 
     Args:
-        planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1].
+        planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1]. The result is (1, 2, s·h, s·w), or
+            (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
         kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
         noise_sigma: Standard deviation of the noise in luma and in chroma, [0, 1] units.
         kernel_error: Standard deviation u of the error of the kernel's transfer function; 0 for a kernel that is known.
-
-    Returns:
-        (1, 2, s·h, s·w), or (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
     """
     height, width = planes.shape[-2:]
     margin = 8 + kernel.shape[-1] // scale  # the circular wrap-around decays within the mirrored border

@@ -265,9 +265,9 @@ def image_size(path: Path) -> tuple[int, int, int] | None:
     """
     try:
         with decoding(_ANY_SIZE), _open_file(path) as file:
-            size: tuple[int, int, int] | None = _codec_of(file, path).size(file)
+            size: tuple[int, int, int] = _codec_of(file, path).size(file)
             return size
-    except ImageError:  # a plan goes on without the size of a damaged file
+    except ImageError:  # a plan goes on without the size of a damaged file, or of one that needs a package
         return None
 
 

@@ -1,7 +1,7 @@
 """Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
 
 Each module that reads has `decode(file, *, page, max_pixels) -> Decoded` and
-`size(file) -> (height, width, bands) | None`, each that writes `encoder(target) -> Encoder`. Who calls them puts the
+`size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. Who calls them puts the
 name of the file before the text of an error.
 """
 

@@ -1,6 +1,5 @@
 """HEIC photographs, as phones write them, through the optional package pillow-heif."""
 
-import importlib.util
 import io
 from typing import Any, BinaryIO
 
@@ -66,10 +65,8 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     return Decoded(samples=samples, header=header, orientation=1)
 
 
-def size(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Height, width and samples per pixel of the main image, upright; None without pillow-heif."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return None
+def size(file: BinaryIO) -> tuple[int, int, int]:
+    """Height, width and samples per pixel of the main image, upright."""
     import pillow_heif
 
     container: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
@@ -80,10 +77,10 @@ def size(file: BinaryIO) -> tuple[int, int, int] | None:
 
 def missing(format_: FileFormat) -> str | None:
     """Why this installation cannot write HEIC; None if it can."""
-    if importlib.util.find_spec("pillow_heif") is None:
+    try:
+        import pillow_heif
+    except ImportError:
         return 'HEIC needs the package pillow-heif (run pip install "blindsr[heic]")'
-    import pillow_heif
-
     return None if pillow_heif.libheif_info().get("HEIF") else "this pillow-heif reads HEIC but does not write it"
 
 

@@ -1,6 +1,5 @@
 """Camera raw files through the optional package rawpy (LibRaw)."""
 
-import importlib.util
 import io
 import re
 from typing import Any, BinaryIO
@@ -53,10 +52,8 @@ def _exif_of_preview(raw: Any) -> bytes | None:  # noqa: ANN401 - rawpy has no t
         return None
 
 
-def size(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Height, width and bands that the developed image will have, upright; None without rawpy."""
-    if importlib.util.find_spec("rawpy") is None:
-        return None
+def size(file: BinaryIO) -> tuple[int, int, int]:
+    """Height, width and bands that the developed image will have, upright."""
     import rawpy
 
     with unprinted(), rawpy.imread(file) as raw:

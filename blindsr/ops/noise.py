@@ -78,9 +78,12 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
 
 
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:
-    """Variance of the noise on the smoothest tiles."""
+    """Variance of the noise on the smoothest tiles, as far as it is no texture, which has more second differences."""
     lowest = fine.argsort()[: max(_MIN_TILES, int(_SMOOTH_SHARE * len(fine)))]
-    return _white(fine[lowest], coarse[lowest]) / _BIAS**2
+    variance = float(fine[lowest].mean())
+    ratio = float(coarse[lowest].mean()) / max(variance, 1e-12)
+    share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
+    return variance * min(1.0, max(0.0, share)) / _BIAS**2
 
 
 def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhere: Tensor) -> float:
@@ -117,14 +120,6 @@ def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
     taps = planes.new_tensor(line)
     differences = functional.conv2d(planes, (taps[:, None] * taps)[None, None] / taps.square().sum())
     return functional.avg_pool2d(differences.square(), _TILE).flatten()
-
-
-def _white(fine: Tensor, coarse: Tensor) -> float:
-    """The part of the fourth difference's variance that is noise: texture has more in the second difference."""
-    variance = float(fine.mean())
-    ratio = float(coarse.mean()) / max(variance, 1e-12)
-    share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
-    return variance * min(1.0, max(0.0, share))
 
 
 def estimate_blocking(image: Tensor) -> float:

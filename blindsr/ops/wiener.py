@@ -79,12 +79,6 @@ def _column(value: Tensor | float, like: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
 
 
-def _fold(spectrum: Tensor, scale: int) -> Tensor:
-    """Mean of the s² parts of a spectrum, (B, s·h, s·w), that sampling folds onto each other, (B, h, w)."""
-    height, width = (side // scale for side in spectrum.shape[-2:])
-    return spectrum.reshape(-1, scale, height, scale, width).mean((1, 3))
-
-
 @dataclass(frozen=True, slots=True)
 class WienerFilter:
     """What the filters of one kernel, or of a batch of kernels, have in common.
@@ -111,7 +105,9 @@ class WienerFilter:
         error = _column(kernel_error, real)
         if bool(error.any()):
             power = power + error**2 * (prior * _error_shape(height, width, scale, real.dtype, real.device))
-        return cls(towards, _fold(power, scale), scale)
+        # The mean of the s² parts of the spectrum that sampling folds onto each other.
+        folded = power.reshape(-1, scale, height // scale, scale, width // scale).mean((1, 3))
+        return cls(towards, folded, scale)
 
     def luma(self, planes: Tensor, noise_sigma: Tensor | float = 0.0) -> Tensor:
         """Filter periodic planes of luma, or bands, once per floor: (B, h, w), [0, 1], to (B, 2, s·h, s·w).

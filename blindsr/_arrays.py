@@ -103,7 +103,7 @@ def _array_source(
     if dtype.kind not in "uif":
         raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")
     samples, to_input = _in_unit_range(array, data_range)
-    source = MemorySource.from_samples(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
+    source = MemorySource(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
     if jpeg_tables is not None:
         source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
 

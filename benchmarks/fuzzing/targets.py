@@ -20,7 +20,7 @@ from blindsr.image_io import (
     with_provenance,
     write_photo,
 )
-from blindsr.image_io.codecs import tiff_read
+from blindsr.image_io.codecs import tiff
 
 __all__ = ["READERS", "ReaderError", "attempt", "reader_of"]
 
@@ -42,7 +42,7 @@ def _photo(path: Path) -> str:
     except ImageError:
         # The first rows may be intact; a window must then fail with an ImageError, too.
         with contextlib.suppress(ImageError), open_image(path, max_pixels=MAX_PIXELS) as source:
-            source.read(0, min(3, source.size[1]))
+            source.window(slice(0, min(3, source.size[1])), slice(0, source.size[0]))
         raise
     if not (np.isfinite(photo.pixels).all() and photo.pixels.min() >= 0 and photo.pixels.max() <= 1):
         raise ReaderError("pixels are outside of [0, 1]")
@@ -63,7 +63,7 @@ def _photo(path: Path) -> str:
 
 def _compare_windows(path: Path, photo: Photo) -> None:
     # A limit of 0: small TIFF files are read by windows like large ones.
-    with patch.object(tiff_read, "_CACHED_BYTES", 0), open_image(path, max_pixels=MAX_PIXELS) as source:
+    with patch.object(tiff, "_CACHED_BYTES", 0), open_image(path, max_pixels=MAX_PIXELS) as source:
         if not jpeg_noise_sigma(source.jpeg_tables) >= 0 or len(source.sha256) != 64:
             raise ReaderError("a source has no digest or no noise level")
         height = source.size[1]
@@ -73,7 +73,7 @@ def _compare_windows(path: Path, photo: Photo) -> None:
         for top, bottom in ((0, middle), (middle, height)):
             if top == bottom:
                 continue
-            part = source.read(top, bottom)
+            part = source.window(slice(top, bottom), slice(0, source.size[0]))
             known = np.ones(part.pixels.shape, bool) if part.valid is None else part.valid
             if not np.array_equal(part.pixels[known], photo.pixels[top:bottom][known]):
                 raise ReaderError("windows differ from the whole")

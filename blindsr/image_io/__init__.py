@@ -8,13 +8,10 @@ module for each library or format.
 from blindsr.image_io.codecs.pillow import image_bytes, jpeg_round_trip, to_uint8
 from blindsr.image_io.formats import (
     DEFAULT_FILES,
-    FORMATS,
-    MAX_PIXELS,
     FileOptions,
     default_suffix,
     format_of,
     readable_suffixes,
-    writable_formats,
     writable_suffixes,
 )
 from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
@@ -28,18 +25,10 @@ from blindsr.image_io.source import (
     open_image,
     read_photo,
 )
-from blindsr.image_io.write import (
-    atomic_write_bytes,
-    check_format,
-    check_output,
-    open_writer,
-    write_photo,
-)
+from blindsr.image_io.write import atomic_write_bytes, check_format, check_output, open_writer, write_photo
 
 __all__ = [
     "DEFAULT_FILES",
-    "FORMATS",
-    "MAX_PIXELS",
     "FileOptions",
     "FileSource",
     "ImageSource",
@@ -64,7 +53,6 @@ __all__ = [
     "to_uint8",
     "with_provenance",
     "without_metadata",
-    "writable_formats",
     "writable_suffixes",
     "write_photo",
 ]

@@ -1,5 +1,6 @@
 """The table of file formats: one row per format. Every list of suffixes in the package derives from it."""
 
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ class FileFormat:
         """Whether results can have this format."""
         return bool(self.dtypes)
 
+    @property
+    def module(self) -> Any:  # noqa: ANN401
+        """The codec, imported."""
+        return importlib.import_module(f"blindsr.image_io.codecs.{self.codec}")
+
 
 _RAW_SUFFIXES = (
     *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr", ".iiq"),
@@ -63,7 +69,7 @@ _EXACT: dict[str, Any] = {"lossless": True, "streams": True}
 # The limits of a side are those of libjpeg, VP8, AV1 and x265.
 FORMATS: tuple[FileFormat, ...] = (
     FileFormat("png", "PNG", (".png",), _PNG_MAGIC, "png", _PLAIN, 16, keeps=_PNG_KEEPS, **_EXACT),
-    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff_read", _ANY, 32, None, keeps=_TAGS, **_EXACT),
+    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff", _ANY, 32, None, keeps=_TAGS, **_EXACT),
     FileFormat(
         "jpeg", "JPEG", (".jpg", ".jpeg"), _JPEG_MAGIC, "pillow", _PLAIN, alpha=False, max_side=65500, keeps=_JPEG_KEEPS
     ),

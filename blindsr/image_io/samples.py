@@ -51,15 +51,11 @@ class PhotoHeader:
     texts: tuple[tuple[str, str], ...] = ()  # under keywords, as a PNG has them
     warnings: tuple[str, ...] = ()  # sentences for the user: what was converted, what was left out
 
-    def with_samples(self, pixels: Floats, alpha: Floats | None = None, valid: Mask | None = None) -> "Photo":
-        """Combine this header with samples; shapes as in `Photo`."""
-        values = {field.name: getattr(self, field.name) for field in fields(PhotoHeader)}
-        values["has_alpha"] = self.has_alpha or alpha is not None
-        return Photo(pixels=pixels, alpha=alpha, valid=valid, **values)
-
     def with_strip(self, strip: "Strip") -> "Photo":
-        """Combine this header with rows."""
-        return self.with_samples(strip.pixels, strip.alpha, strip.valid)
+        """Combine this header with samples."""
+        values = {field.name: getattr(self, field.name) for field in fields(PhotoHeader)}
+        values["has_alpha"] = self.has_alpha or strip.alpha is not None
+        return Photo(pixels=strip.pixels, alpha=strip.alpha, valid=strip.valid, **values)
 
     def scale_to(self, size: tuple[int, int]) -> tuple[float, float]:
         """Horizontal and vertical factor from the size of the input to `size` (width and height)."""
@@ -128,14 +124,7 @@ class Photo(PhotoHeader):
         """
         if pixels.ndim != 3 or pixels.shape[2] != self.channels:
             raise ImageError(f"the result must be (H, W, {self.channels}) like the photo, got shape {pixels.shape}")
-        return self.with_samples(pixels, alpha, valid)
-
-
-def unpremultiply(pixels: Floats, alpha: Floats) -> Floats:
-    """Divide premultiplied colour, (H, W, C), by opacity, (H, W). Where that is 0 the colour is lost and becomes 0."""
-    visible = alpha > 0
-    divisor = np.where(visible, alpha, 1)[..., None]
-    return np.where(visible[..., None], pixels / divisor, 0).astype(np.float32, copy=False)
+        return self.with_strip(Strip(pixels, alpha, valid))
 
 
 class StoredSamples(Protocol):
@@ -206,8 +195,8 @@ class SampleScan:
         self._nodata, self._has_alpha = nodata, has_alpha
         self._needs_all = nodata is not None or has_alpha or has_mask
 
-    def add(self, samples: NDArray[Any], mask: Mask | None = None) -> None:
-        """Add (h, W, C) samples, and the mask of their valid pixels, (h, W) or (h, W, C without alpha).
+    def add(self, samples: NDArray[Any], mask: NDArray[Any] | None = None) -> None:
+        """Add (h, W, C) samples, and a mask, (h, W, 1 or C without alpha), that is zero where a sample is missing.
 
         Raises:
             ImageError: Alpha leaves [0, 1] or is NaN, or a value does not fit into float32.
@@ -276,7 +265,7 @@ class SampleScan:
             warnings.append(f"missing data in {count}: filled from the neighbours for the work, {result} in the result")
         return warnings
 
-    def map(self, samples: NDArray[Any], mask: Mask | None = None) -> Strip:
+    def map(self, samples: NDArray[Any], mask: NDArray[Any] | None = None) -> Strip:
         """Map (h, W, C) samples to [0, 1], separate the alpha channel, and fill missing data.
 
         `alpha` is None if it is 1 everywhere in the file, `valid` if no sample of the file is missing.
@@ -284,9 +273,7 @@ class SampleScan:
         colour = samples[..., :-1] if self._has_alpha else samples
         low, high = self.value_range
         with np.errstate(over="ignore", invalid="ignore"):  # only missing samples
-            if (low, high) == (0.0, 1.0):
-                pixels = colour.astype(np.float32)
-            elif (low, high) == (0.0, _white(self.dtype)):
+            if (low, high) == (0.0, _white(self.dtype)):
                 pixels = np.divide(colour, np.float32(high), dtype=np.float32)
             else:  # float64: the difference of two large numbers
                 pixels = ((colour.astype(np.float64) - low) / (high - low)).astype(np.float32)
@@ -298,9 +285,9 @@ class SampleScan:
             pixels = fill_missing(pixels, valid)
         return Strip(np.ascontiguousarray(pixels), alpha, valid)
 
-    def _valid(self, colour: NDArray[Any], mask: Mask | None) -> Mask:
+    def _valid(self, colour: NDArray[Any], mask: NDArray[Any] | None) -> Mask:
         valid = is_measured(colour, self._nodata)
-        return valid if mask is None else valid & (mask if mask.ndim == 3 else mask[..., None])
+        return valid if mask is None else valid & (mask > 0)
 
 
 def _white(dtype: np.dtype[Any]) -> float:
@@ -352,23 +339,19 @@ def file_samples(strip: Strip, header: PhotoHeader, dtype: np.dtype[Any]) -> NDA
         values = pixels.astype(np.float64) * (high - low) + low
         colour[...] = values if dtype.kind == "f" else _rounded_values(values, dtype)
     if dtype == header.dtype:
-        _mark_missing(colour, strip.valid, header.nodata)
+        nodata, is_float = header.nodata, dtype.kind == "f"
+        if nodata is not None and np.isfinite(nodata) and (is_nodata := ~is_measured(colour, nodata)).any():
+            value = dtype.type(nodata)
+            if is_float:
+                colour[is_nodata] = np.nextafter(value, np.float32(0) if value else np.float32(1))
+            else:
+                colour[is_nodata] = value + 1 if value < np.iinfo(dtype).max else value - 1
+        if strip.valid is not None and (nodata is not None or is_float):
+            colour[~strip.valid] = np.nan if nodata is None else nodata
     if header.has_alpha:
         opacity = np.ones((height, width), np.float32) if strip.alpha is None else np.clip(strip.alpha, 0, 1)
         samples[..., -1] = opacity if dtype.kind == "f" else _rounded(opacity, dtype)
     return samples
-
-
-def _mark_missing(colour: NDArray[Any], valid: Mask | None, nodata: float | None) -> None:
-    """Write the no-data value into missing samples, and move valid ones away from it, in place."""
-    if nodata is not None and np.isfinite(nodata) and (is_nodata := ~is_measured(colour, nodata)).any():
-        value = colour.dtype.type(nodata)
-        if colour.dtype.kind == "f":
-            colour[is_nodata] = np.nextafter(value, np.float32(0) if value else np.float32(1))
-        else:
-            colour[is_nodata] = value + 1 if value < np.iinfo(colour.dtype).max else value - 1
-    if valid is not None and (nodata is not None or colour.dtype.kind == "f"):
-        colour[~valid] = np.nan if nodata is None else nodata
 
 
 def _rounded(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:

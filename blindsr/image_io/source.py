@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,36 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
+from blindsr.image_io import metadata
 from blindsr.image_io.codecs import Decoded, decoding, unknown_format
 from blindsr.image_io.formats import DEFAULT_FILES, MAX_PIXELS, FileOptions, detect_format, readable_titles
-from blindsr.image_io.metadata import (
-    EXTENDED_XMP,
-    clean_exif,
-    clean_xmp,
-    exif_orientation,
-    exif_resolution,
-    stored_window,
-    swaps_axes,
-    upright,
-)
-from blindsr.image_io.samples import (
-    Floats,
-    Mask,
-    Photo,
-    PhotoHeader,
-    SampleScan,
-    Strip,
-    fill_missing,
-    stored_dtype,
-    usable_nodata,
-)
+from blindsr.image_io.samples import Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
 
 _SCAN_SAMPLES = 2**19  # read together when a file is scanned
-_HASH_BYTES = 2**20
 _HEAD_BYTES = 132  # DICOM's signature is at byte 128
 _ANY_SIZE = 2**62  # Pillow's own limit would hide the size of the largest images
 _MIN_IPTC_BYTES = 5  # of the head of one record
-_MAX_FILLED_BYTES = 2**28  # of samples whose missing data are filled at once: that takes 12 bytes a pixel and band
+_MAX_FILLED_BYTES = 2**28  # of a file's samples whose missing data are filled at once: that takes 12 bytes a sample
 # Coefficients (row, column) with row + column up to this: the half of lower frequencies. The others are mostly rounded
 # to zero, which removes detail and adds nothing.
 _MAX_LOW_FREQUENCY = 7
@@ -59,36 +38,43 @@ class ImageSource:
         warnings: Sentences for the user: what was converted, what was left out.
         shape: Bands (alpha not counted), height and width; `channels` and `size` (width and height) are its parts.
         dtype: Sample type of the file, and of its result.
-        page_count: Pages of a TIFF or frames of an animation; 1 for everything else.
-        has_alpha: Whether there is an alpha channel; it may be opaque everywhere.
         is_transparent: Whether alpha is below 1 anywhere. Every window then has `alpha`; otherwise none has.
         has_missing_data: Whether any sample is NaN, infinite, no data or masked. Every window then has `valid`;
             otherwise none has.
         jpeg_tables: Quantisation tables of a JPEG, each of 64 steps in row-major order, luma first; otherwise None.
     """
 
-    def __init__(
-        self,
-        header: PhotoHeader,
-        channels: int,
-        *,
-        is_transparent: bool,
-        has_missing_data: bool,
-        path: Path | None = None,
-        page_count: int = 1,
-        jpeg_tables: tuple[tuple[int, ...], ...] | None = None,
-    ) -> None:
-        self.path, self.header, self.warnings = path, header, header.warnings
+    def __init__(self, decoded: Decoded, path: Path | None = None) -> None:
+        header, self._orientation = _clean_header(decoded)
+        self._samples, self._mask = samples, mask = decoded.samples, decoded.mask
+        height, width, count = samples.shape
+        has_mask = mask is not None
+        self._scan = SampleScan(samples.dtype, header.nodata, has_alpha=header.has_alpha, has_mask=has_mask)
+        step = max(1, _SCAN_SAMPLES // (width * count))
+        for top in range(0, height, step):
+            if self._scan.is_complete:
+                break
+            window = (slice(top, min(height, top + step)), slice(0, width))
+            self._scan.add(samples[window], None if mask is None else mask[window])
+        warnings = dict.fromkeys((*header.warnings, *self._scan.warnings()))
+        self.header = replace(header, value_range=self._scan.value_range, warnings=tuple(warnings))
+        self.path, self.warnings, self.dtype = path, self.header.warnings, header.dtype
         self.size: tuple[int, int] = header.source_size or (0, 0)
-        self.channels, self.shape = channels, (channels, self.size[1], self.size[0])
-        self.dtype: np.dtype[Any] = header.dtype
-        self.has_alpha, self.is_transparent, self.has_missing_data = header.has_alpha, is_transparent, has_missing_data
-        self.page_count, self.jpeg_tables = page_count, jpeg_tables
+        self.channels = count - header.has_alpha
+        self.shape = (self.channels, self.size[1], self.size[0])
+        self.is_transparent = header.has_alpha and not self._scan.is_opaque
+        self.has_missing_data = self._scan.missing > 0
+        self.jpeg_tables = decoded.jpeg_tables
+        # Unless memory forbids it, the whole is filled at once: windows then do not depend on where they are cut.
+        self._filled: Strip | None = None
+        is_small = isinstance(samples, np.ndarray) and (path is None or samples.nbytes <= _MAX_FILLED_BYTES)
+        if self.has_missing_data and is_small:
+            whole = (slice(0, height), slice(0, width))
+            self._filled = self._scan.map(samples[whole], None if mask is None else mask[whole])
 
-    def read(self, top: int = 0, bottom: int | None = None, left: int = 0, right: int | None = None) -> Photo:
-        """Read a window given by numbers; without arguments the whole image. See `window`."""
-        rows = slice(top, self.size[1] if bottom is None else bottom)
-        return self.window(rows, slice(left, self.size[0] if right is None else right))
+    def read(self) -> Photo:
+        """Read the whole image."""
+        return self.window(slice(0, self.size[1]), slice(0, self.size[0]))
 
     def window(self, rows: slice, columns: slice) -> Photo:
         """Read a window; its slices lie inside the image and have no step.
@@ -105,15 +91,25 @@ class ImageSource:
                 f"a window must be inside the {width}×{height} image and not empty, got rows {rows.start} to "
                 f"{rows.stop}, columns {columns.start} to {columns.stop}"
             )
-        return self._window(rows, columns)
+        bounds = (rows.start, rows.stop, columns.start, columns.stop)
+        top, bottom, left, right = metadata.stored_window(bounds, self.size, self._orientation)
+        stored = (slice(top, bottom), slice(left, right))
+        if self._filled is not None:
+            planes = (self._filled.pixels, self._filled.alpha, self._filled.valid)
+            cut = (None if plane is None else metadata.upright(plane[stored], self._orientation) for plane in planes)
+            return self.header.with_strip(Strip(*cut))  # type: ignore[arg-type]
+        samples = metadata.upright(self._samples[stored], self._orientation)
+        mask = None if self._mask is None else metadata.upright(self._mask[stored], self._orientation)
+        return self.header.with_strip(self._scan.map(samples, mask))
 
-    def _window(self, rows: slice, columns: slice) -> Photo:
-        raise NotImplementedError
-
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hexadecimal digest of the file's bytes; of an array, of its samples."""
-        raise NotImplementedError
+        """Hexadecimal digest of shape and samples; of a file, of its bytes."""
+        photo = self.read()
+        digest = hashlib.sha256(repr(photo.pixels.shape).encode())
+        for plane in (photo.pixels, photo.alpha, photo.valid):
+            digest.update(b"" if plane is None else np.ascontiguousarray(plane).tobytes())
+        return digest.hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -122,51 +118,7 @@ class ImageSource:
         self.close()
 
     def close(self) -> None:
-        """Release the file, if there is one."""
-
-
-class _MappedSamples:
-    """Stored samples, turned upright and mapped to [0, 1] by windows; the rules for files and arrays alike."""
-
-    def __init__(self, decoded: Decoded, path: Path) -> None:
-        header, self._orientation = _clean_header(decoded, path)
-        self._samples, self._mask = samples, mask = decoded.samples, decoded.mask
-        height, width, count = samples.shape
-        self.bands: int = count - header.has_alpha
-        has_mask = mask is not None
-        self._scan = SampleScan(samples.dtype, header.nodata, has_alpha=header.has_alpha, has_mask=has_mask)
-        step = max(1, _SCAN_SAMPLES // (width * count))
-        for top in range(0, height, step):
-            if self._scan.is_complete:
-                break
-            window = (slice(top, min(height, top + step)), slice(0, width))
-            self._scan.add(samples[window], None if mask is None else mask[window])
-        warnings = dict.fromkeys((*header.warnings, *self._scan.warnings()))
-        self.header = replace(header, value_range=self._scan.value_range, warnings=tuple(warnings))
-        self.is_transparent = header.has_alpha and not self._scan.is_opaque
-        self.has_missing_data = self._scan.missing > 0
-        # Unless memory forbids it, the whole is filled at once: windows then do not depend on where they are cut.
-        self._filled: Strip | None = None
-        if self.has_missing_data and isinstance(samples, np.ndarray) and samples.nbytes <= _MAX_FILLED_BYTES:
-            self._filled = self._scan.map(samples, None if mask is None else mask[0:height, 0:width])
-
-    def window(self, rows: slice, columns: slice) -> Photo:
-        """A window of the upright image."""
-        size = self.header.source_size or (0, 0)
-        bounds = (rows.start, rows.stop, columns.start, columns.stop)
-        top, bottom, left, right = stored_window(bounds, size, self._orientation)
-        stored = (slice(top, bottom), slice(left, right))
-        if self._filled is not None:
-            return self.header.with_strip(_cut(self._filled, stored, self._orientation))
-        samples = upright(self._samples[stored], self._orientation)
-        mask = None if self._mask is None else upright(self._mask[stored], self._orientation)
-        return self.header.with_strip(self._scan.map(samples, mask))
-
-
-def _cut(strip: Strip, window: tuple[slice, slice], orientation: int = 1) -> Strip:
-    """A window, turned upright."""
-    planes = (strip.pixels, strip.alpha, strip.valid)
-    return Strip(*(None if plane is None else upright(plane[window], orientation) for plane in planes))  # type: ignore[arg-type]
+        """Release the file, if there is one. Windows of formats that were decoded whole can still be read."""
 
 
 class FileSource(ImageSource):
@@ -176,41 +128,29 @@ class FileSource(ImageSource):
         self._file: BinaryIO = _open_file(path)
         try:
             with _named_errors(path):
-                with decoding(path, max_pixels) as logged:
-                    decoded = _codec_of(self._file, path).decode(self._file, path, page=page, max_pixels=max_pixels)
+                with decoding(max_pixels) as logged:
+                    decoded = _codec_of(self._file, path).decode(self._file, page=page, max_pixels=max_pixels)
                 warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
-                decoded = replace(decoded, header=replace(decoded.header, warnings=warnings))
-                self._mapped = _MappedSamples(decoded, path)
+                super().__init__(replace(decoded, header=replace(decoded.header, warnings=warnings)), path)
         except BaseException:
             self._file.close()
             raise
-        self._path, mapped = path, self._mapped
-        super().__init__(
-            mapped.header,
-            mapped.bands,
-            is_transparent=mapped.is_transparent,
-            has_missing_data=mapped.has_missing_data,
-            path=path,
-            page_count=decoded.page_count,
-            jpeg_tables=decoded.jpeg_tables,
-        )
+        self._path = path
 
-    def _window(self, rows: slice, columns: slice) -> Photo:
+    def window(self, rows: slice, columns: slice) -> Photo:
+        """Read a window, as of any source."""
         with _named_errors(self._path):
-            return self._mapped.window(rows, columns)
+            return super().window(rows, columns)
 
     @cached_property
     def sha256(self) -> str:
         """Hexadecimal digest of the file's bytes, through the handle that is open: ask for it before `close`."""
-        digest = hashlib.sha256()
         with _named_errors(self._path):
             self._file.seek(0)
-            while block := self._file.read(_HASH_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Close the file. Windows of formats that were decoded whole can still be read."""
+        """Close the file."""
         self._file.close()
 
 
@@ -236,62 +176,18 @@ def read_photo(path: Path, *, page: int = 1, max_pixels: int = MAX_PIXELS) -> Ph
 
 
 class MemorySource(ImageSource):
-    """An image in memory as an `ImageSource`: samples as in `Photo`, of which missing ones are filled here.
+    """An array in memory, of any type that a file may have, mapped to [0, 1] by the rules for files.
 
-    Without a header it is a float32 array in [0, 1] without metadata.
+    Samples are (H, W) or (H, W, C), of any byte order; `has_alpha` makes the last channel alpha. `mask` is True where a
+    sample is missing, as in `numpy.ma`, and is broadcast to (H, W, C without alpha).
 
     Raises:
-        ImageError: The shapes disagree, or a valid sample is NaN or infinite.
+        ImageError: A type that cannot be kept, no valid sample, alpha outside [0, 1].
     """
 
     def __init__(
-        self,
-        pixels: Floats,
-        alpha: Floats | None = None,
-        valid: Mask | None = None,
-        *,
-        header: PhotoHeader | None = None,
-        jpeg_tables: Sequence[Sequence[int]] | None = None,
+        self, samples: NDArray[Any], *, has_alpha: bool = False, nodata: float | None = None, mask: Mask | None = None
     ) -> None:
-        header = header or PhotoHeader(dtype=np.dtype(np.float32), format="ARRAY")
-        has_missing_data = valid is not None and not valid.all()
-        if valid is not None and has_missing_data:
-            pixels = fill_missing(pixels, valid)
-        if not np.isfinite(pixels).all():
-            raise ImageError("the image has NaN or infinite values; replace them, or mark them as missing")
-        visible = alpha if alpha is not None and (alpha < 1).any() else None
-        photo = header.with_samples(np.asarray(pixels, np.float32), visible, valid if has_missing_data else None)
-        self._photo = replace(photo, has_alpha=photo.has_alpha or alpha is not None, source_size=photo.size)
-        super().__init__(
-            self._photo,
-            photo.channels,
-            is_transparent=photo.alpha is not None,
-            has_missing_data=has_missing_data,
-            jpeg_tables=None if jpeg_tables is None else tuple(tuple(table) for table in jpeg_tables),
-        )
-
-    @classmethod
-    def from_photo(cls, photo: Photo) -> "MemorySource":
-        """The source of a photograph in memory."""
-        return cls(photo.pixels, photo.alpha, photo.valid, header=photo)
-
-    @classmethod
-    def from_samples(
-        cls,
-        samples: NDArray[Any],
-        *,
-        has_alpha: bool = False,
-        nodata: float | None = None,
-        mask: Mask | None = None,
-    ) -> "MemorySource":
-        """The source of samples of any type that a file may have, mapped to [0, 1] by the rules for files.
-
-        They are (H, W) or (H, W, C), of any byte order; `has_alpha` makes the last channel alpha. `mask` is True where
-        a sample is missing, as in `numpy.ma`, and is broadcast to (H, W, C without alpha).
-
-        Raises:
-            ImageError: A type that cannot be kept, no valid sample, alpha outside [0, 1].
-        """
         samples = samples[..., None] if samples.ndim == 2 else samples
         if samples.ndim != 3 or 0 in samples.shape or samples.shape[2] <= has_alpha:
             raise ImageError(f"samples must be (H, W) or (H, W, C) and not empty, got shape {samples.shape}")
@@ -301,20 +197,7 @@ class MemorySource(ImageSource):
             mask = mask[..., None] if mask.ndim == 2 else mask
             valid = np.broadcast_to(~mask, (*samples.shape[:2], samples.shape[2] - has_alpha))
         header = PhotoHeader(dtype=samples.dtype, format="ARRAY", has_alpha=has_alpha, nodata=nodata)
-        mapped = _MappedSamples(Decoded(samples=samples, header=header, orientation=1, mask=valid), Path("array"))
-        height, width = samples.shape[:2]
-        return cls.from_photo(mapped.window(slice(0, height), slice(0, width)))
-
-    def _window(self, rows: slice, columns: slice) -> Photo:
-        return self._photo.with_strip(_cut(self._photo.samples, (rows, columns)))
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hexadecimal digest of shape and samples."""
-        digest = hashlib.sha256(repr(self._photo.pixels.shape).encode())
-        for plane in (self._photo.pixels, self._photo.alpha, self._photo.valid):
-            digest.update(b"" if plane is None else np.ascontiguousarray(plane).tobytes())
-        return digest.hexdigest()
+        super().__init__(Decoded(samples=samples, header=header, orientation=1, mask=valid))
 
 
 def jpeg_noise_sigma(tables: Sequence[Sequence[int]] | None) -> float:
@@ -381,10 +264,10 @@ def image_size(path: Path) -> tuple[int, int, int] | None:
     file or a HEIC takes reading it whole.
     """
     try:
-        with decoding(path, _ANY_SIZE), _open_file(path) as file:
-            size: tuple[int, int, int] | None = _codec_of(file, path).size(file)
+        with decoding(_ANY_SIZE), _open_file(path) as file:
+            size: tuple[int, int, int] = _codec_of(file, path).size(file)
             return size
-    except ImageError:  # a plan goes on without the size of a damaged file
+    except ImageError:  # a plan goes on without the size of a damaged file, or of one that needs a package
         return None
 
 
@@ -393,31 +276,27 @@ def _codec_of(file: BinaryIO, path: Path) -> Any:  # noqa: ANN401 - a module
     format_ = detect_format(file.read(_HEAD_BYTES), path)
     file.seek(0)
     if format_ is None:
-        raise unknown_format(path)
+        raise unknown_format()
     if format_.codec is None:
-        raise ImageError(f"{path}: {format_.title} is not read (only {readable_titles()}); convert it to TIFF or PNG")
-    return importlib.import_module(f"blindsr.image_io.codecs.{format_.codec}")
+        raise ImageError(f"{format_.title} is not read (only {readable_titles()}); convert it to TIFF or PNG")
+    return format_.module
 
 
-def _clean_header(decoded: Decoded, path: Path) -> tuple[PhotoHeader, int]:
-    """Clean the metadata for an upright image, with a warning for every loss.
-
-    Returns:
-        A header without `value_range`, and the orientation, 1 to 8, that the samples are still to be turned by.
-    """
+def _clean_header(decoded: Decoded) -> tuple[PhotoHeader, int]:
+    """Metadata for an upright image, with a warning for every loss, and the orientation, 1 to 8, to turn it by."""
     header, warnings = decoded.header, list(decoded.header.warnings)
     orientation, exif, dpi = decoded.orientation or 1, None, header.dpi
-    with decoding(path) as logged:
+    with decoding() as logged:
         try:
             if decoded.orientation is None:
-                orientation = exif_orientation(header.exif)
-            exif = clean_exif(header.exif)
-            dpi = dpi or (None if header.calibration else exif_resolution(header.exif))
+                orientation = metadata.exif_orientation(header.exif)
+            exif = metadata.clean_exif(header.exif)
+            dpi = dpi or (None if header.calibration else metadata.exif_resolution(header.exif))
         except Exception:  # a damaged EXIF block must not cost the image
             warnings.append("the EXIF block of the file is damaged: it is not kept")
     if logged:
         warnings.append("the EXIF block of the file is damaged in places: only its readable parts are kept")
-    if header.xmp and EXTENDED_XMP in header.xmp:
+    if header.xmp and metadata.EXTENDED_XMP in header.xmp:
         warnings.append("the XMP of the file has a second part, which is not read: only the first part is kept")
     if header.dtype == np.float64:
         warnings.append("64-bit floats are read and written as 32-bit ones")
@@ -429,14 +308,14 @@ def _clean_header(decoded: Decoded, path: Path) -> tuple[PhotoHeader, int]:
     if geo is not None and orientation != 1:
         geo = None
         warnings.append("the georeference describes the image before it was turned upright: it is not carried over")
-    is_turned = swaps_axes(orientation)
+    is_turned = metadata.swaps_axes(orientation)
     height, width = decoded.samples.shape[:2]
     cleaned = replace(
         header,
         dtype=dtype,
         source_size=(height, width) if is_turned else (width, height),
         exif=exif,
-        xmp=clean_xmp(header.xmp),
+        xmp=metadata.clean_xmp(header.xmp),
         iptc=header.iptc if header.iptc and len(header.iptc) > _MIN_IPTC_BYTES else None,
         dpi=dpi[::-1] if dpi and is_turned else dpi,
         geo=geo,

@@ -2,12 +2,11 @@
 
 import contextlib
 import errno
-import importlib
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO
 
 from blindsr.errors import BlindSRError, OutputError
 from blindsr.image_io.codecs import Encoder, Target
@@ -17,6 +16,8 @@ from blindsr.image_io.samples import Photo, PhotoHeader, Strip, file_samples
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_EXISTS = "{} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)"
+_FOLDER_REFUSES = "cannot write in the folder {}; change its permissions, or choose another"
 # What os.link returns on a file system without hard links (FAT, some network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
@@ -29,7 +30,7 @@ def check_format(
     size: tuple[int, int],
     is_transparent: bool,
     quality: int | None = None,
-) -> None:
+) -> FileFormat:
     """Refuse, before the work and without encoding anything, what could not be written; arguments as `open_writer`.
 
     Raises:
@@ -60,14 +61,10 @@ def check_format(
         )
     if is_transparent and not format_.alpha:
         raise OutputError(f"{suffix} holds no alpha channel; write {stem}.png")
-    missing = getattr(_codec(format_), "missing", None)
+    missing = getattr(format_.module, "missing", None)
     if missing is not None and (reason := missing(format_)) is not None:
         raise OutputError(f"{reason}; write {stem}.png")
-
-
-def _codec(format_: FileFormat) -> Any:  # noqa: ANN401 - a module
-    name = "tiff_write" if format_.name == "tiff" else format_.codec
-    return importlib.import_module(f"blindsr.image_io.codecs.{name}")
+    return format_
 
 
 def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
@@ -96,42 +93,23 @@ def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
 
 
 class ImageWriter:
-    """Writes one image, rows from top to bottom; a context manager. See `open_writer`.
+    """Writes one image, rows from top to bottom. See `open_writer`."""
 
-    A writer that owns its file, which is empty and open as "w+b", closes it at the end, and removes it after an error.
-    """
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        path: Path,
-        header: PhotoHeader,
-        *,
-        size: tuple[int, int],
-        channels: int,
-        quality: int | None,
-        owns_file: bool,
-    ) -> None:
-        format_ = format_of(path)
-        if format_ is None:
-            raise RuntimeError("the format of an output was not checked; this is a defect")
-        self._file, self._path, self._owns_file = file, path, owns_file
-        self._header, self._rows, self._is_closed = header, 0, False
-        shape = (size[1], size[0], channels + header.has_alpha)
-        self._target = Target(file=file, header=header, shape=shape, quality=quality, warnings=_losses(header, format_))
+    def __init__(self, target: Target, path: Path) -> None:
+        self._target, self._path, self._rows = target, path, 0
+        target.warnings.extend(_losses(target.header, target.format))
         with self._errors():
-            self._encoder: Encoder = _codec(format_).encoder(format_, self._target)
+            self._encoder: Encoder = target.format.module.encoder(target)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what the format cannot keep; complete once the writer is closed."""
         return tuple(self._target.warnings)
 
-    def write(self, rows: Strip | Photo) -> None:
+    def write(self, rows: Strip) -> None:
         """Write the next rows, over the whole width, any number of them."""
-        strip = rows.samples if isinstance(rows, Photo) else rows
         height, width, channels = self._target.shape
-        samples = file_samples(strip, self._header, self._encoder.dtype)
+        samples = file_samples(rows, self._target.header, self._encoder.dtype)
         self._rows += len(samples)
         if samples.shape[1:] != (width, channels) or self._rows > height:
             raise OutputError(
@@ -139,34 +117,15 @@ class ImageWriter:
                 "rows; this is a defect"
             )
         with self._errors():
-            self._encoder.write(samples, strip.valid)
+            self._encoder.write(samples, rows.valid)
 
     def close(self) -> None:
-        """Finish the file; an OutputError if rows are missing, or the encoder or the system refuses."""
-        if self._is_closed:
-            return
+        """Finish the content; an OutputError if rows are missing, or the encoder or the system refuses."""
         if self._rows != self._target.shape[0]:
             raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
         with self._errors():
             self._encoder.close()
-            self._file.flush()
-            if self._owns_file:
-                self._file.close()
-            self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        try:
-            if kind is None:
-                self.close()
-        finally:
-            if self._owns_file and not self._is_closed:
-                with contextlib.suppress(OSError):  # closing flushes again what could not be written
-                    self._file.close()
-                with contextlib.suppress(OSError):
-                    self._path.unlink(missing_ok=True)
+            self._target.file.flush()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -179,22 +138,22 @@ class ImageWriter:
             raise OutputError(f"not enough memory to encode {self._path.name}; write a smaller image") from error
         except Exception as error:  # encoders in C raise ValueError, OSError, RuntimeError and others
             if isinstance(error, OSError) and error.errno is not None:
-                with _output_errors(self._path, 0 if self._file.closed else self._file.tell()):
+                with _output_errors(self._path, 0 if self._target.file.closed else self._target.file.tell()):
                     raise
-            better = default_suffix(self._header, self._target.shape[2] - self._header.has_alpha)
+            better = default_suffix(self._target.header, self._target.channels)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise OutputError(f"cannot encode this image: {reason[:160]}; choose {better}") from error
 
 
+@contextlib.contextmanager
 def open_writer(
     path: Path, header: PhotoHeader, *, size: tuple[int, int], channels: int, quality: int | None = None
-) -> ImageWriter:
-    """Open an image file for writing, row by row; a context manager.
+) -> Iterator[ImageWriter]:
+    """Open an image file for writing, row by row; if the block of the context manager raises, the file is removed.
 
     It writes to `path` itself, and replaces a file that exists: give it a path in a staging folder, or use
     `write_photo`, which is atomic. PNG and TIFF are written as the rows come; other formats are collected first, in 8
-    bits, or 16 for a HEIC of such a photograph. A TIFF that may pass 4 GB becomes a BigTIFF. If the block of the
-    context manager raises, the file is removed.
+    bits, or 16 for a HEIC of such a photograph. A TIFF that may pass 4 GB becomes a BigTIFF.
 
     Args:
         path: The file; its suffix names the format, one of `writable_suffixes()`.
@@ -206,14 +165,21 @@ def open_writer(
     Raises:
         OutputError: As `check_format`, or the system refuses.
     """
-    check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
+    format_ = check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
     with _output_errors(path):
         file = path.open("w+b")
     try:
-        return ImageWriter(file, path, header, size=size, channels=channels, quality=quality, owns_file=True)
+        target = Target(file=file, format=format_, header=header, size=size, channels=channels, quality=quality)
+        writer = ImageWriter(target, path)
+        yield writer
+        writer.close()
+        with _output_errors(path):
+            file.close()
     except BaseException:
-        file.close()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # closing flushes again what could not be written
+            file.close()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         raise
 
 
@@ -227,10 +193,11 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
         OutputError: As `check_format`; or the file exists, the folder refuses, or the disk is full. Nothing is left.
     """
     size, channels, is_transparent = photo.size, photo.channels, photo.alpha is not None
-    check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
+    format_ = check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
     with atomic_file(path, overwrite=overwrite) as file:
-        writer = ImageWriter(file, path, photo, size=size, channels=channels, quality=quality, owns_file=False)
-        writer.write(photo)
+        target = Target(file=file, format=format_, header=photo, size=size, channels=channels, quality=quality)
+        writer = ImageWriter(target, path)
+        writer.write(photo.samples)
         writer.close()
     return writer.warnings
 
@@ -244,13 +211,13 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         if path.is_dir():
             raise OutputError(f"the output must be a file, {path} is a folder; name a file in it")
         if os.path.lexists(path) and not overwrite:
-            raise _exists(path)
+            raise OutputError(_EXISTS.format(path))
         if not path.parent.exists():
             raise OutputError(f"the folder of the output is missing: {path.parent}; create it, or choose another")
         if not path.parent.is_dir():
             raise OutputError(f"{path.parent} must be a folder to write {path.name} in, it is a file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise _folder_refuses(path)
+        raise OutputError(_FOLDER_REFUSES.format(path.parent))
 
 
 def atomic_write_bytes(path: Path, data: bytes, *, overwrite: bool) -> None:
@@ -292,7 +259,12 @@ def atomic_file(path: Path, *, overwrite: bool, expected: int = 0) -> Iterator[B
                 temporary.replace(path)
             else:
                 _name_if_free(temporary, path)
-            _sync_folder(path.parent)
+            with contextlib.suppress(OSError):  # the name is in the folder, which not every system lets one open
+                folder = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
     finally:  # also after Ctrl-C
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
@@ -306,50 +278,26 @@ def _output_errors(path: Path, size: int = 0) -> Iterator[None]:
     except BlindSRError:
         raise
     except (OSError, ValueError) as error:
-        raise _explained(error, path, size) from error
+        number = error.errno if isinstance(error, OSError) else None
+        text = f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place"
+        if number in _DISK_FULL:
+            needs = f"{path.name} needs {size / 1e6:.1f} MB in {path.parent}"
+            text = f"the disk is full: {needs}; free some space, or write to another disk"
+        elif number in _FORBIDDEN:
+            text = _FOLDER_REFUSES.format(path.parent)
+        elif number == errno.ENAMETOOLONG:
+            text = f"the name of the output is too long for the file system: {path}; choose a shorter one"
+        raise OutputError(text) from error
 
 
 def _name_if_free(temporary: Path, path: Path) -> None:
     try:
         path.hardlink_to(temporary)  # fails if the name is in use, in one step, unlike a rename
     except FileExistsError:
-        raise _exists(path) from None
+        raise OutputError(_EXISTS.format(path)) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
-            raise _exists(path) from None
+            raise OutputError(_EXISTS.format(path)) from None
         temporary.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The name is in the folder, and the folder has a cache of its own. Not every system lets one be opened.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _folder_refuses(path: Path) -> OutputError:
-    return OutputError(f"cannot write in the folder {path.parent}; change its permissions, or choose another")
-
-
-def _exists(path: Path) -> OutputError:
-    return OutputError(f"{path} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)")
-
-
-def _explained(error: OSError | ValueError, path: Path, size: int) -> OutputError:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _DISK_FULL:
-        return OutputError(
-            f"the disk is full: {path.name} needs {size / 1e6:.1f} MB in {path.parent}; free some space,"
-            " or write to another disk"
-        )
-    if number in _FORBIDDEN:
-        return _folder_refuses(path)
-    if number == errno.ENAMETOOLONG:
-        return OutputError(f"the name of the output is too long for the file system: {path}; choose a shorter one")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return OutputError(f"cannot write {path}: {reason}; choose another place")

@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
 
-__all__ = ["KERNEL_FORMS", "bicubic", "box", "defocus", "gaussian", "motion", "parse_kernel", "rotated_covariance"]
-
 _Array = NDArray[np.float64]
 
 # Name of a kernel: how it is written, with its numbers.
@@ -29,11 +27,9 @@ _MAX_SHAPE_SIZE: Final = 255  # px a side of a motion or a defocus kernel
 
 
 def parse_kernel(text: str, scale: int) -> Kernel:
-    """Make the kernel that a text such as "gaussian:1.2" describes.
+    """Make the kernel for a scale that a text describes.
 
-    Args:
-        text: "bicubic", "box", "gaussian:SIGMA", "gaussian:SX,SY,ANGLE", "motion:LENGTH,ANGLE" or "defocus:DIAMETER".
-        scale: Factor from LR to HR.
+    The text is "bicubic", "box", "gaussian:SIGMA", "gaussian:SX,SY,ANGLE", "motion:LENGTH,ANGLE" or "defocus:DIAMETER".
 
     Raises:
         KernelError: There is no kernel of this name, or its numbers are missing or out of range.
@@ -68,16 +64,7 @@ def parse_kernel(text: str, scale: int) -> Kernel:
 
 
 def rotated_covariance(along: float, across: float, angle: float) -> _Array:
-    """Covariance with given variances along and across a direction.
-
-    Args:
-        along: Variance along the direction, px².
-        across: Variance across it, px².
-        angle: The direction, degrees counter-clockwise from the x axis in the displayed image.
-
-    Returns:
-        (2, 2), order (y, x), px².
-    """
+    """Covariance, (2, 2), order (y, x), with given variances along and across a direction, in degrees."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     xx, yy = along * cos**2 + across * sin**2, along * sin**2 + across * cos**2
     # Angles are counter-clockwise with y upwards; in the array y points downwards, hence the minus.
@@ -129,13 +116,6 @@ def gaussian(covariance: ArrayLike, scale: int, *, size: int | None = None) -> K
     return Kernel.normalised(weights, scale, provenance)
 
 
-def _cubic(x: _Array) -> _Array:
-    a = np.abs(x)
-    near = 1.5 * a**3 - 2.5 * a**2 + 1
-    far = -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2
-    return np.where(a <= 1, near, np.where(a <= 2, far, 0.0))
-
-
 def bicubic(scale: int) -> Kernel:
     """Make the kernel of MATLAB's antialiased bicubic `imresize`, the "bicubic" of most benchmarks.
 
@@ -146,7 +126,9 @@ def bicubic(scale: int) -> Kernel:
         stretched by the scale.
     """
     side = 4 * scale if scale % 2 == 0 else 4 * scale - 1
-    taps = _cubic((np.arange(side) - (side - 1) / 2) / scale)
+    t = np.abs((np.arange(side) - (side - 1) / 2) / scale)
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    taps = np.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, np.where(t <= 2, far, 0.0))
     taps = taps / taps.sum()
     return Kernel.normalised(np.outer(taps, taps), scale, {"made_by": "bicubic"})
 
@@ -156,19 +138,16 @@ def box(scale: int) -> Kernel:
     return Kernel.normalised(np.ones((scale, scale)), scale, {"made_by": "box"})
 
 
-def _tap_positions(radius: float, scale: int) -> _Array:
-    """Tap positions along one axis of the smallest kernel that contains ±radius HR pixels."""
+def _tap_positions(length: float, quantity: str, radius: float, scale: int) -> _Array:
+    """Tap positions along one axis of the smallest kernel that contains ±radius HR pixels; the length is checked."""
+    if not (math.isfinite(length) and length > 0):
+        raise KernelError(f"{quantity} must be a positive number of HR pixels, got {length:g}.")
     side = 2 * math.ceil(max(0.0, radius - scale / 2)) + scale
     if side > _MAX_SHAPE_SIZE:
         raise KernelError(
             f"a kernel can be up to {_MAX_SHAPE_SIZE} px a side, this one needs {side}; check its length."
         )
     return np.arange(side, dtype=np.float64) - (side - 1) / 2
-
-
-def _check_length(value: float, quantity: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise KernelError(f"{quantity} must be a positive number of HR pixels, got {value:g}.")
 
 
 def motion(length: float, angle: float, scale: int, *, detector: bool = True) -> Kernel:
@@ -189,10 +168,10 @@ def motion(length: float, angle: float, scale: int, *, detector: bool = True) ->
         >>> motion(6, 0, 2).covariance.round(2).tolist()
         [[0.25, 0.0], [0.0, 3.42]]
     """
-    _check_length(length, "the length of a motion")
     side = scale if detector else 1
     dx, dy = math.cos(math.radians(angle)), -math.sin(math.radians(angle))
-    c = _tap_positions(length / 2 * max(abs(dx), abs(dy)) + side / 2, scale)
+    radius = length / 2 * max(abs(dx), abs(dy)) + side / 2
+    c = _tap_positions(length, "the length of a motion", radius, scale)
     low, high = np.full((len(c),) * 2, -length / 2), np.full((len(c),) * 2, length / 2)
     share = np.ones_like(low)
     # The line is clipped at both pairs of sides of each square.
@@ -225,25 +204,17 @@ def defocus(diameter: float, scale: int, *, detector: bool = True) -> Kernel:
         >>> defocus(6, 2).sigmas[0].__round__(1)
         1.6
     """
-    _check_length(diameter, "the diameter of a defocus disc")
     side = scale if detector else 1
-    c = _tap_positions(diameter / 2 + side / 2, scale)
+    c = _tap_positions(diameter, "the diameter of a defocus disc", diameter / 2 + side / 2, scale)
     weights = disc_areas(diameter, c, c, side)
     origin = {"made_by": "defocus", "diameter": diameter, "detector": detector}
     return Kernel.normalised((weights + weights.T) / 2, scale, origin)
 
 
 def disc_areas(diameter: float, y: _Array, x: _Array, side: float) -> _Array:
-    """Area of a disc around the origin inside squares.
+    """Area of a disc around the origin inside squares with centres y, (M,), and x, (N,).
 
-    Args:
-        diameter: Diameter of the disc.
-        y: Centres of the squares along y, (M,).
-        x: Centres of the squares along x, (N,).
-        side: Side of the squares.
-
-    Returns:
-        (M, N): exact along x, by Gauss–Legendre quadrature along y.
+    The result, (M, N), is exact along x, and by Gauss–Legendre quadrature along y.
     """
     nodes, shares = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
     radius = diameter / 2

@@ -5,7 +5,7 @@ i; sources differ in `first`, in whether the array is flipped, and in where they
 two change the operation. The third is a property of the kernel: it is detected and reported, never corrected.
 """
 
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import Kernel
 
-__all__ = ["Convention", "detect", "from_convention", "to_convention"]
-
 Convention = Literal["blindsr", "kernelgan", "generator", "fkp", "mzsr", "kair"]
 
-_NAMES: Final = get_args(Convention)
 _TITLES: Final[dict[str, str]] = {
     "blindsr": "blindsr",
     "kernelgan": "KernelGAN and DIV2KRK",
@@ -39,12 +36,12 @@ _MIN_REPORTED_SHIFT: Final = 0.25  # HR px
 
 
 def _check_name(convention: str) -> None:
-    if convention not in _NAMES:
-        raise KernelError(f"a kernel convention must be one of {', '.join(_NAMES)}, got {convention!r}.")
+    if convention not in _TITLES:
+        raise KernelError(f"a kernel convention must be one of {', '.join(_TITLES)}, got {convention!r}.")
 
 
 def from_convention(array: ArrayLike, scale: int, convention: Convention) -> Kernel:
-    """Convert an array that follows another convention to a `Kernel` with the same effect.
+    """Convert an array that follows a convention to a `Kernel` whose `degrade` equals the source's own operation.
 
     An odd K×K kernel of KernelGAN gets s − 1 zero rows and columns at its end. The centre of mass keeps its position
     relative to the LR pixel: a kernel that shifts the image by half a pixel still does.
@@ -53,9 +50,6 @@ def from_convention(array: ArrayLike, scale: int, convention: Convention) -> Ker
         array: (K, K), any K ≥ 1, any sum other than zero; normalised here.
         scale: Factor from LR to HR.
         convention: Convention of the array.
-
-    Returns:
-        A kernel whose `degrade` equals the source's own operation away from the borders.
 
     Raises:
         KernelError: The convention is unknown, the array is not square, or it breaks a rule of `Kernel`.
@@ -72,33 +66,23 @@ def from_convention(array: ArrayLike, scale: int, convention: Convention) -> Ker
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.size == 0:
         raise KernelError(f"a kernel must be a square 2-D array, got shape {values.shape}; pad it with zeros.")
     size = values.shape[0]
+    # y[j] = Σ k[m] x[j + m − K//2] (SciPy's correlate), then every s-th pixel from the first.
+    first = -(size // 2)
     if convention == "kair":
         # y[j] = Σ k[m] x[j + K//2 − m], a true convolution: as correlation weights the array is rotated by 180°.
-        return Kernel.normalised(_embed(values[::-1, ::-1], size // 2 - size + 1, scale), scale, provenance)
-    # y[j] = Σ k[m] x[j + m − K//2] (SciPy's correlate), then every s-th pixel from the first.
-    return Kernel.normalised(_embed(values, -(size // 2), scale), scale, provenance)
-
-
-def _embed(weights: NDArray[np.float64], first: int, scale: int) -> NDArray[np.float64]:
-    """Surround weights that start at s·i + first with zeros, so that they cover −p … p + s − 1, as in `Kernel`."""
-    size = weights.shape[0]
+        values, first = values[::-1, ::-1], size // 2 - size + 1
+    # Zeros around the weights, which start at s·i + first, so that they cover −p … p + s − 1, as in `Kernel`.
     margin = max(-first, first + size - scale, 0)
     before = margin + first
-    return np.pad(weights, (before, 2 * margin + scale - size - before))
+    return Kernel.normalised(np.pad(values, (before, 2 * margin + scale - size - before)), scale, provenance)
 
 
 def to_convention(kernel: Kernel, convention: Convention) -> NDArray[np.float64]:
     """Convert a `Kernel` to the odd-sized array that has the same effect in another source's operation.
 
     "kernelgan", "generator", "fkp" and "mzsr" share one operation and therefore one array. The conversion is exact:
-    zeros are added or, where the last s − 1 rows and columns are zero, removed.
-
-    Args:
-        kernel: Any kernel.
-        convention: Convention of the array.
-
-    Returns:
-        (K', K'), K' odd and K − s + 1 or K + s − 1; for "blindsr" a copy of the kernel's own array.
+    zeros are added or, where the last s − 1 rows and columns are zero, removed. The array is (K', K'), K' odd and
+    K − s + 1 or K + s − 1; for "blindsr" it is a copy of the kernel's own.
 
     Raises:
         KernelError: The convention is unknown.
@@ -117,7 +101,7 @@ def to_convention(kernel: Kernel, convention: Convention) -> NDArray[np.float64]
 
 
 def _expected_centre(convention: Convention, size: int, scale: int) -> float:
-    """Centre of mass of a convention's kernels: index along one axis."""
+    """Index of the centre of mass of a convention's kernels along one axis."""
     half = (scale - 1) / 2
     return {
         "blindsr": (size - 1) / 2,
@@ -149,17 +133,16 @@ def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Conven
     ]
     distances = [float(np.abs(centre - _expected_centre(c, size, scale)).max()) for c in allowed]
     nearest = int(np.argmin(np.round(distances, 6)))
+    is_known = distances[nearest] <= _TOLERANCE or len(allowed) == 1
+    convention = allowed[nearest if is_known else 0]
     named = f"its key is {key!r}" if key else "it has no key"
     position = f"its centre of mass is at ({centre[0]:.2f}, {centre[1]:.2f}) of {size}×{size}"
-    if distances[nearest] <= _TOLERANCE or len(allowed) == 1:
-        convention = allowed[nearest]
-        reason = f"the kernel was read in the convention of {_TITLES[convention]}: {named} and {position}"
+    reason = f"the kernel was read in the convention of {_TITLES[convention]}"
+    if is_known:
+        reason += f": {named} and {position}"
     else:
-        convention = allowed[0]
-        reason = (
-            f"the kernel was read in the convention of {_TITLES[convention]}, because {named}; {position}, which fits "
-            "no known convention, so set the convention if the result is shifted"
-        )
+        reason += f", because {named}; {position}, which fits no known convention"
+        reason += ", so set the convention if the result is shifted"
     y, x = from_convention(values, scale, convention).centroid
     if max(abs(y), abs(x)) >= _MIN_REPORTED_SHIFT:
         reason += f"; it is ({y:+.2f}, {x:+.2f}) HR pixels (y, x) off the centre of the LR pixel, which was kept"

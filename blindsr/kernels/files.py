@@ -24,27 +24,13 @@ from blindsr.kernels.kernel import MAX_SIZE, Kernel, KernelEstimate, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
 from blindsr.kernels.transform import centre_with_warning
 
-__all__ = [
-    "ARRAY_SUFFIXES",
-    "IMAGE_SUFFIXES",
-    "as_kernel",
-    "kernel_bytes",
-    "kernel_from_array",
-    "load_arrays",
-    "load_kernel",
-    "read_kernel",
-    "stated_scale",
-]
-
 ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
+_SUFFIXES: Final = f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
 _KEYS: Final = ("kernel", "Kernel", "ker", "kernels")
 _MAX_COUNT: Final = 4096  # kernels in one file
 _MAX_BYTES: Final = 1 << 28
 _MAX_NUMBERS: Final = 1 << 25  # in one array
-# Kernels of other packages of blindsr, which import this one; loaded when they are needed.
-_SENSOR_KERNEL: Final = "blindsr.sensors.catalogue:kernel_from_sensor"
-_IMAGE_KERNEL: Final = "blindsr.sensors.measured:kernel_from_image"
 
 AnyConvention = Convention | Literal["auto"]
 _Kernels = Kernel | KernelStack
@@ -55,12 +41,7 @@ DEBLURS = 2  # the scale that is run for 1, deblurring: a kernel that is stored 
 
 
 def as_kernel(value: object, scale: int, **options: Any) -> _Kernels:  # noqa: ANN401 - the options of load_kernel
-    """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings.
-
-    Example:
-        >>> as_kernel([[1, 1], [1, 1]], 2).sigmas, as_kernel("gaussian:1.2", 2).size
-        ((0.5, 0.5), 12)
-    """
+    """Make a kernel of anything that describes one, as `load_kernel` does, without its warnings."""
     return load_kernel(value, scale, **options)[0]
 
 
@@ -92,6 +73,10 @@ def load_kernel(
     Raises:
         KernelError: The value does not describe a kernel for this scale.
         ConfigError: There is no such sensor or band.
+
+    Example:
+        >>> load_kernel([[1, 1], [1, 1]], 2)[0].sigmas, load_kernel("gaussian:1.2", 2)[0].size
+        ((0.5, 0.5), 12)
     """
     kernels, warnings = _load(value, scale, convention or "auto", key, index)
     if not recentre:
@@ -105,48 +90,45 @@ def load_kernel(
 def _load(
     value: object, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
 ) -> tuple[_Kernels, _Warnings]:
+    value = value.kernel if isinstance(value, KernelEstimate) else value
+    if isinstance(value, Kernel | KernelStack):
+        if value.scale not in (scale, DEBLURS if scale == 1 else scale):
+            raise KernelError(
+                f"the kernel is for scale {value.scale}, but scale {scale} was requested; use scale {value.scale}, or "
+                "convert it with blindsr.kernels.resample."
+            )
+        return value, ()
     if isinstance(value, str | os.PathLike):
         path = Path(value)
         name, _, rest = str(value).partition(":")
+        forms = ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
         if not str(value).strip():
-            raise KernelError(f"a kernel is needed, got an empty text; give a file ({_suffixes()}) or {_forms()}.")
-        if path.is_file() or not (name == "sensor" or name in KERNEL_FORMS):
-            if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
-                close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
+            raise KernelError(f"a kernel is needed, got an empty text; give a file ({_SUFFIXES}) or {forms}.")
+        if not path.is_file() and (name == "sensor" or name in KERNEL_FORMS):
+            if convention != "auto" or key is not None or index is not None:
                 raise KernelError(
-                    f"there is no file {str(value)!r}{close}; give a kernel file ({_suffixes()}) or {_forms()}."
+                    "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel "
+                    f"files, not to {value!r}; leave them out."
                 )
-            return _with_kernel_warnings(*_load_file(path, scale, convention, key, index))
-        if convention != "auto" or key is not None or index is not None:
-            raise KernelError(
-                "convention, key and index (--kernel-convention, --kernel-key, --kernel-index) apply to kernel files, "
-                f"not to {value!r}; leave them out."
-            )
-        if name == "sensor":
-            return _imported(_SENSOR_KERNEL)(rest, max(scale, DEBLURS))  # type: ignore[no-any-return]
-        return parse_kernel(str(value), scale), ()
-    kernels = value.kernel if isinstance(value, KernelEstimate) else value
-    if not isinstance(kernels, Kernel | KernelStack):
-        return _with_kernel_warnings(*_load_array(kernels, scale, convention, index))
-    if kernels.scale not in (scale, DEBLURS if scale == 1 else scale):
-        raise KernelError(
-            f"the kernel is for scale {kernels.scale}, but scale {scale} was requested; use scale {kernels.scale}, or "
-            "convert it with blindsr.kernels.resample."
-        )
-    return kernels, ()
-
-
-def _forms() -> str:
-    return ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
-
-
-def _with_kernel_warnings(kernels: _Kernels, warnings: _Warnings) -> tuple[_Kernels, _Warnings]:
+            if name == "sensor":
+                loaded: tuple[_Kernels, _Warnings] = _sensors("catalogue").kernel_from_sensor(rest, max(scale, DEBLURS))
+                return loaded
+            return parse_kernel(str(value), scale), ()
+        if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
+            close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
+            raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
+        kernels, warnings = _load_file(path, scale, convention, key, index)
+    else:
+        kernels, warnings = _kernels_of(_raw_array(value), scale, convention, index)
     return kernels, (*warnings, *kernel_warnings(kernels)) if isinstance(kernels, Kernel) else warnings
 
 
-def _load_array(
-    value: object, scale: int, convention: AnyConvention, index: int | str | None
-) -> tuple[_Kernels, _Warnings]:
+def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
+    """A module of a package that imports this one: it is loaded when it is needed."""
+    return importlib.import_module(f"blindsr.sensors.{module}")
+
+
+def _raw_array(value: object) -> "RawArrays":
     try:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     except ValueError as error:
@@ -155,8 +137,7 @@ def _load_array(
         kind = type(value).__name__
         raise KernelError(f"a kernel must be a Kernel, an array, a path or text as in 'gaussian:1.2', got {kind}.")
     check_shape(array.shape, "the array")
-    raw = RawArrays(_split_stack(array, index_last=False))
-    return _kernels_of(raw, None, scale, convention, "all" if index is None and len(raw.arrays) > 1 else index)
+    return RawArrays(split_stack(array))
 
 
 def _load_file(
@@ -165,38 +146,30 @@ def _load_file(
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if key is not None or index == "all":
             raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
-        result: tuple[Kernel, _Warnings] = _imported(_IMAGE_KERNEL)(path, scale, convention=convention, index=index)
-        return result
-    raw = load_arrays(path, key)
+        from_image = _sensors("measured").kernel_from_image
+        loaded: tuple[Kernel, _Warnings] = from_image(path, scale, convention=convention, index=index)
+        return loaded
+    return _kernels_of(load_arrays(path, key), scale, convention, index)
+
+
+def _kernels_of(
+    raw: "RawArrays", scale: int, convention: AnyConvention, index: int | str | None
+) -> tuple[_Kernels, _Warnings]:
     if scale == 1 and raw.scale == DEBLURS:
         scale = DEBLURS
     if raw.scale is not None and raw.scale != scale:
         raise KernelError(
-            f"{path.name} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
-            f"or convert it: blindsr kernel convert {path.name} new.npz --from-scale {raw.scale} --to-scale {scale} "
+            f"{raw.file} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
+            f"or convert it: blindsr kernel convert {raw.file} new.npz --from-scale {raw.scale} --to-scale {scale} "
             "(in Python blindsr.kernels.resample)."
         )
-    return _kernels_of(raw, path.name, scale, convention, "all" if index is None and raw.names else index)
-
-
-def _kernels_of(
-    raw: "RawArrays", name: str | None, scale: int, convention: AnyConvention, index: int | str | None
-) -> tuple[_Kernels, _Warnings]:
-    if index == "all":
-        read = [kernel_from_array(array, scale, convention, name=name, raw=raw) for array in raw.arrays]
-        warnings = tuple(dict.fromkeys(sentence for _, sentences in read for sentence in sentences))
-        names = raw.names or [str(i) for i in range(len(read))]
-        return KernelStack([kernel for kernel, _ in read], names), warnings
-    return kernel_from_array(raw.select(index, name or "memory"), scale, convention, name=name, raw=raw)
-
-
-def _imported(target: str) -> Any:  # noqa: ANN401 - a function of any signature
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _suffixes() -> str:
-    return f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
+    has_bands = raw.names or (raw.file is None and len(raw.arrays) > 1)
+    if index != "all" and (index is not None or not has_bands):
+        return kernel_from_array(raw.select(index), scale, convention, raw)
+    read = [kernel_from_array(array, scale, convention, raw) for array in raw.arrays]
+    warnings = tuple(dict.fromkeys(sentence for _, sentences in read for sentence in sentences))
+    names = raw.names or [str(i) for i in range(len(read))]
+    return KernelStack([kernel for kernel, _ in read], names), warnings
 
 
 def read_kernel(
@@ -230,28 +203,15 @@ def read_kernel(
 
 
 def kernel_from_array(
-    array: NDArray[Any],
-    scale: int,
-    convention: AnyConvention = "auto",
-    *,
-    name: str | None = None,
-    raw: "RawArrays | None" = None,
+    array: NDArray[Any], scale: int, convention: AnyConvention, raw: "RawArrays"
 ) -> tuple[Kernel, _Warnings]:
-    """Make a `Kernel`, with warnings, of an array (K, L) in any convention.
-
-    Args:
-        array: The array.
-        scale: Factor from LR to HR.
-        convention: Convention of the array; "auto" detects it.
-        name: Name of its file; None for an array in memory.
-        raw: The content of the file.
+    """Make a `Kernel`, with warnings, of an array (K, L) of `raw`, in any convention; "auto" detects it.
 
     Raises:
-        KernelError: The array is not a usable kernel.
+        KernelError: It is no usable kernel.
     """
-    raw = raw or RawArrays((array,))
-    origin: dict[str, object] = {"made_by": "file", "file": name} if name else {"made_by": "array"}
-    name = name or "the array"
+    origin: dict[str, object] = {"made_by": "file", "file": raw.file} if raw.file else {"made_by": "array"}
+    name = raw.file or "the array"
     values = _checked(array, name)
     warnings = list(raw.warnings)
     if raw.provenance is not None and raw.scale is None:
@@ -296,10 +256,7 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if array.ndim != 2:
         raise KernelError(f"a kernel must be a 2-D array, {name} is {array.ndim}-D of shape {array.shape}.")
     if array.size == 0 or max(array.shape) > MAX_SIZE:
-        raise KernelError(
-            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {array.shape[0]}×{array.shape[1]}; check that "
-            "it is not an image."
-        )
+        raise _too_large(array.shape, name)
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
         raise KernelError(f"a kernel must be finite, {name} contains NaN or infinity; estimate or save it again.")
@@ -313,9 +270,10 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class RawArrays:
-    """The content of a file, unchecked."""
+    """The content of a file, or an array in memory, unchecked."""
 
     arrays: tuple[NDArray[Any], ...]  # one, or one for each kernel of a stack
+    file: str | None = None  # its name
     key: str | None = None  # name of the array in the file
     scale: int | None = None  # as the file states it
     provenance: dict[str, object] | None = None  # of a .npz file
@@ -323,12 +281,9 @@ class RawArrays:
     is_own: bool = False  # it has scale and provenance, as blindsr writes them
     warnings: _Warnings = ()  # what was assumed in reading
 
-    def select(self, index: int | str | None, name: str) -> NDArray[Any]:
-        """One of the arrays, counted from 0; None is the only one. `name` is that of the file.
-
-        Raises:
-            KernelError: There are several and none was chosen, or fewer than that.
-        """
+    def select(self, index: int | str | None) -> NDArray[Any]:
+        """One of the arrays, counted from 0; None is the only one."""
+        name = self.file or "memory"
         count = len(self.arrays)
         if isinstance(index, str):
             raise KernelError(f"the index of a kernel must be a whole number from 0, or 'all', got {index!r}.")
@@ -350,14 +305,16 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:
-        raise KernelError(f"a kernel file must be one of {_suffixes()}; got {path.name}.")
+        raise KernelError(f"a kernel file must be one of {_SUFFIXES}; got {path.name}.")
     if not path.is_file():
         raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise KernelError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a kernel.")
         if suffix == ".mat":
-            return _load_mat(path, key)
+            from blindsr.kernels.matlab import load_mat
+
+            return load_mat(path, key)
         return {".npz": _load_npz, ".npy": _load_npy, ".txt": _load_text, ".csv": _load_text}[suffix](path, key)
     except KernelError:
         raise
@@ -368,8 +325,8 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
         ) from error
 
 
-def _select(names: list[str], key: str | None, path: Path) -> str:
-    """The name of the requested array."""
+def select_name(names: list[str], key: str | None, path: Path) -> str:
+    """The name of the requested array, of those in a file."""
     requested = _KEYS if key is None else (key,)
     for name in requested:
         if name in names:
@@ -382,19 +339,17 @@ def _select(names: list[str], key: str | None, path: Path) -> str:
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
-    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has.
-
-    Raises:
-        KernelError: It is larger than the largest kernel, or a stack of too many.
-    """
+    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has."""
     shape = _squeezed(shape)
     sides = sorted(shape)[:2] if len(shape) == 3 else []
     too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
     if len(shape) > 3 or any(n > MAX_SIZE for n in sides) or too_large:
-        raise KernelError(
-            f"a kernel must have 1 to {MAX_SIZE} px a side, {name} has {'×'.join(map(str, shape))}; check that it is "
-            "not an image."
-        )
+        raise _too_large(shape, name)
+
+
+def _too_large(shape: tuple[int, ...], name: str) -> KernelError:
+    sides = f"{name} has {'×'.join(map(str, shape))}"
+    return KernelError(f"a kernel must have 1 to {MAX_SIZE} px a side, {sides}; check that it is not an image.")
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -405,7 +360,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _split_stack(array: NDArray[Any], *, index_last: bool) -> tuple[NDArray[Any], ...]:
+def split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDArray[Any], ...]:
     """The kernels of a 3-D array: the axis that differs from the two equal ones counts them."""
     array = array.reshape(_squeezed(array.shape))
     if array.ndim != 3:
@@ -419,20 +374,13 @@ def _split_stack(array: NDArray[Any], *, index_last: bool) -> tuple[NDArray[Any]
     return tuple(np.moveaxis(array, axis, 0))
 
 
-def _load_mat(path: Path, key: str | None) -> RawArrays:
-    from blindsr.kernels.matlab import read_mat
-
-    name, value = read_mat(path, lambda names: _select(names, key, path), lambda shape: check_shape(shape, path.name))
-    return RawArrays(tuple(value) if isinstance(value, list) else _split_stack(value, index_last=True), name)
-
-
 def _load_npy(path: Path, key: str | None) -> RawArrays:
     if key is not None:
         raise KernelError(f"{path.name} is a .npy file, whose one array has no name; leave key out.")
     with path.open("rb") as file:
         check_shape(_npy_shape(file), path.name)
         file.seek(0)
-        return RawArrays(_split_stack(np.lib.format.read_array(file, allow_pickle=False), index_last=False))
+        return RawArrays(split_stack(np.lib.format.read_array(file, allow_pickle=False)), path.name)
 
 
 def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
@@ -448,33 +396,27 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
         names = list(archive.files)
-        name = _select(names, key, path)
+        name = select_name(names, key, path)
+        # A member that would fill the memory when it is unpacked is refused.
+        entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
         for member in {name, "scale", "provenance", "bands"} & set(names):
-            _check_member(archive, member, path)
-        scale = _whole_number(archive["scale"], path) if "scale" in names else None
+            entry = entries.get(f"{member}.npy", entries.get(member))
+            if entry is None or entry.file_size > _MAX_BYTES:
+                raise KernelError(f"{member} in {path.name} is far too large for a kernel.")
+            with archive.zip.open(entry) as unpacked:  # type: ignore[union-attr]
+                check_shape(_npy_shape(unpacked), path.name)
+        value = archive["scale"] if "scale" in names else np.array(1)
+        if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
+            raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
+        scale = int(value.item()) if "scale" in names else None
         provenance = json.loads(str(archive["provenance"][()]) if "provenance" in names else "{}")
         if not isinstance(provenance, dict):
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
         bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
-        arrays = _split_stack(archive[name], index_last=False)
+        arrays = split_stack(archive[name])
         bands = bands if len(bands) == len(arrays) else ()
-        return RawArrays(arrays, name, scale, provenance, bands, is_own={"scale", "provenance"} <= set(names))
-
-
-def _check_member(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> None:
-    """Refuse a member that would fill the memory when it is unpacked."""
-    entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
-    entry = entries.get(f"{name}.npy", entries.get(name))
-    if entry is None or entry.file_size > _MAX_BYTES:
-        raise KernelError(f"{name} in {path.name} is far too large for a kernel.")
-    with archive.zip.open(entry) as file:  # type: ignore[union-attr]
-        check_shape(_npy_shape(file), path.name)
-
-
-def _whole_number(value: NDArray[Any], path: Path) -> int:
-    if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
-        raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
-    return int(value.item())
+        is_own = {"scale", "provenance"} <= set(names)
+        return RawArrays(arrays, path.name, name, scale, provenance, bands, is_own)
 
 
 def _load_text(path: Path, key: str | None) -> RawArrays:
@@ -497,9 +439,10 @@ def _load_text(path: Path, key: str | None) -> RawArrays:
         )
     check_shape((len(rows), *lengths), path.name)
     try:
-        return RawArrays((np.array([[float(part) for part in row] for row in rows]),), warnings=warnings)
+        values = np.array([[float(part) for part in row] for row in rows])
     except ValueError as error:
         raise KernelError(f"{path.name} must contain only numbers ({error}); begin comments with #.") from error
+    return RawArrays((values,), path.name, warnings=warnings)
 
 
 def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = None) -> bytes:
@@ -520,16 +463,21 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     if suffix == ".npz" and convention not in (None, "blindsr"):
         raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
     buffer = io.BytesIO()
-    if isinstance(kernel, KernelStack):
-        side = max(part.size for part in kernel.kernels)
-        arrays = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
-        origin = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
-        np.savez(buffer, kernels=arrays, bands=np.array(kernel.names), **_stored(kernel.scale, origin))
+    if suffix == ".npz" or isinstance(kernel, KernelStack):
+        content: dict[str, Any] = {}
+        provenance: dict[str, Any]
+        if isinstance(kernel, KernelStack):
+            side = max(part.size for part in kernel.kernels)
+            content["kernels"] = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
+            content["bands"] = np.array(kernel.names)
+            provenance = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
+        else:
+            content["kernel"], provenance = kernel.array, dict(kernel.provenance)
+        text = np.str_(json.dumps(provenance, default=str))
+        np.savez(buffer, **content, scale=np.int64(kernel.scale), provenance=text)
         return buffer.getvalue()
     weights = to_convention(kernel, convention or ("kernelgan" if suffix == ".mat" else "blindsr"))
-    if suffix == ".npz":
-        np.savez(buffer, kernel=kernel.array, **_stored(kernel.scale, dict(kernel.provenance)))
-    elif suffix == ".npy":
+    if suffix == ".npy":
         np.save(buffer, weights, allow_pickle=False)
     elif suffix == ".mat":
         from scipy.io import savemat
@@ -541,7 +489,3 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     else:
         np.savetxt(buffer, weights, fmt="%.17g", delimiter="," if suffix == ".csv" else " ")
     return buffer.getvalue()
-
-
-def _stored(scale: int, provenance: dict[str, Any]) -> dict[str, Any]:
-    return {"scale": np.int64(scale), "provenance": np.str_(json.dumps(provenance, default=str))}

@@ -20,8 +20,6 @@ from blindsr.errors import KernelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MAX_SIZE", "Kernel", "KernelEstimate", "KernelStack"]
-
 MAX_SIZE: Final = 1001  # px a side; a larger array is an image, and the arithmetic on it would take minutes
 _SUM_TOLERANCE = 1e-6
 _MIN_MOMENT = 1e-6  # HR px²; the second moments of the bicubic kernel are zero except for rounding
@@ -51,7 +49,20 @@ class Kernel:
 
     def __init__(self, array: ArrayLike, scale: int, provenance: Mapping[str, object] | None = None) -> None:
         values = np.array(array, dtype=np.float64)
-        _check(values, scale)
+        if isinstance(scale, bool) or int(scale) != scale or scale < 1:
+            raise KernelError(f"scale must be a whole number, 1 or more (LR to HR), got {scale!r}.")
+        if values.ndim != 2 or values.shape[0] != values.shape[1]:
+            raise KernelError(f"a kernel must be a square 2-D array, got shape {values.shape}; pad it with zeros.")
+        size = values.shape[0]
+        if size < scale or (size - scale) % 2:
+            raise KernelError(
+                f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = {size}; "
+                "blindsr.kernels.from_convention converts kernels of other conventions."
+            )
+        if not np.isfinite(values).all():
+            raise KernelError("a kernel must be finite, it contains NaN or infinity; check the file.")
+        if abs(values.sum() - 1) > _SUM_TOLERANCE:
+            raise KernelError(f"a kernel must sum to 1, it sums to {values.sum():.6g}; use Kernel.normalised.")
         values.setflags(write=False)
         object.__setattr__(self, "array", values)
         object.__setattr__(self, "scale", int(scale))
@@ -126,14 +137,9 @@ class Kernel:
         return self.size
 
     def transfer(self, frequencies: NDArray[np.float64], angle: float = 0.0) -> NDArray[np.float64]:
-        """Modulation transfer |K(f)| along one direction.
+        """Modulation transfer |K(f)|, (N,), along one direction, in degrees as `angle`.
 
-        Args:
-            frequencies: (N,), cycles per HR pixel (HR's Nyquist is 0.5, LR's is 0.5/scale).
-            angle: Direction, degrees counter-clockwise from the x axis in the displayed image.
-
-        Returns:
-            (N,), 1 at frequency 0.
+        Frequencies, (N,), are in cycles per HR pixel: HR's Nyquist is 0.5, LR's is 0.5/scale.
         """
         radians = np.radians(angle)
         c = self._coordinates
@@ -203,11 +209,7 @@ class KernelStack:
         return self.kernels[0].provenance
 
     def check_channels(self, channels: int) -> None:
-        """Check that an image has as many channels as there are kernels.
-
-        Raises:
-            KernelError: It has another number of channels.
-        """
+        """Raise a KernelError if an image has not as many channels as there are kernels."""
         if channels != len(self.kernels):
             raise KernelError(
                 f"{len(self.kernels)} kernels ({', '.join(self.names)}) need an image with as many bands, this one has "
@@ -238,21 +240,3 @@ class KernelEstimate:
             raise KernelError(f"kernel_error must be 0 or more, got {self.kernel_error:g}.")
         if self.confidence is not None and not 0 <= self.confidence <= 1:
             raise KernelError(f"confidence must be between 0 and 1, got {self.confidence:g}.")
-
-
-def _check(values: NDArray[np.float64], scale: int) -> None:
-    if isinstance(scale, bool) or int(scale) != scale or scale < 1:
-        raise KernelError(f"scale must be a whole number, 1 or more (LR to HR), got {scale!r}.")
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise KernelError(f"a kernel must be a square 2-D array, got shape {values.shape}; pad it with zeros.")
-    size = values.shape[0]
-    if size < scale or (size - scale) % 2:
-        raise KernelError(
-            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = {size}; "
-            "blindsr.kernels.from_convention converts kernels of other conventions."
-        )
-    if not np.isfinite(values).all():
-        raise KernelError("a kernel must be finite, it contains NaN or infinity; check the file.")
-    total = values.sum()
-    if abs(total - 1) > _SUM_TOLERANCE:
-        raise KernelError(f"a kernel must sum to 1, it sums to {total:.6g}; use Kernel.normalised.")

@@ -13,21 +13,6 @@ from blindsr.errors import KernelError
 from blindsr.kernels.analytic import bicubic
 from blindsr.kernels.kernel import Kernel
 
-__all__ = [
-    "KernelMetrics",
-    "SplitHalf",
-    "bicubic_share",
-    "compare",
-    "covariance_error",
-    "describe",
-    "fwhm",
-    "kernel_warnings",
-    "mtf_at_nyquist",
-    "normalised_cross_correlation",
-    "provenance_text",
-    "widths_text",
-]
-
 _Array = NDArray[np.float64]
 
 _MIN_MTF: Final = 0.05  # at LR's Nyquist frequency; below it hardly anything is aliased
@@ -62,19 +47,17 @@ def fwhm(kernel: Kernel) -> tuple[float, float]:
         step = np.array([-math.sin(math.radians(degrees)), math.cos(math.radians(degrees))])
         positions = middle[:, None] + step[:, None] * along
         section = ndimage.map_coordinates(padded, positions, order=5, mode="constant")
-        above = np.flatnonzero(section >= section.max() / 2)
-        ends = [_crossing(along, section, int(above[0]), -1), _crossing(along, section, int(above[-1]), 1)]
+        half = section.max() / 2
+        above = np.flatnonzero(section >= half)
+        ends = []
+        for last, after in ((int(above[0]), int(above[0]) - 1), (int(above[-1]), int(above[-1]) + 1)):
+            end = along[last]
+            if 0 <= after < len(section):  # between the last sample above half of the peak and the next one outwards
+                share = (section[last] - half) / (section[last] - section[after])
+                end = end + share * (along[after] - along[last])
+            ends.append(float(end))
         widths.append(ends[1] - ends[0])
     return widths[0], widths[1]
-
-
-def _crossing(along: _Array, section: _Array, last: int, step: int) -> float:
-    """Position at which the section falls through half its peak, between sample `last` and the next one outwards."""
-    after = last + step
-    if not 0 <= after < len(section):
-        return float(along[last])
-    share = (section[last] - section.max() / 2) / (section[last] - section[after])
-    return float(along[last] + share * (along[after] - along[last]))
 
 
 def mtf_at_nyquist(kernel: Kernel, grid_scale: int) -> tuple[float, float]:
@@ -153,8 +136,8 @@ def widths_text(kernel: Kernel) -> str:
     share of the bicubic kernel.
     """
     share = bicubic_share(kernel)
-    has_sigmas = kernel.has_sigmas and share <= _MAX_SHARE
-    name, (long, short) = ("σ", kernel.sigmas) if has_sigmas else ("FWHM", fwhm(kernel))
+    is_width = kernel.has_sigmas and share <= _MAX_SHARE
+    name, (long, short) = ("σ", kernel.sigmas) if is_width else ("FWHM", fwhm(kernel))
     prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
     if share >= _ALMOST_ALL:
         prefix = "almost the bicubic kernel, "
@@ -165,8 +148,7 @@ def widths_text(kernel: Kernel) -> str:
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
     """Warnings, as sentences, about the use of a kernel that is given and not estimated; usually none."""
-    warnings = []
-    at_lr = mtf_at_nyquist(kernel, kernel.scale)
+    warnings, at_lr = [], mtf_at_nyquist(kernel, kernel.scale)
     bicubic_mtf = max(mtf_at_nyquist(bicubic(kernel.scale), kernel.scale))
     if max(at_lr) < _MIN_MTF:
         warnings.append(
@@ -192,7 +174,7 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
             f"kernels for different scales ({a.scale} and {b.scale}) cannot be compared; convert one with "
             "blindsr kernel convert --to-scale (in Python blindsr.kernels.resample)."
         )
-    size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(a.centroid).max(), np.abs(b.centroid).max()))
+    size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(k.centroid).max() for k in (a, b)))
     size += (size - a.scale) % 2
     first, second = (ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
     return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))
@@ -274,10 +256,8 @@ class SplitHalf:
         stored = kernel.provenance.get(_PROVENANCE_KEY)
         if not isinstance(stored, Mapping) or stored.get("kernel") != kernel.digest:
             return None
-        try:
-            # The provenance may come from a file, with any content.
-            covariances = np.array(stored["covariance_yx"], dtype=np.float64)
-            ncc = float(stored["ncc"])
+        try:  # the provenance may come from a file, with any content
+            covariances, ncc = np.array(stored["covariance_yx"], dtype=np.float64), float(stored["ncc"])
         except (KeyError, TypeError, ValueError):
             return None
         usable = covariances.ndim == 3 and covariances.shape[1:] == (2, 2) and len(covariances) in range(2, 65, 2)
@@ -285,11 +265,8 @@ class SplitHalf:
 
     def attach(self, kernel: Kernel) -> Kernel:
         """Store the uncertainty in a kernel's provenance, from where its file and its plot take it."""
-        stored = {
-            "kernel": kernel.digest,
-            "covariance_yx": self.covariances.round(4).tolist(),
-            "ncc": round(self.ncc, 4),
-        }
+        covariances, ncc = self.covariances.round(4).tolist(), round(self.ncc, 4)
+        stored = {"kernel": kernel.digest, "covariance_yx": covariances, "ncc": ncc}
         return Kernel(kernel.array, kernel.scale, {**kernel.provenance, _PROVENANCE_KEY: stored})
 
     @property
@@ -309,12 +286,8 @@ class SplitHalf:
     def metrics(self) -> dict[str, float]:
         """Numbers for `KernelEstimate.metrics`."""
         long, short = self.sigma_errors
-        return {
-            "split_half_ncc": self.ncc,
-            "split_half_difference": self.relative_difference,
-            "split_half_sigma_long": long,
-            "split_half_sigma_short": short,
-        }
+        values = {"ncc": self.ncc, "difference": self.relative_difference, "sigma_long": long, "sigma_short": short}
+        return {f"split_half_{name}": value for name, value in values.items()}
 
     def __str__(self) -> str:
         long, short = self.sigma_errors

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from blindsr.kernels.kernel import Kernel, KernelStack
 from blindsr.kernels.metrics import SplitHalf, fwhm, mtf_at_nyquist, provenance_text
 
-__all__ = ["colour_map", "kernel_plot_png", "stack_plot_png"]
-
 _Array = NDArray[np.float64]
 _Colour = tuple[int, int, int]
 _Point = tuple[float, float]
@@ -44,22 +42,18 @@ def kernel_plot_png(kernel: Kernel, *, title: str = "Downscaling kernel") -> byt
 
     Left, the weights, with the centre as a cross, one LR pixel as a square and the 1-σ ellipse in blue; thin white
     ellipses are those of split-half estimates, if there are any. Right, the cross-sections through the centre, and
-    |K(f)| along both principal axes with LR's Nyquist frequency. Below, the main metrics.
-
-    Args:
-        kernel: Any kernel.
-        title: Line above the plot.
+    |K(f)| along both principal axes with LR's Nyquist frequency. Above is the title, below are the main metrics.
     """
     canvas = _Canvas()
-    canvas.text((70, 46), title, size=32, anchor="lm")
+    canvas.text((70, 46), title, size=32)
     _plot_weights(canvas, kernel, (90, 100, 710, 720))
     _plot_sections(canvas, kernel, (930, 100, 1450, 352))
     _plot_transfer(canvas, kernel, (930, 468, 1450, 720))
     canvas.line([(70, 796), (1450, 796)], _PALE)
     *metrics, provenance = _caption(kernel)
     for row, words in enumerate(metrics):
-        canvas.text((70, 826 + 34 * row), words, size=20, anchor="lm")
-    canvas.text((70, 830 + 34 * len(metrics)), provenance, size=17, colour=_GREY, anchor="lm")
+        canvas.text((70, 826 + 34 * row), words, size=20)
+    canvas.text((70, 830 + 34 * len(metrics)), provenance, size=17, colour=_GREY)
     return canvas.png()
 
 
@@ -94,8 +88,7 @@ class _Canvas:
         self._draw.line(scaled, fill=colour, width=max(1, round(width * _OVERSAMPLING)), joint="curve")
 
     def dot(self, at: _Point, radius: float, colour: _Colour) -> None:
-        x, y, r = at[0] * _OVERSAMPLING, at[1] * _OVERSAMPLING, radius * _OVERSAMPLING
-        self._draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        self._draw.circle([v * _OVERSAMPLING for v in at], radius * _OVERSAMPLING, fill=colour)
 
     def pixels(self, colours: NDArray[np.uint8], box: _Box) -> None:
         from PIL import Image
@@ -104,7 +97,7 @@ class _Canvas:
         enlarged = Image.fromarray(colours).resize((right - left, bottom - top), Image.Resampling.NEAREST)
         self._image.paste(enlarged, (left, top))
 
-    def text(self, at: _Point, words: str, *, size: int = 16, colour: _Colour = _BLACK, anchor: str = "mm") -> None:
+    def text(self, at: _Point, words: str, *, size: int = 16, colour: _Colour = _BLACK, anchor: str = "lm") -> None:
         from PIL import ImageFont
 
         # Pillow's built-in font has only these characters beyond ASCII.
@@ -134,20 +127,19 @@ class _Axes:
 
     def ticks(self, x_count: int, y_count: int, x_label: str = "", *, grid: bool = False) -> None:
         left, top, right, bottom = self.box
-        y_ends, x_ends, colour = (bottom, bottom + 6), (left - 6, left), _BLACK
-        if grid:
-            y_ends, x_ends, colour = (top, bottom), (left, right), _PALE
-        else:
+        y_ends, x_ends, colour = (top, bottom), (left, right), _PALE
+        if not grid:
+            y_ends, x_ends, colour = (bottom, bottom + 6), (left - 6, left), _BLACK
             self.canvas.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], _BLACK)
         for value in _ticks(*self.x_range, x_count) if x_count else ():
             x = self.at(value, 0)[0]
             self.canvas.line([(x, y) for y in y_ends], colour)
-            self.canvas.text((x, bottom + 18), f"{value:.4g}", colour=_GREY)
+            self.canvas.text((x, bottom + 18), f"{value:.4g}", colour=_GREY, anchor="mm")
         for value in _ticks(*self.y_range, y_count):
             y = self.at(0, value)[1]
             self.canvas.line([(x, y) for x in x_ends], colour)
             self.canvas.text((left - 11, y), f"{value:.4g}", colour=_GREY, anchor="rm")
-        self.canvas.text(((left + right) / 2, bottom + 42), x_label, size=17)
+        self.canvas.text(((left + right) / 2, bottom + 42), x_label, size=17, anchor="mm")
 
 
 def _ticks(first: float, last: float, about: int) -> list[float]:
@@ -197,7 +189,7 @@ def _ellipse(covariance: _Array, centre: _Array) -> tuple[_Array, _Array]:
 def _plot_curves(axes: _Axes, title: str, xs: _Array, curves: Sequence[tuple[str, _Array]], *, dots: bool) -> None:
     left, top, right, bottom = axes.box
     axes.canvas.line([(left, top), (left, bottom), (right, bottom)], _BLACK)
-    axes.canvas.text((left, top - 20), title, size=20, anchor="lm")
+    axes.canvas.text((left, top - 20), title, size=20)
     # The upper curve is thinner, so that both are visible where they coincide.
     for row, ((label, ys), colour, width) in enumerate(zip(curves, (_BLUE, _RED), (4.5, 2.0), strict=True)):
         if len(xs) > 1:
@@ -206,7 +198,7 @@ def _plot_curves(axes: _Axes, title: str, xs: _Array, curves: Sequence[tuple[str
             axes.canvas.dot(axes.at(float(x), float(y)), 2 + 0.5 * width, colour)
         y = top + 18 + 25 * row
         axes.canvas.line([(right - 172, y), (right - 144, y)], colour, 3)
-        axes.canvas.text((right - 134, y), label, size=17, anchor="lm")
+        axes.canvas.text((right - 134, y), label, size=17)
 
 
 def _plot_sections(canvas: _Canvas, kernel: Kernel, box: _Box) -> None:
@@ -229,8 +221,7 @@ def _plot_transfer(canvas: _Canvas, kernel: Kernel, box: _Box) -> None:
     if kernel.scale > 1:
         nyquist = 0.5 / kernel.scale
         axes.line([nyquist, nyquist], axes.y_range[::-1], _GREY, 2)
-        x = axes.at(nyquist, 0)[0]
-        canvas.text((x + 8, box[1] + 78), "Nyquist frequency of LR", colour=_GREY, anchor="lm")
+        canvas.text((axes.at(nyquist, 0)[0] + 8, box[1] + 78), "Nyquist frequency of LR", colour=_GREY)
     _plot_curves(axes, "Transfer function (MTF)", frequencies, [("long axis", long), ("short axis", short)], dots=False)
 
 

@@ -22,38 +22,26 @@ from blindsr.kernels.conventions import from_convention
 from blindsr.kernels.kernel import Kernel
 from blindsr.kernels.transform import compose
 
-__all__ = [
-    "LAWS",
-    "Law",
-    "Phase",
-    "TrainingKind",
-    "draw_kernel",
-    "labelled_training_kernel",
-    "shake_path",
-    "training_kernel",
-    "training_kernel_size",
-]
-
 _Array = NDArray[np.float64]
 Phase = Literal["centred", "corner"]
 TrainingKind = Literal["sharp", "gaussian", "disc", "shake"]
 
-# Names of the numbers that may follow the colon, by how many there are.
-_NUMBERS: Final[dict[str, dict[int, tuple[str, ...]]]] = {
-    "div2krk": {},
-    "public-generator": {},
-    "gaussian": {1: ("SIGMA",), 3: ("SX", "SY", "ANGLE")},
-    "motion": {1: ("LENGTH",)},
-    "defocus": {1: ("DIAMETER",)},
-    "bicubic": {},
+# How a law is written with numbers.
+_FORMS: Final[dict[str, tuple[str, ...]]] = {
+    "div2krk": (),
+    "public-generator": (),
+    "gaussian": ("gaussian:SIGMA", "gaussian:SX,SY,ANGLE"),
+    "motion": ("motion:LENGTH",),
+    "defocus": ("defocus:DIAMETER",),
+    "bicubic": (),
 }
-LAWS: Final = tuple(_NUMBERS)
+LAWS: Final = tuple(_FORMS)
 
 _DIV2KRK_VARIANCE: Final = (0.6, 5.0)  # HR px² at ×2; Bell-Kligler et al., NeurIPS 2019, §5
 _DIV2KRK_NOISE: Final = 0.25  # ±, relative
 _GENERATOR_VARIANCE: Final = (0.175, 2.5)  # HR px² per unit of scale
 _GENERATOR_NOISE: Final = 0.4
-_GENERATOR_SIZE: Final = 21  # px
+_GENERATOR_RADIUS: Final = 10  # px
 _MOTION_LENGTH: Final = (4.0, 10.0)  # LR px, length of the path: curved and longer than any Gaussian
 _DEFOCUS_DIAMETER: Final = (1.5, 4.0)  # LR px
 _SHAKE_STEPS: Final = 600  # points of a camera path: dense enough that a path of 40 px has no gaps
@@ -75,25 +63,21 @@ class Law:
 
     def __post_init__(self) -> None:
         """Check name and numbers."""
-        if self.name not in _NUMBERS:
+        if self.name not in LAWS:
             raise ConfigError(
                 f"--law (in Python Law) must be one of {', '.join(LAWS)}, got {self.name!r}"
                 f"{did_you_mean(self.name, LAWS)}."
             )
-        if self.numbers and len(self.numbers) not in _NUMBERS[self.name]:
-            forms = " or ".join(f"{self.name}:{','.join(names)}" for names in _NUMBERS[self.name].values())
-            raise ConfigError(f"--law (in Python Law) must be {forms or f'{self.name}, without numbers'}, got {self}.")
+        if self.numbers and len(self.numbers) not in [form.count(",") + 1 for form in _FORMS[self.name]]:
+            forms = " or ".join(_FORMS[self.name]) or f"{self.name}, without numbers"
+            raise ConfigError(f"--law (in Python Law) must be {forms}, got {self}.")
         lengths = self.numbers[:2]
         if not all(map(math.isfinite, self.numbers)) or (lengths and min(lengths) <= 0):
             raise ConfigError(f"--law (in Python Law) must have finite numbers and positive lengths, got {self}.")
 
     @classmethod
     def parse(cls, text: str) -> "Law":
-        """Read "motion" or "gaussian:1.8,0.9,30".
-
-        Raises:
-            ConfigError: There is no such law, or its numbers are wrong.
-        """
+        """Read "motion" or "gaussian:1.8,0.9,30"; a ConfigError is raised as for a `Law`."""
         name, _, tail = text.partition(":")
         try:
             numbers = tuple(float(part) for part in tail.split(",")) if tail else ()
@@ -109,17 +93,10 @@ class Law:
 
 
 def draw_kernel(law: Law, scale: int, rng: np.random.Generator, *, phase: Phase = "centred") -> Kernel:
-    """Draw a kernel by a law.
+    """Draw a kernel by a law, for a scale of 2 to 4; law, parameters and phase are in its provenance.
 
-    Args:
-        law: The law.
-        scale: Factor from LR to HR, 2 to 4.
-        rng: Source of randomness.
-        phase: "centred": the kernel's centre of mass is in the middle of the LR pixel's s×s cell, as in DIV2KRK;
-            "corner": it is at the HR pixel s·i, as in MZSR's sets.
-
-    Returns:
-        The kernel, with law, parameters and phase in its provenance.
+    With the phase "centred" its centre of mass is in the middle of the LR pixel's s×s cell, as in DIV2KRK; with
+    "corner" it is at the HR pixel s·i, as in MZSR's sets.
 
     Raises:
         ConfigError: The scale or the phase is unknown, or the law does not have this phase.
@@ -147,21 +124,17 @@ def _kernel(weights: _Array, scale: int) -> Kernel:
     return from_convention(weights / weights.sum(), scale, "kernelgan")
 
 
-def _odd_size(radius: float) -> int:
-    return 2 * math.ceil(radius) + 1
+def _window(radius: float) -> _Array:
+    """Positions of the pixels of the smallest window that contains ±radius, along one axis."""
+    half = math.ceil(radius)
+    return np.arange(-half, half + 1, dtype=np.float64)
 
 
-def _window(size: int) -> _Array:
-    """Positions of the window's pixels along one axis."""
-    return np.arange(size, dtype=np.float64) - size // 2
-
-
-def _centred_gaussian(covariance: _Array, size: int, centre: _Array, factors: _Array | float = 1.0) -> _Array:
+def _centred_gaussian(covariance: _Array, c: _Array, centre: _Array, factors: _Array | float = 1.0) -> _Array:
     """A Gaussian times `factors`, with its mean chosen so that the centre of mass of the product is at `centre`.
 
     Moving the mean keeps every factor as it was drawn; shifting the product by interpolation would smooth the noise.
     """
-    c = _window(size)
     y, x = np.meshgrid(c, c, indexing="ij")
     mean = centre.copy()
     for _ in range(200):
@@ -174,22 +147,23 @@ def _centred_gaussian(covariance: _Array, size: int, centre: _Array, factors: _A
 
 
 def _noisy_gaussian(
-    variances: _Array, noise: float, size: int, centre: _Array, rng: np.random.Generator
-) -> tuple[_Array, dict[str, object]]:
+    variances: _Array, noise: float, c: _Array, centre: _Array, scale: int, rng: np.random.Generator
+) -> _Sample:
     """A Gaussian of random direction with uniform multiplicative noise, and its parameters."""
     angle = rng.uniform(0, 180)
-    factors = 1 + noise * rng.uniform(-1, 1, (size, size))
-    weights = _centred_gaussian(rotated_covariance(variances[0], variances[1], angle), size, centre, factors)
-    return weights, {"variances": variances.round(6).tolist(), "angle": round(angle, 4), "noise": noise}
+    factors = 1 + noise * rng.uniform(-1, 1, (len(c), len(c)))
+    weights = _centred_gaussian(rotated_covariance(variances[0], variances[1], angle), c, centre, factors)
+    parameters = {"variances": variances.round(6).tolist(), "angle": round(angle, 4), "noise": noise}
+    return _kernel(weights, scale), parameters
 
 
 def _div2krk(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
     # ×4 is the ×2 kernel composed with itself. ×3 is not in the published set: its covariance follows the scale law
     # that ×4 implies, cov(k_s) ∝ s² − 1.
-    base, size = (3, 17) if scale == 3 else (2, 11)
+    base, radius = (3, 8) if scale == 3 else (2, 5)
     variances = rng.uniform(*_DIV2KRK_VARIANCE, 2) * (base**2 - 1) / 3
-    weights, parameters = _noisy_gaussian(variances, _DIV2KRK_NOISE, size, centre * (base - 1) / (scale - 1), rng)
-    kernel = _kernel(weights, base)
+    centre = centre * (base - 1) / (scale - 1)
+    kernel, parameters = _noisy_gaussian(variances, _DIV2KRK_NOISE, _window(radius), centre, base, rng)
     if scale == 4:
         return compose(kernel, kernel), {**parameters, "variances_are_at_scale": 2}
     return kernel, parameters
@@ -197,8 +171,7 @@ def _div2krk(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> 
 
 def _public_generator(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
     variances = rng.uniform(*_GENERATOR_VARIANCE, 2) * scale
-    weights, parameters = _noisy_gaussian(variances, _GENERATOR_NOISE, _GENERATOR_SIZE, centre, rng)
-    return _kernel(weights, scale), parameters
+    return _noisy_gaussian(variances, _GENERATOR_NOISE, _window(_GENERATOR_RADIUS), centre, scale, rng)
 
 
 def _gaussian(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
@@ -208,8 +181,8 @@ def _gaussian(law: Law, scale: int, rng: np.random.Generator, centre: _Array) ->
         # The widths of div2krk, converted to the scale, without its noise.
         along, across = np.sqrt(rng.uniform(*_DIV2KRK_VARIANCE, 2) * (scale**2 - 1) / 3)
         angle = rng.uniform(0, 180)
-    size = _odd_size(4 * max(along, across) + scale)
-    weights = _centred_gaussian(rotated_covariance(along**2, across**2, angle), size, centre)
+    window = _window(4 * max(along, across) + scale)
+    weights = _centred_gaussian(rotated_covariance(along**2, across**2, angle), window, centre)
     sigmas = [round(float(along), 6), round(float(across), 6)]
     return _kernel(weights, scale), {"sigmas": sigmas, "angle": round(angle, 4)}
 
@@ -217,27 +190,23 @@ def _gaussian(law: Law, scale: int, rng: np.random.Generator, centre: _Array) ->
 def _motion(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
     length = law.numbers[0] if law.numbers else scale * rng.uniform(*_MOTION_LENGTH)
     path = shake_path(length, rng) + centre
-    size = _odd_size(float(np.abs(path).max()) + scale + 1)
-    weights = np.zeros((size, size))
+    half = math.ceil(float(np.abs(path).max()) + scale + 1)
+    weights = np.zeros((2 * half + 1,) * 2)
     corner = np.floor(path).astype(int)
     part = path - corner
     # Each point is shared among its four pixels, which keeps the centre of mass exactly.
     for dy in (0, 1):
         for dx in (0, 1):
             share = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
-            np.add.at(weights, (corner[:, 0] + dy + size // 2, corner[:, 1] + dx + size // 2), share)
+            np.add.at(weights, (corner[:, 0] + dy + half, corner[:, 1] + dx + half), share)
     return _kernel(_detector(weights, scale), scale), {"length": round(float(length), 4)}
 
 
 def _defocus(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
     diameter = law.numbers[0] if law.numbers else scale * rng.uniform(*_DEFOCUS_DIAMETER)
-    c = _window(_odd_size(diameter / 2 + float(centre.max()) + scale + 1))
+    c = _window(diameter / 2 + float(centre.max()) + scale + 1)
     weights = disc_areas(diameter, c - centre[0], c - centre[1], 1)
     return _kernel(_detector(weights, scale), scale), {"diameter": round(float(diameter), 4)}
-
-
-def _bicubic(law: Law, scale: int, rng: np.random.Generator, centre: _Array) -> _Sample:
-    return bicubic(scale), {}
 
 
 _GENERATORS: Final[dict[str, Callable[[Law, int, np.random.Generator, _Array], _Sample]]] = {
@@ -246,7 +215,7 @@ _GENERATORS: Final[dict[str, Callable[[Law, int, np.random.Generator, _Array], _
     "gaussian": _gaussian,
     "motion": _motion,
     "defocus": _defocus,
-    "bicubic": _bicubic,
+    "bicubic": lambda law, scale, rng, centre: (bicubic(scale), {}),
 }
 
 

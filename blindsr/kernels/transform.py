@@ -8,8 +8,7 @@ from scipy import ndimage
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import Kernel
 
-__all__ = ["centre", "centre_with_warning", "compose", "fit", "flip", "resample", "shift"]
-
+_CENTRED = 1e-4  # HR px
 _MIN_REPORTED_SHIFT = 0.005  # HR px
 
 
@@ -42,12 +41,10 @@ def shift(kernel: Kernel, offset: tuple[float, float]) -> Kernel:
     return Kernel.normalised(moved, kernel.scale, kernel.provenance)
 
 
-def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
+def centre(kernel: Kernel) -> Kernel:
     """Move the centre of mass onto the geometric centre, without growing the kernel.
 
-    Args:
-        kernel: Any kernel.
-        tolerance: Distance in HR pixels below which the kernel is returned unchanged.
+    A kernel that is centred to 10⁻⁴ HR pixels is returned unchanged.
 
     Raises:
         KernelError: The centre of mass cannot be brought to the centre (its weights nearly cancel).
@@ -55,7 +52,7 @@ def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
     # A shift cuts off what leaves the kernel's support, which moves the centroid again: repeat until it converges.
     for _ in range(30):
         offset = kernel.centroid
-        if np.abs(offset).max() <= tolerance:
+        if np.abs(offset).max() <= _CENTRED:
             return kernel
         if np.abs(offset).max() > kernel.size:
             break
@@ -69,7 +66,7 @@ def centre(kernel: Kernel, *, tolerance: float = 1e-4) -> Kernel:
 
 
 def centre_with_warning(kernel: Kernel) -> tuple[Kernel, tuple[str, ...]]:
-    """Centre a kernel on request, record it in its provenance, and report the shift in a sentence, if there was one."""
+    """Centre a kernel, record it in its provenance, and report the shift in a sentence, if there was one."""
     y, x = kernel.centroid
     if max(abs(y), abs(x)) < _MIN_REPORTED_SHIFT:
         return kernel, ()
@@ -99,9 +96,7 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
         top, left = first.scale * y, first.scale * x
         full[top : top + first.size, left : left + first.size] += weight * first.array
     return Kernel.normalised(
-        full,
-        first.scale * second.scale,
-        {**first.provenance, "composed_of_scales": [first.scale, second.scale]},
+        full, first.scale * second.scale, {**first.provenance, "composed_of_scales": [first.scale, second.scale]}
     )
 
 
@@ -116,9 +111,6 @@ def resample(kernel: Kernel, scale: int, *, residual_hr_blur: float = 1.0) -> Ke
         scale: s₂ ≥ 2.
         residual_hr_blur: β in [0, 1]: share of the LR blur that HR has on its own grid; 0 is an ideally sharp HR.
 
-    Returns:
-        A kernel for `scale` with the stretched covariance.
-
     Raises:
         KernelError: A scale is below 2.
 
@@ -130,11 +122,9 @@ def resample(kernel: Kernel, scale: int, *, residual_hr_blur: float = 1.0) -> Ke
     stretch = math.sqrt((scale**2 - residual_hr_blur) / (kernel.scale**2 - residual_hr_blur))
     size = math.ceil(kernel.size * stretch)
     size += (size - scale) % 2
-    inverse = 1.0 / stretch
-    offset = (kernel.size - 1) / 2 - inverse * ((size - 1) / 2)
-    array = ndimage.affine_transform(
-        kernel.array, [inverse, inverse], offset=offset, output_shape=(size, size), order=3
-    )
+    step = [1.0 / stretch] * 2
+    offset = (kernel.size - 1) / 2 - step[0] * ((size - 1) / 2)
+    array = ndimage.affine_transform(kernel.array, step, offset=offset, output_shape=(size, size), order=3)
     if kernel.array.min() >= 0:
         array = np.clip(array, 0, None)
     return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})

@@ -1,20 +1,12 @@
-"""Operators on images: resize, degrade and its adjoint, the eight dihedral views.
+"""Operators on images: resize, degrade, the eight dihedral views, luma.
 
 Images are tensors (B, C, H, W); every function keeps the dtype and device of its input and leaves it
 unchanged.
 """
 
 from blindsr.ops.color import luma
-from blindsr.ops.degrade import degrade, degrade_adjoint
-from blindsr.ops.geometry import dihedral, dihedral_inverse, shave
+from blindsr.ops.degrade import degrade
+from blindsr.ops.geometry import dihedral, dihedral_inverse
 from blindsr.ops.resize import imresize
 
-__all__ = [
-    "degrade",
-    "degrade_adjoint",
-    "dihedral",
-    "dihedral_inverse",
-    "imresize",
-    "luma",
-    "shave",
-]
+__all__ = ["degrade", "dihedral", "dihedral_inverse", "imresize", "luma"]

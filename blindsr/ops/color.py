@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["BT601", "from_planes", "linear_to_srgb", "luma", "plane_count", "srgb_to_linear", "to_planes"]
-
 BT601 = (0.299, 0.587, 0.114)  # share of red, green and blue in luma (ITU-R BT.601)
 
 _SRGB_THRESHOLD = 0.04045  # encoded value below which the sRGB curve is linear
@@ -12,11 +10,9 @@ _LINEAR_THRESHOLD = 0.04045 / 12.92
 
 
 def luma(image: Tensor) -> Tensor:
-    """Reduce an image to one plane: BT.601 luma of RGB, the mean of the bands of anything else.
+    """Reduce an image, (1, C, H, W), to (H, W), float64: BT.601 luma of RGB, the mean of the bands of anything else.
 
     Chroma is left out because JPEG's 4:2:0 subsampling blurs it by another kernel.
-
-    The shape (1, C, H, W) becomes (H, W), float64.
     """
     planes = image[0].double()
     if planes.shape[0] == 3:
@@ -26,10 +22,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def to_planes(image: Tensor) -> Tensor:
-    """Split an image into planes that are processed one by one: Y, B − Y and R − Y of RGB, the bands otherwise.
-
-    The shape (1, C, H, W) becomes (C, 1, H, W).
-    """
+    """Split an image, (1, C, H, W), into planes, (C, 1, H, W): Y, B − Y and R − Y of RGB, the bands otherwise."""
     planes = image.transpose(0, 1)
     if len(planes) != 3:
         return planes
@@ -52,13 +45,7 @@ def plane_count(bands: int) -> int:
 
 
 def srgb_to_linear(encoded: Tensor) -> Tensor:
-    """Decode sRGB samples to linear light: E/12.92 up to 0.04045, ((E + 0.055)/1.055)^2.4 above.
-
-    Args:
-        encoded: Any shape, [0, 1]; values outside are decoded by the nearer branch.
-
-    Returns:
-        Linear light of the same shape, dtype and device.
+    """Decode sRGB samples of any shape, [0, 1], to linear light: E/12.92 up to 0.04045, else ((E + 0.055)/1.055)^2.4.
 
     References:
         IEC 61966-2-1:1999. Display P3 uses the same curve; that of Adobe RGB (a power of 2.2) is within 0.01 of it.

@@ -1,4 +1,4 @@
-"""The image model y = (x ⋆ k)↓s + n and its exact adjoint (docs/method/conventions.md)."""
+"""The image model y = (x ⋆ k)↓s without its noise, for a known and for an estimated kernel."""
 
 import numpy as np
 import torch
@@ -6,10 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ImageError, KernelError
-from blindsr.ops.geometry import fold_symmetric, pad_symmetric
+from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.wiener import transfer
-
-__all__ = ["degrade", "degrade_adjoint", "degrade_perturbed", "perturbed_transfer"]
 
 # The errors of an estimated kernel whose transfer function has the error of 0.04, as the spectral estimator has them:
 _KERNEL_ERROR = 0.04
@@ -17,41 +15,16 @@ _NOISE_ERROR = 0.4  # largest amplitude of the multiplicative noise that the est
 _WIDTH_ERROR = 0.12  # standard deviation of the relative error of the covariance
 
 
-def _check(image: Tensor, kernel: Tensor, scale: int) -> int:
-    if image.ndim != 4:
-        raise ImageError(f"images must be (B, C, H, W), got shape {tuple(image.shape)}; add the missing axes.")
-    if scale < 1:
-        raise KernelError(f"scale must be 1 or more (LR to HR), got {scale}; 2 halves the image, not 0.5.")
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
-        raise KernelError(f"a kernel must be square (K, K), got shape {tuple(kernel.shape)}; pad it with zeros.")
-    if kernel.shape[0] < scale or (kernel.shape[0] - scale) % 2:
-        raise KernelError(
-            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = "
-            f"{kernel.shape[0]}; blindsr.kernels.from_convention converts kernels of other conventions."
-        )
-    return (kernel.shape[0] - scale) // 2
+def degrade(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Blur with `kernel` and keep every `scale`-th pixel: y = (x ⋆ k)↓s, ⋆ is cross-correlation, without a flip.
 
-
-def degrade(
-    hr: Tensor,
-    kernel: Tensor,
-    scale: int,
-    *,
-    noise_sigma: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Blur with `kernel`, keep every `scale`-th pixel, add Gaussian noise.
-
-    y = (x ⋆ k)↓s + n, where ⋆ is cross-correlation: the kernel is not flipped. LR pixel i is centred at
-    s·i + (s − 1)/2, so a centred kernel leaves a ramp aligned.
+    LR pixel i is centred at s·i + (s − 1)/2, so a centred kernel leaves a ramp aligned (docs/method/conventions.md).
 
     Args:
         hr: Images, (B, C, H, W), any range.
         kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2); every channel is blurred by it alone. Borders
             are half-sample symmetric. It is not normalised here: a kernel of sum 2 doubles the image.
         scale: Factor from LR to HR, 1 or more. Never its inverse.
-        noise_sigma: Standard deviation of the noise, in the range of `hr`.
-        generator: Source of the noise; torch's default one if None.
 
     Returns:
         LR images, (B, C, ⌊H/scale⌋, ⌊W/scale⌋), dtype and device of `hr`, not clamped.
@@ -65,50 +38,23 @@ def degrade(
         >>> degrade(torch.full((1, 1, 6, 4), 0.25), torch.full((2, 2), 0.25), 2).flatten().tolist()
         [0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
     """
-    pad = _check(hr, kernel, scale)
+    if hr.ndim != 4:
+        raise ImageError(f"images must be (B, C, H, W), got shape {tuple(hr.shape)}; add the missing axes.")
+    if scale < 1:
+        raise KernelError(f"scale must be 1 or more (LR to HR), got {scale}; 2 halves the image, not 0.5.")
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise KernelError(f"a kernel must be square (K, K), got shape {tuple(kernel.shape)}; pad it with zeros.")
+    if kernel.shape[0] < scale or (kernel.shape[0] - scale) % 2:
+        raise KernelError(
+            f"a kernel for scale {scale} must have K ≥ {scale} and K ≡ {scale} (mod 2), got K = "
+            f"{kernel.shape[0]}; blindsr.kernels.from_convention converts kernels of other conventions."
+        )
     batch, channels, height, width = hr.shape
     if min(height, width) < scale:
         raise ImageError(f"an image to be degraded by {scale} must be at least {scale} px, got {height}×{width}.")
-    planes = pad_symmetric(hr.reshape(batch * channels, 1, height, width), pad)
-    blurred = functional.conv2d(planes, kernel.to(hr)[None, None], stride=scale)
-    lr = blurred.reshape(batch, channels, *blurred.shape[-2:])
-    if noise_sigma:
-        noise = torch.randn(lr.shape, generator=generator, dtype=lr.dtype, device=lr.device)
-        lr = lr + noise_sigma * noise
-    return lr
-
-
-def degrade_adjoint(lr: Tensor, kernel: Tensor, scale: int, hr_size: tuple[int, int]) -> Tensor:
-    """Apply the transpose Aᵀ of `degrade` (without noise): ⟨A x, y⟩ = ⟨x, Aᵀ y⟩.
-
-    Args:
-        lr: Images, (B, C, ⌊H/scale⌋, ⌊W/scale⌋).
-        kernel: As in `degrade`.
-        scale: As in `degrade`.
-        hr_size: (H, W) of the HR image; needed because ⌊H/scale⌋ does not determine H.
-
-    Returns:
-        Images, (B, C, H, W), dtype and device of `lr`.
-
-    Raises:
-        ImageError: `lr` is not 4-D, or its size is not ⌊hr_size/scale⌋.
-        KernelError: As in `degrade`.
-    """
-    pad = _check(lr, kernel, scale)
-    height, width = hr_size
-    if tuple(lr.shape[-2:]) != (height // scale, width // scale):
-        raise ImageError(
-            f"for an HR size of {height}×{width} and scale {scale} the LR image must be "
-            f"{height // scale}×{width // scale}, got {lr.shape[-2]}×{lr.shape[-1]}."
-        )
-    batch, channels = lr.shape[:2]
-    planes = lr.reshape(batch * channels, 1, *lr.shape[-2:])
-    spread = functional.conv_transpose2d(planes, kernel.to(lr)[None, None], stride=scale)
-    # Rows and columns on which no LR pixel depends get zero, if H or W is not a multiple of the scale.
-    below = height + 2 * pad - spread.shape[-2]
-    right = width + 2 * pad - spread.shape[-1]
-    folded = fold_symmetric(functional.pad(spread, (0, right, 0, below)), pad)
-    return folded.reshape(batch, channels, height, width)
+    planes = pad_symmetric(hr.reshape(batch * channels, 1, height, width), (kernel.shape[0] - scale) // 2)
+    lr = functional.conv2d(planes, kernel.to(hr)[None, None], stride=scale)
+    return lr.reshape(batch, channels, *lr.shape[-2:])
 
 
 def perturbed_transfer(
@@ -125,14 +71,11 @@ def perturbed_transfer(
 
     Args:
         kernels: The estimates, (B, K, K).
-        response: Their transfer functions, (B, s·h, s·w).
+        response: Their transfer functions, (B, s·h, s·w); so is the result.
         scale: Factor from LR to HR.
         rng: Random generator.
         kernel_error: Standard deviation of the error of the transfer function, a number or (B,); both errors are
             proportional to it. At 0.04 the noise is up to ±40 %, and the covariance has an error of 12 %.
-
-    Returns:
-        (B, s·h, s·w), complex.
     """
     count, (height, width) = len(kernels), response.shape[-2:]
     size = torch.as_tensor(kernel_error).to(kernels).reshape(-1, 1, 1) / _KERNEL_ERROR
@@ -140,8 +83,7 @@ def perturbed_transfer(
     noisy = kernels * (1 + amount * torch.from_numpy(rng.uniform(-1, 1, kernels.shape)).to(kernels))
     changed = transfer(noisy / noisy.sum((1, 2), keepdim=True), scale, height, width)
     errors = size * torch.from_numpy(rng.normal(0, _WIDTH_ERROR, (3, count, 1, 1))).to(kernels)
-    angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
-    angle = angle.to(kernels)
+    angle = 2 * torch.atan2(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :]).to(kernels)
     exponent = (errors[0] + errors[1] * torch.cos(angle) + errors[2] * torch.sin(angle)).clamp(-0.5, 0.5)
     return changed * response.abs().clamp(0.01, 1.0) ** exponent
 
@@ -149,17 +91,9 @@ def perturbed_transfer(
 def degrade_perturbed(
     hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator, kernel_error: float = _KERNEL_ERROR
 ) -> Tensor:
-    """Degrade an image by a random kernel that `kernel` may be an estimate of.
+    """Degrade an image, (1, C, s·h, s·w), to (1, C, h, w) by a random kernel that `kernel`, (K, K), may estimate.
 
-    Args:
-        hr: (1, C, s·h, s·w).
-        kernel: The estimate, (K, K).
-        scale: Factor from LR to HR.
-        rng: Random generator.
-        kernel_error: As in `perturbed_transfer`.
-
-    Returns:
-        (1, C, h, w).
+    The other arguments are those of `perturbed_transfer`.
     """
     margin = 8 + kernel.shape[-1] // scale  # LR px of mirrored border, which contain the wrap-around of the transform
     padded = pad_symmetric(hr, margin * scale)[0]

@@ -1,15 +1,16 @@
-"""Geometry of images: half-sample symmetric borders and their adjoint, the eight dihedral views, cropping.
+"""Pixels and their neighbours: half-sample symmetric borders, the eight dihedral views, squares around each pixel.
 
 Half-sample symmetric is what MATLAB and NumPy call "symmetric" and SciPy calls "reflect". The "reflect" mode of torch
 does not repeat the edge sample and refuses pads as long as the image; both matter here.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from blindsr.errors import ImageError
-
-__all__ = ["dihedral", "dihedral_inverse", "fold_symmetric", "mirror", "pad_symmetric", "shave"]
 
 
 def mirror(index: Tensor, length: int) -> Tensor:
@@ -28,19 +29,6 @@ def pad_symmetric(image: Tensor, pad: int) -> Tensor:
     return image
 
 
-def fold_symmetric(padded: Tensor, pad: int) -> Tensor:
-    """Adjoint of `pad_symmetric`: add each mirrored pixel back onto the pixel that it repeats."""
-    if pad == 0:
-        return padded
-    for axis in (-2, -1):
-        length = padded.shape[axis] - 2 * pad
-        index = mirror(torch.arange(-pad, length + pad, device=padded.device), length)
-        shape = list(padded.shape)
-        shape[axis] = length
-        padded = padded.new_zeros(shape).index_add(axis, index, padded)
-    return padded
-
-
 def dihedral(image: Tensor, view: int) -> Tensor:
     """One of the eight dihedral views of an image (…, H, W).
 
@@ -54,19 +42,45 @@ def dihedral(image: Tensor, view: int) -> Tensor:
 
 
 def dihedral_inverse(image: Tensor, view: int) -> Tensor:
-    """Undo `dihedral`, so that `dihedral_inverse(dihedral(x, v), v)` is x."""
-    if not 0 <= view < 8:
-        raise ImageError(f"a dihedral view is 0 … 7, got {view}.")
-    rotated = torch.rot90(image, -(view % 4), (-2, -1))
-    return rotated.flip(-1) if view >= 4 else rotated
+    """Undo `dihedral`, so that `dihedral_inverse(dihedral(x, v), v)` is x; a mirrored view undoes itself."""
+    return dihedral(image, 4 - view if 0 < view < 4 else view)
 
 
-def shave(image: Tensor, border: int) -> Tensor:
-    """Drop `border` pixels on every side of an image (…, H, W).
+def local_mean(image: Tensor, side: int) -> Tensor:
+    """Mean over a square of odd side around each pixel of (B, C, H, W); only what is inside the image counts.
 
-    Raises:
-        ImageError: Nothing would remain.
+    Windows are doubled, which takes log₂(side) additions a pixel and axis; the pooling of torch needs side or side² of
+    them. What a pixel gets does not depend on its place in the image, so that tiles give the same bits as the whole.
     """
-    if border < 0 or min(image.shape[-2:]) <= 2 * border:
-        raise ImageError(f"cannot shave {border} px off an image of {image.shape[-2]}×{image.shape[-1]} px.")
-    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
+    ones = image.new_ones(1, 1, *image.shape[-2:])
+    sums, counts = (_over_square(part, side, torch.add, 0.0) for part in (image, ones))
+    return sums / counts
+
+
+def local_maximum(image: Tensor, side: int) -> Tensor:
+    """Maximum over a square around each pixel; the arguments are those of `local_mean`."""
+    return _over_square(image, side, torch.maximum, -torch.inf)
+
+
+def _over_square(image: Tensor, side: int, combine: Callable[[Tensor, Tensor], Tensor], outside: float) -> Tensor:
+    half = side // 2
+    padded = functional.pad(image, (half, half, half, half), value=outside)
+    return _along(_along(padded, side, combine, -1), side, combine, -2)
+
+
+def _along(image: Tensor, side: int, combine: Callable[[Tensor, Tensor], Tensor], axis: int) -> Tensor:
+    """Combine `side` neighbours along an axis: windows of 1, 2, 4, … pixels, those that add up to `side` joined."""
+    length = image.shape[axis] - side + 1
+    total: Tensor | None = None
+    window, width, joined = image, 1, 0
+    while joined < side:
+        if side & width:
+            part = window.narrow(axis, joined, length)
+            total = part if total is None else combine(total, part)
+            joined += width
+        if joined < side:
+            rest = window.shape[axis] - width
+            window = combine(window.narrow(axis, 0, rest), window.narrow(axis, width, rest))
+            width *= 2
+    assert total is not None
+    return total

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from blindsr.errors import ImageError
 
-__all__ = ["estimate_blocking", "estimate_noise"]
-
 _TILE = 16
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
 _SMOOTH_SHARE = 0.1  # share of the tiles, the smoothest, that are assumed to contain noise alone
@@ -38,8 +36,7 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     is as strong as anywhere; edges along the axes vanish. Its variance is measured on the smoothest tiles, because
     texture resembles noise, and is reduced by the share that a second, coarser filter attributes to texture. The
     estimate exceeds half a grey level on one of 31 clean photographs; noise of 0.7 to 5 grey levels is mostly estimated
-    within a tenth. Noise that is no longer white (enlarged, denoised) counts as texture; noise that compression removed
-    is not measured.
+    within a tenth. Noise that is no longer white counts as texture; noise that compression removed is not measured.
 
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
@@ -81,17 +78,19 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
 
 
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:
-    """Variance of the noise on the smoothest tiles."""
+    """Variance of the noise on the smoothest tiles, as far as it is no texture, which has more second differences."""
     lowest = fine.argsort()[: max(_MIN_TILES, int(_SMOOTH_SHARE * len(fine)))]
-    return _white(fine[lowest], coarse[lowest]) / _BIAS**2
+    variance = float(fine[lowest].mean())
+    ratio = float(coarse[lowest].mean()) / max(variance, 1e-12)
+    share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
+    return variance * min(1.0, max(0.0, share)) / _BIAS**2
 
 
 def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhere: Tensor) -> float:
     """Mean variance of noise that grows with the brightness; 0 where it does not.
 
     The variance is measured on the smoothest tiles of each of four ranges of brightness, must rise from range to range,
-    and is fitted by a + c·b² of the brightness b. The first three arguments are the variances by both filters and the
-    mean brightness of the tiles without clipped values; `everywhere` is the mean brightness of all tiles.
+    and is fitted by a + c·b² of the brightness b. `everywhere` is the brightness of all tiles, also of clipped ones.
     """
     if len(fine) < _RANGES * _MIN_RANGE:
         return 0.0
@@ -123,14 +122,6 @@ def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
     return functional.avg_pool2d(differences.square(), _TILE).flatten()
 
 
-def _white(fine: Tensor, coarse: Tensor) -> float:
-    """The part of the fourth difference's variance that is noise: texture has more in the second difference."""
-    variance = float(fine.mean())
-    ratio = float(coarse.mean()) / max(variance, 1e-12)
-    share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
-    return variance * min(1.0, max(0.0, share))
-
-
 def estimate_blocking(image: Tensor) -> float:
     """Estimate the error of an earlier JPEG compression from the seams between its 8×8 blocks.
 
@@ -138,11 +129,8 @@ def estimate_blocking(image: Tensor) -> float:
     other positions. This is for a PNG or TIFF that once was a JPEG; the tables of a JPEG file are more exact. An image
     that was cropped across the blocks, or resized since, has no such seams.
 
-    Args:
-        image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
-
-    Returns:
-        σ in [0, 1] units, about the difference of a decoded JPEG from its original; 0.0 without seams.
+    Images are (B, C, H, W), [0, 1], with sides of 32 px or more; bands are measured together. The result is σ in [0, 1]
+    units, about the difference of a decoded JPEG from its original; 0.0 without seams.
 
     Raises:
         ImageError: Not (B, C, H, W), or too small.

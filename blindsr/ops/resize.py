@@ -1,7 +1,8 @@
 """MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size.
 
-Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = −0.5; when an
-axis shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter.
+MathWorks, imresize (documentation and observed values); Keys, "Cubic convolution interpolation for digital image
+processing", IEEE TASSP 29(6), 1981, a = −0.5. When an axis shrinks, the cubic is stretched by the inverse scale, which
+is what makes it an antialiasing filter.
 """
 
 import math
@@ -14,16 +15,8 @@ from torch import Tensor
 from blindsr.errors import ImageError
 from blindsr.ops.geometry import mirror
 
-__all__ = ["RowBuffer", "RowResizer", "imresize", "imresize_rows"]
-
 Border = Literal["symmetric", "replicate"]
-
-
-def _cubic(x: Tensor) -> Tensor:
-    a = x.abs()
-    near = 1.5 * a**3 - 2.5 * a**2 + 1
-    far = -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2
-    return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
+_BLOCK = 64  # rows that are resized together
 
 
 def _taps(
@@ -34,7 +27,9 @@ def _taps(
     count = math.ceil(4 * stretch) + 2
     first = torch.floor(centre - 2 * stretch).long()
     index = first[:, None] + torch.arange(count, device=device)
-    weight = _cubic((centre[:, None] - index) / stretch)
+    t = ((centre[:, None] - index) / stretch).abs()
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    weight = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t <= 2, far, torch.zeros_like(t)))
     weight = weight / weight.sum(1, keepdim=True)
     used = weight.abs().amax(0) > 0
     index, weight = index[:, used], weight[:, used]
@@ -45,9 +40,13 @@ def _taps(
 def _resize_axis(image: Tensor, axis: int, out_length: int, scale: float, *, border: Border, antialias: bool) -> Tensor:
     stretch = max(1.0, 1.0 / scale) if antialias else 1.0
     index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device)
-    weight = weight.to(image.dtype)
+    return _combined(image, axis, index, weight.to(image.dtype))
+
+
+def _combined(image: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of samples along an axis; positions and weights are (output length, taps)."""
     shape = [1] * image.ndim
-    shape[axis] = out_length
+    shape[axis] = len(index)
     # One tap at a time: the memory stays at two copies of the output however long the filter is.
     out = image.index_select(axis, index[:, 0]) * weight[:, 0].reshape(shape)
     for tap in range(1, index.shape[1]):
@@ -81,14 +80,10 @@ def imresize(
             images of Set5 that the field uses, to the bit.
 
     Returns:
-        Images, (B, C, *size), dtype and device of `image`, not clamped (cubics overshoot) unless
-        `legacy_8bit`.
+        Images, (B, C, *size), dtype and device of `image`; not clamped, unless `legacy_8bit`: cubics overshoot.
 
     Raises:
         ImageError: The image is not 4-D floating point, or neither `scale` nor `size` is usable.
-
-    References:
-        MathWorks, imresize (documentation and observed values); Keys, IEEE TASSP 29(6), 1981.
     """
     if image.ndim != 4 or not image.is_floating_point():
         raise ImageError(f"imresize needs floating-point (B, C, H, W), got {tuple(image.shape)} of {image.dtype}.")
@@ -123,44 +118,23 @@ def imresize(
     return image
 
 
-def rows_needed(height: int, out_height: int, first: int, last: int) -> tuple[int, int]:
-    """Rows of the input, [first, last), that rows [first, last) of the output depend on."""
-    index, _ = _row_taps(height, out_height, torch.device("cpu"))
-    used = index[first:last]
-    return int(used.min()), int(used.max()) + 1
-
-
 def imresize_rows(
     rows: Callable[[int, int], Tensor], size: tuple[int, int], out_size: tuple[int, int], first: int, last: int
 ) -> Tensor:
-    """Rows [first, last) of `imresize(image, size=out_size)`, from no more of the image than they need.
+    """Rows [first, last) of `imresize(image, size=out_size)`, up to rounding, from no more rows than they need.
 
-    Args:
-        rows: Returns rows [a, b) of the image, (B, C, b − a, W).
-        size: (H, W) of the image.
-        out_size: (H, W) of the whole output.
-        first: First row of the output.
-        last: One past the last.
-
-    Returns:
-        (B, C, last − first, out_size[1]), not clamped; what `imresize` gives there, up to rounding.
+    `rows(a, b)` returns rows [a, b) of the image, (B, C, b − a, W); sizes are (H, W) of all of input and output.
     """
-    a, b = rows_needed(size[0], out_size[0], first, last)
+    index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0]))
+    a, b = int(index.min()), int(index.max()) + 1
     piece = rows(a, b)
-    index, weight = _row_taps(size[0], out_size[0], piece.device)
-    index, weight = index[first:last] - a, weight[first:last].to(piece.dtype)
-    out = piece.index_select(-2, index[:, 0]) * weight[:, :1]
-    for tap in range(1, index.shape[1]):
-        out += piece.index_select(-2, index[:, tap]) * weight[:, tap : tap + 1]
-    return _resize_axis(out, -1, out_size[1], out_size[1] / size[1], border="symmetric", antialias=True)
+    resized = _combined(piece, -2, index.to(piece.device) - a, weight.to(piece))
+    return _resize_axis(resized, -1, out_size[1], out_size[1] / size[1], border="symmetric", antialias=True)
 
 
-def _row_taps(height: int, out_height: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _row_taps(height: int, out_height: int) -> tuple[Tensor, Tensor]:
     scale = out_height / height
-    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", device)
-
-
-_BLOCK = 64  # rows that are resized together
+    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", torch.device("cpu"))
 
 
 class RowBuffer:
@@ -210,9 +184,9 @@ class RowResizer:
         self._rows.add(rows)
         while self._done < self._out_size[0]:
             last = min(self._out_size[0], self._done + _BLOCK)
-            first_needed, last_needed = rows_needed(self._size[0], self._out_size[0], self._done, last)
-            if last_needed > self._rows.last:
-                self._rows.drop(first_needed)
+            needed = _row_taps(self._size[0], self._out_size[0])[0][self._done : last]
+            if int(needed.max()) >= self._rows.last:
+                self._rows.drop(int(needed.min()))
                 return
             yield imresize_rows(self._rows.take, self._size, self._out_size, self._done, last).clamp(0, 1)
             self._done = last

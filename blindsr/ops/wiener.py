@@ -24,19 +24,6 @@ from torch import Tensor
 
 from blindsr.ops.geometry import pad_symmetric
 
-__all__ = [
-    "CHROMA_FLOOR",
-    "FLOORS",
-    "WienerFilter",
-    "cropped",
-    "error_level",
-    "extend",
-    "has_long_inverse",
-    "transfer",
-    "wiener",
-    "wiener_periodic",
-]
-
 _SLOPE = 2.2  # P ∝ f^−α, α of photographs: docs of the spectral estimator
 _CORNER = 1 / 128  # cycles per HR pixel below which P is flat; the value is not critical
 _POWER = 1e-3  # P at f = 1: variance 0.05 over the frequencies of a photograph
@@ -69,31 +56,27 @@ def _phases(offset: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     return converted
 
 
-@lru_cache(maxsize=4)
-def _prior(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _squared_frequency(height: int, width: int, device: torch.device) -> Tensor:
     y = torch.fft.fftfreq(height, device=device, dtype=torch.float64)[:, None]
     x = torch.fft.fftfreq(width, device=device, dtype=torch.float64)[None, :]
-    prior: Tensor = (_POWER * (y * y + x * x + _CORNER**2) ** (-_SLOPE / 2)).to(dtype)
-    return prior
+    squared: Tensor = y * y + x * x
+    return squared
+
+
+@lru_cache(maxsize=4)
+def _prior(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return (_POWER * (_squared_frequency(height, width, device) + _CORNER**2) ** (-_SLOPE / 2)).to(dtype)
 
 
 @lru_cache(maxsize=4)
 def _error_shape(height: int, width: int, scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Shape over frequency of an estimated kernel's squared error: 0 at f = 0, 1 beyond the kernel's main lobe."""
-    y = torch.fft.fftfreq(height, device=device, dtype=torch.float64)[:, None]
-    x = torch.fft.fftfreq(width, device=device, dtype=torch.float64)[None, :]
-    shape: Tensor = (1 - torch.exp(-(y * y + x * x) * (scale / _ERROR_FROM) ** 2 / 2)).to(dtype)
-    return shape
+    shape = 1 - torch.exp(-_squared_frequency(height, width, device) * (scale / _ERROR_FROM) ** 2 / 2)
+    return shape.to(dtype)
 
 
 def _column(value: Tensor | float, like: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
-
-
-def _fold(spectrum: Tensor, scale: int) -> Tensor:
-    """Mean of the s² parts of a spectrum, (B, s·h, s·w), that sampling folds onto each other, (B, h, w)."""
-    height, width = (side // scale for side in spectrum.shape[-2:])
-    return spectrum.reshape(-1, scale, height, scale, width).mean((1, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +85,17 @@ class WienerFilter:
 
     Two real results are computed by one complex transform, as its real and imaginary part: those of luma's two floors,
     and the two chroma planes, which have the same filter.
-
-    Args:
-        towards: Prior times H*, (B, s·h, s·w).
-        folded: Prior times |H|² plus what is unknown of it, folded, (B, h, w).
-        scale: Factor from LR to HR.
     """
 
-    towards: Tensor
-    folded: Tensor
+    towards: Tensor  # prior times H*, (B, s·h, s·w)
+    folded: Tensor  # prior times |H|² plus what is unknown of it, folded, (B, h, w)
     scale: int
 
     @classmethod
     def of(cls, response: Tensor, scale: int, kernel_error: Tensor | float = 0.0) -> "WienerFilter":
-        """Make the filters of kernels.
+        """Make the filters of kernels from their `transfer`, (B, s·h, s·w).
 
-        Args:
-            response: From `transfer`, (B, s·h, s·w).
-            scale: Factor from LR to HR.
-            kernel_error: Standard deviation u of the error of the transfer functions, a number or (B,).
+        `kernel_error` is the standard deviation u of the error of the transfer functions, a number or (B,).
         """
         height, width = response.shape[-2:]
         real = response.real
@@ -130,14 +105,14 @@ class WienerFilter:
         error = _column(kernel_error, real)
         if bool(error.any()):
             power = power + error**2 * (prior * _error_shape(height, width, scale, real.dtype, real.device))
-        return cls(towards, _fold(power, scale), scale)
+        # The mean of the s² parts of the spectrum that sampling folds onto each other.
+        folded = power.reshape(-1, scale, height // scale, scale, width // scale).mean((1, 3))
+        return cls(towards, folded, scale)
 
     def luma(self, planes: Tensor, noise_sigma: Tensor | float = 0.0) -> Tensor:
-        """Filter periodic planes of luma, or bands, once per floor: (B, h, w) to (B, 2, s·h, s·w).
+        """Filter periodic planes of luma, or bands, once per floor: (B, h, w), [0, 1], to (B, 2, s·h, s·w).
 
-        Args:
-            planes: (B, h, w), [0, 1].
-            noise_sigma: Standard deviation of their noise, [0, 1] units, a number or (B,).
+        `noise_sigma` is the standard deviation of their noise, [0, 1] units, a number or (B,).
         """
         noisy = self.folded + _column(noise_sigma, planes) ** 2
         filters = torch.complex(1 / (noisy + FLOORS[0] ** 2), 1 / (noisy + FLOORS[1] ** 2))
@@ -161,10 +136,8 @@ class WienerFilter:
 def error_level(squared_error: Tensor, radius: Tensor) -> float:
     """The error of a transfer function as one number: the level u that gives `WienerFilter` as much power.
 
-    Args:
-        squared_error: Squared modulus of estimated minus true transfer function, of any shape; what it is at frequency
-            0, where the transfer function is 1, does not count.
-        radius: Frequencies of its elements, cycles per LR pixel.
+    The squared modulus of estimated minus true transfer function has any shape; `radius` are the frequencies of its
+    elements, cycles per LR pixel, of which 0, where the transfer function is 1, does not count.
     """
     squared = radius.square()
     weight = (squared + _LR_CORNER**2) ** (-_SLOPE / 2)
@@ -173,23 +146,17 @@ def error_level(squared_error: Tensor, radius: Tensor) -> float:
 
 
 def wiener(
-    planes: Tensor,
-    kernel: Tensor,
-    scale: int,
-    noise_sigma: tuple[float, float] = (0.0, 0.0),
-    kernel_error: float = 0.0,
+    planes: Tensor, kernel: Tensor, scale: int, noise_sigma: tuple[float, float] = (0.0, 0.0), kernel_error: float = 0.0
 ) -> Tensor:
     """Super-resolve one band, or luma and chroma, by the aliased Wiener filters, with borders as of `extend`.
 
     Args:
-        planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1].
+        planes: (1, 1, h, w) one band, or (1, 3, h, w) luma, B − Y and R − Y; [0, 1]. The result is (1, 2, s·h, s·w), or
+            (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
         kernel: Downscaling kernel, (K, K), K ≡ scale (mod 2), sum 1.
         scale: Factor from LR to HR.
         noise_sigma: Standard deviation of the noise in luma and in chroma, [0, 1] units.
         kernel_error: Standard deviation u of the error of the kernel's transfer function; 0 for a kernel that is known.
-
-    Returns:
-        (1, 2, s·h, s·w), or (1, 4, s·h, s·w), not clamped: luma by each floor, then chroma.
     """
     padded, margin = extend(planes, kernel, scale, noise_sigma, kernel_error)
     return cropped(wiener_periodic(padded, kernel, scale, noise_sigma, kernel_error), margin * scale)

@@ -7,16 +7,6 @@ from torch import Tensor
 
 from blindsr.ops.color import srgb_to_linear
 
-__all__ = [
-    "BandSource",
-    "LinearLightSource",
-    "Source",
-    "TensorSource",
-    "most_textured",
-    "spread_windows",
-    "whole",
-]
-
 Window = tuple[slice, slice]
 
 
@@ -43,17 +33,8 @@ class TensorSource:
 
     def __init__(self, image: Tensor) -> None:
         self._image = image.detach()
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Bands, height and width."""
-        _, bands, height, width = self._image.shape
-        return bands, height, width
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the image."""
-        return self._image.device
+        _, bands, height, width = image.shape
+        self.shape, self.device = (bands, height, width), image.device
 
     def window(self, rows: slice, columns: slice) -> Tensor:
         """A window as float32; a view where the image is float32."""

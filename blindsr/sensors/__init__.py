@@ -8,13 +8,11 @@ from blindsr.sensors.catalogue import (
     shipped_sensor,
     shipped_sensors,
 )
-from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, System, SystemKernel, design, kernel_from_transfer
+from blindsr.sensors.system import System, SystemKernel, design, kernel_from_transfer
 from blindsr.sensors.transfer import Curve
 
 __all__ = [
-    "DEFAULT_MODEL",
     "Curve",
-    "KernelModel",
     "Sensor",
     "System",
     "SystemKernel",

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ConfigError, ImageError, KernelError
-from blindsr.kernels import Kernel
-from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, AnyConvention, kernel_from_array, load_arrays
+from blindsr.kernels import Kernel, files
+from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from blindsr.kernels.kernel import MAX_SIZE
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, kernel_from_transfer
-
-__all__ = ["MeasuredPSF", "kernel_from_image", "kernel_from_psf", "read_psf"]
 
 Centre = Literal["middle", "centroid"]
 
@@ -46,13 +44,9 @@ class MeasuredPSF:
 
 
 def without_background(psf: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
-    """Subtract the background of a PSF: the median of its border, and what is within the noise there.
+    """Subtract the background of a PSF, (H, W): the median of its border, and what is within the noise there.
 
-    Args:
-        psf: (H, W).
-
-    Returns:
-        The PSF, 0 or more, and a warning; the warning is empty if there was no background.
+    A warning comes with it, which is empty if there was no background.
     """
     edge = np.concatenate([psf[0], psf[-1], psf[1:-1, 0], psf[1:-1, -1]])
     level = float(np.median(edge))
@@ -65,25 +59,15 @@ def without_background(psf: NDArray[np.float64]) -> tuple[NDArray[np.float64], s
         raise KernelError("a PSF must be brighter than the noise of its background, and this one is not.")
     if abs(level) < _MIN_BACKGROUND * peak and noise < _MIN_BACKGROUND * peak:
         return np.clip(psf, 0, None), ""
-    return (
-        light,
-        f"a background of {100 * level / peak:.2f} % of the peak and noise up to {_BACKGROUND_SIGMAS:g} σ were "
-        "subtracted.",
-    )
+    noise_text = f"noise up to {_BACKGROUND_SIGMAS:g} σ"
+    return light, f"a background of {100 * level / peak:.2f} % of the peak and {noise_text} were subtracted."
 
 
 def kernel_from_psf(psf: NDArray[np.float64], scale: int, how: MeasuredPSF) -> tuple[Kernel, tuple[str, ...]]:
     """Make the kernel of a camera whose PSF was measured.
 
-    A PSF is the image of a point: the camera convolves with it. The kernel correlates, and is the PSF rotated by 180°.
-
-    Args:
-        psf: (H, W), any sum, finite.
-        scale: Factor from LR to HR.
-        how: How it was measured.
-
-    Returns:
-        The kernel, and warnings as sentences for the user.
+    A PSF, (H, W), of any sum, finite, is the image of a point: the camera convolves with it. The kernel correlates, and
+    is the PSF rotated by 180°. Warnings, as sentences for the user, come with it.
 
     Raises:
         KernelError: It is not a PSF.
@@ -116,9 +100,10 @@ def kernel_from_psf(psf: NDArray[np.float64], scale: int, how: MeasuredPSF) -> t
     size = how.size or math.ceil(max(values.shape) / per_pixel * scale)
     size += (size - scale) % 2
     size = max(size, scale)
+    provenance = {"made_by": "psf", "model": how.model, "centre": how.centre}
     exact = per_pixel == scale and how.model == "psf" and how.centre == "middle" and not how.detector
     if exact and how.size is None and values.shape[0] == values.shape[1] and (values.shape[0] - scale) % 2 == 0:
-        return _made(values[::-1, ::-1], scale, how), tuple(warnings)
+        return Kernel.normalised(values[::-1, ::-1], scale, provenance), tuple(warnings)
 
     def spectrum(fy: NDArray[np.float64], fx: NDArray[np.float64]) -> NDArray[np.complex128]:
         rows = np.exp(2j * np.pi * fy.reshape(-1, 1) * (y / per_pixel))
@@ -129,12 +114,8 @@ def kernel_from_psf(psf: NDArray[np.float64], scale: int, how: MeasuredPSF) -> t
             both *= transfer.detector(fy, fx, 1.0)
         return both
 
-    made = kernel_from_transfer(spectrum, scale, size=size, model=how.model, cutoff=per_pixel / 2)
-    return _made(made.kernel.array, scale, how), tuple(warnings)
-
-
-def _made(weights: NDArray[np.float64], scale: int, how: MeasuredPSF) -> Kernel:
-    return Kernel.normalised(weights, scale, {"made_by": "psf", "model": how.model, "centre": how.centre})
+    kernel, _ = kernel_from_transfer(spectrum, scale, size=size, model=how.model, cutoff=per_pixel / 2)
+    return Kernel(kernel.array, scale, provenance), tuple(warnings)
 
 
 def _checked(psf: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,24 +133,18 @@ def _checked(psf: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _trimmed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Without empty rows and columns, as many on opposite sides, so that the middle stays the middle."""
-    margins = []
-    for axis in (1, 0):
-        filled = np.flatnonzero(np.abs(values).sum(axis) > 0)
-        margins.append(min(int(filled[0]), len(np.abs(values).sum(axis)) - 1 - int(filled[-1])))
-    top, left = margins
+    rows, columns = (np.flatnonzero(values.any(axis)) for axis in (1, 0))
+    top, left = (min(int(f[0]), n - 1 - int(f[-1])) for f, n in zip((rows, columns), values.shape, strict=True))
     return values[top : values.shape[0] - top, left : values.shape[1] - left]
 
 
 def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Read a measured PSF unchanged: background, sum and position stay.
+    """Read a measured PSF, (H, W), unchanged, with warnings as sentences for the user: sum and position stay.
 
     Args:
         path: An image (.tif, .png, .bmp; its samples are read as linear light, whatever their encoding) or an array
             (.npy, .npz, .mat, .txt, .csv).
         index: Which array of several, counted from 0.
-
-    Returns:
-        (H, W), and warnings as sentences for the user.
 
     Raises:
         KernelError: It is missing, damaged, or not a PSF.
@@ -177,8 +152,8 @@ def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in ARRAY_SUFFIXES:
-        raw = load_arrays(path, None)
-        array = np.asarray(raw.select(index, path.name))
+        raw = files.load_arrays(path, None)
+        array = np.asarray(raw.select(index))
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise KernelError(f"a PSF must be a 2-D array of numbers, {path.name} is {array.ndim}-D {array.dtype}.")
         return array.astype(np.float64), raw.warnings
@@ -209,26 +184,16 @@ def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.
 
 
 def kernel_from_image(
-    path: Path, scale: int, *, convention: AnyConvention = "auto", index: int | None = None
+    path: Path, scale: int, *, convention: files.AnyConvention = "auto", index: int | None = None
 ) -> tuple[Kernel, tuple[str, ...]]:
-    """Read the kernel of an image of a PSF on the HR grid, or of a kernel that was saved as an image.
+    """Read the kernel of an image of a PSF on the HR grid ("auto"), or of a kernel that was saved as an image.
 
-    Args:
-        path: As for `read_psf`.
-        scale: Factor from LR to HR.
-        convention: Convention of a kernel that was saved as an image; "auto" is a PSF.
-        index: As for `read_psf`.
-
-    Returns:
-        The kernel, and warnings as sentences for the user.
-
-    Raises:
-        KernelError: As for `read_psf`.
+    Path, index and errors are those of `read_psf`; warnings, as sentences for the user, come with the kernel.
     """
     psf, warnings = read_psf(path, index=index)
     if convention != "auto":
         light, background = without_background(psf)
-        kernel, more = kernel_from_array(light, scale, convention, name=path.name)
+        kernel, more = files.kernel_from_array(light, scale, convention, files.RawArrays((light,), path.name))
         return kernel, (*warnings, *([background] if background else []), *more)
     kernel, warnings = kernel_from_psf(psf, scale, MeasuredPSF(model="psf", warnings=warnings))
     assumed = (

@@ -25,16 +25,6 @@ from blindsr.kernels.metrics import kernel_warnings
 from blindsr.sensors import transfer
 from blindsr.sensors.transfer import Curve
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "KernelModel",
-    "System",
-    "SystemKernel",
-    "design",
-    "design_warnings",
-    "kernel_from_transfer",
-]
-
 Covariance = tuple[tuple[float, float], tuple[float, float]]
 KernelModel = Literal["psf", "ratio"]
 Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64] | NDArray[np.complex128]]
@@ -70,11 +60,10 @@ class System:
 
     def transfer(self, fy: NDArray[np.float64], fx: NDArray[np.float64]) -> NDArray[np.float64]:
         """OTF at frequencies (fy, fx) in cycles per LR pixel: real, 1 at 0, negative where contrast is inverted."""
-        fy, fx = np.broadcast_arrays(np.asarray(fy, dtype=np.float64), np.asarray(fx, dtype=np.float64))
-        result = np.ones(fy.shape)
         radius = np.hypot(fy, fx)
+        result = np.ones(radius.shape)
         if self.q is not None:
-            result *= transfer.annular(radius, self.q, self.obstruction)
+            result *= transfer.diffraction(radius, self.q, self.obstruction)
         if self.detector is not None:
             result *= transfer.detector(fy, fx, self.detector)
         if self.covariance is not None:
@@ -111,10 +100,8 @@ class System:
 
     def kernel_size(self, scale: int) -> int:
         """Side K ≡ scale (mod 2) of a kernel that contains the PSF: ±3.5 σ, and 6 λN where there is diffraction."""
-        side = 2 * math.ceil(3.5 * scale * self.sigma) + scale
-        if self.curve is not None:
-            # Straight lines between the points of a curve have corners, whose transform falls slowly.
-            side = 4 * math.ceil(3.5 * scale * self.sigma) + scale
+        # Straight lines between the points of a curve have corners, whose transform falls slowly.
+        side = (2 if self.curve is None else 4) * math.ceil(3.5 * scale * self.sigma) + scale
         if self.q is not None:
             blurred = math.hypot(2 * _AIRY_RADIUS * self.q, self.motion + self.defocus + 2 * self.spots)
             side = max(side, math.ceil(scale * blurred))
@@ -137,17 +124,10 @@ def design(
     size: int | None = None,
     provenance: dict[str, object] | None = None,
 ) -> SystemKernel:
-    """Make the kernel of a camera.
+    """Make the centred kernel of a camera for a scale of 2 or more.
 
-    Args:
-        system: The camera, in LR pixels.
-        scale: Factor from LR to HR, 2 or more.
-        model: "psf" or "ratio".
-        size: K ≡ scale (mod 2), HR pixels; None is the size that the PSF needs.
-        provenance: Origin of the kernel; the model and the energy lost are added.
-
-    Returns:
-        The centred kernel, and the energy that its support cuts off.
+    `size` is K ≡ scale (mod 2), HR pixels; None is the size that the PSF needs. The model and the energy lost are added
+    to the provenance.
 
     Raises:
         ConfigError: The model is unknown, or the PSF needs more than 255 HR pixels a side.
@@ -161,27 +141,27 @@ def design(
         raise ConfigError(f"a kernel model must be psf (a sharp HR) or ratio (an HR like the camera's), got {model!r}.")
     has_others = any((system.q, system.motion, system.defocus, system.spots, system.curve))
     if system.detector == 1 and system.covariance is None and not has_others:
-        made = SystemKernel(kernel=box(scale), energy_lost=0.0)
+        kernel, lost = box(scale), 0.0
     elif system.covariance is not None and system.detector is None and not has_others:
         squares = scale**2 if model == "psf" else scale**2 - 1
         # ±3.5 σ of a Gaussian lose 0.1 % of it.
-        made = SystemKernel(kernel=gaussian(np.array(system.covariance) * squares, scale), energy_lost=0.001)
+        kernel, lost = gaussian(np.array(system.covariance) * squares, scale), 0.001
     else:
         side = system.kernel_size(scale) if size is None else size
         cutoff = None if system.q is None else 1 / system.q
-        made = kernel_from_transfer(system.transfer, scale, size=side, model=model, cutoff=cutoff)
-    kernel = made.kernel if size is None else fit(made.kernel, size)
-    lost = made.energy_lost
-    if size is not None and size < made.kernel.size:
-        inner = (made.kernel.size - size) // 2
-        lost += 1 - float(made.kernel.array[inner:-inner, inner:-inner].sum())
+        kernel, lost = kernel_from_transfer(system.transfer, scale, size=side, model=model, cutoff=cutoff)
+    if size is not None:
+        if size < kernel.size:
+            inner = (kernel.size - size) // 2
+            lost += 1 - float(kernel.array[inner:-inner, inner:-inner].sum())
+        kernel = fit(kernel, size)
     origin = {"made_by": "sensor", "model": model, "energy_lost": round(lost, 5), **(provenance or {})}
     return SystemKernel(kernel=Kernel(kernel.array, scale, origin), energy_lost=lost)
 
 
 def kernel_from_transfer(
     transfer: Transfer, scale: int, *, size: int, model: KernelModel, cutoff: float | None = None
-) -> SystemKernel:
+) -> tuple[Kernel, float]:
     """Make a kernel from a transfer function by an inverse Fourier sum at HR's pixel centres.
 
     Args:
@@ -193,7 +173,7 @@ def kernel_from_transfer(
         cutoff: Frequency from which the OTF is 0; None is unknown, and eight samples per HR pixel are used.
 
     Returns:
-        The normalised kernel, and the energy that its support cuts off.
+        The normalised kernel, and the share of its weights that its support cuts off.
 
     Raises:
         ConfigError: `size` is over 255.
@@ -221,7 +201,7 @@ def kernel_from_transfer(
     weights = (wave @ values @ wave.T).real * (step / scale) ** 2
     lost = 1 - float(weights.sum())
     weights = np.where((weights < 0) & (weights > -_TRUNCATION * weights.max()), 0.0, weights)
-    return SystemKernel(kernel=Kernel.normalised(weights, scale), energy_lost=lost)
+    return Kernel.normalised(weights, scale), lost
 
 
 def design_warnings(system: System, made: SystemKernel) -> tuple[str, ...]:

@@ -18,30 +18,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
 from blindsr.errors import ConfigError
 from blindsr.kernels.files import load_arrays
 
-__all__ = [
-    "Curve",
-    "annular",
-    "defocus",
-    "detector",
-    "diffraction",
-    "four_spots",
-    "gaussian",
-    "motion",
-    "read_curve",
-    "sigma_from_edge_slope",
-    "sigma_from_fwhm",
-    "sigma_from_mtf",
-    "sigma_from_mtf50",
-    "sigma_from_rer",
-]
-
-_Plane = NDArray[np.float64]
+_Plane = NDArray[np.float64]  # of frequencies or of transfers
 
 FWHM_PER_SIGMA: Final = 2 * math.sqrt(2 * math.log(2))  # 2.35482
 # Distance, in σ, between the 40 % and 60 % points of an edge over the step of 0.2: 0.2 / (2·Φ⁻¹(0.6)).
@@ -50,42 +33,31 @@ _MIN_MEASURED_MTF: Final = 1e-3  # a curve is continued as a Gaussian until it f
 _MAX_MTF: Final = 1.5  # above it a column is in percent
 
 
-def diffraction(frequency: ArrayLike, q: float) -> _Plane:
+def diffraction(radius: _Plane, q: float, obstruction: float = 0.0) -> _Plane:
     """Diffraction of a circular pupil: (2/π)(acos ν − ν√(1 − ν²)) with ν = f·Q, 0 from ν = 1 on.
 
+    With a central obstruction, as in mirror telescopes, it is the normalised autocorrelation of the pupil: that of the
+    disc, minus twice its cross-correlation with the obstruction, plus that of the obstruction.
+
     Args:
-        frequency: |f|, any shape.
+        radius: |f|, any shape.
         q: Q = λN/p; 1/Q is the cut-off frequency of the lens, in cycles per LR pixel.
+        obstruction: Diameter of the obstruction over that of the pupil, [0, 1).
 
     Example:
-        >>> float(diffraction(0.5, 0.55 * 8 / 3.76).round(3))
+        >>> float(diffraction(np.array(0.5), 0.55 * 8 / 3.76).round(3))
         0.3
     """
-    nu = np.clip(np.abs(np.asarray(frequency, dtype=np.float64)) * q, 0, 1)
-    return np.asarray(2 / np.pi * (np.arccos(nu) - nu * np.sqrt(1 - nu**2)))
-
-
-def annular(frequency: ArrayLike, q: float, obstruction: float) -> _Plane:
-    """Diffraction of a circular pupil with a central obstruction, as in mirror telescopes.
-
-    The normalised autocorrelation of the pupil: that of the disc, minus twice its cross-correlation with the
-    obstruction, plus that of the obstruction. The overlap of two discs has a closed form.
-
-    Args:
-        frequency: |f|, any shape.
-        q: As in `diffraction`.
-        obstruction: Diameter of the obstruction over that of the pupil, [0, 1).
-    """
+    nu = np.clip(np.abs(radius) * q, 0, 1)
     if obstruction == 0:
-        return diffraction(frequency, q)
-    nu = np.clip(np.abs(np.asarray(frequency, dtype=np.float64)) * q, 0, 1)
+        return 2 / np.pi * (np.arccos(nu) - nu * np.sqrt(1 - nu**2))
     apart = 2 * nu  # with a pupil of radius 1
     both = _overlap(apart, 1.0, 1.0) - 2 * _overlap(apart, 1.0, obstruction) + _overlap(apart, obstruction, obstruction)
-    return np.asarray(both / (np.pi * (1 - obstruction**2)), dtype=np.float64)
+    return both / (np.pi * (1 - obstruction**2))
 
 
 def _overlap(apart: _Plane, first: float, second: float) -> _Plane:
-    """Area of the overlap of two discs of given radii with centres at a distance `apart`."""
+    """Area of the overlap of two discs of given radii with centres at a distance `apart`, in closed form."""
     inside = np.pi * min(first, second) ** 2
     result = np.where(apart <= abs(first - second), inside, 0.0)
     lens = (apart > abs(first - second)) & (apart < first + second)
@@ -94,50 +66,40 @@ def _overlap(apart: _Plane, first: float, second: float) -> _Plane:
     to_second = np.clip((d**2 + second**2 - first**2) / (2 * d * second), -1, 1)
     kite = (-d + first + second) * (d + first - second) * (d - first + second) * (d + first + second)
     area = first**2 * np.arccos(to_first) + second**2 * np.arccos(to_second) - 0.5 * np.sqrt(np.clip(kite, 0, None))
-    return np.asarray(np.where(lens, area, result), dtype=np.float64)
+    return np.where(lens, area, result)
 
 
-def detector(fy: ArrayLike, fx: ArrayLike, width: float) -> _Plane:
-    """A square light-sensitive area of side a (√fill factor): sinc(a·fx)·sinc(a·fy).
-
-    Example:
-        >>> float(detector(0.0, 0.5, 1.0).round(4))
-        0.6366
-    """
-    return np.asarray(np.sinc(width * np.asarray(fy)) * np.sinc(width * np.asarray(fx)), dtype=np.float64)
+def detector(fy: _Plane, fx: _Plane, width: float) -> _Plane:
+    """A square light-sensitive area of side a (√fill factor): sinc(a·fx)·sinc(a·fy)."""
+    return np.asarray(np.sinc(width * fy) * np.sinc(width * fx))
 
 
-def gaussian(fy: ArrayLike, fx: ArrayLike, covariance: ArrayLike) -> _Plane:
-    """A Gaussian blur of covariance Σ, (2, 2), LR px², order (y, x): exp(−2π² fᵀΣf)."""
-    sigma = np.asarray(covariance, dtype=np.float64)
-    fy, fx = np.asarray(fy, dtype=np.float64), np.asarray(fx, dtype=np.float64)
-    form = sigma[0, 0] * fy * fy + 2 * sigma[0, 1] * fy * fx + sigma[1, 1] * fx * fx
-    return np.asarray(np.exp(-2 * np.pi**2 * form), dtype=np.float64)
+def gaussian(fy: _Plane, fx: _Plane, covariance: tuple[tuple[float, float], tuple[float, float]]) -> _Plane:
+    """A Gaussian blur of covariance Σ, LR px², order (y, x): exp(−2π² fᵀΣf)."""
+    (yy, yx), (_, xx) = covariance
+    return np.exp(-2 * np.pi**2 * (yy * fy * fy + 2 * yx * fy * fx + xx * fx * fx))
 
 
-def motion(fy: ArrayLike, fx: ArrayLike, length: float, angle: float) -> _Plane:
+def motion(fy: _Plane, fx: _Plane, length: float, angle: float) -> _Plane:
     """Uniform motion over L LR pixels: sinc(L·f∥); `angle` is counter-clockwise from the x axis, in degrees."""
     radians = np.radians(angle)
     # Angles are counter-clockwise with y upwards; in the array y points downwards, hence the minus.
-    along = np.asarray(fx) * np.cos(radians) - np.asarray(fy) * np.sin(radians)
-    return np.asarray(np.sinc(length * along), dtype=np.float64)
+    return np.asarray(np.sinc(length * (fx * np.cos(radians) - fy * np.sin(radians))))
 
 
-def defocus(frequency: ArrayLike, diameter: float) -> _Plane:
+def defocus(radius: _Plane, diameter: float) -> _Plane:
     """Geometric defocus, a disc of diameter c much larger than the diffraction pattern: 2·J1(πcf)/(πcf).
 
-    Args:
-        frequency: |f|.
-        diameter: c, LR pixels: |Δz|/(N·p) for a sensor that is Δz out of focus.
+    c is in LR pixels: |Δz|/(N·p) for a sensor that is Δz out of focus.
     """
-    argument = np.pi * diameter * np.abs(np.asarray(frequency, dtype=np.float64))
+    argument = np.pi * diameter * np.abs(radius)
     safe = np.where(argument > 1e-8, argument, 1.0)
-    return np.asarray(np.where(argument > 1e-8, 2 * special.j1(safe) / safe, 1.0), dtype=np.float64)
+    return np.where(argument > 1e-8, 2 * special.j1(safe) / safe, 1.0)
 
 
-def four_spots(fy: ArrayLike, fx: ArrayLike, distance: float) -> _Plane:
+def four_spots(fy: _Plane, fx: _Plane, distance: float) -> _Plane:
     """The optical low-pass filter of a camera, four spots at a distance of d LR pixels: cos(πd·fx)·cos(πd·fy)."""
-    return np.asarray(np.cos(np.pi * distance * np.asarray(fy)) * np.cos(np.pi * distance * np.asarray(fx)))
+    return np.asarray(np.cos(np.pi * distance * fy) * np.cos(np.pi * distance * fx))
 
 
 def _check_positive(value: float, quantity: str, unit: str) -> None:
@@ -151,11 +113,7 @@ def _check_fraction(value: float, quantity: str) -> None:
 
 
 def sigma_from_mtf(mtf: float, frequency: float = 0.5) -> float:
-    """σ of the Gaussian with MTF G at a frequency f: √(−2 ln G)/(2πf), which is √(−2 ln G)/π at Nyquist.
-
-    Args:
-        mtf: G, in (0, 1).
-        frequency: f, cycles per LR pixel, positive.
+    """σ of the Gaussian with MTF G in (0, 1) at a frequency f > 0, cycles per LR pixel: √(−2 ln G)/(2πf).
 
     Raises:
         ConfigError: A number is out of its range.
@@ -167,11 +125,6 @@ def sigma_from_mtf(mtf: float, frequency: float = 0.5) -> float:
     _check_fraction(mtf, "an MTF")
     _check_positive(frequency, "the frequency of an MTF", "cycles per pixel")
     return math.sqrt(-2 * math.log(mtf)) / (2 * math.pi * frequency)
-
-
-def sigma_from_mtf50(frequency: float) -> float:
-    """σ of the Gaussian whose MTF is 0.5 at a positive `frequency`, cycles per LR pixel: 0.18739/f50."""
-    return sigma_from_mtf(0.5, frequency)
 
 
 def sigma_from_fwhm(fwhm: float) -> float:
@@ -193,9 +146,7 @@ def sigma_from_rer(rer: float) -> float:
 def sigma_from_edge_slope(slope_per_m: float, gsd_m: float) -> float:
     """σ from the slope S of a normalised edge between 40 % and 60 %, as Landsat's is published: 0.39472/(S·GSD).
 
-    Args:
-        slope_per_m: S, per metre on the ground, positive.
-        gsd_m: Ground sample distance of one LR pixel, metres, positive.
+    S is per metre on the ground, the ground sample distance of one LR pixel in metres; both are positive.
     """
     _check_positive(slope_per_m, "an edge slope", "1/m")
     _check_positive(gsd_m, "a ground sample distance", "metres")
@@ -223,14 +174,14 @@ class Curve:
                 "the values of an MTF curve must be from 0 to 1.5 and fall below 1 at its end; divide percents by 100."
             )
 
-    def transfer(self, fy: NDArray[np.float64], fx: NDArray[np.float64]) -> NDArray[np.float64]:
+    def transfer(self, fy: _Plane, fx: _Plane) -> _Plane:
         """The curve rotated around the origin; between the axes it is interpolated with the square of the cosine."""
         radius = np.hypot(fy, fx)
         share = np.divide(fx**2, radius**2, out=np.full(radius.shape, 0.5), where=radius > 0)
         x, y = (self._read(radius, values) for values in (self.along_x, self.along_y))
-        return np.asarray(share * x + (1 - share) * y, dtype=np.float64)
+        return np.asarray(share * x + (1 - share) * y)
 
-    def _read(self, radius: NDArray[np.float64], values: tuple[float, ...]) -> NDArray[np.float64]:
+    def _read(self, radius: _Plane, values: tuple[float, ...]) -> _Plane:
         f, v = np.array(self.frequencies), np.array(values)
         if f[0] > 0:
             f, v = np.append(0.0, f), np.append(1.0, v)
@@ -247,18 +198,14 @@ class Curve:
         for values in (self.along_x, self.along_y):
             v = np.clip(np.array(values), 1e-3, 0.999)
             i = int(np.argmin(np.where(np.array(self.frequencies) > 0, np.abs(v - 0.5), np.inf)))
-            widths.append(math.sqrt(-2 * math.log(float(v[i]))) / (2 * math.pi * self.frequencies[i]))
+            widths.append(sigma_from_mtf(float(v[i]), self.frequencies[i]))
         return max(widths)
 
 
 def read_curve(path: Path) -> tuple[Curve, tuple[str, ...]]:
-    """Read an MTF curve as slanted-edge tools write it: rows of frequency, MTF, and optionally MTF along y.
+    """Read an MTF curve, and warnings, from a .txt or .csv file as slanted-edge tools write it.
 
-    Args:
-        path: A .txt or .csv file; comments begin with #.
-
-    Returns:
-        The curve, and warnings as sentences for the user.
+    Its rows are frequency, MTF, and optionally MTF along y; comments begin with #.
 
     Raises:
         ConfigError: It is not a curve.

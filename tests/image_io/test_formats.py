@@ -15,19 +15,17 @@ from PIL import Image, features
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.image_io import (
     DEFAULT_FILES,
-    FORMATS,
-    MAX_PIXELS,
     FileOptions,
     check_format,
     default_suffix,
     format_of,
     read_photo,
     readable_suffixes,
-    writable_formats,
     writable_suffixes,
     write_photo,
 )
 from blindsr.image_io.codecs.png import SIGNATURE, chunk
+from blindsr.image_io.formats import FORMATS, MAX_PIXELS, writable_formats
 
 HEIGHT, WIDTH = 31, 37
 SAMPLES = np.ascontiguousarray(skimage.data.astronaut()[:HEIGHT, 200 : 200 + WIDTH])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindsr.image_io import MemorySource, Strip, open_image, read_photo, write_photo
-from blindsr.image_io.codecs import tiff_read
+from blindsr.image_io.codecs import tiff
 from blindsr.image_io.samples import file_samples, fill_missing, is_measured, usable_nodata
 from tests.images import upscale_valid
 
@@ -88,7 +88,7 @@ def test_windows_know_the_missing_samples_of_the_whole_file(tmp_path):
         assert source.has_missing_data
         assert source.header.warnings == whole.warnings
         for top in range(0, HEIGHT, 7):
-            part = source.read(top, min(HEIGHT, top + 7))
+            part = source.window(slice(top, min(HEIGHT, top + 7)), slice(0, source.size[0]))
             np.testing.assert_array_equal(part.valid, whole.valid[top : top + 7])
             assert np.isfinite(part.pixels).all()
             np.testing.assert_array_equal(part.pixels[part.valid], whole.pixels[top : top + 7][part.valid])
@@ -137,7 +137,7 @@ def scene(dtype, low, high, seed=0):
 
 
 def in_memory(samples, **options):
-    source = MemorySource.from_samples(samples, **options)
+    source = MemorySource(samples, **options)
     return source.read(), source.header
 
 
@@ -150,7 +150,7 @@ def test_a_12_bit_image_in_a_16_bit_file_is_mapped_by_its_own_extremes(tmp_path)
     tifffile.imwrite(tmp_path / "a.tif", samples[..., 0], rowsperstrip=4)
     with open_image(tmp_path / "a.tif") as source:
         photo = source.read()
-        np.testing.assert_array_equal(source.read(7, 9).pixels, photo.pixels[7:9])
+        np.testing.assert_array_equal(source.window(slice(7, 9), slice(0, source.size[0])).pixels, photo.pixels[7:9])
     assert photo.value_range == (0, 2900)
     assert np.ptp(photo.pixels) > 0.25
     write_photo(photo, tmp_path / "b.tif")
@@ -254,10 +254,10 @@ def test_a_large_photograph_is_not_scanned_to_its_end(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", samples, compression="zlib", rowsperstrip=64)
     opened = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiff_read, "_CACHED_BYTES", 0)
-        read = tiff_read.TiffSamples.__getitem__
+        patch.setattr(tiff, "_CACHED_BYTES", 0)
+        read = tiff.TiffSamples.__getitem__
         counting = lambda samples, window: opened.append(window) or read(samples, window)  # noqa: E731
-        patch.setattr(tiff_read.TiffSamples, "__getitem__", counting)
+        patch.setattr(tiff.TiffSamples, "__getitem__", counting)
         with open_image(tmp_path / "a.tif") as source:
             assert source.header.value_range == (0, 65535)
     assert len(opened) == 1

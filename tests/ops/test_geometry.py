@@ -1,12 +1,14 @@
+import numpy as np
 import pytest
 import torch
 from images import random_image
+from scipy import ndimage
 from tolerances import assert_near
 
 from blindsr.errors import ImageError
 from blindsr.kernels import Kernel, flip
-from blindsr.ops import degrade, dihedral, dihedral_inverse, shave
-from blindsr.ops.geometry import fold_symmetric, mirror, pad_symmetric
+from blindsr.ops import degrade, dihedral, dihedral_inverse
+from blindsr.ops.geometry import local_maximum, local_mean, mirror
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -43,25 +45,28 @@ def test_a_ninth_view_is_refused(function, view):
         function(torch.zeros(3, 3), view)
 
 
-def test_shave_drops_the_border(rng):
-    image = random_image(rng, bands=2)
-    assert torch.equal(shave(image, 3), image[..., 3:34, 3:28])
-    assert torch.equal(shave(image, 0), image)
-
-
-@pytest.mark.parametrize("border", [-1, 16])
-def test_shaving_everything_is_refused(border):
-    with pytest.raises(ImageError, match="cannot shave"):
-        shave(torch.zeros(1, 1, 37, 31), border)
-
-
 def test_mirroring_repeats_the_edge_sample_and_goes_on_for_ever():
     positions = mirror(torch.arange(-7, 8), 3)
     assert positions.tolist() == [0, 0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]
 
 
-@pytest.mark.parametrize("pad", [0, 1, 5, 12])
-def test_folding_is_the_adjoint_of_padding(rng, pad):
-    image = random_image(rng, 9, 5, bands=2)
-    other = torch.from_numpy(rng.standard_normal((1, 2, 9 + 2 * pad, 5 + 2 * pad)))
-    assert_near((pad_symmetric(image, pad) * other).sum(), (image * fold_symmetric(other, pad)).sum())
+@pytest.mark.parametrize("side", [1, 3, 9, 17, 23])
+def test_local_mean_and_maximum_are_those_of_scipy(side):
+    image = torch.randn(2, 3, 40, 33, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    size = (1, 1, side, side)
+    sums, counts = (
+        ndimage.uniform_filter(x, size, mode="constant") for x in (image.numpy(), np.ones_like(image.numpy()))
+    )
+    assert np.allclose(local_mean(image, side), sums / counts)
+    largest = ndimage.maximum_filter(image.numpy(), size, mode="constant", cval=-np.inf)
+    assert np.array_equal(local_maximum(image, side), largest)
+
+
+def test_the_mean_of_a_constant_is_constant_and_a_part_is_a_part_to_the_bit():
+    flat = torch.full((1, 1, 20, 30), 0.3)
+    assert torch.allclose(local_mean(flat, 9), flat)
+    image = torch.rand(1, 1, 60, 70, generator=torch.Generator().manual_seed(1))
+    inner = (..., slice(20, 40), slice(20, 40))
+    for function in (local_mean, local_maximum):
+        part = function(image[..., 10:50, 10:50], 17)[..., 10:30, 10:30]
+        assert torch.equal(part, function(image, 17)[inner])

@@ -1,11 +1,13 @@
 """Known kernels: when the sRGB curve is undone, and what the kernel of a sensor gains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from blindsr.errors import ConfigError
-from blindsr.image_io import MemorySource, Photo
+from blindsr.image_io import MemorySource
 from blindsr.kernels import Kernel, KernelStack, bicubic, gaussian
 from blindsr.ops import degrade
 from blindsr.ops.color import linear_to_srgb, srgb_to_linear
@@ -28,10 +30,9 @@ def made_by(name, **more):
 
 
 def image(dtype=np.uint8, channels=3, **more):
-    pixels = np.zeros((4, 4, channels), np.float32)
-    return MemorySource.from_photo(
-        Photo(pixels=pixels, dtype=np.dtype(dtype), format="PNG", value_range=(0, 1), **more)
-    )
+    source = MemorySource(np.zeros((4, 4, channels), dtype))
+    source.header = replace(source.header, format="PNG", **more)
+    return source
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
 
-Each module that reads has `decode(file, path, *, page, max_pixels) -> Decoded` and
-`size(file) -> (height, width, bands) | None`, each that writes `encoder(format_, target) -> Encoder`.
+Each module that reads has `decode(file, *, page, max_pixels) -> Decoded` and
+`size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. Who calls them puts the
+name of the file before the text of an error.
 """
 
 import logging
@@ -13,7 +14,6 @@ import warnings as python_warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ from PIL import Image, ImageCms
 from blindsr.errors import ImageError
 from blindsr.image_io.formats import MAX_PIXELS, FileFormat, readable_titles
 from blindsr.image_io.metadata import exif_for_size, xmp_for_size
-from blindsr.image_io.samples import PhotoHeader, StoredSamples, unpremultiply
+from blindsr.image_io.samples import PhotoHeader, StoredSamples
 
 #: Why few bits become 8.
 LEVELS_NEEDED = "the enlarged image needs the levels between"
@@ -52,9 +52,8 @@ class Decoded:
     samples: StoredSamples  # (H, W, S) as the file stores them, alpha last: an array, or a reader of windows
     header: PhotoHeader  # with the metadata as they are in the file
     orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
-    page_count: int = 1
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
-    mask: StoredSamples | None = None  # valid pixels, (H, W) or (H, W, C), an array or a reader; None is all
+    mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,15 +61,17 @@ class Target:
     """What an encoder writes."""
 
     file: BinaryIO  # empty, open for writing and reading
+    format: FileFormat
     header: PhotoHeader
-    shape: tuple[int, int, int]  # (H, W, C with alpha)
+    size: tuple[int, int]  # width and height
+    channels: int  # without alpha
     quality: int | None = None
     warnings: list[str] = field(default_factory=list)  # what is lost
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.shape[1], self.shape[0]
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, and channels with alpha."""
+        return self.size[1], self.size[0], self.channels + self.header.has_alpha
 
 
 class Encoder(Protocol):
@@ -91,10 +92,11 @@ class CollectingEncoder:
     """Collects all rows for a format whose library encodes whole images."""
 
     def __init__(self, target: Target, encode: Callable[[Target, NDArray[Any]], bytes], dtype: np.dtype[Any]) -> None:
-        self._target, self._encode = target, encode
-        self.dtype = dtype
-        self._samples = np.empty(target.shape, dtype)
-        self._rows = 0
+        bits = 8 * target.header.dtype.itemsize
+        if bits > (stored := target.format.bits):
+            target.warnings.append(f"{target.format.title} stores {stored} bits: the {bits}-bit samples were rounded")
+        self._target, self._encode, self.dtype = target, encode, dtype
+        self._samples, self._rows = np.empty(target.shape, dtype), 0
 
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Collect rows."""
@@ -106,27 +108,25 @@ class CollectingEncoder:
         self._target.file.write(self._encode(self._target, self._samples))
 
 
-def gray_as_rgb(target: Target, samples: NDArray[Any], title: str) -> tuple[NDArray[Any], bytes | None]:
+def gray_as_rgb(target: Target, samples: NDArray[Any], suffix: str = "") -> tuple[NDArray[Any], bytes | None]:
     """Repeat gray for a format that has only RGB, and drop a profile of gray samples: samples and profile to write."""
     profile = target.header.icc_profile
     if samples.shape[2] > 2:
         return samples, profile
-    target.warnings.append(f"{title} cannot store gray: it was written as RGB")
+    target.warnings.append(f"{target.format.title}{suffix} cannot store gray: it was written as RGB")
     if profile is not None and profile[16:20] != b"RGB ":
         target.warnings.append("the colour profile is for gray samples: it is left out")
         profile = None
     return np.concatenate([np.repeat(samples[..., :1], 3, axis=2), samples[..., 1:]], axis=2), profile
 
 
-def check_size(width: int, height: int, path: Path, max_pixels: int = MAX_PIXELS, *, samples: int = 1) -> None:
+def check_size(width: int, height: int, max_pixels: int, *, samples: int = 1) -> None:
     """Refuse an image without pixels or with too many (of four samples on average), before memory is allocated."""
     if width < 1 or height < 1 or samples < 1:
-        raise ImageError(
-            f"{path}: an image needs at least one pixel, this one has {width}×{height}; get an intact copy"
-        )
+        raise ImageError(f"an image needs at least one pixel, this one has {width}×{height}; get an intact copy")
     if width * height * max(1, samples / _SAMPLES_PER_PIXEL) > max_pixels:
         bands = f" with {samples} bands" if samples > _SAMPLES_PER_PIXEL else ""
-        raise ImageError(f"{path}: {_too_large(max_pixels, f'{width}×{height}{bands}')}")
+        raise _too_large(max_pixels, f"{width}×{height}{bands}")
 
 
 def check_page_number(page: int, count: int, title: str = "file", unit: str = "image") -> list[str]:
@@ -143,26 +143,25 @@ def with_bands(samples: NDArray[Any], size: tuple[int, int], title: str) -> NDAr
     return samples[..., None] if samples.ndim == 2 else samples
 
 
-def unknown_format(path: Path) -> ImageError:
+def unknown_format() -> ImageError:
     """The error for a file whose content is of no format that is read."""
-    return ImageError(
-        f"{path}: needed {readable_titles()}, this file is none of them or is damaged; "
-        "convert it, or get an intact copy"
-    )
+    remedy = "convert it, or get an intact copy"
+    return ImageError(f"needed {readable_titles()}, this file is none of them or is damaged; {remedy}")
 
 
-def missing_package(path: Path, kind: str, package: str, extra: str, instead: str) -> ImageError:
+def missing_package(kind: str, package: str, extra: str, instead: str) -> ImageError:
     """The error for a file that an optional package reads."""
     install = f'run pip install "blindsr[{extra}]"'
-    return ImageError(f"{path}: this is a {kind}, which needs the package {package}; {install}, or {instead}")
+    return ImageError(f"this is a {kind}, which needs the package {package}; {install}, or {instead}")
 
 
 def straight_alpha(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
-    """Divide colours by the last channel, with which they are premultiplied in the file; a warning is added."""
+    """Divide colours by the last channel, with which they are premultiplied in the file; 0 where that is 0."""
     warnings.append("the colours were premultiplied with alpha in the file, and are written without")
     high = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
     scaled = (samples / np.float64(high)).astype(np.float32)
-    colour = unpremultiply(scaled[..., :-1], scaled[..., -1])
+    alpha = scaled[..., -1:]
+    colour = np.where(alpha > 0, scaled[..., :-1] / np.where(alpha > 0, alpha, 1), 0).astype(np.float32, copy=False)
     if samples.dtype.kind == "f":
         return np.dstack([colour, scaled[..., -1]])
     whole = np.floor(np.clip(colour, 0, 1).astype(np.float64) * high + 0.5).astype(samples.dtype)
@@ -174,29 +173,25 @@ def srgb_profile() -> Any:  # noqa: ANN401 - not declared by Pillow as what its 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def embedded_metadata(
-    target: Target, profile: bytes | None, dpi: tuple[float, float] | None = None
-) -> dict[str, bytes]:
+def embedded_metadata(target: Target, profile: bytes | None, dpi: tuple[float, float] | None) -> dict[str, bytes]:
     """Profile, EXIF (with a resolution) and XMP of a result as keywords of Pillow and pillow-heif."""
-    header, size = target.header, target.size
-    exif, xmp = exif_for_size(header.exif, size, dpi), xmp_for_size(header.xmp, size)
+    exif, xmp = exif_for_size(target.header.exif, target.size, dpi), xmp_for_size(target.header.xmp, target.size)
     blocks = {"icc_profile": profile, "exif": exif, "xmp": xmp}
     return {name: content for name, content in blocks.items() if content}
 
 
-def _too_large(max_pixels: int, size: str) -> str:
-    return (
+def _too_large(max_pixels: int, size: str) -> ImageError:
+    return ImageError(
         f"at most {max_pixels} pixels ({max_pixels / 1e6:.4g} megapixels) are read, this file has {size}; "
         "if you trust this file, raise the limit (max_pixels=, --max-pixels), or cut it into parts"
     )
 
 
 @contextmanager
-def decoding(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
+def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
     """Isolate third-party decoders: capture warnings and logs, apply the pixel limit, convert exceptions to ImageError.
 
-    Yields:
-        A list that, after the block, holds the warnings of the decoders.
+    The list holds, after the block, the warnings of the decoders.
     """
     collected: list[str] = []
 
@@ -222,12 +217,12 @@ def decoding(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
             raise
         except MemoryError as error:
             remedy = "close other programs, or cut it into parts"
-            raise ImageError(f"{path}: not enough memory to read this image; {remedy}") from error
+            raise ImageError(f"not enough memory to read this image; {remedy}") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ImageError(f"{path}: {_too_large(max_pixels, 'more')}") from error
+            raise _too_large(max_pixels, "more") from error
         except Exception as error:  # a decoder may raise anything on damaged bytes, and all of it means this
             reason = " ".join(str(error).split()) or type(error).__name__
-            text = f"{path}: the file is damaged or ends early ({reason[:160]}); get an intact copy"
+            text = f"the file is damaged or ends early ({reason[:160]}); get an intact copy"
             raise ImageError(text) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
@@ -264,10 +259,3 @@ def unprinted() -> Iterator[list[str]]:
                         printed.append(line.decode(errors="replace").strip())
                     else:
                         os.write(_STDERR, line)
-
-
-def rounding_warning(target: Target, format_: FileFormat) -> None:
-    """Warn that samples are rounded to fewer bits."""
-    bits = 8 * target.header.dtype.itemsize
-    if bits > format_.bits:
-        target.warnings.append(f"{format_.title} stores {format_.bits} bits: the {bits}-bit samples were rounded")

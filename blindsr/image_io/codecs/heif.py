@@ -1,8 +1,6 @@
 """HEIC photographs, as phones write them, through the optional package pillow-heif."""
 
-import importlib.util
 import io
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,45 +17,41 @@ from blindsr.image_io.codecs import (
     embedded_metadata,
     gray_as_rgb,
     missing_package,
-    rounding_warning,
     straight_alpha,
 )
 from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import xmp_bytes
 from blindsr.image_io.samples import PhotoHeader
 
-# Mode of pillow-heif: sample type, samples per pixel. "RGBa" is premultiplied with alpha.
-_MODES: dict[str, tuple[type[np.generic], int]] = {
-    **{"L": (np.uint8, 1), "RGB": (np.uint8, 3), "RGBA": (np.uint8, 4), "RGBa": (np.uint8, 4)},
-    **{"I;16": (np.uint16, 1), "L;16": (np.uint16, 1), "RGB;16": (np.uint16, 3)},
-    **{"RGBA;16": (np.uint16, 4), "RGBa;16": (np.uint16, 4)},
-}
+# Samples per pixel by the mode of pillow-heif, in which ";16" follows for 16 bits. "RGBa" is premultiplied with alpha.
+_CHANNELS = {"L": 1, "I": 1, "RGB": 3, "RGBA": 4, "RGBa": 4}
 _BITS = 12  # of HEVC in a HEIC at most
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode the main image of a HEIC file (page 1) or another one: 8 bits, or 10 and 12 bits as 16."""
     try:
         import pillow_heif
     except ImportError:
-        raise missing_package(path, "HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
+        raise missing_package("HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
     container: Any = pillow_heif.open_heif(file.read(), convert_hdr_to_8bit=False)
     images = [container[container.primary_index]]
     images += [container[index] for index in range(len(container)) if index != container.primary_index]
     warnings = check_page_number(page, len(images))
     image = images[page - 1]
     width, height = image.size
-    check_size(width, height, path, max_pixels)
-    if image.mode not in _MODES:
+    check_size(width, height, max_pixels)
+    mode = image.mode.removesuffix(";16")
+    if mode not in _CHANNELS:
         raise ImageError(f"a HEIC image must be gray or RGB, this one is {image.mode}; save it as PNG")
-    dtype, channels = _MODES[image.mode]
-    if dtype is np.uint16:
-        warnings.append("the samples of more than 8 bits are written with 16")
+    dtype, channels = np.dtype(np.uint16 if image.mode.endswith(";16") else np.uint8), _CHANNELS[mode]
     # The rows may end with padding.
     rows: Any = np.frombuffer(image.data, np.uint8).reshape(height, image.stride)
-    row_bytes = width * channels * np.dtype(dtype).itemsize
+    row_bytes = width * channels * dtype.itemsize
     samples = np.ascontiguousarray(rows[:, :row_bytes]).view(dtype).reshape(height, width, channels)
-    if "a" in image.mode:
+    if samples.dtype == np.uint16:
+        warnings.append("the samples of more than 8 bits are written with 16")
+    if mode == "RGBa":
         samples = straight_alpha(samples, warnings)
     header = PhotoHeader(
         has_alpha=channels == 4,
@@ -68,33 +62,30 @@ def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded
         xmp=xmp_bytes(image.info.get("xmp")),
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=1, page_count=len(images))
+    return Decoded(samples=samples, header=header, orientation=1)
 
 
-def size(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Height, width and samples per pixel of the main image, upright; None without pillow-heif."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return None
+def size(file: BinaryIO) -> tuple[int, int, int]:
+    """Height, width and samples per pixel of the main image, upright."""
     import pillow_heif
 
     container: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     image: Any = container[container.primary_index]
     width, height = image.size
-    return height, width, _MODES[image.mode][1]
+    return height, width, _CHANNELS[image.mode.removesuffix(";16")]
 
 
 def missing(format_: FileFormat) -> str | None:
     """Why this installation cannot write HEIC; None if it can."""
-    if importlib.util.find_spec("pillow_heif") is None:
+    try:
+        import pillow_heif
+    except ImportError:
         return 'HEIC needs the package pillow-heif (run pip install "blindsr[heic]")'
-    import pillow_heif
-
     return None if pillow_heif.libheif_info().get("HEIF") else "this pillow-heif reads HEIC but does not write it"
 
 
-def encoder(format_: FileFormat, target: Target) -> CollectingEncoder:
+def encoder(target: Target) -> CollectingEncoder:
     """Begin a HEIC of 8 bits, or of 12 for 16-bit samples."""
-    rounding_warning(target, format_)
     return CollectingEncoder(target, _encode, target.header.dtype)
 
 
@@ -103,7 +94,7 @@ def _encode(target: Target, samples: NDArray[Any]) -> bytes:
 
     profile = target.header.icc_profile
     if samples.shape[2] == 2:  # HEIC has gray, but not with alpha
-        samples, profile = gray_as_rgb(target, samples, "HEIC with alpha")
+        samples, profile = gray_as_rgb(target, samples, " with alpha")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
     # 4:4:4: the colours at full resolution.
     options: dict[str, Any] = {"quality": target.quality or DEFAULT_QUALITY, "chroma": 444}

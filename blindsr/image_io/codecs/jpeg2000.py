@@ -7,7 +7,6 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io.codecs import Decoded, check_page_number, check_size, unprinted, with_bands
-from blindsr.image_io.codecs.tiff_read import georeference_of
+from blindsr.image_io.codecs.tiff import georeference_of
 from blindsr.image_io.samples import PhotoHeader
 
 _SUPERBOXES = (b"jp2h", b"asoc", b"res ")
@@ -65,13 +64,18 @@ def _boxes(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[tuple[
 
 def _read(data: bytes) -> _Boxes:
     """Read the boxes, and the size from the code stream."""
-    if data.startswith(_START_OF_CODESTREAM):
-        return _read_codestream(data, 0, len(data))
-    boxes = list(_boxes(data, 0, len(data)))
-    stream = next(((start, stop) for name, start, stop in boxes if name == b"jp2c"), None)
-    if stream is None:
+    is_bare = data.startswith(_START_OF_CODESTREAM)
+    boxes = [(b"jp2c", 0, len(data))] if is_bare else list(_boxes(data, 0, len(data)))
+    start, stop = next(((start, stop) for name, start, stop in boxes if name == b"jp2c"), (-1, -1))
+    if start < 0:
         raise ImageError("the JPEG 2000 file has no code stream; get an intact copy")
-    header = _read_codestream(data, *stream)
+    head = data[start : start + 44]
+    if len(head) < 44 or not head.startswith(_START_OF_CODESTREAM):
+        raise ImageError("the JPEG 2000 code stream does not begin as one; get an intact copy")
+    x1, y1, x0, y0 = struct.unpack(">IIII", head[8:24])
+    components, depth = struct.unpack(">HB", head[40:43])
+    end = data[stop - 2 : stop]
+    header = _Boxes(x1 - x0, y1 - y0, components, (depth & 0x7F) + 1, bool(depth & 0x80), end)
     for name, start, stop in boxes:
         body = data[start : min(stop, start + 16)] if name == b"jp2c" else data[start:stop]
         if name == b"colr" and header.colour_space is None and header.icc_profile is None:
@@ -89,27 +93,17 @@ def _read(data: bytes) -> _Boxes:
     return header
 
 
-def _read_codestream(data: bytes, start: int, stop: int) -> _Boxes:
-    head = data[start : start + 44]
-    if len(head) < 44 or not head.startswith(_START_OF_CODESTREAM):
-        raise ImageError("the JPEG 2000 code stream does not begin as one; get an intact copy")
-    x1, y1, x0, y0 = struct.unpack(">IIII", head[8:24])
-    components, depth = struct.unpack(">HB", head[40:43])
-    end = data[stop - 2 : stop]
-    return _Boxes(x1 - x0, y1 - y0, components, (depth & 0x7F) + 1, bool(depth & 0x80), end)
-
-
 def size(file: BinaryIO) -> tuple[int, int, int]:
     """Height, width and components."""
     header = _read(file.read())
     return header.height, header.width, header.components
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode a JP2 file or a bare code stream of 1 to 16 bits per sample."""
     data = file.read()
     header = _read(data)
-    check_size(header.width, header.height, path, max_pixels, samples=header.components)
+    check_size(header.width, header.height, max_pixels, samples=header.components)
     check_page_number(page, 1)
     if header.bits > 16:
         raise ImageError(f"a JPEG 2000 file needs 16 bits per sample or fewer, this one has {header.bits}; convert it")

@@ -1,7 +1,7 @@
 """JPEG, WebP, AVIF, BMP and GIF through Pillow; conversion of CMYK; images encoded in memory."""
 
+import contextlib
 import io
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,7 +18,6 @@ from blindsr.image_io.codecs import (
     check_size,
     embedded_metadata,
     gray_as_rgb,
-    rounding_warning,
     srgb_profile,
     unknown_format,
 )
@@ -41,13 +40,13 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
         return (*upright_size(image.height, image.width, exif_orientation(image.info.get("exif"))), bands)
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode an image, of an animation the frame `page`."""
     try:
         image: Image.Image = Image.open(file, formats=_PILLOW_FORMATS)
     except UnidentifiedImageError:
-        raise unknown_format(path) from None
-    check_size(*image.size, path, max_pixels)
+        raise unknown_format() from None
+    check_size(*image.size, max_pixels)
     format_ = "JPEG" if image.format == "MPO" else str(image.format)
     frames = int(getattr(image, "n_frames", 1))
     warnings = check_page_number(page, frames)
@@ -62,58 +61,47 @@ def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded
         image, icc_profile, warning = cmyk_to_srgb(image, icc_profile)
         warnings.append(warning)
     iptc = info.get("photoshop", {}).get(_IPTC)
-    comment = info.get("comment")
-    samples, has_alpha = _without_palette(image)
+    comment: Any = info.get("comment")
+    if isinstance(comment, bytes):
+        try:
+            comment = comment.decode("utf-8")
+        except UnicodeDecodeError:
+            comment = comment.decode("latin-1")
+    # Palettes and single bits are expanded.
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        kinds = "gray, RGB, palette or CMYK"
+        raise ImageError(f"the image must be {kinds}, this one is {image.mode}; convert it to one of them")
+    samples = np.atleast_3d(np.asarray(image))
     header = PhotoHeader(
-        has_alpha=has_alpha,
+        has_alpha=image.mode in ("LA", "RGBA"),
         dtype=samples.dtype,
         format=format_,
         icc_profile=icc_profile,
         exif=info.get("exif"),
         xmp=xmp_bytes(info.get("xmp")),
         iptc=iptc if isinstance(iptc, bytes) else None,
-        texts=(("Comment", _text(comment)),) if isinstance(comment, bytes | str) and comment else (),
+        texts=(("Comment", comment),) if isinstance(comment, str) and comment else (),
         dpi=plausible_dpi(info.get("dpi")),
         warnings=tuple(warnings),
     )
     jpeg_tables = tuple(tuple(int(step) for step in tables[key]) for key in sorted(tables)) if tables else None
-    return Decoded(samples=samples, header=header, page_count=frames, jpeg_tables=jpeg_tables)
-
-
-def _text(comment: bytes | str) -> str:
-    if isinstance(comment, str):
-        return comment
-    try:
-        return comment.decode("utf-8")
-    except UnicodeDecodeError:
-        return comment.decode("latin-1")
-
-
-def _without_palette(image: Image.Image) -> tuple[NDArray[Any], bool]:
-    """Expand palettes and single bits: (H, W, C) uint8, and whether the last channel is alpha."""
-    mode = image.mode
-    if mode in ("P", "PA"):
-        image = image.convert("RGBA" if mode == "PA" or "transparency" in image.info else "RGB")
-    elif mode == "1":
-        image = image.convert("L")
-    elif mode not in ("L", "LA", "RGB", "RGBA"):
-        raise ImageError(f"the image must be gray, RGB, palette or CMYK, this one is {mode}; convert it to one of them")
-    samples = np.asarray(image)
-    return (samples[..., None] if samples.ndim == 2 else samples), image.mode in ("LA", "RGBA")
+    return Decoded(samples=samples, header=header, jpeg_tables=jpeg_tables)
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes, str]:
     """Convert CMYK through its profile, the one colour conversion that is made: image, sRGB profile, and a warning."""
-    srgb, reason = srgb_profile(), "the file has no profile"
+    srgb, converted = srgb_profile(), None
     if profile:
-        reason = "its profile cannot be used"
-        try:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
-            return converted, srgb.tobytes(), "CMYK was converted to sRGB through the profile in the file"
+    if converted is not None:
+        return converted, srgb.tobytes(), "CMYK was converted to sRGB through the profile in the file"
+    reason = "its profile cannot be used" if profile else "the file has no profile"
     warning = f"CMYK was converted to sRGB without a profile, because {reason}: colours may differ from print"
     return image.convert("RGB"), srgb.tobytes(), warning
 
@@ -125,20 +113,19 @@ def missing(format_: FileFormat) -> str | None:
     return None
 
 
-def encoder(format_: FileFormat, target: Target) -> CollectingEncoder:
+def encoder(target: Target) -> CollectingEncoder:
     """Begin a JPEG, WebP or AVIF of 8 bits."""
-    if format_.name == "jpeg" and target.header.has_alpha:
+    if target.format.name == "jpeg" and target.header.has_alpha:
         target.warnings.append(
             "JPEG cannot store an alpha channel: the one of the file, opaque everywhere, is left out"
         )
-    rounding_warning(target, format_)
-    encode = _encode_jpeg if format_.name == "jpeg" else _encode_webp if format_.name == "webp" else _encode_avif
+    encode = _encode_jpeg if target.format.name == "jpeg" else _encode_webp_or_avif
     return CollectingEncoder(target, encode, np.dtype(np.uint8))
 
 
 def _encode_jpeg(target: Target, samples: NDArray[Any]) -> bytes:
     header, warnings = target.header, target.warnings
-    metadata = embedded_metadata(target, header.icc_profile)
+    metadata = embedded_metadata(target, header.icc_profile, None)
     exif_bytes = len(metadata.get("exif", b""))
     if exif_bytes > _MARKER_BYTES:
         warnings.append(f"JPEG stores {_MARKER_BYTES} bytes of EXIF, this photograph has {exif_bytes}: it is left out")
@@ -157,17 +144,15 @@ def _encode_jpeg(target: Target, samples: NDArray[Any]) -> bytes:
     return _saved(samples[..., :-1] if header.has_alpha else samples, "JPEG", **metadata, **options)
 
 
-def _encode_webp(target: Target, samples: NDArray[Any]) -> bytes:
-    quality = target.quality
-    options: dict[str, Any] = {"lossless": True, "exact": True} if quality is None else {"quality": quality}
-    samples, profile = gray_as_rgb(target, samples, "WebP")
-    return _saved(samples, "WEBP", **embedded_metadata(target, profile, target.header.dpi), **options)
-
-
-def _encode_avif(target: Target, samples: NDArray[Any]) -> bytes:
-    samples, profile = gray_as_rgb(target, samples, "AVIF")
-    options = {"quality": target.quality or DEFAULT_QUALITY, "subsampling": "4:4:4"}
-    return _saved(samples, "AVIF", **embedded_metadata(target, profile, target.header.dpi), **options)
+def _encode_webp_or_avif(target: Target, samples: NDArray[Any]) -> bytes:
+    options: dict[str, Any] = {"quality": target.quality or DEFAULT_QUALITY}
+    if target.format.name == "avif":
+        options["subsampling"] = "4:4:4"
+    elif target.quality is None:
+        options = {"lossless": True, "exact": True}
+    samples, profile = gray_as_rgb(target, samples)
+    metadata = embedded_metadata(target, profile, target.header.dpi)
+    return _saved(samples, target.format.title.upper(), **metadata, **options)
 
 
 def _saved(samples: NDArray[Any], format_: str, **options: Any) -> bytes:  # noqa: ANN401 - of Pillow

@@ -11,7 +11,6 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io.codecs import LEVELS_NEEDED, Decoded, Target, check_page_number, check_size, unprinted, with_bands
-from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import exif_for_size, exif_orientation, plausible_dpi, upright_size, xmp_for_size
 from blindsr.image_io.samples import PhotoHeader
 
@@ -60,21 +58,6 @@ class PngHeader:
     def exif(self) -> bytes | None:
         """EXIF block: of the chunk, otherwise of a text by ImageMagick."""
         return self.single.get(b"eXIf") or self.raw_profiles.get("exif") or self.raw_profiles.get("APP1")
-
-    @property
-    def icc_profile(self) -> bytes | None:
-        """Colour profile; None if there is none or it cannot be unpacked."""
-        _, separator, rest = self.single.get(b"iCCP", b"").partition(b"\x00")
-        return _unpack(rest[1:]) if separator else None
-
-    @property
-    def dpi(self) -> tuple[float, float] | None:
-        """Pixels per inch; None where pHYs is missing or gives an aspect ratio only."""
-        body = self.single.get(b"pHYs", b"")
-        if len(body) != 9 or body[8] != 1:
-            return None
-        x, y = struct.unpack(">II", body[:8])
-        return (x * _INCH, y * _INCH) if x and y else None
 
 
 def read_chunks(file: BinaryIO) -> PngHeader:
@@ -149,10 +132,10 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return (*upright_size(header.height, header.width, exif_orientation(header.exif)), bands)
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode a PNG of any kind; of an animation the first image."""
     header = read_chunks(file)
-    check_size(header.width, header.height, path, max_pixels)
+    check_size(header.width, header.height, max_pixels)
     check_page_number(page, 1)
     warnings = []
     if header.depth < 8 and header.colour_type == 0:
@@ -163,15 +146,19 @@ def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded
     with unprinted():
         samples: NDArray[Any] = imagecodecs.png_decode(file.read())
     samples = with_bands(samples, (header.height, header.width), "PNG")
+    _, has_profile, profile = header.single.get(b"iCCP", b"").partition(b"\x00")
+    pixels, dpi = header.single.get(b"pHYs", b""), None
+    if len(pixels) == 9 and pixels[8] == 1:  # otherwise it gives an aspect ratio only
+        dpi = tuple(number * _INCH for number in struct.unpack(">II", pixels[:8]))
     photo = PhotoHeader(
         has_alpha=samples.shape[2] in (2, 4),
         dtype=samples.dtype,
         format="PNG",
-        icc_profile=header.icc_profile,
+        icc_profile=_unpack(profile[1:]) if has_profile else None,
         exif=header.exif,
         xmp=header.xmp or header.raw_profiles.get("xmp"),
         iptc=_iptc_records(header.raw_profiles.get("iptc")),
-        dpi=plausible_dpi(header.dpi),
+        dpi=plausible_dpi(dpi),
         png_colour=tuple((name, header.single[name]) for name in _COLOUR if name in header.single),
         texts=tuple(header.texts),
         warnings=tuple(warnings),
@@ -205,17 +192,13 @@ def _metadata(header: PhotoHeader, image_size: tuple[int, int]) -> bytes:
         chunks.append(chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER)))
     if xmp := xmp_for_size(header.xmp, image_size):  # uncompressed, as the XMP specification demands
         chunks.append(chunk(b"iTXt", _XMP_KEYWORD + bytes(5) + xmp))
-    chunks.extend(_text_chunk(keyword, text) for keyword, text in header.texts)
+    for keyword, text in header.texts:
+        name = keyword.encode("latin-1", errors="replace")[:79]
+        try:
+            chunks.append(chunk(b"tEXt", name + b"\x00" + text.encode("latin-1")))
+        except UnicodeEncodeError:
+            chunks.append(chunk(b"iTXt", name + bytes(5) + text.encode("utf-8", errors="replace")))
     return b"".join(chunks)
-
-
-def _text_chunk(keyword: str, text: str) -> bytes:
-    """A text: tEXt if Latin-1 can hold it, otherwise iTXt."""
-    name = keyword.encode("latin-1", errors="replace")[:79]
-    try:
-        return chunk(b"tEXt", name + b"\x00" + text.encode("latin-1"))
-    except UnicodeEncodeError:
-        return chunk(b"iTXt", name + bytes(5) + text.encode("utf-8", errors="replace"))
 
 
 class PngEncoder:
@@ -225,8 +208,7 @@ class PngEncoder:
         self, file: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype[Any], metadata: bytes = b""
     ) -> None:
         height, width, channels = shape
-        self.dtype = dtype
-        self._file, self._width = file, width
+        self.dtype, self._file = dtype, file
         self._engine = zlib.compressobj(_COMPRESSION)
         self._previous = np.zeros((width, channels * dtype.itemsize), np.uint8)
         header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
@@ -247,7 +229,7 @@ class PngEncoder:
         self._file.write(chunk(b"IDAT", self._engine.flush()) + chunk(b"IEND", b""))
 
 
-def encoder(format_: FileFormat, target: Target) -> PngEncoder:
+def encoder(target: Target) -> PngEncoder:
     """Begin a PNG."""
     return PngEncoder(target.file, target.shape, target.header.dtype, _metadata(target.header, target.size))
 

@@ -1,9 +1,7 @@
 """Camera raw files through the optional package rawpy (LibRaw)."""
 
-import importlib.util
 import io
 import re
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,16 +17,16 @@ _DAMAGE = re.compile("data corrupted at|nexpected end of file")
 _SRGB_GAMMA = (2.4, 12.92)  # IEC 61966-2-1: exponent, and slope of the straight part
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Develop a raw file: the camera's white balance, sRGB, 16 bits, no automatic brightness, upright."""
     try:
         import rawpy
     except ImportError:
-        raise missing_package(path, "camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
+        raise missing_package("camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
     check_page_number(page, 1)
     data = file.read()
     with unprinted() as printed, rawpy.imread(io.BytesIO(data)) as raw:
-        check_size(raw.sizes.raw_width, raw.sizes.raw_height, path, max_pixels)
+        check_size(raw.sizes.raw_width, raw.sizes.raw_height, max_pixels)
         options: Any = {"output_bps": 16, "gamma": _SRGB_GAMMA, "output_color": rawpy.ColorSpace.sRGB}
         samples = np.asarray(raw.postprocess(use_camera_wb=True, no_auto_bright=True, **options))
         exif = exif_of_tiff(io.BytesIO(data)) or _exif_of_preview(raw)
@@ -39,11 +37,7 @@ def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded
     if exif is None:
         warnings.append("no EXIF block was found in the raw file: camera, date and place are not kept")
     header = PhotoHeader(
-        dtype=samples.dtype,
-        format="RAW",
-        icc_profile=srgb_profile().tobytes(),
-        exif=exif,
-        warnings=tuple(warnings),
+        dtype=samples.dtype, format="RAW", icc_profile=srgb_profile().tobytes(), exif=exif, warnings=tuple(warnings)
     )
     return Decoded(samples=samples, header=header, orientation=1)
 
@@ -58,10 +52,8 @@ def _exif_of_preview(raw: Any) -> bytes | None:  # noqa: ANN401 - rawpy has no t
         return None
 
 
-def size(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Height, width and bands that the developed image will have, upright; None without rawpy."""
-    if importlib.util.find_spec("rawpy") is None:
-        return None
+def size(file: BinaryIO) -> tuple[int, int, int]:
+    """Height, width and bands that the developed image will have, upright."""
     import rawpy
 
     with unprinted(), rawpy.imread(file) as raw:

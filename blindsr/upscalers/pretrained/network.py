@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.ops.local import local_mean
+from blindsr.ops.geometry import local_mean
 from blindsr.upscalers.pretrained.conditioning import EMBEDDING_LENGTH, SCALES
 
 __all__ = ["ConditionedNetwork", "FrozenNetwork", "NetworkConfig", "linear_base"]

@@ -13,7 +13,7 @@ from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade, dihedral, dihedral_inverse
 from blindsr.ops.color import from_planes, to_planes
-from blindsr.ops.local import local_maximum, local_mean
+from blindsr.ops.geometry import local_maximum, local_mean
 from blindsr.ops.wiener import (
     WienerFilter,
     cropped,

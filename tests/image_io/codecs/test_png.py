@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def encode_png(samples, extra_chunks=b"", rows=1000):
 
 
 def decoded(data):
-    return decode(io.BytesIO(data), Path("a.png"), page=1, max_pixels=10**9).samples
+    return decode(io.BytesIO(data), page=1, max_pixels=10**9).samples
 
 
 def samples16(channels):
@@ -183,6 +182,5 @@ def test_an_animated_png_gives_its_first_image(tmp_path):
     frames = [Image.fromarray(np.full((HEIGHT, WIDTH), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     with open_image(tmp_path / "a.png") as source:
-        assert source.page_count == 1
         assert source.warnings == ("the PNG is animated: its first image is used",)
         assert (source.read().pixels == np.float32(10) / np.float32(255)).all()

@@ -68,7 +68,7 @@ def test_a_broken_raw_file_is_refused(tmp_path):
 
 def test_a_raw_file_under_another_name_is_not_read_as_its_preview(tmp_path):
     digital_negative(tmp_path / "a.tif", np.zeros((64, 64, 3)))
-    with pytest.raises(ImageError, match=r"camera raw file, named .tif; name it .dng"):
+    with pytest.raises(ImageError, match=r"camera raw file with another suffix; name it .dng"):
         read_photo(tmp_path / "a.tif")
 
 

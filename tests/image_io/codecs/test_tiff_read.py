@@ -8,7 +8,7 @@ import tifffile
 
 from blindsr.errors import ImageError
 from blindsr.image_io import default_suffix, open_image, read_photo, write_photo
-from blindsr.image_io.codecs import tiff_read
+from blindsr.image_io.codecs import tiff
 from tests.images import upscale_valid
 
 HEIGHT, WIDTH = 31, 37
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The given matrix is equal", "ign
 @pytest.fixture(params=["cached", "by windows"], autouse=True)
 def limit_of_cached_tiffs(request, monkeypatch):
     if request.param == "by windows":
-        monkeypatch.setattr(tiff_read, "_CACHED_BYTES", 0)
+        monkeypatch.setattr(tiff, "_CACHED_BYTES", 0)
 
 
 def test_a_page_is_chosen_and_overviews_are_not_counted(tmp_path):
@@ -27,8 +27,6 @@ def test_a_page_is_chosen_and_overviews_are_not_counted(tmp_path):
         file.write(first, metadata=None)
         file.write(first[::2, ::2], subfiletype=1, metadata=None)
         file.write(second, metadata=None)
-    with open_image(tmp_path / "a.tif") as source:
-        assert source.page_count == 2
     assert read_photo(tmp_path / "a.tif", page=2).size == (16, 48)
     assert (np.round(read_photo(tmp_path / "a.tif", page=2).pixels * 255) == 200).all()
     with pytest.raises(ImageError, match="page 3 was requested, the file has 2"):
@@ -60,8 +58,7 @@ def test_the_internal_mask_of_gdal_is_missing_data_and_no_page(tmp_path, options
         f"missing data in {3 * 90} samples: filled from the neighbours for the work, no data in the result",
     )
     with open_image(tmp_path / "a.tif") as source:
-        assert source.page_count == 1
-        np.testing.assert_array_equal(source.read(2, 7, 4, 9).valid, photo.valid[2:7, 4:9])
+        np.testing.assert_array_equal(source.window(slice(2, 7), slice(4, 9)).valid, photo.valid[2:7, 4:9])
 
 
 def test_the_mask_is_written_and_rasterio_reads_it(tmp_path):

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from blindsr.image_io import Photo, PhotoHeader, Strip, open_writer, read_photo, write_photo
-from blindsr.image_io.codecs import tiff_write
+from blindsr.image_io.codecs import tiff
 
 HEIGHT, WIDTH = 67, 83
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
@@ -26,7 +26,7 @@ def samples_of(dtype, channels):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int16, np.int32, np.uint32, np.float32])
 def test_three_other_readers_find_the_samples(tmp_path, monkeypatch, dtype, channels):
     rasterio = pytest.importorskip("rasterio")
-    monkeypatch.setattr(tiff_write, "_STRIP_BYTES", 5000)
+    monkeypatch.setattr(tiff, "_STRIP_BYTES", 5000)
     samples = samples_of(dtype, channels)
     options = {"planarconfig": "contig"} if channels > 1 else {}
     photometric = "rgb" if channels == 3 else "minisblack"
@@ -69,7 +69,7 @@ def test_infrared_beside_rgb_and_three_measured_bands_stay_what_they_are(tmp_pat
 
 
 def test_a_large_tiff_or_png_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_write, "_STRIP_BYTES", 2**17)
+    monkeypatch.setattr(tiff, "_STRIP_BYTES", 2**17)
     height, width = 2000, 500
     rows = np.random.default_rng(0).random((50, width, 3), np.float32)
     header = PhotoHeader(dtype=np.dtype(np.uint16), format="PNG", value_range=(0, 65535))
@@ -84,7 +84,7 @@ def test_a_large_tiff_or_png_is_never_in_memory_as_a_whole(tmp_path, monkeypatch
 
 
 def test_a_big_tiff_with_a_mask(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_write, "CLASSIC_LIMIT", 1000)
+    monkeypatch.setattr(tiff, "CLASSIC_LIMIT", 1000)
     pixels = np.random.default_rng(0).random((HEIGHT, WIDTH, 1), np.float32)
     valid = np.ones((HEIGHT, WIDTH, 1), bool)
     valid[5:9, 3:70] = False

@@ -1,23 +1,31 @@
-"""TIFF files: integers of 1 to 32 bits and floats, gray, RGB, palettes, CMYK, any number of bands, read by windows.
+"""TIFF files: integers of 1 to 32 bits and floats, gray, RGB, palettes, CMYK, any number of bands.
 
-tifffile finds the strips and tiles, imagecodecs decodes those that a window touches.
+Read by windows: tifffile finds the strips and tiles, imagecodecs decodes those that a window touches. Written row by
+row, samples kept to the bit, with profile, EXIF, XMP, georeference, calibration and mask: the strips are written as
+their rows come, the directories that describe them at the end of the file.
+
+Source: TIFF 6.0, sections 2, 8 and 14; Adobe TIFF technical notes 1 (ExtraSamples) and 3 (predictor of floats).
 """
 
 import math
 import os
+import struct
 from dataclasses import replace
-from pathlib import Path
+from fractions import Fraction
 from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from blindsr.errors import ImageError
+from blindsr.image_io import metadata
 from blindsr.image_io.codecs import (
     LEVELS_NEEDED,
     Decoded,
+    Target,
     check_page_number,
     check_size,
     decoding,
@@ -26,17 +34,19 @@ from blindsr.image_io.codecs import (
     unprinted,
 )
 from blindsr.image_io.codecs.pillow import cmyk_to_srgb
-from blindsr.image_io.metadata import exif_of_tiff, load_exif, plausible_dpi, swaps_axes, upright_size, xmp_bytes
 from blindsr.image_io.samples import PhotoHeader, StoredSamples
 
 _DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
 _XMP, _IPTC, _ICC_PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _SUB_DIRECTORIES = 700, 33723, 34675, 50706, 254, 330
-_MAX_TYPED_PAGES = 100  # of more pages the kind is not examined: they are no overviews
-_REDUCED, _MASK = 1, 4  # bits of NewSubfileType: overview; transparency mask
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
-_CENTIMETRES_PER_INCH = 2.54
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)  # photometric interpretations
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown meaning
+
+# -------------------------------------------------------------------------------------------------------- reading
+
+_MAX_TYPED_PAGES = 100  # of more pages the kind is not examined: they are no overviews
+_REDUCED_PAGE, _MASK_PAGE = 1, 4  # bits of NewSubfileType: overview; transparency mask
+_CENTIMETRES_PER_INCH = 2.54
 _CACHED_BYTES = 2**26  # images up to this size are decoded once, larger ones by windows
 
 
@@ -45,29 +55,29 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         orientation = page.tags.valueof(_ORIENTATION, 1)
-        return (*upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
+        return (*metadata.upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
 
 
-def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Open a page of a TIFF."""
     tiff = tifffile.TiffFile(file)
     pages, mask_index = _pages(tiff, page)
     warnings = check_page_number(page, len(pages), "TIFF", "page")
     chosen = _page(tiff, pages[page - 1])
     length = file.seek(0, os.SEEK_END)
-    _check_page(chosen, path, max_pixels, length)
-    header = _header(tiff, chosen, file, warnings)
-    orientation = chosen.tags.valueof(_ORIENTATION, 1)
-    reader, mask = TiffSamples(chosen, path, warnings), None
+    _check_page(chosen, max_pixels, length)
+    header, orientation = _header(tiff, chosen, file, warnings), chosen.tags.valueof(_ORIENTATION, 1)
+    orientation = orientation if isinstance(orientation, int) else 1
+    reader, mask = TiffSamples(chosen, warnings), None
     if mask_index is not None:  # GDAL's
         mask_page = _page(tiff, mask_index)
         if (mask_page.imagelength, mask_page.imagewidth, mask_page.samplesperpixel) == (*reader.shape[:2], 1):
-            _check_page(mask_page, path, reader.shape[0] * reader.shape[1], length)
-            mask = _MaskSamples(TiffSamples(mask_page, path, []))
+            _check_page(mask_page, reader.shape[0] * reader.shape[1], length)
+            mask = TiffSamples(mask_page, [])
         else:
             warnings.append("the mask of the TIFF does not fit its image: it is ignored")
     samples: StoredSamples = reader
-    if swaps_axes(orientation) or math.prod(reader.shape) * reader.dtype.itemsize <= _CACHED_BYTES:
+    if metadata.swaps_axes(orientation) or math.prod(reader.shape) * reader.dtype.itemsize <= _CACHED_BYTES:
         samples = reader[0 : reader.shape[0], 0 : reader.shape[1]]  # a row of a turned image is a column of the file
     is_rgb = int(chosen.photometric) in (_RGB, _PALETTE, _CMYK, _YCBCR)
     header = replace(
@@ -80,8 +90,7 @@ def decode(file: BinaryIO, path: Path, *, page: int, max_pixels: int) -> Decoded
         icc_profile=reader.icc_profile,
         warnings=tuple(warnings),
     )
-    orientation = orientation if isinstance(orientation, int) else 1
-    return Decoded(samples=samples, header=header, orientation=orientation, page_count=len(pages), mask=mask)
+    return Decoded(samples=samples, header=header, orientation=orientation, mask=mask)
 
 
 def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:
@@ -94,9 +103,9 @@ def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:
     for index in range(count):
         kind = _page(tiff, index).tags.valueof(_SUBFILE_TYPE, 0)
         kind = kind if isinstance(kind, int) else 0
-        if index == 0 or not kind & (_REDUCED | _MASK):
+        if index == 0 or not kind & (_REDUCED_PAGE | _MASK_PAGE):
             images.append(index)
-        elif kind == _MASK:
+        elif kind == _MASK_PAGE:
             masks.setdefault(len(images), index)
     return images, masks.get(page)
 
@@ -108,12 +117,12 @@ def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
     return page
 
 
-def _check_page(page: tifffile.TiffPage, path: Path, max_pixels: int, length: int) -> None:
+def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
     """Refuse a page that is too large, of an unsupported kind, or whose samples are beyond the end of the file."""
-    check_size(page.imagewidth, page.imagelength, path, max_pixels, samples=page.samplesperpixel)
+    check_size(page.imagewidth, page.imagelength, max_pixels, samples=page.samplesperpixel)
     if _DNG_VERSION in page.tags:
-        raise ImageError(f"this is a camera raw file, named {path.suffix or 'without suffix'}; name it .dng")
-    if page.tags.valueof(_SUBFILE_TYPE, 0) == _REDUCED and _SUB_DIRECTORIES in page.tags:
+        raise ImageError("this is a camera raw file with another suffix; name it .dng")
+    if page.tags.valueof(_SUBFILE_TYPE, 0) == _REDUCED_PAGE and _SUB_DIRECTORIES in page.tags:
         raise ImageError("the first page of this TIFF is a preview, as in a camera raw file; name it like one (.nef …)")
     if (bits := page.bitspersample) not in (1, 8, 16, 32, 64):
         raise ImageError(f"a TIFF needs 1, 8, 16 or 32 bits per sample, or floats, this one has {bits}; convert it")
@@ -137,13 +146,13 @@ def _check_page(page: tifffile.TiffPage, path: Path, max_pixels: int, length: in
 def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, warnings: list[str]) -> PhotoHeader:
     """Metadata of a page; what depends on the samples is added later."""
     georeference, nodata = _georeference(page, warnings)
-    first, exif, calibration = tiff.pages.first, exif_of_tiff(file), None
+    first, exif, calibration = tiff.pages.first, metadata.exif_of_tiff(file), None
     unit, text = first.tags.valueof(_RESOLUTION_UNIT, _INCH), first.tags.valueof(_DESCRIPTION)
     if isinstance(text, str) and (plain := geo.plain_description(text)) != text:
         # The description is of the old size, and does not remain in the EXIF block.
         known = unit if unit in (_INCH, _CENTIMETRE) else _NO_UNIT
         calibration = geo.read_calibration(text, _resolution(first), known)
-        block = load_exif(exif)
+        block = metadata.load_exif(exif)
         block.pop(_DESCRIPTION, None)
         block.update({_DESCRIPTION: plain} if plain else {})
         exif = block.tobytes() if len(block) else None
@@ -157,8 +166,8 @@ def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, wa
         format="TIFF",
         exif=exif,
         iptc=iptc if isinstance(iptc, bytes) else None,
-        xmp=xmp_bytes(page.tags.valueof(_XMP)),
-        dpi=plausible_dpi(tuple(value * factor for value in resolution)) if resolution else None,
+        xmp=metadata.xmp_bytes(page.tags.valueof(_XMP)),
+        dpi=metadata.plausible_dpi(tuple(value * factor for value in resolution)) if resolution else None,
         geo=georeference,
         calibration=calibration,
         nodata=nodata,
@@ -166,7 +175,7 @@ def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, wa
 
 
 def georeference_of(file: BinaryIO, warnings: list[str]) -> tuple[geo.Georeference | None, float | None]:
-    """geo.Georeference and no-data value of the first page of a TIFF; sentences on damaged ones go to `warnings`."""
+    """Georeference and no-data value of the first page of a TIFF; sentences on damaged ones go to `warnings`."""
     with tifffile.TiffFile(file) as tiff:
         return _georeference(tiff.pages.first, warnings)
 
@@ -212,8 +221,8 @@ def _is_windowable(page: tifffile.TiffPage) -> bool:
 class TiffSamples:
     """Samples of a page, (H, W, C), its colours converted to gray, RGB or bands; read by windows."""
 
-    def __init__(self, page: tifffile.TiffPage, path: Path, warnings: list[str]) -> None:
-        self._page, self._path = page, path
+    def __init__(self, page: tifffile.TiffPage, warnings: list[str]) -> None:
+        self._page = page
         self._planes, _, self._height, self._width, self._contiguous = (int(n) for n in page.shaped)
         # Segments of the last window: the next one mostly begins in those that this one ended in.
         self._decoded: dict[int, NDArray[Any] | None] = {}
@@ -229,7 +238,7 @@ class TiffSamples:
     def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
         """Read a window from the file, (h, w, C)."""
         rows, columns = window
-        with decoding(self._path):
+        with decoding():
             return _converted(self._page, self._read(rows.start, rows.stop, columns.start, columns.stop), [])[0]
 
     def _read_whole(self) -> NDArray[Any]:
@@ -300,17 +309,6 @@ class TiffSamples:
         return None if segment is None else np.asarray(segment[0])
 
 
-class _MaskSamples:
-    """A transparency mask as booleans, (H, W), read by windows."""
-
-    def __init__(self, samples: TiffSamples) -> None:
-        self._samples = samples
-        self.shape, self.dtype = samples.shape[:2], np.dtype(np.bool_)
-
-    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
-        return self._samples[window][..., 0] > 0
-
-
 def _converted(
     page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]
 ) -> tuple[NDArray[Any], bool, bytes | None]:
@@ -359,3 +357,213 @@ def _from_palette(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any
     # 16 bits per colour by the standard; some writers store 8 in them.
     levels = colours >> 8 if int(colours.max()) > 255 else colours
     return np.asarray(levels.astype(np.uint8).T[samples[..., 0]])
+
+
+# -------------------------------------------------------------------------------------------------------- writing
+
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _DOUBLE, _LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
+_FORMATS = {_SHORT: "H", _LONG: "I", _DOUBLE: "d", _LONG8: "Q"}
+_TEXT_TAGS = (_DESCRIPTION, 269, 271, 272, 305, 306, 315, 316, 33432)  # make, model, software, date, artist …
+_RATING_TAGS, _WINDOWS_TAGS = (18246, 18249), tuple(range(40091, 40096))
+_INTEROPERABILITY = int(ExifTags.IFD.Interop)  # an offset into the old file, of no use in another
+_STRIP_BYTES = 2**20  # unpacked; a reader of a window unpacks whole strips
+#: Offsets of a classic TIFF have 32 bits. The effect of compression is not known beforehand.
+CLASSIC_LIMIT = 2**32 - 2**25
+_COMPRESSION_LEVEL, _DEFLATE = 6, 8
+_HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
+_SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+
+_Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or numbers
+
+
+class _Strips:
+    """Rows regrouped into strips of equal height, compressed and written; offsets and sizes are kept."""
+
+    def __init__(self, file: BinaryIO, rows_per_strip: int) -> None:
+        self.offsets: list[int] = []
+        self.counts: list[int] = []
+        self.rows_per_strip, self._file = rows_per_strip, file
+        self._pending: list[NDArray[Any]] = []
+        self._pending_rows = 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Add rows, (h, …); complete strips are written."""
+        at = 0
+        while at < len(rows):
+            part = rows[at : at + self.rows_per_strip - self._pending_rows]
+            self._pending.append(part)
+            at, self._pending_rows = at + len(part), self._pending_rows + len(part)
+            if self._pending_rows == self.rows_per_strip:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the last strip, which may be lower."""
+        if not self._pending:
+            return
+        packed = imagecodecs.deflate_encode(_with_predictor(np.concatenate(self._pending)), _COMPRESSION_LEVEL)
+        self._pending, self._pending_rows = [], 0
+        self.offsets.append(self._file.tell())
+        self.counts.append(self._file.write(packed))
+
+
+def _with_predictor(strip: NDArray[Any]) -> bytes:
+    """Replace samples by differences to the pixel before, which compress better; bits of a mask stay as they are."""
+    if strip.ndim == 2:
+        return strip.tobytes()
+    if strip.dtype.kind == "f":
+        packed: NDArray[Any] = imagecodecs.floatpred_encode(np.ascontiguousarray(strip, "<f4"), axis=-2)
+        return packed.tobytes()
+    differences: NDArray[Any] = imagecodecs.delta_encode(np.ascontiguousarray(strip), axis=-2)  # modulo 2ⁿ
+    return differences.astype(differences.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+class TiffEncoder:
+    """Writes one deflated image, and its mask as a second one; a BigTIFF if it may pass 4 GB."""
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._file = target, target.file
+        self.dtype = target.header.dtype
+        height, width, channels = target.shape
+        row_bytes = width * channels * self.dtype.itemsize
+        self._is_big = height * row_bytes > CLASSIC_LIMIT
+        self._offset, self._pointer = (_LONG8, "<Q") if self._is_big else (_LONG, "<I")
+        self._strips = _Strips(self._file, min(height, max(1, _STRIP_BYTES // row_bytes)))
+        self._mask = _Strips(self._file, min(height, max(1, _STRIP_BYTES * 8 // width)))
+        # The offset of the first directory, which is written last, is filled in by `close`.
+        self._file.write(b"II+\x00\x08\x00\x00\x00" + bytes(8) if self._is_big else b"II*\x00" + bytes(4))
+
+    def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
+        """Write the next rows, (h, W, C), and which of their samples are valid."""
+        self._strips.write(samples)
+        if self._target.header.has_mask:
+            pixels = np.ones(samples.shape[:2], np.bool_) if valid is None else valid.all(axis=2)
+            self._mask.write(np.packbits(pixels, axis=1))
+
+    def close(self) -> None:
+        """Write the last strips and the directories."""
+        self._strips.flush()
+        self._mask.flush()
+        exif = metadata.load_exif(metadata.exif_for_size(self._target.header.exif, self._target.size))
+        entries = self._sample_entries() | self._strip_entries(self._strips) | self._metadata_entries(exif)
+        for tag in metadata.EXIF_DIRECTORIES:
+            if values := exif.get_ifd(tag):
+                entries[tag] = (self._offset, [self._write_exif(tag, values)])
+        first = self._write_directory(entries)
+        if self._target.header.has_mask:
+            mask = {254: (_LONG, [_MASK_PAGE]), 258: (_SHORT, [1]), 262: (_SHORT, [_MASK]), 277: (_SHORT, [1])}
+            self._link(self._next_link, self._write_directory(mask | self._strip_entries(self._mask)))
+        self._link(8 if self._is_big else 4, first)
+
+    def _sample_entries(self) -> _Entries:
+        header, colours, channels = self._target.header, self._target.channels, self._target.shape[2]
+        is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
+        extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
+        predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES
+        entries: _Entries = {
+            258: (_SHORT, [8 * self.dtype.itemsize] * channels),
+            262: (_SHORT, [_RGB if is_rgb else _MIN_IS_BLACK]),
+            277: (_SHORT, [channels]),
+            317: (_SHORT, [predictor]),
+            339: (_SHORT, [_SAMPLE_FORMATS[self.dtype.kind]] * channels),
+        }
+        return entries | ({338: (_SHORT, extras)} if extras else {})
+
+    def _strip_entries(self, strips: _Strips) -> _Entries:
+        """The size of an image, and the positions of its strips."""
+        height, width, _ = self._target.shape
+        return {
+            256: (_LONG, [width]),
+            257: (_LONG, [height]),
+            259: (_SHORT, [_DEFLATE]),
+            273: (self._offset, strips.offsets),
+            278: (_LONG, [strips.rows_per_strip]),
+            279: (self._offset, strips.counts),
+            284: (_SHORT, [1]),  # samples of a pixel together
+        }
+
+    def _metadata_entries(self, exif: Image.Exif) -> _Entries:
+        header, size = self._target.header, self._target.size
+        entries: _Entries = {tag: (_ASCII, exif[tag]) for tag in _TEXT_TAGS if isinstance(exif.get(tag), str)}
+        for tag in _RATING_TAGS:
+            if isinstance(value := exif.get(tag), int) and 0 <= value < 2**16:
+                entries[tag] = (_SHORT, [value])
+        entries |= {tag: (_BYTE, exif[tag]) for tag in _WINDOWS_TAGS if isinstance(exif.get(tag), bytes)}
+        blocks = {
+            _XMP: (_BYTE, metadata.xmp_for_size(header.xmp, size)),
+            _IPTC: (_UNDEFINED, header.iptc),
+            _ICC_PROFILE: (_UNDEFINED, header.icc_profile),
+        }
+        entries |= {tag: block for tag, block in blocks.items() if block[1]}
+        resolution, unit = header.dpi, _INCH
+        if header.calibration is not None:
+            calibration = header.calibration.scaled(*header.scale_to(size))
+            entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
+            if isinstance(calibration.unit, int):  # ImageJ reads the resolution, OME its own description
+                resolution, unit = calibration.resolution, calibration.unit
+        elif (record := dict(header.texts).get(metadata.PROVENANCE_KEYWORD)) is not None:
+            entries.setdefault(_DESCRIPTION, (_ASCII, record))  # the photographer's has precedence
+        if resolution is not None:
+            entries |= {_X_RESOLUTION: (_RATIONAL, resolution[0]), _Y_RESOLUTION: (_RATIONAL, resolution[1])}
+            entries[_RESOLUTION_UNIT] = (_SHORT, [unit])
+        if header.geo is not None:
+            for tag, value in header.geo.scaled(*header.scale_to(size)).tags.items():
+                kind = _ASCII if isinstance(value, str) else _SHORT if tag == geo.GEO_KEYS else _DOUBLE
+                entries[tag] = (kind, value)
+        if header.nodata is not None:
+            entries[geo.NODATA_TAG] = (_ASCII, f"{header.nodata:.17g}")
+        return entries
+
+    def _write_exif(self, tag: int, values: Any) -> int:  # noqa: ANN401 - a dictionary of Pillow
+        """Write the EXIF or GPS directory; return its offset."""
+        start = self._aligned()
+        prefix = b"II+\x00\x08\x00\x00\x00" + struct.pack("<Q", 16) if self._is_big else b"II*\x00\x08\x00\x00\x00"
+        directory = TiffImagePlugin.ImageFileDirectory_v2(prefix, group=tag)
+        for key, value in values.items():
+            if key != _INTEROPERABILITY:
+                directory[key] = value
+        self._file.write(directory.tobytes(start))
+        return start
+
+    def _write_directory(self, entries: _Entries) -> int:
+        """Write a directory, and then what does not fit into it; return its offset."""
+        start = self._aligned()
+        count, entry, inline = ("<Q", "<HHQ", 8) if self._is_big else ("<H", "<HHI", 4)
+        self._next_link = start + struct.calcsize(count) + len(entries) * (struct.calcsize(entry) + inline)
+        at = self._next_link + inline
+        directory, contents = [struct.pack(count, len(entries))], []
+        for tag, (kind, value) in sorted(entries.items()):
+            number, content = _packed(kind, value)
+            if len(content) > inline:
+                contents.append(content + bytes(len(content) % 2))
+                content = struct.pack(self._pointer, at)
+                at += len(contents[-1])
+            directory.append(struct.pack(entry, tag, kind, number) + content.ljust(inline, b"\x00"))
+        self._file.write(b"".join((*directory, bytes(inline), *contents)))
+        return start
+
+    def _aligned(self) -> int:
+        """Directories begin at even offsets."""
+        position = self._file.tell()
+        return position + (self._file.write(b"\x00") if position % 2 else 0)
+
+    def _link(self, at: int, offset: int) -> None:
+        end = self._file.tell()
+        self._file.seek(at)
+        self._file.write(struct.pack(self._pointer, offset))
+        self._file.seek(end)
+
+
+encoder = TiffEncoder
+
+
+def _packed(kind: int, value: Any) -> tuple[int, bytes]:  # noqa: ANN401 - of any type
+    """Number and content of the values of a tag."""
+    if kind == _RATIONAL:
+        limit = min(1_000_000, int(2**31 / max(value, 1)))  # so that both numbers fit into 32 bits
+        ratio = Fraction(value).limit_denominator(max(1, limit))
+        return 1, struct.pack("<II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
+    if kind in _FORMATS:
+        numbers = value if kind == _DOUBLE else map(int, value)
+        return len(value), struct.pack(f"<{len(value)}{_FORMATS[kind]}", *numbers)
+    content = value if isinstance(value, bytes) else value.encode("utf-8", errors="replace") + b"\x00"
+    return len(content), content

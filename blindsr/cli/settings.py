@@ -4,7 +4,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -14,11 +14,11 @@ import click
 
 from blindsr.cli.options import STDIO, Options, toml_keys, type_of
 from blindsr.errors import ConfigError, KernelError
-from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of, image_size
+from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Region, Settings, preset
 
-__all__ = ["Run", "load_known_kernel", "make_run", "run_scale", "single_kernel"]
+__all__ = ["Run", "load_kernel_file", "load_known_kernel", "make_run", "run_scale", "single_kernel"]
 
 # Fields that hold for the whole run; a second place to set them would be ignored or contradict.
 _IN_RUN = {"seed": "seed", "precision": "precision", "setting": "zssr_setting"}
@@ -102,38 +102,20 @@ def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = F
     """The whole-number scale that a known kernel is needed for; with --size it depends on the photographs.
 
     Raises:
-        ConfigError: No size can be read from a header, --size does not enlarge a photograph, or it means different
-            scales for different photographs.
+        ConfigError: As `blindsr.batch.inputs.common_scale`.
         click.UsageError: The photograph is standard input.
     """
     if settings.size is None:
         return settings.run_scale
     if STDIO in photos:
         raise click.UsageError("--size needs a file whose size is known in advance; with - use --scale.")
-    from blindsr.batch.inputs import find_inputs
+    from blindsr.batch.inputs import common_scale, find_inputs
 
-    paths = [file.path for file in find_inputs(photos, recursive=recursive).files]
-    sizes = [size for path in paths if (size := image_size(path)) is not None]
-    factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes})
-    if not factors:
-        raise ConfigError(
-            f"--size needs an image whose header gives its size, {paths[0] if paths else photos[0]} does not; check "
-            "the name, or use --scale."
-        )
-    if len(factors) > 1:
-        needed = " and ".join(f"×{factor}" for factor in factors)
-        raise ConfigError(
-            f"a known kernel is for one scale, this --size needs {needed} for these photographs; use --scale."
-        )
-    return factors[0]
+    return common_scale(settings, [file.path for file in find_inputs(photos, recursive=recursive).files])
 
 
 def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
-    """Make or read the kernel that --kernel or --sensor names.
-
-    Args:
-        options: The options of a known kernel.
-        scale: Whole-number scale that it is for.
+    """Make or read the kernel that --kernel or --sensor names, for a whole-number scale.
 
     Returns:
         The kernel, or one for each band, and warnings.
@@ -148,21 +130,26 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         return kernel_from_sensor(options.sensor, scale, model=options.kernel_model)  # type: ignore[arg-type]
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
-    from blindsr.kernels.files import load_kernel
-
     try:
-        return load_kernel(
-            options.kernel,
-            scale,
-            convention=options.kernel_convention,  # type: ignore[arg-type]
-            key=options.kernel_key,
-            index=options.kernel_index,
-            recentre=options.recenter,
-        )
+        return load_kernel_file(options.kernel, options, scale)
     except (ConfigError, KernelError) as error:
         if os.path.lexists(options.kernel):
             raise
         raise click.BadParameter(str(error), param_hint="--kernel") from error  # what was written, not a file, is wrong
+
+
+def load_kernel_file(text: str, options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
+    """Load the kernel that a file or a name such as "gaussian:1.2" is, with the options about kernel files."""
+    from blindsr.kernels.files import load_kernel
+
+    return load_kernel(
+        text,
+        scale,
+        convention=options.kernel_convention,  # type: ignore[arg-type]
+        key=options.kernel_key,
+        index=options.kernel_index,
+        recentre=options.recenter,
+    )
 
 
 def _with_precision(settings: Settings, precision: str) -> Settings:
@@ -249,10 +236,10 @@ def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa:
         if is_dataclass(getattr(config, key)) and isinstance(value, dict):
             values[key] = _replaced(getattr(config, key), value, f"{name}.{key}")
             continue
-        converted = _fitted(value, known[key])
-        if converted is _WRONG:
-            raise ConfigError(f"[{name}] {key} must be {_in_words(known[key])}, got {value!r}.")
-        values[key] = converted
+        try:
+            values[key] = _fitted(value, known[key])
+        except TypeError:
+            raise ConfigError(f"[{name}] {key} must be {_in_words(known[key])}, got {value!r}.") from None
     try:
         return replace(config, **values)
     except ConfigError as error:
@@ -277,7 +264,6 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(names)}."
 
 
-_WRONG = object()
 _WORDS: Mapping[object, str] = {
     float: "a number",
     int: "a whole number",
@@ -287,34 +273,26 @@ _WORDS: Mapping[object, str] = {
 }
 
 
-def _fitted(value: object, hint: object) -> object:
-    """`value` as the type `hint`, or `_WRONG`. TOML writes tuples as arrays, and 2 where 2.0 is meant."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value if value in get_args(hint) else _WRONG
+def _fitted(value: object, hint: Any) -> object:  # noqa: ANN401 - any annotation
+    """`value` as the type `hint`; a TypeError if it is no such. TOML writes tuples as arrays, and 2 for 2.0."""
+    origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        options = [_fitted(value, option) for option in get_args(hint) if option is not NoneType]
-        return next((fitted for fitted in options if fitted is not _WRONG), _WRONG)
-    if origin is tuple:
-        return _fitted_tuple(value, get_args(hint))
-    if hint is Path:
-        return Path(value) if isinstance(value, str) else _WRONG
-    if hint is float:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
-    if hint is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
-    return value if isinstance(hint, type) and isinstance(value, hint) else _WRONG
-
-
-def _fitted_tuple(value: object, hints: tuple[Any, ...]) -> object:
-    if not isinstance(value, list):
-        return _WRONG
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        hints = (hints[0],) * len(value)
-    if len(hints) != len(value):
-        return _WRONG
-    items = tuple(_fitted(item, hint) for item, hint in zip(value, hints, strict=True))
-    return _WRONG if _WRONG in items else items
+        for option in args:
+            with suppress(TypeError):
+                return _fitted(value, option)
+    elif origin is tuple and isinstance(value, list):
+        hints = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(hints) == len(value):
+            return tuple(map(_fitted, value, hints))
+    elif origin is Literal and value in args:
+        return value
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
+        return value
+    raise TypeError
 
 
 def _in_words(hint: object) -> str:

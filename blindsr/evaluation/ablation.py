@@ -188,7 +188,8 @@ def ablate(
     finished = len(cells) - len(unfinished)
     listener(StageStarted(stage=STAGE, max_steps=len(cells)))
     if finished:
-        listener(Notice(stage=STAGE, message=f"{finished} of {len(cells)} cells are finished already."))
+        message = f"{finished} of {len(cells)} cells are finished already."
+        listener(Notice(stage=STAGE, message=message, is_plain=True))
         listener(StepDone(stage=STAGE, step=finished))
     threads = max(1, default_threads() // jobs) if threads is None else threads
     with contextlib.closing(_run_all(unfinished, folder, plan.device, jobs, threads)) as runs:

@@ -223,7 +223,7 @@ def test_the_factor_of_a_known_kernel_depends_on_the_photographs_where_a_size_is
     assert run_scale(make(scale=2.5).settings, [tmp_path / "no.png"]) == 3
     assert run_scale(size, [tmp_path / "a.png"]) == 3
     assert run_scale(size, [tmp_path]) == 3
-    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these photographs"):
+    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these images"):
         run_scale(make(size=(96, 0)).settings, [tmp_path])
     with pytest.raises(ConfigError, match=r"no\.png does not; check the name"):
         run_scale(size, [tmp_path / "no.png"])

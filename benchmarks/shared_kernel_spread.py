@@ -5,15 +5,18 @@ of half a percent, and 8 bits. Batches are drawn from the estimates: all of one 
 another one. Run `python benchmarks/shared_kernel_spread.py` (about three minutes of one core).
 """
 
+from collections.abc import Iterable
 from itertools import permutations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skimage import data
+from torch import Tensor
 
 from blindsr.batch.shared_kernel import _MAX_BICUBIC_SHARE, _MAX_SPREAD, _inliers
 from blindsr.events import ignore
-from blindsr.kernels import gaussian
+from blindsr.kernels import Kernel, gaussian
 from blindsr.kernels.analytic import parse_kernel
 from blindsr.kernels.metrics import bicubic_share
 from blindsr.ops import degrade
@@ -32,7 +35,7 @@ KERNELS["elongated"] = gaussian([[4.0, 1.0], [1.0, 1.2]], 2)
 BATCHES = 200
 
 
-def photograph(name):
+def photograph(name: str) -> Tensor:
     pixels = getattr(data, name)()
     pixels = np.atleast_3d(pixels[0] if isinstance(pixels, tuple) else pixels)
     top, left = (max(0, (side - 512) // 2) for side in pixels.shape[:2])
@@ -41,7 +44,7 @@ def photograph(name):
     return torch.from_numpy(part[:height, :width].copy()).double().permute(2, 0, 1)[None] / 255
 
 
-def covariance(hr, kernel, seed):
+def covariance(hr: Tensor, kernel: Kernel, seed: int) -> NDArray[np.float64] | None:
     """That of the estimate, or None where a shared kernel leaves it out."""
     generator = torch.Generator().manual_seed(seed)
     lr = degrade(hr, kernel.tensor(hr), 2, noise_sigma=0.005, generator=generator).clamp(0, 1)
@@ -51,7 +54,7 @@ def covariance(hr, kernel, seed):
     return estimate.covariance if is_used and estimate.has_sigmas else None
 
 
-def spread(covariances):
+def spread(covariances: Iterable[NDArray[np.float64] | None]) -> float:
     stack = np.array([c for c in covariances if c is not None])
     if len(stack) < 4:
         return np.nan
@@ -59,13 +62,13 @@ def spread(covariances):
     return widths.std(ddof=1) / widths.mean()
 
 
-def main():
+def main() -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     photographs = [photograph(name) for name in NAMES]
     table = {name: [covariance(hr, k, i) for i, hr in enumerate(photographs)] for name, k in KERNELS.items()}
 
-    def batches(count, *kernels):
+    def batches(count: int, *kernels: str) -> NDArray[np.float64]:
         draws = (rng.permutation(len(NAMES))[:count] for _ in range(BATCHES))
         values = np.array([spread([table[kernels[n % len(kernels)]][i] for n, i in enumerate(d)]) for d in draws])
         return values[np.isfinite(values)]

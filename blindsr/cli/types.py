@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from blindsr.registry import Registry
 
 __all__ = ["INDEX", "MEMORY", "OUTPUT", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice", "OutputPath"]
 
@@ -155,35 +158,32 @@ class MethodChoice(click.ParamType[str]):
         kind: "estimator" or "upscaler".
     """
 
+    name = "name"
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.name = "name"
 
-    def names(self) -> tuple[str, ...]:
-        """The names of all registered methods."""
+    @property
+    def registry(self) -> "Registry[Any]":
+        """The registry of the methods."""
         from blindsr.registry import ESTIMATORS, UPSCALERS
 
-        return (ESTIMATORS if self.kind == "estimator" else UPSCALERS).names()
+        return ESTIMATORS if self.kind == "estimator" else UPSCALERS
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and descriptions for `--help`; methods of other packages are not imported for it."""
-        from importlib.metadata import entry_points
-
-        from blindsr.registry import ESTIMATORS, UPSCALERS
-
-        registry = ESTIMATORS if self.kind == "estimator" else UPSCALERS
-        foreign = {point.name for point in entry_points(group=f"blindsr.{self.kind}s")}
-        elsewhere = "Of another package; `blindsr methods` describes it."
-        return [(name, elsewhere if name in foreign else registry.describe(name)) for name in registry.names()]
+        elsewhere, registry = "Of another package; `blindsr methods` describes it.", self.registry
+        return [(n, elsewhere if registry.is_foreign(n) else registry.describe(n)) for n in registry.names()]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """The names, as choices are shown."""
-        return f"[{'|'.join(self.names())}]"
+        return f"[{'|'.join(self.registry.names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """Check a name."""
-        if value not in self.names():
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, self.names()))}.", param, ctx)
+        names = self.registry.names()
+        if value not in names:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, names))}.", param, ctx)
         return str(value)
 
 

@@ -4,7 +4,6 @@ The errors of single estimates come mostly from the content of the images, which
 the mean is better than each. A fit to the mean of the spectra is worse (docs/notes/2026-11-21-shared-kernel.md).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +30,7 @@ from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.files import ColorSource
-from blindsr.pipelines.record import describe_kernel, plain
+from blindsr.pipelines.record import cache_key, describe_kernel, plain
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -258,8 +257,8 @@ def shared_kernel_for(
             digests[path] = manifest.digest(path)
         except OSError:
             continue
-    content = {"inputs": sorted(digests.values()), "settings": plain(settings.as_dict()), "source": source_digest()}
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    content = {"inputs": sorted(digests.values()), "settings": settings.as_dict(), "source": source_digest()}
+    key = cache_key(content)
     base = manifest.path.parent / f"{_NAME}.kernel"
     kernel_path, plot_path, record_path = (base.with_name(f"{base.name}{s}") for s in (".npz", ".png", ".json"))
     record = read_record(record_path)

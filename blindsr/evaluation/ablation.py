@@ -43,7 +43,7 @@ from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.record import describe_run, file_digest, plain
+from blindsr.pipelines.record import cache_key, describe_run, file_digest, plain
 from blindsr.pool import run_in_processes
 from blindsr.registry import ESTIMATORS, UPSCALERS, source_digest
 from blindsr.runtime import choose_device, default_threads, prepare_process, release_memory
@@ -67,16 +67,10 @@ class Cell:
     def key(self) -> str:
         """A digest of everything that the result depends on, 20 hexadecimal digits."""
         files = {"lr": self.image.lr, "hr": self.image.hr, "kernel": self.image.kernel}
-        content: dict[str, object] = {
-            **{role: None if path is None else file_digest(path) for role, path in files.items()},
-            "method": self.method,
-            "seed": self.seed,
-            "settings": plain(_with_digests(self.settings.as_dict())),
-            "version": __version__,
-            "source": source_digest(),
-            "scoring": scoring_digest(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+        digests = {role: None if path is None else file_digest(path) for role, path in files.items()}
+        settings = _with_digests(self.settings.as_dict())
+        code = {"version": __version__, "source": source_digest(), "scoring": scoring_digest()}
+        return cache_key({**digests, "method": self.method, "seed": self.seed, "settings": settings, **code})
 
     def row(self) -> Row:
         """The fields of every row of results.jsonl."""

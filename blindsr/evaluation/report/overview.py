@@ -7,8 +7,7 @@ from html import escape
 from pathlib import Path
 
 from blindsr.errors import BlindSRError
-from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison
-from blindsr.evaluation.report.page import Page, html_table, write_page
+from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison, html_table, write_page
 from blindsr.evaluation.report.pictures import method_colours
 from blindsr.evaluation.results import (
     BICUBIC,
@@ -46,7 +45,8 @@ def write_ablation_report(results: AblationResults) -> Path:
     """Write report.html into the folder of an ablation: images of the first seed, means of the metrics."""
     summary, plan = summarise(results), results.plan
     images, seeds = len(plan["images"]), len(plan["seeds"])
-    page = Page(
+    return write_page(
+        results.folder / "report.html",
         title="Estimated and true kernels compared",
         eyebrow=f"blindsr {plan['versions']['blindsr']} · {results.folder.resolve().name} · ×{plan['scale']} · "
         f"{images} image{'s' * (images != 1)} · {seeds} seed{'s' * (seeds != 1)} · "
@@ -58,8 +58,8 @@ def write_ablation_report(results: AblationResults) -> Path:
             "Versions and machine": {name: plan[name] for name in ("versions", "source", "machine")},
             "Explanation of the methods": _HELP,
         },
+        overwrite=True,
     )
-    return write_page(page, results.folder / "report.html", overwrite=True)
 
 
 def finding(summary: Summary, scale: int) -> str:

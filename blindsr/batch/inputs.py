@@ -31,8 +31,6 @@ class Inputs:
     """The images that were found."""
 
     files: tuple[InputFile, ...]  # in the order of the arguments, and by name within a folder
-    ignored: int = 0  # number of files in the folders that are no images by their suffix
-    results: int = 0  # number of images in the folders that blindsr has written
     problems: tuple[tuple[Path, str], ...] = ()  # folders that cannot be listed, devices and pipes, with the reason
 
     def common_folder(self) -> Path:
@@ -71,7 +69,7 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     if not search.files and not search.problems:
         names = ", ".join(map(str, arguments[:3])) + (f" and {len(arguments) - 3} more" if len(arguments) > 3 else "")
         raise ImageError(f"no image was found in {names}; {search.advice()}.")
-    return Inputs(tuple(search.files.values()), search.ignored, search.results, tuple(search.problems))
+    return Inputs(tuple(search.files.values()), tuple(search.problems))
 
 
 def common_scale(settings: Settings, paths: Sequence[Path]) -> int:
@@ -104,7 +102,7 @@ class _Search:
         self.exclude = exclude
         self.files: dict[str, InputFile] = {}
         self.problems: list[tuple[Path, str]] = []
-        self.ignored = self.results = self.folders = 0
+        self.results = self.folders = 0
 
     def advice(self) -> str:
         if self.folders and not self.recursive:
@@ -120,10 +118,10 @@ class _Search:
             self._add_pattern(argument)
         elif os.path.isdir(argument):  # noqa: PTH112  # False where pathlib raises, such as for a name that is too long
             self._add_folder(argument, PurePath(), ())
-        elif not is_single and _is_result(argument):
-            self.results += 1
-        else:
+        elif is_single:
             self._add_file(argument, PurePath())
+        else:
+            self._add_image(argument, PurePath())
 
     def _add_pattern(self, argument: Path) -> None:
         parts = argument.parts
@@ -134,10 +132,7 @@ class _Search:
         if not paths:
             raise ImageError(f"no image matches {argument}; check the pattern, or name files and folders.")
         for path in paths:
-            if _is_result(path):
-                self.results += 1
-            else:
-                self._add_file(path, path.parent.relative_to(base))
+            self._add_image(path, path.parent.relative_to(base))
 
     def _add_folder(self, folder: Path, relative: PurePath, ancestors: tuple[tuple[int, int], ...]) -> None:
         try:
@@ -156,12 +151,14 @@ class _Search:
                 self.folders += 1
                 if self.recursive and os.path.realpath(entry) != self.exclude:
                     self._add_folder(entry, relative / entry.name, (*ancestors, identity))
-            elif not is_image(entry):
-                self.ignored += 1
-            elif _is_result(entry):
-                self.results += 1
-            else:
-                self._add_file(entry, relative)
+            elif is_image(entry):
+                self._add_image(entry, relative)
+
+    def _add_image(self, path: Path, relative: PurePath) -> None:
+        if _is_result(path):
+            self.results += 1
+        else:
+            self._add_file(path, relative)
 
     def _add_file(self, path: Path, relative: PurePath) -> None:
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # reading a pipe may block for ever

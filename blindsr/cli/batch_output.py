@@ -52,13 +52,9 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 class BatchProgress(Terminal):
-    """Turns the events of a batch into a bar, lines, and results on stdout.
+    """Turns the events of a batch into a bar, lines, and paths or JSON records on stdout.
 
-    Args:
-        console: As for `Terminal`.
-        as_json: Print a JSON record for each photograph on stdout, not the path of its result.
-        quiet: Print only errors.
-        verbose: Print the start, the end and the warnings of every photograph as they come.
+    If verbose, the start, the end and the warnings of every photograph are printed as they come.
     """
 
     def __init__(
@@ -211,12 +207,9 @@ def _sizes(item: Item, plan: BatchPlan) -> dict[str, int]:
 
 
 def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:
-    """Print a summary, the warnings and a table of failures on stderr; if quiet, only why the batch stopped, if it did.
+    """Print a summary, the warnings that were not `printed` before, and a table of failures on stderr.
 
-    Args:
-        result: The outcome of the batch.
-        quiet: Whether -q was given.
-        printed: Warnings that are not printed, because they were printed before.
+    If quiet, only why the batch stopped is printed, if it did.
     """
     if quiet:
         if result.stopped:
@@ -233,10 +226,10 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
     if result.with_warnings:
         table.add_row("with warnings", str(result.with_warnings))
     console.print(table)
-    lines = [f"warning: {text} ({_names(paths)})" for text, paths in result.warnings().items() if text not in printed]
+    for text, paths in result.warnings().items():
+        if text not in printed:
+            console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
     if failed:
         listed = Table(show_edge=False, pad_edge=False)
         listed.add_column("failed")

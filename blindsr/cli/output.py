@@ -63,14 +63,7 @@ def _in_words(value: Cell, digits: int) -> str:
 def print_table(
     title: str, columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[Cell]], footer: Sequence[Cell] | None = None
 ) -> None:
-    """Print a table on stdout.
-
-    Args:
-        title: The line above.
-        columns: Headings, and the decimals of floats below them.
-        rows: Cells; the first of each row is its name.
-        footer: A last row, set apart.
-    """
+    """Print a table on stdout, with a footer set apart; columns are headings and the decimals of floats below them."""
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
     for number, (heading, _) in enumerate(columns):
         table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
@@ -92,13 +85,7 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 class Terminal:
-    """Lines and progress bars on stderr; as a context it closes the bars at its end.
-
-    Args:
-        columns: The columns of the bars.
-        console: Writes to stderr if it is None. Without a terminal there are no bars.
-        quiet: Write nothing.
-    """
+    """Lines and progress bars on stderr, without bars where that is no terminal; a context that closes the bars."""
 
     def __init__(self, *columns: ProgressColumn, console: Console | None = None, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet) if console is None else console
@@ -128,13 +115,7 @@ class Terminal:
 
 
 class ProgressListener(Terminal):
-    """Shows events as one progress bar per stage, and notices as lines.
-
-    Args:
-        console: As for `Terminal`.
-        quiet: Write nothing.
-        verbose: Print stages and reported values as lines as well.
-    """
+    """Shows events as one progress bar per stage, and notices as lines; if verbose, stages and values as well."""
 
     def __init__(self, *, console: Console | None = None, quiet: bool = False, verbose: bool = False) -> None:
         texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}")

@@ -99,12 +99,7 @@ def make_run(options: Options) -> Run:
 
 
 def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:
-    """The whole-number scale that a known kernel is needed for; with --size it depends on the photographs.
-
-    Raises:
-        ConfigError: As `blindsr.batch.inputs.common_scale`.
-        click.UsageError: The photograph is standard input.
-    """
+    """The whole-number scale that a known kernel is needed for; with --size it depends on the photographs."""
     if settings.size is None:
         return settings.run_scale
     if STDIO in photos:
@@ -115,15 +110,7 @@ def run_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = F
 
 
 def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
-    """Make or read the kernel that --kernel or --sensor names, for a whole-number scale.
-
-    Returns:
-        The kernel, or one for each band, and warnings.
-
-    Raises:
-        KernelError, ConfigError: The file or the specification has no usable kernel.
-        click.UsageError: None was named.
-    """
+    """Make or read the kernel, or one for each band, that --kernel or --sensor names, for a scale; and warnings."""
     if options.sensor is not None:
         from blindsr.sensors.catalogue import kernel_from_sensor
 
@@ -175,11 +162,7 @@ def _files(options: Options, table: Mapping[str, object]) -> FileOptions:
 
 
 def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
-    """Read run.toml: tables [run], [files], and one for each method.
-
-    Raises:
-        ConfigError: The file cannot be read, is no TOML, or has an unknown table.
-    """
+    """Read run.toml: tables [run], [files], and one for each method."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -309,11 +292,7 @@ def _in_words(hint: object) -> str:
 
 
 def single_kernel(loaded: Any) -> Any:  # noqa: ANN401 - Kernel, without importing NumPy here
-    """The kernel where a command takes only one.
-
-    Raises:
-        click.UsageError: There is one for each of several bands.
-    """
+    """The kernel where a command takes only one, and not one for each band."""
     from blindsr.kernels import KernelStack
 
     if isinstance(loaded, KernelStack):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blindsr.cli.options import command
-from blindsr.cli.types import PHOTO
+from blindsr.cli.types import PAIR, PHOTO
 
 if TYPE_CHECKING:
     from blindsr.kernels import Kernel
@@ -52,16 +52,7 @@ def write_kernel(
 ) -> None:
     """Write a kernel and its plot, print its metrics on stderr, and its path on stdout.
 
-    Args:
-        kernel: The kernel.
-        stem: Stem of the files where none is given; the scale is added.
-        warnings: Sentences for the user.
-        more: Further entries for --json.
-        output: File of the kernel, and so on: the options of `_TARGET`.
-        size: Side of the kernel.
-        force: Overwrite files.
-        as_json: Print the metrics on stdout.
-        quiet: Print nothing on stderr.
+    `stem`, with the scale, names the files where `output` does not; `more` are further entries for --json.
     """
     from blindsr.image_io import atomic_write_bytes, check_output
     from blindsr.kernels import fit
@@ -213,19 +204,6 @@ def box(scale: int, **target: Any) -> None:  # noqa: ANN401
     write_kernel(make(scale), "box", **target)
 
 
-class _PairType(click.ParamType[tuple[float, float]]):
-    name = "value|along,across"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        try:
-            numbers = [float(part) for part in str(value).split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (1, 2):
-            self.fail(f"needs one number, or along,across, got {value!r}.", param, ctx)
-        return numbers[0], numbers[-1]
-
-
 # Option, key in a specification, help.
 _PUBLISHED = (
     ("nyquist", "mtf_nyquist", "MTF at Nyquist, 0 to 1."),
@@ -239,7 +217,7 @@ _PUBLISHED = (
 
 @command("from-mtf", "Make a kernel from a published MTF, width or edge response.",
     "kernel from-mtf --nyquist 0.24 --scale 2",
-    *(click.option(f"--{name.replace('_', '-')}", type=_PairType(), help=text) for name, _, text in _PUBLISHED),
+    *(click.option(f"--{name.replace('_', '-')}", type=PAIR, help=text) for name, _, text in _PUBLISHED),
     click.option("--curve", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A text or CSV file with rows of cycles per pixel, MTF (and MTF along y, if it differs)."),
     click.option("--track", type=float, default=90.0, show_default=True, help="Direction of `along`, degrees."),

@@ -122,14 +122,7 @@ def estimate_kernel(options: Options, photo: Path) -> None:
 
 
 def _run(options: Options, photos: Sequence[Path], run: "Run", known: dict[str, Any]) -> None:
-    """Upscale what was named.
-
-    Args:
-        options: The options.
-        photos: Files, folders, glob patterns, or "-" alone.
-        run: Settings, machine and files.
-        known: Arguments of `upscale_file` about a known kernel.
-    """
+    """Upscale what was named; `known` are the arguments of `upscale_file` about a known kernel."""
     from blindsr.batch.inputs import is_pattern
     from blindsr.runtime import prepare_process
 
@@ -214,15 +207,11 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
 
 
 def _output_file(options: Options) -> Path | None:
-    """The file that -o names; None for a folder, standard output, or where it is left out.
-
-    Raises:
-        click.UsageError: The name has no suffix, so that it may be meant for a folder.
-    """
+    """The file that -o names; None for a folder, standard output, or where it is left out."""
     if options.output is None or options.output.is_folder or options.output.path == STDIO:
         return None
     path = options.output.path
-    if not path.suffix:
+    if not path.suffix:  # it may be meant for a folder
         raise click.UsageError(f"-o {path} has no suffix: write {path}/ for a folder, or {path}.png for a file.")
     return path
 

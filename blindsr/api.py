@@ -1,7 +1,6 @@
 """The Python interface: NumPy arrays, torch tensors, Pillow images and files in, arrays and tensors out."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +21,6 @@ from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
 from blindsr.settings import preset as named_preset
-from blindsr.upscalers.base import Degradation
 
 __all__ = [
     "Result",
@@ -39,31 +37,14 @@ KernelLike = Kernel | KernelStack | ArrayLike | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """A super-resolved image and everything that led to it.
+class Result(blind.RunResult):
+    """A super-resolved image and everything that led to it: the fields of `blindsr.pipelines.blind.RunResult`.
 
-    Args:
-        image: In the type and layout of the input; of a file or a Pillow image, a NumPy array of its samples.
-        kernel: The downscaling kernel that was used (of the first band, where each has its own).
-        degradation: The measured degradation y = (x ⋆ k)↓s + n: kernel, noise and the kernel's uncertainty.
-        estimate: How the kernel was estimated; None if it was given.
-        consistency_db: PSNR between the input and the result degraded by the kernel, dB. A low value is an alarm; a
-            high one does not prove the kernel.
-        history: Curves by name, such as "pretrained.loss", one value per report.
-        timings: Seconds by stage.
-        warnings: Sentences for the user.
-        settings: The settings of the run.
+    The image has the type and layout of the input; of a file or a Pillow image it is a NumPy array of its samples. A
+    low `consistency_db` is an alarm; a high one does not prove the kernel.
     """
 
     image: Any
-    kernel: Kernel
-    degradation: Degradation
-    estimate: KernelEstimate | None
-    consistency_db: float
-    history: Mapping[str, tuple[float, ...]]
-    timings: Mapping[str, float]
-    warnings: tuple[str, ...]
-    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,17 +163,8 @@ class SuperResolver:
             writer = SampleWriter(source, settings.output_size(height, width))
             rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear)
             run = blind.apply(fitted, settings, rows, tile=tile, listener=listener)
-            return Result(
-                image=layout.restore(writer.samples),
-                kernel=run.kernel,
-                degradation=run.degradation,
-                estimate=run.estimate,
-                consistency_db=run.consistency_db,
-                history=run.history,
-                timings=run.timings,
-                warnings=(*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings),
-                settings=settings,
-            )
+            warnings = (*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings)
+            return Result(**{**vars(run), "image": layout.restore(writer.samples), "warnings": warnings})
 
     def estimate_kernel(
         self,
@@ -316,12 +288,7 @@ def upscale(
         scale=scale, preset=preset, upscaler=upscaler, seed=seed, device=device, linear_light=linear_light
     )
     return resolver(
-        image,
-        kernel=kernel,
-        channel_axis=channel_axis,
-        data_range=data_range,
-        has_alpha=has_alpha,
-        progress=progress,
+        image, kernel=kernel, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
     ).image
 
 

@@ -115,10 +115,7 @@ def bf16_reason(device: torch.device) -> tuple[bool, str]:
     """Whether bfloat16 arithmetic is native and fast on `device`, and the fact that decides it."""
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device)[0] >= 8
-        return (
-            capable,
-            "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8",
-        )
+        return (capable, "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8")
     if device.type == "cpu":
         flags = _cpu_flags()
         for flag in ("amx_bf16", "avx512_bf16"):

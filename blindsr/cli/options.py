@@ -16,16 +16,7 @@ import click
 from blindsr.cli.main import VERBOSE
 from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
 
-__all__ = [
-    "CONVENTIONS",
-    "GROUPS",
-    "PHOTOS",
-    "STDIO",
-    "Options",
-    "command",
-    "toml_keys",
-    "with_options",
-]
+__all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,6 +1,5 @@
 """From options and run.toml to the settings of a run. The command line overrides the file, the file the preset."""
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 from blindsr.cli.options import STDIO, Options, toml_keys, type_of
-from blindsr.errors import ConfigError, KernelError
+from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Region, Settings, preset
@@ -184,7 +183,7 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
     keys, values = toml_keys(name), {}
     for key, value in table.items():
         if key not in keys:
-            raise ConfigError(f"[{name}] has no key {key!r}; {_nearest(key, keys)}")
+            raise ConfigError(_no_key(name, key, keys))
         option_type = type_of(keys[key])
         is_switch = key == "strip_metadata"
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
@@ -215,7 +214,7 @@ def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa:
         if key in _IN_RUN and key in hints:
             raise ConfigError(f"[{name}] {key} holds for the whole run; write [run] {_IN_RUN[key]} instead.")
         if key not in known:
-            raise ConfigError(f"[{name}] has no key {key!r}; {_nearest(key, known)}")
+            raise ConfigError(_no_key(name, key, known))
         if is_dataclass(getattr(config, key)) and isinstance(value, dict):
             values[key] = _replaced(getattr(config, key), value, f"{name}.{key}")
             continue
@@ -241,10 +240,8 @@ def _naming(path: Path | None) -> Iterator[None]:
         raise error if path is None else ConfigError(f"{path.name}: {error}") from error
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(names)}."
+def _no_key(table: str, key: str, known: Iterable[str]) -> str:
+    return f"[{table}] has no key {key!r}{did_you_mean(key, known) or '; its keys are ' + ', '.join(known)}."
 
 
 _WORDS: Mapping[object, str] = {

@@ -129,13 +129,7 @@ def degrade(
     with_options("as_json", "quiet"),
 )  # fmt: skip
 def evaluate(
-    options: Options,
-    sr: Path,
-    hr: Path,
-    scale: int,
-    kernels: Path | None,
-    true_kernels: Path | None,
-    as_csv: bool,
+    options: Options, sr: Path, hr: Path, scale: int, kernels: Path | None, true_kernels: Path | None, as_csv: bool
 ) -> None:
     """Score SR against HR (two images, or two folders): PSNR and SSIM on luma as MATLAB defines it, and PSNR of RGB.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,13 +118,14 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
     click.option("--to-scale", type=click.IntRange(2, 8), help="Resample to this scale.  [default: that of IN]"),
     click.option("--residual-blur", type=click.FloatRange(0, 1), default=1.0, show_default=True,
         help="With --to-scale: blur of HR at its own pixels, 1 as soft as LR, 0 sharp."),
-    click.option("--kernel-key", metavar="NAME", help="Name of the array in IN."),
-    click.option("--kernel-index", type=click.IntRange(0), help="Which kernel of IN, counted from 0."),
-    click.option("--recenter", is_flag=True, help="Move the centre of mass onto the centre."),
-    click.option("--force", is_flag=True, help="Overwrite OUT if it exists."),
-    click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr."),
+    with_options(
+        "kernel_key", "kernel_index", "recenter", "force", "quiet",
+        kernel_key="Name of the array in IN.", kernel_index="Which kernel of IN, counted from 0.",
+        force="Overwrite OUT if it exists.",
+    ),
 )  # fmt: skip
 def convert(
+    options: Options,
     source: Path,
     target: Path,
     from_convention: str,
@@ -131,11 +133,6 @@ def convert(
     from_scale: int | None,
     to_scale: int | None,
     residual_blur: float,
-    kernel_key: str | None,
-    kernel_index: int | None,
-    recenter: bool,
-    force: bool,
-    quiet: bool,
 ) -> None:
     """Read the kernel IN and write it as OUT (.npz, .mat, .npy, .txt, .csv).
 
@@ -145,20 +142,15 @@ def convert(
     from blindsr.kernels import resample
     from blindsr.kernels.files import kernel_bytes
 
-    check_output(target, overwrite=force)
+    check_output(target, overwrite=options.force)
     factor = from_scale or _scale_of(str(source)) or 2
-    options = Options(
-        kernel_convention=None if from_convention == "auto" else from_convention,
-        kernel_key=kernel_key,
-        kernel_index=kernel_index,
-        recenter=recenter,
-    )
-    kernel, warnings = _load(str(source), options, factor)
+    convention = None if from_convention == "auto" else from_convention
+    kernel, warnings = _load(str(source), replace(options, kernel_convention=convention), factor)
     if to_scale is not None and to_scale != factor:
         kernel = resample(kernel, to_scale, residual_hr_blur=residual_blur)
         warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
-    atomic_write_bytes(target, kernel_bytes(kernel, target.suffix.lower(), to_convention), overwrite=force)
-    write_warnings(() if quiet else warnings)
+    atomic_write_bytes(target, kernel_bytes(kernel, target.suffix.lower(), to_convention), overwrite=options.force)
+    write_warnings(() if options.quiet else warnings)
     click.echo(str(target))
 
 

@@ -23,15 +23,9 @@ from blindsr.settings import Settings
 from blindsr.settings import preset as named_preset
 
 __all__ = [
-    "Result",
-    "SuperResolver",
-    "degrade",
-    "estimate_and_upscale",
-    "estimate_kernel",
-    "list_estimators",
-    "list_upscalers",
-    "upscale",
-]
+    "Result", "SuperResolver", "degrade", "estimate_and_upscale", "estimate_kernel", "list_estimators",
+    "list_upscalers", "upscale",
+]  # fmt: skip
 
 KernelLike = Kernel | KernelStack | ArrayLike | str | Path
 

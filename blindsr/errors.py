@@ -1,30 +1,15 @@
 """The errors of blindsr: one family, so that a caller can catch all of them or one of them.
 
-::
-
-    BlindSRError
-    ├── ConfigError      (also ValueError)    a setting out of its bounds, an unknown key
-    ├── ImageError       (also ValueError)    an image that cannot be read or cannot be used
-    ├── KernelError      (also ValueError)    an array or file that is no usable kernel
-    ├── OutputError      (also OSError)       a result that cannot be written
-    ├── DeviceError      (also RuntimeError)  a device or precision that this machine lacks
-    └── DivergenceError  (also RuntimeError)  a training that left the finite numbers
-
+They are also of the standard type that fits, so that `except ValueError` catches what it should.
 Every message says what was needed, what came, and what to do.
 """
 
 from collections.abc import Iterable
 
 __all__ = [
-    "BlindSRError",
-    "ConfigError",
-    "DeviceError",
-    "DivergenceError",
-    "ImageError",
-    "KernelError",
-    "OutputError",
+    "BlindSRError", "ConfigError", "DeviceError", "DivergenceError", "ImageError", "KernelError", "OutputError",
     "did_you_mean",
-]
+]  # fmt: skip
 
 
 # File names may hold line breaks, and sequences that a terminal obeys.

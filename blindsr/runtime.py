@@ -16,19 +16,9 @@ import torch
 from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
-    "Precision",
-    "available_devices",
-    "bf16_reason",
-    "check_finite",
-    "choose_device",
-    "choose_dtype",
-    "default_threads",
-    "is_out_of_memory",
-    "prepare_process",
-    "release_memory",
-    "seeded_generator",
-    "usable_cores",
-]
+    "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype",
+    "default_threads", "is_out_of_memory", "prepare_process", "release_memory", "seeded_generator", "usable_cores",
+]  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -32,16 +32,9 @@ from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.files import FileResult
 
 __all__ = [
-    "ProgressListener",
-    "Terminal",
-    "csv_text",
-    "describe_kernel",
-    "print_table",
-    "results_folder",
-    "show",
-    "summary",
+    "ProgressListener", "Terminal", "csv_text", "describe_kernel", "print_table", "results_folder", "show", "summary",
     "wide_console",
-]
+]  # fmt: skip
 
 Cell = str | float | int | None
 

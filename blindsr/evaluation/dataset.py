@@ -25,17 +25,9 @@ from blindsr.ops import degrade
 from blindsr.pipelines.record import describe_kernel, file_digest
 
 __all__ = [
-    "DatasetImage",
-    "Degradation",
-    "by_stem",
-    "degrade_image",
-    "kernel_for",
-    "list_images",
-    "list_kernels",
-    "make_dataset",
-    "match_by_name",
-    "read_dataset",
-]
+    "DatasetImage", "Degradation", "by_stem", "degrade_image", "kernel_for", "list_images", "list_kernels",
+    "make_dataset", "match_by_name", "read_dataset",
+]  # fmt: skip
 
 STAGE = "degrade"
 MANIFEST = "manifest.jsonl"

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -43,11 +43,11 @@ _KERNEL = (
         help="Size of HR over that of LR."),
     click.option("--phase", type=click.Choice(["centred", "corner"]),
         help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]"),
-    click.option("--noise", type=float, default=0.0, show_default=True,
+    click.option("--noise", "noise_sigma", type=float, default=0.0, show_default=True,
         help="Standard deviation of Gaussian noise; white is 1."),
-    click.option("--speckle", type=float, default=0.0, show_default=True,
+    click.option("--speckle", "speckle_sigma", type=float, default=0.0, show_default=True,
         help="Standard deviation of multiplicative noise."),
-    click.option("--jpeg", type=click.IntRange(1, 100),
+    click.option("--jpeg", "jpeg_quality", type=click.IntRange(1, 100),
         help="Compress by JPEG at this quality; LR is written as PNG."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
         help="Random seed of kernels and noise."),
@@ -67,11 +67,9 @@ def degrade(
     law: str | None,
     scale: int,
     phase: Literal["centred", "corner"] | None,
-    noise: float,
-    speckle: float,
-    jpeg: int | None,
     seed: int,
     kernel_format: str,
+    **damage: Any,  # noqa: ANN401 - the noise and the compression, fields of Degradation
 ) -> None:
     """Degrade sharp images HR (files or folders), each with a kernel of its own.
 
@@ -98,14 +96,7 @@ def degrade(
         made = make_dataset(
             sources,
             output,
-            Degradation(
-                scale=scale,
-                blur=blur,
-                phase=phase or "centred",
-                noise_sigma=noise,
-                speckle_sigma=speckle,
-                jpeg_quality=jpeg,
-            ),
+            Degradation(scale=scale, blur=blur, phase=phase or "centred", **damage),
             seed=seed,
             kernel_suffix=f".{kernel_format}",  # type: ignore[arg-type]
             overwrite=options.force,

@@ -4,11 +4,11 @@ They are also of the standard type that fits, so that `except ValueError` catche
 Every message says what was needed, what came, and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BlindSRError", "ConfigError", "DeviceError", "DivergenceError", "ImageError", "KernelError", "OutputError",
-    "did_you_mean",
+    "did_you_mean", "listed",
 ]  # fmt: skip
 
 
@@ -22,6 +22,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def listed(names: Sequence[object], limit: int, separator: str = ", ") -> str:
+    """Names in a message, at most `limit` of them: "a.png, b.png and 7 more"."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return separator.join(map(str, names[:limit])) + more
 
 
 class BlindSRError(Exception):

@@ -48,6 +48,12 @@ class Registry(Generic[Method]):
         """Whether a method is that of another package, found by its entry point."""
         return name not in self._built_in and name in _entry_points(self._group)
 
+    def check(self, *names: str) -> None:
+        """Raise a ConfigError if there is no method of one of these names."""
+        for name in names:
+            if name not in self.names():
+                raise ConfigError(f"the {self.kind} must be one of {', '.join(self.names())}, got {name!r}.")
+
     def get(self, name: str) -> type[Any]:
         """The class of a method.
 
@@ -56,9 +62,8 @@ class Registry(Generic[Method]):
         """
         if name in self._added:
             return self._added[name]
-        target = self._built_in.get(name) or _entry_points(self._group).get(name)
-        if target is None:
-            raise ConfigError(f"the {self.kind} must be one of {', '.join(self.names())}, got {name!r}.")
+        self.check(name)
+        target = self._built_in.get(name) or _entry_points(self._group)[name]
         module, _, attribute = target.partition(":")
         try:
             loaded: type[Any] = getattr(import_module(module), attribute)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from blindsr.errors import ConfigError, ImageError, OutputError
+from blindsr.errors import ConfigError, ImageError, OutputError, listed
 from blindsr.image_io import image_size, readable_suffixes, writable_suffixes
 from blindsr.settings import Settings
 
@@ -67,8 +67,7 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     for argument in arguments:
         search.add_argument(argument, is_single=len(arguments) == 1)
     if not search.files and not search.problems:
-        names = ", ".join(map(str, arguments[:3])) + (f" and {len(arguments) - 3} more" if len(arguments) > 3 else "")
-        raise ImageError(f"no image was found in {names}; {search.advice()}.")
+        raise ImageError(f"no image was found in {listed(arguments, 3)}; {search.advice()}.")
     return Inputs(tuple(search.files.values()), tuple(search.problems))
 
 
@@ -252,9 +251,8 @@ class Naming:
             if owner is not file.path:
                 collisions.append(f"{owner} and {file.path} → {target}")
         if collisions:
-            more = f" and {len(collisions) - 3} more" if len(collisions) > 3 else ""
             raise OutputError(
-                f"two images would have one result: {'; '.join(collisions[:3])}{more}. Nothing was done; put "
+                f"two images would have one result: {listed(collisions, 3, '; ')}. Nothing was done; put "
                 "{folder} into the names (name=, --name), or give the folder that contains both with recursive=True "
                 "(--recursive)."
             )

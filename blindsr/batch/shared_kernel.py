@@ -19,7 +19,7 @@ from torch import Tensor
 from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
-from blindsr.errors import BlindSRError, ImageError
+from blindsr.errors import BlindSRError, ImageError, listed
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, open_image
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
@@ -113,8 +113,7 @@ class SharedKernel:
                 )
         for reason in sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None}):
             names = [e.name for e in self.estimates if e.covariance is None and e.excluded == reason]
-            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-            warnings.append(f"excluded from the shared kernel, {reason}: {', '.join(names[:_MAX_NAMES])}{more}.")
+            warnings.append(f"excluded from the shared kernel, {reason}: {listed(names, _MAX_NAMES)}.")
         return tuple(warnings)
 
 

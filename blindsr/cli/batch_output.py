@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from blindsr.batch.plan import BatchPlan, Item, State
 from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
 from blindsr.cli.output import Terminal, wide_console
+from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 
 __all__ = ["BatchProgress", "show_plan", "show_summary"]
@@ -46,9 +47,8 @@ def reason(source: Path, row: dict[str, Any]) -> str:
     return error.removeprefix(f"{source.absolute()}: ").removeprefix(f"{source}: ")
 
 
-def _names(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - _MAX_NAMES} more" if len(paths) > _MAX_NAMES else ""
-    return ", ".join(map(printable, paths[:_MAX_NAMES])) + more
+def _names(paths: Iterable[Path]) -> str:
+    return listed([printable(path) for path in paths], _MAX_NAMES)
 
 
 class BatchProgress(Terminal):
@@ -231,12 +231,12 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
             console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
     if failed:
-        listed = Table(show_edge=False, pad_edge=False)
-        listed.add_column("failed")
-        listed.add_column("why", overflow="fold")
+        failures = Table(show_edge=False, pad_edge=False)
+        failures.add_column("failed")
+        failures.add_column("why", overflow="fold")
         for path, error in failed:
-            listed.add_row(printable(path), error)
-        console.print(listed)
+            failures.add_row(printable(path), error)
+        console.print(failures)
     if result.stopped:
         console.print(f"stopped: {result.stopped}", markup=False, soft_wrap=True)
     if result.complete:

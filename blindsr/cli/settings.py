@@ -71,18 +71,16 @@ def make_run(options: Options) -> Run:
         config = configs.get(method) or registry.get(method).config_type()
         with _naming(options.config):
             configs[method] = _replaced(config, table, method)
-    if isinstance(scale := run.get("scale"), tuple):
-        values["factors"] = scale
-    elif scale is not None:
-        values["scale"] = scale
+    if "scale" in run:
+        values["factors" if isinstance(run["scale"], tuple) else "scale"] = run["scale"]
     if "region" in run:
         x, y, width, height = run["region"]
         values["region"] = Region(x=x, y=y, width=width, height=height)
     if "noise" in run:
         values["noise_sigma"] = run["noise"] / 255
     settings = replace(settings, configs=configs, **values)
-    if "precision" in run:
-        settings = _with_precision(settings, run["precision"])
+    if "precision" in run and any(f.name == "precision" for f in fields(settings.create_upscaler().config)):
+        settings = settings.with_config(settings.upscaler, precision=run["precision"])
     if (weights := getattr(settings.create_upscaler().config, "weights", None)) is not None:
         from blindsr.upscalers.pretrained.weights import load_network
 
@@ -136,14 +134,6 @@ def load_kernel_file(text: str, options: Options, scale: int) -> tuple[Any, tupl
         index=options.kernel_index,
         recentre=options.recenter,
     )
-
-
-def _with_precision(settings: Settings, precision: str) -> Settings:
-    """Set the precision of the upscaler, if it has one."""
-    config = settings.create_upscaler().config
-    if not any(field.name == "precision" for field in fields(config)):
-        return settings
-    return settings.with_config(settings.upscaler, precision=precision)
 
 
 def _files(options: Options, table: Mapping[str, object]) -> FileOptions:

@@ -112,10 +112,8 @@ class AblationPlan:
             raise ConfigError(f"an ablation needs an integer scale, got {self.settings.scale:g}.")
         estimators = ESTIMATORS.names() if self.estimators is None else self.estimators
         upscalers = (self.settings.upscaler,) if self.upscalers is None else self.upscalers
-        for registry, names in ((ESTIMATORS, estimators), (UPSCALERS, upscalers)):
-            for name in names:
-                if name not in registry.names():
-                    raise ConfigError(f"{registry.kind} must be one of {', '.join(registry.names())}, got {name!r}.")
+        ESTIMATORS.check(*estimators)
+        UPSCALERS.check(*upscalers)
         # These two have columns of their own.
         object.__setattr__(self, "estimators", tuple(dict.fromkeys(n for n in estimators if n != BICUBIC)))
         object.__setattr__(self, "upscalers", tuple(dict.fromkeys(n for n in upscalers if n != INTERPOLATOR)))

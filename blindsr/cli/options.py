@@ -240,12 +240,10 @@ class GroupedCommand(click.Command):
             if record is not None:
                 flags = re.sub(r"\b(INTEGER|FLOAT)( RANGE)?", "N", record[0])
                 by_group.setdefault(getattr(param, "group", ""), []).append((flags, _plain_default(record[1])))
-        order = ["", *GROUPS] if len(by_group) > 1 else list(by_group)
-        for group in (*(g for g in order if g), ""):
+        rest = "Other options" if len(by_group) > 1 else "Options"
+        for group in (*GROUPS, ""):
             if group in by_group:
-                with formatter.section(
-                    f"{group} options" if group else "Other options" if by_group.keys() - {""} else "Options"
-                ):
+                with formatter.section(f"{group} options" if group else rest):
                     formatter.write_dl(by_group[group])
         for param in self.get_params(ctx):
             if isinstance(param.type, MethodChoice):

@@ -194,7 +194,7 @@ def test_editing_any_file_that_decides_a_result_changes_the_key(dataset, copied_
         added.touch()
         assert key() != original, f"a new file in {folder}/ keeps stale results"
         added.unlink()
-    for name in ("cli/main.py", "evaluation/results.py", "evaluation/report/page.py"):
+    for name in ("cli/main.py", "evaluation/results.py", "evaluation/report/comparison.py"):
         (copied_package / name).write_bytes(b"# edited")
     assert key() == original, "an edited table or page throws hours of results away"
 

@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blindsr needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	@echo "Installing blindsr, PyTorch and what else it needs into $(VENV): a few minutes, by the connection."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -22,7 +23,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 demo: $(VENV)/installed
 	@mkdir -p demo
-	$(BIN)/blindsr estimate-and-upscale "$(PHOTO)" --scale $(SCALE) --force \
+	@echo "Enlarging $(PHOTO): the example takes about half a minute of one processor core, larger photographs longer."
+	$(BIN)/blindsr estimate-and-upscale "$(PHOTO)" --scale $(SCALE) --force --verbose \
 	  -o "demo/$(notdir $(basename $(PHOTO)))_blindsr_x$(SCALE).png"
 	@echo "The results are in the folder demo/: open the picture beside the original at 100 %."
 

@@ -25,67 +25,82 @@ _KINDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayLayout:
-    """How an input was laid out, to give the result in the same way.
+    """How an input was laid out, to give the result in the same way."""
 
-    Args:
-        restore: Maps samples (H, W, C) of the source's type to the input's type and layout.
-        device: Device of a tensor; None for other inputs.
-    """
-
-    restore: Callable[[NDArray[Any]], Any]
-    device: torch.device | None = None
+    restore: Callable[[NDArray[Any]], Any]  # samples (H, W, C) of the source's type in the input's type and layout
+    device: torch.device | None = None  # of a tensor
 
 
 @contextmanager
 def opened_input(
-    image: object,
+    image: Any,
     *,
     channel_axis: int | None,
     data_range: tuple[float, float] | None,
     has_alpha: bool,
     jpeg_tables: Any | None,
 ) -> Iterator[tuple[ImageSource, ArrayLayout]]:
-    """An input of any kind as an open image source.
-
-    Args:
-        image: The input.
-        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
-        data_range: Values of black and white of a floating-point input; None is (0, 1).
-        has_alpha: Whether the last channel of an array is alpha; Pillow images and files know it themselves.
-        jpeg_tables: Quantisation tables, if the samples were decoded from a JPEG.
+    """An input of any kind as an open image source; the arguments are those of `blindsr.SuperResolver.__call__`.
 
     Raises:
         ImageError: The input is none of these, or its type, layout or range is not usable.
     """
     if isinstance(image, str | Path):
-        with open_image(Path(image), options=FileOptions()) as source:
-            yield source, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
+        with open_image(Path(image), options=FileOptions()) as file:
+            yield file, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
         return
+    tensor: Tensor | None = None
     if hasattr(image, "getbands"):  # a Pillow image; the class is not imported for this
         tables = getattr(image, "quantization", None)
         if jpeg_tables is None and tables:
             jpeg_tables = [tables[key] for key in sorted(tables)]
-        mode = str(image.mode)  # type: ignore[attr-defined]
-        if mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
-            is_transparent = mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
-            image = image.convert("LA" if mode == "La" else "RGBA" if is_transparent else "RGB")  # type: ignore[attr-defined]
-        has_alpha = str(image.mode) in ("LA", "RGBA")  # type: ignore[attr-defined]
+        if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
+            is_transparent = image.mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
+            image = image.convert("LA" if image.mode == "La" else "RGBA" if is_transparent else "RGB")
+        has_alpha = image.mode in ("LA", "RGBA")
         image = np.asarray(image)
-    if isinstance(image, Tensor):
-        yield _tensor_source(image, channel_axis, data_range, has_alpha, jpeg_tables)
-        return
+    elif isinstance(image, Tensor):
+        tensor, image, channel_axis = image, *_tensor_array(image, channel_axis)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be {_KINDS}, got {type(image).__name__}; numpy.asarray may help.")
-    yield _array_source(image, channel_axis, data_range, has_alpha, jpeg_tables)
+    source, restore = _array_source(image, channel_axis, data_range, has_alpha)
+    if jpeg_tables is not None:
+        source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
+    if tensor is None:
+        yield source, ArrayLayout(restore=restore)
+        return
+    like = tensor
+
+    def restore_tensor(result: NDArray[Any]) -> Tensor:
+        restored = torch.from_numpy(restore(result)).to(like.device, like.dtype)
+        return restored[None] if like.ndim == 4 else restored
+
+    yield source, ArrayLayout(restore=restore_tensor, device=like.device)
+
+
+def _tensor_array(image: Tensor, channel_axis: int | None) -> tuple[NDArray[Any], int | None]:
+    """A tensor as an array of two or three dimensions, and the axis of its channels."""
+    if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
+        raise ImageError(
+            f"an image must be {_KINDS}, got a tensor of shape {tuple(image.shape)}; pass several images one by one."
+        )
+    single, axis = (image[0] if image.ndim == 4 else image), None
+    if single.ndim == 3:
+        if image.ndim == 4 and channel_axis is not None and channel_axis > 0:
+            channel_axis -= 1
+        axis = _checked_axis(tuple(single.shape), channel_axis, default=0)
+    try:
+        return single.detach().cpu().numpy(), axis
+    except TypeError as error:
+        raise ImageError(
+            f"an image must hold integers or float32 or float64 numbers, got {image.dtype}; convert it."
+        ) from error
 
 
 def _array_source(
-    image: NDArray[Any],
-    channel_axis: int | None,
-    data_range: tuple[float, float] | None,
-    has_alpha: bool,
-    jpeg_tables: Any | None,
-) -> tuple[ImageSource, ArrayLayout]:
+    image: NDArray[Any], channel_axis: int | None, data_range: tuple[float, float] | None, has_alpha: bool
+) -> tuple[MemorySource, Callable[[NDArray[Any]], NDArray[Any]]]:
+    """An array as an image source, and the function that gives the result the array's layout and type."""
     mask = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
     array = np.asarray(image.filled(0) if isinstance(image, np.ma.MaskedArray) else image)
     if array.ndim not in (2, 3) or array.size == 0:
@@ -104,49 +119,12 @@ def _array_source(
         raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")
     samples, to_input = _in_unit_range(array, data_range)
     source = MemorySource(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
-    if jpeg_tables is not None:
-        source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
 
-    def restore(result: NDArray[Any]) -> Any:
+    def restore(result: NDArray[Any]) -> NDArray[Any]:
         values = to_input(result).astype(dtype)
-        if array.ndim == 2:
-            return np.ascontiguousarray(values[:, :, 0])
-        return np.ascontiguousarray(np.moveaxis(values, -1, axis))
+        return np.ascontiguousarray(values[:, :, 0] if array.ndim == 2 else np.moveaxis(values, -1, axis))
 
-    return source, ArrayLayout(restore=restore)
-
-
-def _tensor_source(
-    image: Tensor,
-    channel_axis: int | None,
-    data_range: tuple[float, float] | None,
-    has_alpha: bool,
-    jpeg_tables: Any | None,
-) -> tuple[ImageSource, ArrayLayout]:
-    if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
-        raise ImageError(
-            f"an image must be {_KINDS}, got a tensor of shape {tuple(image.shape)}; pass several images one by one."
-        )
-    single = image[0] if image.ndim == 4 else image
-    axis = 0
-    if single.ndim == 3:
-        wanted = (
-            None if channel_axis is None else channel_axis - 1 if image.ndim == 4 and channel_axis > 0 else channel_axis
-        )
-        axis = _checked_axis(tuple(single.shape), wanted, default=0)
-    try:
-        array = single.detach().cpu().numpy()
-    except TypeError as error:
-        raise ImageError(
-            f"an image must hold integers or float32 or float64 numbers, got {image.dtype}; convert it."
-        ) from error
-    source, layout = _array_source(array, axis if single.ndim == 3 else None, data_range, has_alpha, jpeg_tables)
-
-    def restore(result: NDArray[Any]) -> Any:
-        tensor = torch.from_numpy(layout.restore(result)).to(image.device, image.dtype)
-        return tensor[None] if image.ndim == 4 else tensor
-
-    return source, ArrayLayout(restore=restore, device=image.device)
+    return source, restore
 
 
 def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: int) -> int:

@@ -1,10 +1,9 @@
 """The Python interface: NumPy arrays, torch tensors, Pillow images and files in, arrays and tensors out."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,48 +21,24 @@ from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
 from blindsr.settings import preset as named_preset
-from blindsr.upscalers.base import Degradation
 
 __all__ = [
-    "Result",
-    "SuperResolver",
-    "degrade",
-    "estimate_and_upscale",
-    "estimate_kernel",
-    "list_estimators",
-    "list_upscalers",
-    "upscale",
-]
+    "Result", "SuperResolver", "degrade", "estimate_and_upscale", "estimate_kernel", "list_estimators",
+    "list_upscalers", "upscale",
+]  # fmt: skip
 
 KernelLike = Kernel | KernelStack | ArrayLike | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """A super-resolved image and everything that led to it.
+class Result(blind.RunResult):
+    """A super-resolved image and everything that led to it: the fields of `blindsr.pipelines.blind.RunResult`.
 
-    Args:
-        image: In the type and layout of the input; of a file or a Pillow image, a NumPy array of its samples.
-        kernel: The downscaling kernel that was used (of the first band, where each has its own).
-        degradation: The measured degradation y = (x ⋆ k)↓s + n: kernel, noise and the kernel's uncertainty.
-        estimate: How the kernel was estimated; None if it was given.
-        consistency_db: PSNR between the input and the result degraded by the kernel, dB. A low value is an alarm; a
-            high one does not prove the kernel.
-        history: Curves by name, such as "pretrained.loss", one value per report.
-        timings: Seconds by stage.
-        warnings: Sentences for the user.
-        settings: The settings of the run.
+    The image has the type and layout of the input; of a file or a Pillow image it is a NumPy array of its samples. A
+    low `consistency_db` is an alarm; a high one does not prove the kernel.
     """
 
     image: Any
-    kernel: Kernel
-    degradation: Degradation
-    estimate: KernelEstimate | None
-    consistency_db: float
-    history: Mapping[str, tuple[float, ...]]
-    timings: Mapping[str, float]
-    warnings: tuple[str, ...]
-    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,27 +91,17 @@ class SuperResolver:
                 isinstance(f, bool) or not isinstance(f, int | float | np.integer | np.floating) for f in factors
             ):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
-            if isinstance(self.scale, tuple):
-                settings = replace(settings, factors=(float(factors[0]), float(factors[-1])), size=None)
-            else:
-                settings = replace(settings, scale=float(factors[0]), factors=None, size=None)
-        for registry, role, method in (
-            (ESTIMATORS, "estimator", self.estimator),
-            (UPSCALERS, "upscaler", self.upscaler),
-        ):
+            pair = (float(factors[0]), float(factors[-1])) if isinstance(self.scale, tuple) else None
+            settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)
+        for registry, method in ((ESTIMATORS, self.estimator), (UPSCALERS, self.upscaler)):
             if method is None:
                 continue
-            name = method if isinstance(method, str) else _name_of(registry, method)
-            settings = replace(settings, estimator=name) if role == "estimator" else replace(settings, upscaler=name)
+            name, configs = method, settings.configs
             if not isinstance(method, str):
-                settings = replace(settings, configs={**settings.configs, name: method})
+                name = registry.name_of(method)
+                configs = {**configs, name: method}
+            settings = replace(settings, configs=configs, **{registry.kind: name})
         return settings if self.seed is None else replace(settings, seed=self.seed)
-
-    def with_scale_of(self, kernel: Kernel | KernelStack) -> Self:
-        """This resolver at the scale of a kernel, unless it has a scale of its own."""
-        if self.scale is not None or isinstance(self.preset, Settings):
-            return self
-        return replace(self, scale=float(kernel.scale))
 
     def __call__(
         self,
@@ -180,9 +145,10 @@ class SuperResolver:
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=jpeg_tables
         ) as (source, layout):
             _, height, width = source.shape
-            known = None if kernel is None else _kernel(kernel, self.settings.for_image(height, width).kernel_scale)
-            resolver = self if known is None else self.with_scale_of(known)
-            settings = resolver.settings.for_image(height, width)
+            settings = self.settings.for_image(height, width)
+            known = None if kernel is None else _kernel(kernel, settings.kernel_scale)
+            if known is not None and self.scale is None and not isinstance(self.preset, Settings):
+                settings = replace(settings, scale=float(known.scale))
             device = _device(self.device, layout.device)
             tile = tile_for(source, settings, device)
             fitted, linear = fit_image(
@@ -191,17 +157,8 @@ class SuperResolver:
             writer = SampleWriter(source, settings.output_size(height, width))
             rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear)
             run = blind.apply(fitted, settings, rows, tile=tile, listener=listener)
-            return Result(
-                image=layout.restore(writer.samples),
-                kernel=run.kernel,
-                degradation=run.degradation,
-                estimate=run.estimate,
-                consistency_db=run.consistency_db,
-                history=run.history,
-                timings=run.timings,
-                warnings=(*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings),
-                settings=settings,
-            )
+            warnings = (*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings)
+            return Result(**{**vars(run), "image": layout.restore(writer.samples), "warnings": warnings})
 
     def estimate_kernel(
         self,
@@ -212,20 +169,10 @@ class SuperResolver:
         has_alpha: bool = False,
         progress: Listener | None = None,
     ) -> KernelEstimate:
-        """Estimate the kernel of one image.
-
-        Args:
-            image: As for a call, and so are the other arguments.
-            channel_axis: Axis of the channels.
-            data_range: Values of black and white of a floating-point image.
-            has_alpha: Whether the last channel of an array is alpha.
-            progress: Is called with every event of the run.
+        """Estimate the kernel of one image; the arguments and errors are those of a call.
 
         Returns:
             The kernel, and how it was estimated.
-
-        Raises:
-            ImageError, ConfigError, DeviceError, DivergenceError: As a call.
         """
         listener = ignore if progress is None else progress
         with opened_input(
@@ -253,15 +200,15 @@ def estimate_and_upscale(
 
     Args:
         image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image, or
-            the path of a file; see `SuperResolver.__call__`.
-        scale: Output over input, from 1 (deblurring) to 8, or (horizontal, vertical); None is that of `preset`, which
-            is 2.
-        preset: "fast", "default", "best", "paper", or `Settings` of your own.
+            the path of a file.
+        scale: Output over input, from 1 (deblurring) to 8, or (horizontal, vertical); None is that of `preset`, 2.
+        preset: "fast", "default", "best", "paper", or `Settings` of your own; the arguments up to `device` are those of
+            `SuperResolver`.
         estimator: Name or settings of a kernel estimator; None is that of the preset.
         upscaler: Name or settings of an upscaler; None is that of the preset.
         seed: Random seed; None is that of the preset, which is 0.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
+        channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
         data_range: Values of black and white of a floating-point image; None is (0, 1).
         has_alpha: Whether the last channel of an array is alpha.
         progress: Is called with every event of the run.
@@ -308,13 +255,13 @@ def upscale(
         kernel: A `Kernel`, an array, the path of a kernel file, or a text such as "gaussian:1.2" (σ in HR pixels),
             "bicubic" or "sensor:sentinel2:B4".
         scale: Output over input; None is that of the kernel, or of `Settings` where `preset` is one.
-        preset: "fast", "default", "best", "paper", or `Settings` of your own.
-        upscaler: Name or settings of an upscaler; None is that of the preset.
-        seed: Random seed; None is that of the preset, which is 0.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        preset: As for `estimate_and_upscale`, and so are the other arguments.
+        upscaler: Name or settings of an upscaler.
+        seed: Random seed.
+        device: Name of the device.
         linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
-        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
-        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        channel_axis: Axis of the channels.
+        data_range: Values of black and white.
         has_alpha: Whether the last channel of an array is alpha.
         progress: Is called with every event of the run.
 
@@ -335,12 +282,7 @@ def upscale(
         scale=scale, preset=preset, upscaler=upscaler, seed=seed, device=device, linear_light=linear_light
     )
     return resolver(
-        image,
-        kernel=kernel,
-        channel_axis=channel_axis,
-        data_range=data_range,
-        has_alpha=has_alpha,
-        progress=progress,
+        image, kernel=kernel, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
     ).image
 
 
@@ -362,12 +304,12 @@ def estimate_kernel(
     Args:
         image: As for `estimate_and_upscale`.
         scale: Output over input; the kernel is for the next whole number. None is that of the preset, which is 2.
-        preset: "fast", "default", "best", "paper", or `Settings` of your own.
-        estimator: Name or settings of a kernel estimator; None is that of the preset.
-        seed: Random seed; None is that of the preset, which is 0.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
-        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        preset: As for `estimate_and_upscale`, and so are the other arguments.
+        estimator: Name or settings of a kernel estimator.
+        seed: Random seed.
+        device: Name of the device.
+        channel_axis: Axis of the channels.
+        data_range: Values of black and white.
         has_alpha: Whether the last channel of an array is alpha.
         progress: Is called with every event of the run.
 
@@ -451,23 +393,10 @@ def list_upscalers() -> dict[str, str]:
     return {name: UPSCALERS.describe(name) for name in UPSCALERS.names()}
 
 
-def _name_of(registry: Any, config: Any) -> str:
-    """The method whose settings have this type."""
-    for name in registry.names():
-        if registry.get(name).config_type is type(config):
-            return str(name)
-    raise ConfigError(
-        f"an {registry.kind} is given by its name ({', '.join(registry.names())}) or by its settings, "
-        f"got {type(config).__name__}."
-    )
-
-
 def _kernel(kernel: KernelLike, scale: int) -> Kernel | KernelStack:
     """A kernel of any kind, for this scale where it does not carry its own."""
     return kernel if isinstance(kernel, Kernel | KernelStack) else as_kernel(kernel, scale)
 
 
 def _device(name: str, own: torch.device | None) -> torch.device:
-    if name == "auto" and own is not None and own.type != "cpu":
-        return own
-    return choose_device(name)
+    return own if name == "auto" and own is not None and own.type != "cpu" else choose_device(name)

@@ -1,30 +1,15 @@
 """The errors of blindsr: one family, so that a caller can catch all of them or one of them.
 
-::
-
-    BlindSRError
-    ├── ConfigError      (also ValueError)    a setting out of its bounds, an unknown key
-    ├── ImageError       (also ValueError)    an image that cannot be read or cannot be used
-    ├── KernelError      (also ValueError)    an array or file that is no usable kernel
-    ├── OutputError      (also OSError)       a result that cannot be written
-    ├── DeviceError      (also RuntimeError)  a device or precision that this machine lacks
-    └── DivergenceError  (also RuntimeError)  a training that left the finite numbers
-
+They are also of the standard type that fits, so that `except ValueError` catches what it should.
 Every message says what was needed, what came, and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "BlindSRError",
-    "ConfigError",
-    "DeviceError",
-    "DivergenceError",
-    "ImageError",
-    "KernelError",
-    "OutputError",
-    "did_you_mean",
-]
+    "BlindSRError", "ConfigError", "DeviceError", "DivergenceError", "ImageError", "KernelError", "OutputError",
+    "did_you_mean", "listed",
+]  # fmt: skip
 
 
 # File names may hold line breaks, and sequences that a terminal obeys.
@@ -37,6 +22,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def listed(names: Sequence[object], limit: int, separator: str = ", ") -> str:
+    """Names in a message, at most `limit` of them: "a.png, b.png and 7 more"."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return separator.join(map(str, names[:limit])) + more
 
 
 class BlindSRError(Exception):

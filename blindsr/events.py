@@ -39,10 +39,14 @@ class StageDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something the user should know: a fallback, a value that was normalised, a doubt."""
+    """Something the user should know: a fallback, a value that was normalised, a doubt.
+
+    It is a warning unless it `is_plain` information.
+    """
 
     stage: str
     message: str
+    is_plain: bool = False
 
 
 Event = StageStarted | StepDone | StageDone | Notice

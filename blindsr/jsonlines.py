@@ -41,8 +41,10 @@ def append_line(path: Path, row: Mapping[str, object]) -> None:
     try:
         with path.open("a+b") as file:
             end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            is_torn = file.read(1) not in (b"", b"\n")
             try:
-                file.write(line if _ends_with_newline(path, end) else b"\n" + line)
+                file.write(b"\n" + line if is_torn else line)
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
@@ -52,11 +54,3 @@ def append_line(path: Path, row: Mapping[str, object]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}; free some disk space and run it again.") from error
-
-
-def _ends_with_newline(path: Path, end: int) -> bool:
-    if end == 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(end - 1)
-        return file.read(1) == b"\n"

@@ -42,8 +42,17 @@ class Registry(Generic[Method]):
 
     def names(self) -> tuple[str, ...]:
         """All names: those of this package in their order, then those of other packages."""
-        foreign = sorted(name for name in self._foreign() if name not in self._built_in)
-        return (*self._built_in, *foreign, *(name for name in self._added if name not in foreign))
+        return tuple(dict.fromkeys((*self._built_in, *sorted(_entry_points(self._group)), *self._added)))
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a method is that of another package, found by its entry point."""
+        return name not in self._built_in and name in _entry_points(self._group)
+
+    def check(self, *names: str) -> None:
+        """Raise a ConfigError if there is no method of one of these names."""
+        for name in names:
+            if name not in self.names():
+                raise ConfigError(f"the {self.kind} must be one of {', '.join(self.names())}, got {name!r}.")
 
     def get(self, name: str) -> type[Any]:
         """The class of a method.
@@ -53,15 +62,28 @@ class Registry(Generic[Method]):
         """
         if name in self._added:
             return self._added[name]
-        target = self._built_in.get(name) or self._foreign().get(name)
-        if target is None:
-            raise ConfigError(f"the {self.kind} must be one of {', '.join(self.names())}, got {name!r}.")
+        self.check(name)
+        target = self._built_in.get(name) or _entry_points(self._group)[name]
         module, _, attribute = target.partition(":")
         try:
             loaded: type[Any] = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"the {self.kind} {name!r} ({target}) cannot be imported: {error}.") from error
         return loaded
+
+    def name_of(self, config: Any) -> str:
+        """The method whose settings have the type of `config`.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        for name in self.names():
+            if self.get(name).config_type is type(config):
+                return name
+        raise ConfigError(
+            f"an {self.kind} is given by its name ({', '.join(self.names())}) or by its settings, "
+            f"got {type(config).__name__}."
+        )
 
     def create(self, name: str, config: Any | None = None, *, seed: int = 0) -> Method:
         """An instance of a method.
@@ -109,9 +131,6 @@ class Registry(Generic[Method]):
     def unregister(self, name: str) -> None:
         """Remove a method that `register` added."""
         self._added.pop(name, None)
-
-    def _foreign(self) -> dict[str, str]:
-        return _entry_points(self._group)
 
 
 @cache

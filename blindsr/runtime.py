@@ -16,19 +16,9 @@ import torch
 from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
-    "Precision",
-    "available_devices",
-    "bf16_reason",
-    "check_finite",
-    "choose_device",
-    "choose_dtype",
-    "default_threads",
-    "is_out_of_memory",
-    "prepare_process",
-    "release_memory",
-    "seeded_generator",
-    "usable_cores",
-]
+    "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype",
+    "default_threads", "is_out_of_memory", "prepare_process", "release_memory", "seeded_generator", "usable_cores",
+]  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -101,26 +91,15 @@ def prepare_process(threads: int | None) -> int:
     return count
 
 
-def _cpu_flags() -> set[str]:
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return set()
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("flags"):
-            return set(line.split(":", 1)[1].split())
-    return set()
-
-
 def bf16_reason(device: torch.device) -> tuple[bool, str]:
     """Whether bfloat16 arithmetic is native and fast on `device`, and the fact that decides it."""
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device)[0] >= 8
-        return (
-            capable,
-            "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8",
-        )
+        return (capable, "CUDA compute capability 8 or newer" if capable else "CUDA compute capability below 8")
     if device.type == "cpu":
-        flags = _cpu_flags()
+        path = Path("/proc/cpuinfo")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
         for flag in ("amx_bf16", "avx512_bf16"):
             if flag in flags:
                 return True, f"the processor has {flag}"

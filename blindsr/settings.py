@@ -79,9 +79,8 @@ class Settings:
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
-        for registry, name in ((ESTIMATORS, self.estimator), (UPSCALERS, self.upscaler)):
-            if name not in registry.names():
-                raise ConfigError(f"the {registry.kind} must be one of {', '.join(registry.names())}, got {name!r}.")
+        ESTIMATORS.check(self.estimator)
+        UPSCALERS.check(self.upscaler)
         object.__setattr__(self, "configs", dict(self.configs))
 
     @property

@@ -8,6 +8,8 @@ import importlib.util
 import itertools
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +208,16 @@ def test_pages_that_the_code_names_exist():
     }
     assert {(page, source) for page, source in named if not (ROOT / page).is_file()} == set()
     assert named
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_demo_says_how_long_it_takes_and_shows_what_the_command_shows():
+    arguments = ["make", "-n", "demo", "PHOTO=mine.jpg", "SCALE=3"]
+    shown = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = shlex.split(shown[shown.index("/blindsr estimate-and") :].partition("\necho")[0])
+    assert "Enlarging mine.jpg: the example takes about half a minute" in shown
+    assert command[1:7] == ["estimate-and-upscale", "mine.jpg", "--scale", "3", "--force", "--verbose"]
+    assert "--quiet" not in command
 
 
 def test_every_page_is_in_the_navigation():

@@ -183,7 +183,7 @@ def test_options_tables_batches_ablations_and_lists(folder, environment):
     assert record["settings"]["configs"] == {"toy-kernel": {"variance": 4.0}, "toy": {"level": 0.25}}
     assert record["kernel"]["sigma_long"] == pytest.approx(2, abs=0.05)
     assert _levels(out / "file.png") == ((40, 48), [64])
-    assert (wrong["code"], wrong["err"]) == (1, "error: bad.toml: [toy] has no key 'levl'; did you mean 'level'?\n")
+    assert (wrong["code"], wrong["err"]) == (1, "error: bad.toml: [toy] has no key 'levl' (did you mean 'level'?).\n")
     # Worker processes find them too.
     assert sorted(batch["out"].split()) == [f"{out}/batch/{name}_blindsr_x2.png" for name in "ab"]
     assert _levels(out / "batch" / "b_blindsr_x2.png") == ((40, 48), [128])

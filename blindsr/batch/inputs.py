@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from blindsr.errors import ConfigError, ImageError, OutputError
-from blindsr.image_io import readable_suffixes, writable_suffixes
+from blindsr.errors import ConfigError, ImageError, OutputError, listed
+from blindsr.image_io import image_size, readable_suffixes, writable_suffixes
+from blindsr.settings import Settings
 
-__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern"]
+__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "common_scale", "find_inputs", "is_pattern"]
 
 DEFAULT_NAME = "{stem}_blindsr_{label}"
 _FIELDS = ("stem", "suffix", "folder", "label", "scale", "preset")
@@ -30,8 +31,6 @@ class Inputs:
     """The images that were found."""
 
     files: tuple[InputFile, ...]  # in the order of the arguments, and by name within a folder
-    ignored: int = 0  # number of files in the folders that are no images by their suffix
-    results: int = 0  # number of images in the folders that blindsr has written
     problems: tuple[tuple[Path, str], ...] = ()  # folders that cannot be listed, devices and pipes, with the reason
 
     def common_folder(self) -> Path:
@@ -68,9 +67,32 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     for argument in arguments:
         search.add_argument(argument, is_single=len(arguments) == 1)
     if not search.files and not search.problems:
-        names = ", ".join(map(str, arguments[:3])) + (f" and {len(arguments) - 3} more" if len(arguments) > 3 else "")
-        raise ImageError(f"no image was found in {names}; {search.advice()}.")
-    return Inputs(tuple(search.files.values()), search.ignored, search.results, tuple(search.problems))
+        raise ImageError(f"no image was found in {listed(arguments, 3)}; {search.advice()}.")
+    return Inputs(tuple(search.files.values()), tuple(search.problems))
+
+
+def common_scale(settings: Settings, paths: Sequence[Path]) -> int:
+    """The whole-number scale at which all images are run, for which one kernel for all of them must be.
+
+    Raises:
+        ConfigError: The settings have an output size, and it means different scales, does not enlarge an image, or no
+            header gives the size of an image.
+    """
+    if settings.size is None:
+        return settings.kernel_scale
+    sizes = [size for path in paths if (size := image_size(path)) is not None]
+    scales = sorted({settings.for_image(*size[:2]).kernel_scale for size in sizes})
+    if not scales:
+        raise ConfigError(
+            "a size (size=, --size) needs an image whose header gives its own size, "
+            f"{paths[0] if paths else 'no image'} does not; check the name, or give a scale (scale=, --scale) instead."
+        )
+    if len(scales) > 1:
+        raise ConfigError(
+            f"one kernel is for one scale, but this size (size=, --size) needs ×{' and ×'.join(map(str, scales))} for "
+            "these images; give a scale (scale=, --scale) instead."
+        )
+    return scales[0]
 
 
 class _Search:
@@ -79,7 +101,7 @@ class _Search:
         self.exclude = exclude
         self.files: dict[str, InputFile] = {}
         self.problems: list[tuple[Path, str]] = []
-        self.ignored = self.results = self.folders = 0
+        self.results = self.folders = 0
 
     def advice(self) -> str:
         if self.folders and not self.recursive:
@@ -95,10 +117,10 @@ class _Search:
             self._add_pattern(argument)
         elif os.path.isdir(argument):  # noqa: PTH112  # False where pathlib raises, such as for a name that is too long
             self._add_folder(argument, PurePath(), ())
-        elif not is_single and _is_result(argument):
-            self.results += 1
-        else:
+        elif is_single:
             self._add_file(argument, PurePath())
+        else:
+            self._add_image(argument, PurePath())
 
     def _add_pattern(self, argument: Path) -> None:
         parts = argument.parts
@@ -109,10 +131,7 @@ class _Search:
         if not paths:
             raise ImageError(f"no image matches {argument}; check the pattern, or name files and folders.")
         for path in paths:
-            if _is_result(path):
-                self.results += 1
-            else:
-                self._add_file(path, path.parent.relative_to(base))
+            self._add_image(path, path.parent.relative_to(base))
 
     def _add_folder(self, folder: Path, relative: PurePath, ancestors: tuple[tuple[int, int], ...]) -> None:
         try:
@@ -131,12 +150,14 @@ class _Search:
                 self.folders += 1
                 if self.recursive and os.path.realpath(entry) != self.exclude:
                     self._add_folder(entry, relative / entry.name, (*ancestors, identity))
-            elif not is_image(entry):
-                self.ignored += 1
-            elif _is_result(entry):
-                self.results += 1
-            else:
-                self._add_file(entry, relative)
+            elif is_image(entry):
+                self._add_image(entry, relative)
+
+    def _add_image(self, path: Path, relative: PurePath) -> None:
+        if _is_result(path):
+            self.results += 1
+        else:
+            self._add_file(path, relative)
 
     def _add_file(self, path: Path, relative: PurePath) -> None:
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # reading a pipe may block for ever
@@ -230,9 +251,8 @@ class Naming:
             if owner is not file.path:
                 collisions.append(f"{owner} and {file.path} → {target}")
         if collisions:
-            more = f" and {len(collisions) - 3} more" if len(collisions) > 3 else ""
             raise OutputError(
-                f"two images would have one result: {'; '.join(collisions[:3])}{more}. Nothing was done; put "
+                f"two images would have one result: {listed(collisions, 3, '; ')}. Nothing was done; put "
                 "{folder} into the names (name=, --name), or give the folder that contains both with recursive=True "
                 "(--recursive)."
             )

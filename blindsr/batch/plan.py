@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from blindsr.batch.inputs import Inputs, Naming
 from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_record, task_key
-from blindsr.errors import OutputError
+from blindsr.errors import OutputError, listed
 from blindsr.image_io import image_size
 from blindsr.jsonlines import append_line, read_lines
 from blindsr.pipelines.memory import needed_memory
@@ -201,10 +201,9 @@ def make_plan(
     ]
     existing = [item for item in items if item.state == "open" and item.exists]
     if existing and not overwrite:
-        names = ", ".join(str(item.exists) for item in existing[:3])
-        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
+        names = listed([item.exists for item in existing], 3)
         raise OutputError(
-            f"files exist that this run would replace: {names}{more}. Nothing was done; keep them "
+            f"files exist that this run would replace: {names}. Nothing was done; keep them "
             "(skip_existing=True, --skip-existing), replace them (overwrite=True, --force), or choose another folder "
             "or other names (name=, --name)."
         )

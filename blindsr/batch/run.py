@@ -1,9 +1,10 @@
 """Run a batch: every image gives a row, each row is written before the next one counts, and a kill loses nothing."""
 
 import contextlib
+import re
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from blindsr.batch.task import (
     Task,
     TaskOptions,
     error_text,
+    read_record,
     run_task,
     throttled,
 )
@@ -42,6 +44,7 @@ Executor = Literal["processes", "inline", "dask"]
 #: Runs tasks, and yields each with its row in the order of completion; closing it ends the workers.
 Engine = Callable[[Iterator[Task], BatchListener], Generator[tuple[Task, Row], None, None]]
 _MIN_SHARE = 2 * 2**30  # bytes; with a smaller share, images that fit into memory as a whole would be tiled
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")  # in a warning
 _PARENT_MEMORY = 320 * 2**20  # of the process that waits for the workers
 
 
@@ -68,10 +71,29 @@ class BatchResult:
         """Number of images with a result whose record has warnings."""
         return sum(bool(row.get("warnings")) for _, row in self.rows)
 
+    def warnings(self) -> dict[str, tuple[Path, ...]]:
+        """The warnings of the results, each with its images; those that differ in their numbers alone are one."""
+        groups: dict[str, list[tuple[Path, str]]] = {}
+        for path, row in self.rows:
+            record = row.get("record") or {}
+            if row["status"] == "kept" and row.get("warnings"):
+                record = read_record(Path(row["files"]["image"]).with_suffix(".json"))
+            for text in dict.fromkeys(record.get("warnings", ())):
+                groups.setdefault(_NUMBER.sub("#", text), []).append((path, text))
+        return {_merged([text for _, text in group]): tuple(path for path, _ in group) for group in groups.values()}
+
     @property
     def complete(self) -> bool:
         """Whether every image has its result."""
         return not self.stopped and all(row["status"] in ("done", "kept", "skipped") for _, row in self.rows)
+
+
+def _merged(texts: Sequence[str]) -> str:
+    """Texts that differ in their numbers alone as one with ranges: "noise of 3.1–5.0 grey levels"."""
+    numbers = zip(*map(_NUMBER.findall, texts), strict=True)
+    limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
+    ranges = (low if low == high else f"{low}–{high}" for low, high in limits)
+    return _NUMBER.sub(lambda _: next(ranges), texts[0])
 
 
 def upscale_files(
@@ -173,15 +195,13 @@ def upscale_files(
         return BatchResult(plan=plan, rows=rows, memory=plan.memory(len(devices)))
     with locked(path) as opened:
         if shared_kernel:
-            from blindsr.batch.shared_kernel import STAGE, shared_kernel_for
+            from blindsr.batch.shared_kernel import shared_kernel_for
 
             paths = [file.path for file in found.files]
-            kernel, warnings = shared_kernel_for(
+            kernel, kernel_warnings = shared_kernel_for(
                 paths, settings, opened, device=devices[0], files=files, listener=listener
             )
-            for warning in warnings:
-                listener(Notice(stage=STAGE, message=warning))
-            options = replace(options, kernel=kernel, kernel_warnings=warnings[:1])
+            options = replace(options, kernel=kernel, kernel_warnings=kernel_warnings)
         return run_batch(plan_with(options, opened), engine, listener=listener)
 
 

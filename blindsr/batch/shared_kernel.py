@@ -4,32 +4,33 @@ The errors of single estimates come mostly from the content of the images, which
 the mean is better than each. A fit to the mean of the spectra is worse (docs/notes/2026-11-21-shared-kernel.md).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
-from blindsr.errors import BlindSRError, ConfigError, ImageError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
-from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, image_size, open_image
+from blindsr.errors import BlindSRError, ImageError, listed
+from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
+from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, open_image
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.files import kernel_bytes, read_kernel
-from blindsr.kernels.metrics import bicubic_share, widths_text
+from blindsr.kernels.metrics import FWHM_PER_SIGMA, bicubic_share, widths_text
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.files import ColorSource
-from blindsr.pipelines.record import describe_kernel, plain
+from blindsr.pipelines.record import cache_key, describe_kernel, plain
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -42,8 +43,10 @@ _NAME = "blindsr-shared"
 Matrix = NDArray[np.float64]
 Load = Callable[[], Tensor]
 # An image is an outlier if its covariance is this many times farther from the median than the median distance, and at
-# least this far (relative, Frobenius norm); docs/notes/2026-11-21-shared-kernel.md has the scatter of single estimates.
+# least this far (relative, Frobenius norm); docs/notes/2026-11-21-shared-kernel.md has the scatter of single estimates,
+# and the spread of widths above which one kernel may not fit all images.
 _OUTLIER_FACTOR, _MIN_OUTLIER_DISTANCE = 4.0, 0.6
+_MAX_SPREAD, _MIN_SPREAD_COUNT = 0.2, 4
 _SHARP = "as sharp as their pixels allow"
 _UNCERTAIN = "whose own estimate is too uncertain"
 _UNUSABLE = "flat, too small or unreadable"
@@ -79,30 +82,38 @@ class SharedKernel:
             return ()
         return tuple(e for e in self.estimates if e.covariance is not None and not e.is_outlier)
 
-    def warnings(self) -> tuple[str, ...]:
-        """The widths of the kernel, its outliers and excluded images, for the user."""
-        vary, error = f"{100 * self.spread:.0f} %", f"{100 * self.error:.0f} %"
-        spread = f"the widths vary by {vary}, the standard error of their mean is {error}"
-        if not math.isfinite(self.spread):
-            spread = "from a single image, its uncertainty is unknown"
-        warnings = [
-            f"shared kernel from {len(self.averaged)} of {len(self.estimates)} images: {widths_text(self.kernel)}; "
-            f"{spread}."
-        ]
+    def __str__(self) -> str:
+        count = len(self.estimates)
         if self.bicubic_reason:
-            return (f"shared kernel of {len(self.estimates)} images: {self.bicubic_reason}.",)
+            return f"shared kernel of {count} images: {self.bicubic_reason}."
+        spread = "from a single image, its uncertainty is unknown"
+        if math.isfinite(self.spread):
+            spread = f"the widths vary by {100 * self.spread:.0f} %, the standard error of their mean is "
+            spread += f"{100 * self.error:.0f} %"
+        return f"shared kernel from {len(self.averaged)} of {count} images: {widths_text(self.kernel)}; {spread}."
+
+    def warnings(self) -> tuple[str, ...]:
+        """A spread that is too wide for one kernel, outliers, and excluded images, for the user."""
+        if self.bicubic_reason:
+            return ()
+        warnings = []
+        if self.spread > _MAX_SPREAD and len(self.averaged) >= _MIN_SPREAD_COUNT:
+            warnings.append(
+                f"one kernel may not fit all images: the widths of their own estimates vary by {100 * self.spread:.0f} "
+                f"% (standard deviation; up to {100 * _MAX_SPREAD:.0f} % is usual with one camera and focus); leave "
+                "out shared_kernel (--shared-kernel) to estimate each image on its own."
+            )
         for estimate in self.estimates:
             if estimate.is_outlier and estimate.covariance is not None:
-                sigma = math.sqrt(float(np.trace(estimate.covariance)) / 2)
+                width = FWHM_PER_SIGMA * math.sqrt(float(np.trace(estimate.covariance)) / 2)
                 warnings.append(
-                    f"{estimate.name} is an outlier: its own estimate has σ {sigma:.2f} px, so it may be out of focus "
-                    "or from another camera. It is upscaled with the shared kernel; run it alone if that looks wrong."
+                    f"{estimate.name} is an outlier: its own estimate has FWHM {width:.2f} px, so it may be out of "
+                    "focus or from another camera. It is upscaled with the shared kernel; run it alone if that looks "
+                    "wrong."
                 )
-        reasons = sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None})
-        for reason in reasons:
+        for reason in sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None}):
             names = [e.name for e in self.estimates if e.covariance is None and e.excluded == reason]
-            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-            warnings.append(f"excluded from the shared kernel, {reason}: {', '.join(names[:_MAX_NAMES])}{more}.")
+            warnings.append(f"excluded from the shared kernel, {reason}: {listed(names, _MAX_NAMES)}.")
         return tuple(warnings)
 
 
@@ -152,40 +163,27 @@ def estimate_shared_kernel(
             f"none of {len(images)} images shows a measurable blur; leave out shared_kernel (--shared-kernel), or "
             "upscale with a known kernel."
         )
-    if sharp > len(measured):
-        blurred = {i: estimate.kernel.covariance for i, estimate in measured.items()}
-        return _bicubic_kernel([name for name, _ in images], blurred, sharp, scale)
-    covariances = np.stack([estimate.kernel.covariance for estimate in measured.values()])
-    inliers = _inliers(covariances)
-    mean = covariances[inliers].mean(0)
+    covariances = {index: estimate.kernel.covariance for index, estimate in measured.items()}
     estimates = [
-        ImageEstimate(name=name, covariance=None, excluded=excluded.get(i, "")) for i, (name, _) in enumerate(images)
+        ImageEstimate(name=name, covariance=covariances.get(i), excluded=excluded.get(i, ""))
+        for i, (name, _) in enumerate(images)
     ]
-    for i, covariance, distance, inlier in zip(
-        measured, covariances, _distances(mean, covariances), inliers, strict=True
-    ):
-        values = {"covariance": covariance, "distance": float(distance), "is_outlier": not inlier}
-        estimates[i] = replace(estimates[i], **values)
-    averaged = [i for i in measured if not estimates[i].is_outlier]
-    kernel = _mean_kernel([measured[i] for i in averaged], mean)
-    widths = np.sqrt(np.trace(covariances[inliers], axis1=1, axis2=2) / 2)
+    if sharp > len(measured):
+        kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "shared_by": sharp})
+        reason = "most images show no blur beyond that of bicubic downscaling: the bicubic kernel is used"
+        return SharedKernel(
+            kernel=kernel, estimates=tuple(estimates), spread=math.nan, error=math.nan, bicubic_reason=reason
+        )
+    stack = np.stack(list(covariances.values()))
+    inliers = _inliers(stack)
+    mean = stack[inliers].mean(0)
+    for index, distance, is_inlier in zip(measured, _distances(mean, stack), inliers, strict=True):
+        estimates[index] = replace(estimates[index], distance=float(distance), is_outlier=not is_inlier)
+    kernel = _mean_kernel([measured[i] for i in measured if not estimates[i].is_outlier], mean)
+    widths = np.sqrt(np.trace(stack[inliers], axis1=1, axis2=2) / 2)
     spread = float(widths.std(ddof=1) / widths.mean()) if len(widths) > 1 else math.nan
-    return SharedKernel(
-        kernel=kernel,
-        estimates=tuple(estimates),
-        spread=spread,
-        error=spread / math.sqrt(len(widths)),
-    )
-
-
-def _bicubic_kernel(names: Sequence[str], covariances: Mapping[int, Matrix], sharp: int, scale: int) -> SharedKernel:
-    """The bicubic kernel for images most of which are sharp; `covariances` are those of the others."""
-    kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "shared_by": sharp})
-    estimates = (ImageEstimate(name=name, covariance=covariances.get(i)) for i, name in enumerate(names))
-    reason = "most images show no blur beyond that of bicubic downscaling: the bicubic kernel is used"
-    return SharedKernel(
-        kernel=kernel, estimates=tuple(estimates), spread=math.nan, error=math.nan, bicubic_reason=reason
-    )
+    error = spread / math.sqrt(len(widths))
+    return SharedKernel(kernel=kernel, estimates=tuple(estimates), spread=spread, error=error)
 
 
 def _rescaled(shared: SharedKernel, scale: int) -> SharedKernel:
@@ -239,30 +237,33 @@ def shared_kernel_for(
 ) -> tuple[Kernel, tuple[str, ...]]:
     """Estimate one kernel for image files, and write it beside the manifest: blindsr-shared.kernel.npz, .png and .json.
 
-    An earlier kernel of the same images and settings is used again; images that cannot be read are left out.
+    An earlier kernel of the same images and settings is used again; images that cannot be read are left out. The
+    listener receives what the kernel is, and the warnings.
 
     Returns:
-        The kernel, and warnings.
+        The kernel, and the warnings about all images.
 
     Raises:
         ImageError: No image shows a measurable blur.
         ConfigError: An output size leads to different factors.
         OutputError: The files cannot be written.
     """
-    settings = _with_one_factor(settings, paths)
+    if settings.size is not None:
+        settings = replace(settings, scale=float(common_scale(settings, paths)), factors=None, size=None)
     digests: dict[Path, str] = {}
     for path in paths:
         try:
             digests[path] = manifest.digest(path)
         except OSError:
             continue
-    content = {"inputs": sorted(digests.values()), "settings": plain(settings.as_dict()), "source": source_digest()}
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    content = {"inputs": sorted(digests.values()), "settings": settings.as_dict(), "source": source_digest()}
+    key = cache_key(content)
     base = manifest.path.parent / f"{_NAME}.kernel"
     kernel_path, plot_path, record_path = (base.with_name(f"{base.name}{s}") for s in (".npz", ".png", ".json"))
     record = read_record(record_path)
     if record.get("key") == key and kernel_path.is_file():
-        return read_kernel(kernel_path, scale=settings.run_scale)[0], tuple(record.get("warnings", ()))
+        _report(record, listener)
+        return read_kernel(kernel_path, scale=settings.run_scale)[0], tuple(record["for_all"])
     chosen = choose_device(device)
 
     def load(path: Path) -> Tensor:
@@ -272,32 +273,26 @@ def shared_kernel_for(
     images = [(str(path), partial(load, path)) for path in digests]
     shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
     warnings = shared.warnings()
-    content = {
+    record = {
         "key": key,
+        "summary": str(shared),
         "kernel": describe_kernel(shared.kernel),
         "spread": shared.spread,
         "error": shared.error,
         "bicubic_reason": shared.bicubic_reason,
         "images": [asdict(estimate) for estimate in shared.estimates],
         "warnings": warnings,
+        "for_all": [text for text in warnings if text.startswith("one kernel")],
     }
-    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    _report(record, listener)
+    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
     atomic_write_bytes(kernel_path, kernel_bytes(shared.kernel, ".npz"), overwrite=True)
     atomic_write_bytes(plot_path, kernel_plot_png(shared.kernel), overwrite=True)
     atomic_write_bytes(record_path, text.encode("ascii"), overwrite=True)  # last: it proves the others
-    return shared.kernel, warnings
+    return shared.kernel, tuple(record["for_all"])
 
 
-def _with_one_factor(settings: Settings, paths: Sequence[Path]) -> Settings:
-    """The settings with the factor that an output size means for all images."""
-    if settings.size is None:
-        return settings
-    sizes = (image_size(path) for path in paths)
-    factors = sorted({settings.for_image(*size[:2]).run_scale for size in sizes if size is not None})
-    if len(factors) != 1:
-        needed = f"×{' and ×'.join(map(str, factors))}" if factors else "an unknown scale"
-        raise ConfigError(
-            f"a shared kernel is for one scale, but this size (size=, --size) needs {needed} for these images; give a "
-            "scale (scale=, --scale) instead."
-        )
-    return replace(settings, scale=float(factors[0]), factors=None, size=None)
+def _report(record: Mapping[str, Any], listener: Listener) -> None:
+    listener(Notice(stage=STAGE, message=record["summary"], is_plain=True))
+    for warning in record["warnings"]:
+        listener(Notice(stage=STAGE, message=warning))

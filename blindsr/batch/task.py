@@ -218,7 +218,7 @@ def _upscale(task: Task, device: str, listener: Listener) -> Mapping[str, Any]:
             raise
         return record
     if page is not None and result.outputs.image is not None:
-        from blindsr.evaluation.report import report_for_photo
+        from blindsr.evaluation.report.comparison import report_for_photo
 
         report_for_photo(task.source, result.outputs.image, result.kernel, result.record, page, overwrite=overwrite)
     return dict(result.record)

@@ -3,27 +3,29 @@
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from blindsr.batch.plan import BatchPlan, Item, State
 from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
+from blindsr.cli.output import Terminal, wide_console
+from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 
-__all__ = ["BatchProgress", "batch_progress", "show_plan", "show_summary"]
+__all__ = ["BatchProgress", "show_plan", "show_summary"]
 
 # The share of a photograph that its training is: the rest is reading, estimating, and writing.
 _TRAINING = 0.8
 # The share of a batch from which on the time left is shown.
 _MIN_SHARE = 0.02
+_MAX_NAMES = 5  # that a line lists
 
 
 def printable(path: Path) -> str:
@@ -45,35 +47,30 @@ def reason(source: Path, row: dict[str, Any]) -> str:
     return error.removeprefix(f"{source.absolute()}: ").removeprefix(f"{source}: ")
 
 
-class BatchProgress:
-    """Turns the events of a batch into a bar, lines, and results on stdout.
+def _names(paths: Iterable[Path]) -> str:
+    return listed([printable(path) for path in paths], _MAX_NAMES)
 
-    Args:
-        console: Writes to stderr. Without a terminal there are no bars.
-        as_json: Print a JSON record for each photograph on stdout, not the path of its result.
-        verbose: Print the start, the end and the warnings of every photograph.
+
+class BatchProgress(Terminal):
+    """Turns the events of a batch into a bar, lines, and paths or JSON records on stdout.
+
+    If verbose, the start, the end and the warnings of every photograph are printed as they come.
     """
 
-    def __init__(self, console: Console, *, as_json: bool = False, verbose: bool = False) -> None:
-        self.console = console
-        self.as_json = as_json
-        self.verbose = verbose
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[words]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
+    def __init__(
+        self, *, console: Console | None = None, as_json: bool = False, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        words, left = TextColumn("{task.fields[words]}"), TextColumn("{task.fields[left]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), words, TimeElapsedColumn(), left)
+        super().__init__(*columns, console=console, quiet=quiet)
+        self.as_json, self.verbose = as_json, verbose
         self._started = time.monotonic()
         self._all: TaskID | None = None
         self._stage: TaskID | None = None
         self._tasks: dict[Path, TaskID] = {}
         self._steps: dict[Path, int | None] = {}
         self._begun: dict[Path, float] = {}
-        self._total = self._open = self._done = self._failed = 0
+        self._open = self._done = self._failed = 0
 
     def __call__(self, event: BatchEvent, /) -> None:
         """Take one event."""
@@ -87,7 +84,7 @@ class BatchProgress:
             case ImageDone():
                 self._end(event)
             case Notice():
-                self.line(f"warning: {event.message}")
+                self.notice(event)
             case StageStarted():  # of the batch as a whole, before the first image
                 self._stage = self.progress.add_task(event.stage, total=event.max_steps, words="", left="")
             case StepDone() if self._stage is not None:
@@ -96,20 +93,8 @@ class BatchProgress:
                 self.progress.remove_task(self._stage)
                 self._stage = None
 
-    def line(self, text: str) -> None:
-        """Print a line as it is: no markup, no wrapping."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _fail(self, text: str) -> None:
-        """Print an error even if quiet, unless a JSON record with it is printed on stdout."""
-        if not self.console.quiet:
-            self.line(text)
-        elif not self.as_json:
-            click.echo(text, err=True)
-
     def _begin(self, event: BatchStarted) -> None:
-        self._total, self._open = event.images, event.open
-        self._started = time.monotonic()
+        self._open, self._started = event.open, time.monotonic()
         if event.kept:
             self.line(f"{event.kept} of {event.images} photographs are done already and kept.")
         if event.skipped:
@@ -122,14 +107,13 @@ class BatchProgress:
             where = f" on worker {event.worker}" if event.worker else ""
             self.line(f"{printable(event.source)}: started{where}")
         if event.source not in self._tasks:
-            self._tasks[event.source] = self.progress.add_task(
-                f"  {printable(Path(event.source.name))}", total=None, words="", left=""
-            )
+            name = f"  {printable(Path(event.source.name))}"
+            self._tasks[event.source] = self.progress.add_task(name, total=None, words="", left="")
 
     def _forward(self, event: ImageEvent) -> None:
         inner = event.event
         if self.verbose and isinstance(inner, Notice):
-            self.line(f"{printable(event.source)}: warning: {inner.message}")
+            self.line(f"{printable(event.source)}: {'' if inner.is_plain else 'warning: '}{inner.message}")
         task = self._tasks.get(event.source)
         if task is None:
             return
@@ -143,23 +127,26 @@ class BatchProgress:
             self._refresh()
 
     def _end(self, event: ImageDone) -> None:
-        status = event.row["status"]
+        status, name = event.row["status"], printable(event.source)
         if (task := self._tasks.pop(event.source.absolute(), None)) is not None:
             self.progress.remove_task(task)
         self._begun.pop(event.source.absolute(), None)
-        if status in ("done", "failed"):
-            self._done += 1
-            self._failed += status == "failed"
+        self._done += status in ("done", "failed")
+        self._failed += status == "failed"
         if status == "failed":
-            self._fail(f"failed: {printable(event.source)}: {reason(event.source, event.row)}")
+            text = f"failed: {name}: {reason(event.source, event.row)}"
+            if not self.console.quiet:
+                self.line(text)
+            elif not self.as_json:  # the record on stdout has the error
+                click.echo(text, err=True)
         elif self.verbose:
-            self.line(f"{printable(event.source)}: {status}")
+            self.line(f"{name}: {status}")
         self._print_result(event.source, event.row)
         self._refresh()
 
     def _print_result(self, source: Path, row: dict[str, Any]) -> None:
         if self.as_json:
-            record = {"status": row["status"], "source": str(source), **row.pop("record", {})}
+            record = {"status": row["status"], "source": str(source), **row.get("record", {})}
             record |= {name: row[name] for name in ("error", "files", "seconds", "attempts") if name in row}
             click.echo(json.dumps(record, allow_nan=False))
         elif row["status"] == "done":
@@ -169,28 +156,11 @@ class BatchProgress:
     def _refresh(self) -> None:
         if self._all is None or self.progress.disable:
             return
+        done, left = self._done + sum(self._begun.values()), ""
+        if done >= max(_MIN_SHARE * self._open, 1e-6):
+            left = f"{duration((time.monotonic() - self._started) / done * (self._open - done))} left"
         failed = f", {self._failed} failed" if self._failed else ""
-        self.progress.update(
-            self._all,
-            completed=self._done + sum(self._begun.values()),
-            words=f"{self._done}/{self._open}{failed}",
-            left=self._left(),
-        )
-
-    def _left(self) -> str:
-        elapsed = time.monotonic() - self._started
-        done = self._done + sum(self._begun.values())
-        if done < max(_MIN_SHARE * self._open, 1e-6):
-            return ""
-        return f"{duration(elapsed / done * (self._open - done))} left"
-
-
-@contextmanager
-def batch_progress(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[BatchProgress]:
-    """A listener on stderr, whose bars are gone from the terminal's control when the block ends."""
-    show = BatchProgress(Console(stderr=True, quiet=quiet), as_json=as_json, verbose=verbose)
-    with show.progress:
-        yield show
+        self.progress.update(self._all, completed=done, words=f"{self._done}/{self._open}{failed}", left=left)
 
 
 _STATUS = {
@@ -207,16 +177,19 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
     """Print what a batch would do, on stdout."""
     plan = result.plan
     for item in plan.items:
+        known = item.exists or item.target
+        target = known if plan.has_suffix or item.exists else Path(f"{known}.png or .tif")
         if as_json:
-            size = {} if item.size is None else dict(zip(("height", "width", "bands"), item.size, strict=True))
-            click.echo(json.dumps({"status": item.state, **_fields(item, plan), **size}))
+            names = {"status": item.state, "source": str(item.source), "target": str(target)}
+            click.echo(json.dumps(names | _sizes(item, plan)))
         elif item.state == "failed":
             click.echo(f"fails: {printable(item.source)}: {reason(item.source, item.row or {})}")
         else:
-            size_text = "" if item.size is None else f" ({item.size[1]}×{item.size[0]} px)"
-            verb = "to do" if item.state == "open" else item.state
-            target = printable(Path(_fields(item, plan)["target"]))
-            click.echo(f"{verb}: {printable(item.source)}{size_text} → {target}")
+            verb, before, after = "to do" if item.state == "open" else item.state, "", ""
+            if sizes := _sizes(item, plan):
+                before = f" ({sizes['width']}×{sizes['height']} px)"
+                after = f" ({sizes['result_width']}×{sizes['result_height']} px)"
+            click.echo(f"{verb}: {printable(item.source)}{before} → {printable(target)}{after}")
     if not as_json:
         counts = ", ".join(f"{plan.count(s)} {words}" for s, words in _PLANNED.items() if plan.count(s) or s == "open")
         memory = "" if result.memory is None else f" Memory: up to about {result.memory / 2**30:.1f} GiB."
@@ -224,22 +197,25 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
         click.echo(f"{len(plan.items)} {noun}: {counts}.{memory} Nothing was done.")
 
 
-def _fields(item: Item, plan: BatchPlan) -> dict[str, str]:
-    known = item.exists or item.target
-    target = str(known) if plan.has_suffix or item.exists else f"{known}.png or .tif"
-    return {"source": str(item.source), "target": target}
+def _sizes(item: Item, plan: BatchPlan) -> dict[str, int]:
+    """The sizes of an image and of its result, px; empty if that of the image is unknown."""
+    if item.size is None:
+        return {}
+    height, width, bands = item.size
+    rows, columns = plan.options.settings.output_size(height, width)
+    return {"height": height, "width": width, "bands": bands, "result_height": rows, "result_width": columns}
 
 
-def show_summary(result: BatchResult, *, quiet: bool) -> None:
-    """Print a summary and a table of failures on stderr; if quiet, only why the batch stopped, if it did."""
+def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:
+    """Print a summary, the warnings that were not `printed` before, and a table of failures on stderr.
+
+    If quiet, only why the batch stopped is printed, if it did.
+    """
     if quiet:
         if result.stopped:
             click.echo(f"stopped: {result.stopped}", err=True)
         return
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        # Into a file the table goes whole: it must not be cut at the 80 columns of no terminal.
-        console = Console(stderr=True, highlight=False, width=240)
+    console = wide_console(stderr=True)
     title = f"{'stopped after' if result.stopped else 'done in'} {duration(result.seconds)}"
     table = Table(show_edge=False, pad_edge=False, title=title, title_justify="left")
     table.add_column("photographs")
@@ -248,18 +224,28 @@ def show_summary(result: BatchResult, *, quiet: bool) -> None:
         if count := result.count(status):
             table.add_row(words, str(count))
     if result.with_warnings:
-        table.add_row("with warnings, see their .json", str(result.with_warnings))
+        table.add_row("with warnings", str(result.with_warnings))
     console.print(table)
+    for text, paths in result.warnings().items():
+        if text not in printed:
+            console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
     if failed:
-        listed = Table(show_edge=False, pad_edge=False)
-        listed.add_column("failed")
-        listed.add_column("why", overflow="fold")
+        failures = Table(show_edge=False, pad_edge=False)
+        failures.add_column("failed")
+        failures.add_column("why", overflow="fold")
         for path, error in failed:
-            listed.add_row(printable(path), error)
-        console.print(listed)
+            failures.add_row(printable(path), error)
+        console.print(failures)
     if result.stopped:
         console.print(f"stopped: {result.stopped}", markup=False, soft_wrap=True)
-    if not result.complete:
-        advice = "What is done is kept: run the same command again for the rest."
-        console.print(f"{advice} ({result.plan.manifest.path})", markup=False, soft_wrap=True)
+    if result.complete:
+        return
+    missing = [path for path, _ in failed if not os.path.lexists(path)]
+    advice = "What is done is kept"
+    if len(missing) < len(failed) or result.stopped or result.count("left"):
+        advice += ": run the same command again for the rest"
+    if missing:
+        name = "name, which no file has" if len(missing) == 1 else "names, which no files have"
+        advice = f"Correct the {name}: {_names(missing)}. {advice}"
+    console.print(f"{advice}. ({result.plan.manifest.path})", markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ import click
 from blindsr._version import __version__
 from blindsr.errors import BlindSRError
 
-__all__ = ["VERBOSE", "LazyGroup", "cli", "main"]
+__all__ = ["VERBOSE", "cli", "main"]
 
 VERBOSE = "blindsr.verbose"  # key of `Context.meta` for whether -v was given
 
@@ -25,7 +25,7 @@ VERBOSE = "blindsr.verbose"  # key of `Context.meta` for whether -v was given
 _COMMANDS = {
     "estimate-and-upscale": "blindsr.cli.commands.upscale:estimate_and_upscale",
     "upscale": "blindsr.cli.commands.upscale:upscale",
-    "estimate-kernel": "blindsr.cli.commands.estimate_kernel:estimate_kernel",
+    "estimate-kernel": "blindsr.cli.commands.upscale:estimate_kernel",
     "kernel": "blindsr.cli.commands.kernel:kernel",
     "methods": "blindsr.cli.commands.info:methods",
     "degrade": "blindsr.cli.commands.evaluation:degrade",
@@ -48,31 +48,21 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-class LazyGroup(click.Group):
-    """Commands that are imported when they are needed.
-
-    Args:
-        commands_by_name: "module:attribute" by name of the command.
-    """
-
-    def __init__(self, *args: object, commands_by_name: dict[str, str] | None = None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._targets = commands_by_name or {}
+class _Main(click.Group):
+    """The commands, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of `--help`."""
-        return list(self._targets)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in self._targets:
+        if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = self._targets[cmd_name].partition(":")
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-
-class _Main(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -124,7 +114,6 @@ def _report_internal_error(error: Exception, verbose: bool | None) -> None:
 
 @click.group(
     cls=_Main,
-    commands_by_name=_COMMANDS,
     name="blindsr",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: blindsr estimate-and-upscale photo.jpg",

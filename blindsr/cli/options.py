@@ -6,8 +6,8 @@ preset.
 
 import functools
 import re
-from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -16,16 +16,7 @@ import click
 from blindsr.cli.main import VERBOSE
 from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
 
-__all__ = [
-    "CONVENTIONS",
-    "GROUPS",
-    "STDIO",
-    "GroupedCommand",
-    "Options",
-    "photos_argument",
-    "toml_keys",
-    "with_options",
-]
+__all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,8 +40,8 @@ def _option(group: str, *flags: str, toml: str = "", **declaration: Any) -> Any:
 
     Args:
         group: Heading in `--help`.
-        *flags: Such as "-o", "--output".
-        toml: Table of run.toml that has the option as a key, or "".
+        *flags: Such as "-o", "--output"; without any, the name of the field.
+        toml: Table of run.toml that has the option as a key, and the key where it is not the field's name; or "".
         **declaration: For `click.Option`.
     """
     default = False if declaration.get("is_flag") else None
@@ -61,304 +52,123 @@ def _option(group: str, *flags: str, toml: str = "", **declaration: Any) -> Any:
 class Options:
     """The options as they were given; a command has those that it declares, the others are never given."""
 
-    output: OutputPath | None = _option(  # noqa: RUF009 - it returns a field
-        "Common",
-        "-o",
-        "--output",
-        type=OUTPUT,
-        metavar="FILE|DIR",
+    # A table, one option in two or three lines.
+    # fmt: off
+    output: OutputPath | None = _option("Common", "-o", "--output", type=OUTPUT, metavar="FILE|DIR",  # noqa: RUF009
         help="File to write, or a folder for the results (a new one is named with a slash at its end); the kernel and "
-        "the record of the run get the same stem.  [default: beside PHOTO, as PHOTO_blindsr_x2]",
-    )
-    scale: float | tuple[float, float] | None = _option(
-        "Common",
-        "--scale",
-        toml="run",
-        type=SCALE,
-        show_default="2",
+        "the record of the run get the same stem.  [default: beside PHOTO, as PHOTO_blindsr_x2]")
+    scale: float | tuple[float, float] | None = _option("Common", toml="run", type=SCALE, show_default="2",
         help="Output size over input size, up to 8; 1 deblurs without enlarging. Two numbers such as 2x3 are "
-        "horizontal and vertical.",
-    )
-    size: tuple[int, int] | None = _option(
-        "Common",
-        "--size",
-        toml="run",
-        type=SIZE,
-        help="Width and height of the result in pixels, instead of --scale; 1920x or x1080 keeps the aspect ratio.",
-    )
-    preset: str | None = _option(
-        "Common",
-        "--preset",
-        toml="run",
-        type=click.Choice(["fast", "default", "best", "paper"]),
+        "horizontal and vertical.")
+    size: tuple[int, int] | None = _option("Common", toml="run", type=SIZE,
+        help="Width and height of the result in pixels, instead of --scale; 1920x or x1080 keeps the aspect ratio.")
+    preset: str | None = _option("Common", toml="run", type=click.Choice(["fast", "default", "best", "paper"]),
         show_default="default",
         help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well; "
-        "paper runs KernelGAN and ZSSR as published.",
-    )
-    force: bool = _option("Common", "--force", is_flag=True, help="Overwrite results that exist.")
-    estimator: str | None = _option(
-        "Method",
-        "--estimator",
-        toml="run",
-        type=MethodChoice("estimator"),
-        show_default="auto",
-        help="Kernel estimation method, listed below. auto suits nearly every photograph; choose another one where you "
-        "know better, such as l0 for camera shake.",
-    )
-    upscaler: str | None = _option(
-        "Method",
-        "--upscaler",
-        toml="run",
-        type=MethodChoice("upscaler"),
-        show_default="pretrained",
-        help="Super-resolution method, listed below.",
-    )
-    init: str | None = _option(
-        "Method",
-        "--init",
-        toml="run",
-        metavar="pretrained|leaves|random|FILE",
-        show_default="pretrained",
+        "paper runs KernelGAN and ZSSR as published.")
+    force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
+    estimator: str | None = _option("Method", toml="run", type=MethodChoice("estimator"), show_default="auto",
+        help="Kernel estimation method, listed below. auto suits nearly every photograph; choose another one where "
+        "you know better, such as l0 for camera shake.")
+    upscaler: str | None = _option("Method", toml="run", type=MethodChoice("upscaler"), show_default="pretrained",
+        help="Super-resolution method, listed below.")
+    init: str | None = _option("Method", toml="run", metavar="pretrained|leaves|random|FILE", show_default="pretrained",
         help="Initial weights of the network: the bundled ones, those of synthetic images alone, random ones, or a "
-        "checkpoint of `blindsr train`.",
-    )
-    zssr_setting: str | None = _option(
-        "Method",
-        "--zssr-setting",
-        toml="run",
+        "checkpoint of `blindsr train`.")
+    zssr_setting: str | None = _option("Method", toml="run",
         type=click.Choice(["ideal", "gradual", "given", "real", "kernelgan"]),
-        help="Run ZSSR as published, in one of its five published settings.",
-    )
-    region: tuple[int, int, int, int] | None = _option(
-        "Method",
-        "--region",
-        toml="run",
-        type=REGION,
+        help="Upscale by ZSSR as published, in one of its five settings: ideal, for images that were reduced on a "
+        "computer by bicubic interpolation; gradual, the same in six steps; given, for a kernel that is known; real, "
+        "for noisy photographs; kernelgan, with a kernel of KernelGAN.  [default: given with --upscaler zssr, "
+        "kernelgan with --preset paper]")
+    region: tuple[int, int, int, int] | None = _option("Method", toml="run", type=REGION,
         help="Estimate the kernel from this rectangle of PHOTO only: left edge, top edge, width and height in pixels. "
-        "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with that "
-        "kernel.  [default: the whole image]",
-    )
-    noise: float | None = _option(
-        "Method",
-        "--noise",
-        toml="run",
-        type=click.FloatRange(0, 128),
-        metavar="LEVELS",
-        show_default="measured",
-        help="Noise to suppress: its standard deviation in grey levels of 255. 0 keeps grain.",
-    )
-    seed: int | None = _option(
-        "Method",
-        "--seed",
-        toml="run",
-        type=click.IntRange(0, 2**32 - 1),
-        metavar="N",
-        show_default="0",
-        help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.",
-    )
-    config: Path | None = _option(  # noqa: RUF009 - it returns a field
-        "Method",
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with "
+        "that kernel.  [default: the whole image]")
+    noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
+        show_default="measured", help="Noise to suppress: its standard deviation in grey levels of 255. 0 keeps grain.")
+    seed: int | None = _option("Method", toml="run", type=click.IntRange(0, 2**32 - 1), metavar="N", show_default="0",
+        help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.")
+    config: Path | None = _option("Method", type=click.Path(exists=True, dir_okay=False, path_type=Path),  # noqa: RUF009
         metavar="FILE.toml",
         help="Settings from a file with the tables [run], [files] and one for each method, such as [pretrained]; "
-        "options override it.",
-    )
-    kernel: str | None = _option(
-        "Known kernel",
-        "--kernel",
-        metavar="FILE|NAME",
-        help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), "
-        "or bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
-        "pixels of the result, ANGLE in degrees.",
-    )
-    sensor: str | None = _option(
-        "Known kernel",
-        "--sensor",
-        metavar="NAME[:BAND]|SPEC.toml",
-        help="The kernel of an instrument: one that `blindsr kernel sensors` lists, or your own specification. Several "
-        "bands, as in sentinel2:B4,B3,B2, are those of the channels in their order.",
-    )
-    kernel_model: str | None = _option(
-        "Known kernel",
-        "--kernel-model",
-        type=click.Choice(["psf", "ratio"]),
+        "options override it.")
+    kernel: str | None = _option("Known kernel", metavar="FILE|NAME",
+        help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), or "
+        "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
+        "pixels of the result, ANGLE in degrees.")
+    sensor: str | None = _option("Known kernel", metavar="NAME[:BAND]|SPEC.toml",
+        help="The kernel of an instrument: one that `blindsr kernel sensors` lists, or your own specification. "
+        "Several bands, as in sentinel2:B4,B3,B2, are those of the channels in their order.")
+    kernel_model: str | None = _option("Known kernel", type=click.Choice(["psf", "ratio"]),
         help="With --sensor: ratio gives a result as soft per pixel as PHOTO is, psf a sharp one.  [default: that of "
-        "the specification, or ratio]",
-    )
-    kernel_convention: str | None = _option(
-        "Known kernel",
-        "--kernel-convention",
-        type=click.Choice(["auto", *CONVENTIONS]),
+        "the specification, or ratio]")
+    kernel_convention: str | None = _option("Known kernel", type=click.Choice(["auto", *CONVENTIONS]),
         callback=lambda ctx, param, value: None if value == "auto" else value,
-        help="Convention that the kernel file follows.  [default: auto, which detects it and reports it]",
-    )
-    kernel_key: str | None = _option(
-        "Known kernel", "--kernel-key", metavar="NAME", help="Name of the array in the kernel file."
-    )
-    kernel_index: int | str | None = _option(
-        "Known kernel",
-        "--kernel-index",
-        type=INDEX,
-        help="Which kernel of a file that holds several, counted from 0; all uses one for each band.",
-    )
-    recenter: bool = _option(
-        "Known kernel", "--recenter", is_flag=True, help="Move the kernel's centre of mass onto its centre."
-    )
-    linear_light: str | None = _option(
-        "Known kernel",
-        "--linear-light",
-        type=click.Choice(["auto", "on", "off"]),
-        show_default="auto",
+        help="Convention that the kernel file follows.  [default: auto, which detects it and reports it]")
+    kernel_key: str | None = _option("Known kernel", metavar="NAME", help="Name of the array in the kernel file.")
+    kernel_index: int | str | None = _option("Known kernel", type=INDEX,
+        help="Which kernel of a file that holds several, counted from 0; all uses one for each band.")
+    recenter: bool = _option("Known kernel", is_flag=True, help="Move the kernel's centre of mass onto its centre.")
+    linear_light: str | None = _option("Known kernel", type=click.Choice(["auto", "on", "off"]), show_default="auto",
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "
-        "help.",
-    )
-    output_format: str | None = _option(
-        "Files",
-        "--format",
-        toml="files:format",
+        "help.")
+    output_format: str | None = _option("Files", "--format", toml="files:format",
         type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic"]),
-        help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]",
-    )
-    quality: int | None = _option(
-        "Files",
-        "--quality",
-        toml="files:quality",
-        type=click.IntRange(1, 100),
-        metavar="1-100",
-        help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]",
-    )
-    page: int | None = _option(
-        "Files",
-        "--page",
-        toml="files:page",
-        type=click.IntRange(1),
-        metavar="N",
-        show_default="1",
-        help="Page of a multi-page TIFF, or frame of an animation, counted from 1.",
-    )
-    strip_metadata: bool | None = _option(
-        "Files",
-        "--strip-metadata/--keep-metadata",
-        toml="files:strip_metadata",
+        help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
+    quality: int | None = _option("Files", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
+        help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")
+    page: int | None = _option("Files", toml="files:page", type=click.IntRange(1), metavar="N", show_default="1",
+        help="Page of a multi-page TIFF, or frame of an animation, counted from 1.")
+    strip_metadata: bool | None = _option("Files", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "
-        "is always kept.  [default: keep]",
-    )
-    max_pixels: int | None = _option(
-        "Files",
-        "--max-pixels",
-        toml="files:max_pixels",
-        type=PIXELS,
-        show_default="268M",
-        help="Refuse larger images, because a small file may unpack to more than the memory; 500M is 500 megapixels.",
-    )
-    report: bool = _option(
-        "Files", "--report", is_flag=True, help="Write a page (.html) with a before/after slider beside the result."
-    )
-    recursive: bool = _option(
-        "Batch", "-r", "--recursive", is_flag=True, help="Include subfolders; the tree is mirrored under -o."
-    )
-    name_template: str | None = _option(
-        "Batch",
-        "--name",
-        metavar="TEMPLATE",
+        "is always kept.  [default: keep]")
+    max_pixels: int | None = _option("Files", toml="files:max_pixels", type=PIXELS, show_default="268M",
+        help="Refuse larger images, because a small file may unpack to more than the memory; 500M is 500 megapixels.")
+    report: bool = _option("Files", is_flag=True,
+        help="Write a page (.html) with a before/after slider beside the result.")
+    recursive: bool = _option("Batch", "-r", "--recursive", is_flag=True,
+        help="Include subfolders; the tree is mirrored under -o.")
+    name_template: str | None = _option("Batch", "--name", metavar="TEMPLATE",
         help="Names of results, made of {stem}, {suffix}, {folder}, {label}, {scale}, {preset}; a suffix at the end "
-        "chooses the format.  [default: {stem}_blindsr_{label}]",
-    )
-    skip_existing: bool = _option(
-        "Batch", "--skip-existing", is_flag=True, help="Skip photographs that have a result, whatever its settings."
-    )
-    dry_run: bool = _option(
-        "Batch", "--dry-run", is_flag=True, help="List what would be done, with sizes and memory, and do nothing."
-    )
-    jobs: int | None = _option(
-        "Batch",
-        "--jobs",
-        type=click.IntRange(1),
-        metavar="N",
-        show_default="1, or one per --device",
-        help="Number of photographs that are processed at the same time; they share the threads.",
-    )
-    shared_kernel: bool = _option(
-        "Batch",
-        "--shared-kernel",
-        is_flag=True,
-        help="Estimate one kernel from all photographs together: for those of one camera and lens.",
-    )
-    manifest: Path | None = _option(  # noqa: RUF009 - it returns a field
-        "Batch",
-        "--manifest",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
+        "chooses the format.  [default: {stem}_blindsr_{label}]")
+    skip_existing: bool = _option("Batch", is_flag=True,
+        help="Skip photographs that have a result, whatever its settings.")
+    dry_run: bool = _option("Batch", is_flag=True,
+        help="List what would be done, with sizes and memory, and do nothing.")
+    jobs: int | None = _option("Batch", type=click.IntRange(1), metavar="N", show_default="1, or one per --device",
+        help="Number of photographs that are processed at the same time; they share the threads.")
+    shared_kernel: bool = _option("Batch", is_flag=True,
+        help="Estimate one kernel from all photographs together: for those of one camera and lens.")
+    manifest: Path | None = _option("Batch", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",  # noqa: RUF009
         help="File that lists finished photographs for the next run.  [default: blindsr-manifest.jsonl under -o, or "
-        "beside the photographs]",
-    )
-    retries: int | None = _option(
-        "Batch",
-        "--retries",
-        type=click.IntRange(0),
-        metavar="N",
-        show_default="2",
-        help="Further attempts for a photograph whose process died or ran out of memory.",
-    )
-    device: str | None = _option(
-        "Machine",
-        "--device",
-        toml="run",
-        metavar="NAME",
-        show_default="auto",
-        help="Processor: auto, cpu, cuda, cuda:N or mps; in a batch also a list, such as cuda:0,cuda:1.",
-    )
-    threads: int | None = _option(
-        "Machine",
-        "--threads",
-        toml="run",
-        type=click.IntRange(1),
-        metavar="N",
+        "beside the photographs]")
+    retries: int | None = _option("Batch", type=click.IntRange(0), metavar="N", show_default="2",
+        help="Further attempts for a photograph whose process died or ran out of memory.")
+    device: str | None = _option("Machine", toml="run", metavar="NAME", show_default="auto",
+        help="Processor: auto, cpu, cuda, cuda:N or mps; in a batch also a list, such as cuda:0,cuda:1.")
+    threads: int | None = _option("Machine", toml="run", type=click.IntRange(1), metavar="N",
         show_default="OMP_NUM_THREADS, or one per core",
-        help="Processor threads. 1 is fastest on a machine that is busy with other work.",
-    )
-    precision: str | None = _option(
-        "Machine",
-        "--precision",
-        toml="run",
-        type=click.Choice(["auto", "fp32", "bf16"]),
-        show_default="auto",
-        help="Arithmetic of the network; auto is bf16 where the processor supports it.",
-    )
-    max_memory: int | None = _option(
-        "Machine",
-        "--max-memory",
-        toml="run",
-        type=MEMORY,
-        show_default="what is free",
+        help="Processor threads. 1 is fastest on a machine that is busy with other work.")
+    precision: str | None = _option("Machine", toml="run", type=click.Choice(["auto", "fp32", "bf16"]),
+        show_default="auto", help="Arithmetic of the network; auto is bf16 where the processor supports it.")
+    max_memory: int | None = _option("Machine", toml="run", type=MEMORY, show_default="what is free",
         help="Memory limit such as 4GB, shared by all --jobs; large photographs are processed in tiles that fit. On a "
-        "cluster it is the limit of each worker.",
-    )
-    executor: str | None = _option(
-        "Cluster",
-        "--executor",
-        type=click.Choice(["processes", "inline", "dask"]),
+        "cluster it is the limit of each worker.")
+    executor: str | None = _option("Cluster", type=click.Choice(["processes", "inline", "dask"]),
         show_default="processes",
-        help="Where a batch runs: processes of this machine, this process alone, or a Dask cluster (blindsr[cluster]).",
-    )
-    scheduler: str | None = _option(
-        "Cluster", "--scheduler", metavar="ADDRESS", help="Address of the Dask scheduler, such as tcp://host:8786."
-    )
-    task_resources: str | None = _option(
-        "Cluster",
-        "--task-resources",
-        metavar="NAME=N,...",
-        help="Resources of a Dask worker that one photograph needs, such as GPU=1.",
-    )
-    as_json: bool = _option(
-        "Output", "--json", is_flag=True, help="Print one JSON record on stdout instead of the path."
-    )
+        help="Where a batch runs: processes of this machine, this process alone, or a Dask cluster (blindsr[cluster]).")
+    scheduler: str | None = _option("Cluster", metavar="ADDRESS",
+        help="Address of the Dask scheduler, such as tcp://host:8786.")
+    task_resources: str | None = _option("Cluster", metavar="NAME=N,...",
+        help="Resources of a Dask worker that one photograph needs, such as GPU=1.")
+    as_json: bool = _option("Output", "--json", is_flag=True,
+        help="Print one JSON record on stdout instead of the path.")
     quiet: bool = _option("Output", "-q", "--quiet", is_flag=True, help="Print only errors on stderr.")
-    verbose: bool = _option(
-        "Output", "-v", "--verbose", is_flag=True, help="Print every stage and every reported loss on stderr."
-    )
+    verbose: bool = _option("Output", "-v", "--verbose", is_flag=True,
+        help="Print every stage and every reported loss on stderr.")
+    # fmt: on
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
@@ -385,27 +195,30 @@ class Options:
         )
 
 
+def _declared(name: str) -> Mapping[str, Any]:
+    """What was declared of an option by `_option`."""
+    return next(f.metadata for f in fields(Options) if f.name == name)
+
+
+def _flags(name: str) -> tuple[str, ...]:
+    flags: tuple[str, ...] = _declared(name)["flags"]
+    return flags or (f"--{name.replace('_', '-')}",)
+
+
 def flag_of(name: str) -> str:
     """The long flag of an option: "--name" for `name_template`."""
-    declared: Field[Any] = next(f for f in fields(Options) if f.name == name)
-    flags: tuple[str, ...] = declared.metadata["flags"]
-    return flags[-1].split("/")[0]
+    return _flags(name)[-1].split("/")[0]
 
 
 def toml_keys(table: str) -> dict[str, str]:
     """Keys of a table of run.toml that are options too: the option's name by the key."""
-    keys = {}
-    for declared in fields(Options):
-        where, _, key = declared.metadata["toml"].partition(":")
-        if where == table:
-            keys[key or declared.name] = declared.name
-    return keys
+    tables = ((f.name, *f.metadata["toml"].partition(":")) for f in fields(Options))
+    return {key or name: name for name, where, _, key in tables if where == table}
 
 
 def type_of(name: str) -> click.ParamType[Any]:
     """The type of an option, which also converts its value in run.toml."""
-    declared: Field[Any] = next(f for f in fields(Options) if f.name == name)
-    option_type: click.ParamType[Any] = click.types.convert_type(declared.metadata["click"].get("type", str))
+    option_type: click.ParamType[Any] = click.types.convert_type(_declared(name)["click"].get("type", str))
     return option_type
 
 
@@ -428,12 +241,10 @@ class GroupedCommand(click.Command):
             if record is not None:
                 flags = re.sub(r"\b(INTEGER|FLOAT)( RANGE)?", "N", record[0])
                 by_group.setdefault(getattr(param, "group", ""), []).append((flags, _plain_default(record[1])))
-        order = ["", *GROUPS] if len(by_group) > 1 else list(by_group)
-        for group in (*(g for g in order if g), ""):
+        rest = "Other options" if len(by_group) > 1 else "Options"
+        for group in (*GROUPS, ""):
             if group in by_group:
-                with formatter.section(
-                    f"{group} options" if group else "Other options" if by_group.keys() - {""} else "Options"
-                ):
+                with formatter.section(f"{group} options" if group else rest):
                     formatter.write_dl(by_group[group])
         for param in self.get_params(ctx):
             if isinstance(param.type, MethodChoice):
@@ -446,7 +257,7 @@ class GroupedCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             advice, *groups = _ELSEWHERE.get((self.name or "").partition("-")[0], ("",))
-            if any(error.option_name in f.metadata["flags"] and f.metadata["group"] in groups for f in fields(Options)):
+            if any(error.option_name in _flags(f.name) and f.metadata["group"] in groups for f in fields(Options)):
                 option = advice.format(option=error.option_name)
                 raise click.UsageError(f"{self.name} has no {error.option_name}: {option}", ctx) from error
             raise
@@ -463,9 +274,29 @@ def _plain_default(text: str) -> str:
     return re.sub(r"\[([^\[\]]*)\]$", items, text).rstrip()
 
 
-def photos_argument(function: Callable[P, R]) -> Callable[P, R]:
-    """Photographs, folders and glob patterns, one or more."""
-    return click.argument("photos", metavar="PHOTO...", type=PHOTO, nargs=-1, required=True)(function)
+#: Photographs, folders and glob patterns, one or more.
+PHOTOS = click.argument("photos", metavar="PHOTO...", type=PHOTO, nargs=-1, required=True)
+
+
+def command(
+    name: str, short_help: str, example: str, *parameters: Callable[[Any], Any]
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command whose `--help` has groups, and an example at its end.
+
+    Args:
+        name: Name of the command.
+        short_help: Its line in the list of commands.
+        example: A call, without "blindsr".
+        *parameters: `click.argument`, `click.option` and `with_options`, in the order of `--help`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        for parameter in reversed(parameters):
+            function = parameter(function)
+        make = click.command(name, cls=GroupedCommand, short_help=short_help, epilog=f"Example: blindsr {example}")
+        return make(function)
+
+    return decorate
 
 
 def with_options(*names: str, **helps: str) -> Callable[[Callable[Concatenate[Options, P], R]], Callable[P, R]]:
@@ -489,9 +320,7 @@ def with_options(*names: str, **helps: str) -> Callable[[Callable[Concatenate[Op
             declaration = {"show_default": False, **f.metadata["click"]}
             if f.name in helps:
                 declaration["help"] = helps[f.name]
-            option = click.option(
-                *f.metadata["flags"], f.name, cls=GroupedOption, group=f.metadata["group"], **declaration
-            )
+            option = click.option(*_flags(f.name), f.name, cls=GroupedOption, group=f.metadata["group"], **declaration)
             command = option(command)
         return command
 

@@ -5,13 +5,22 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from blindsr.cli.options import Options
@@ -23,18 +32,17 @@ from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.files import FileResult
 
 __all__ = [
-    "ProgressListener",
-    "csv_text",
-    "describe_kernel",
-    "echo_csv",
-    "listening",
-    "print_table",
-    "results_folder",
-    "show",
-    "summary",
-]
+    "ProgressListener", "Terminal", "csv_text", "describe_kernel", "print_table", "results_folder", "show", "summary",
+    "wide_console",
+]  # fmt: skip
 
 Cell = str | float | int | None
+
+
+def wide_console(*, stderr: bool = False) -> Console:
+    """A console for tables: in a file or a pipe, they are not cut at the 80 columns that rich assumes there."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
 
 
 def _in_words(value: Cell, digits: int) -> str:
@@ -48,14 +56,7 @@ def _in_words(value: Cell, digits: int) -> str:
 def print_table(
     title: str, columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[Cell]], footer: Sequence[Cell] | None = None
 ) -> None:
-    """Print a table on stdout.
-
-    Args:
-        title: The line above.
-        columns: Headings, and the decimals of floats below them.
-        rows: Cells; the first of each row is its name.
-        footer: A last row, set apart.
-    """
+    """Print a table on stdout, with a footer set apart; columns are headings and the decimals of floats below them."""
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
     for number, (heading, _) in enumerate(columns):
         table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
@@ -64,11 +65,7 @@ def print_table(
     if footer is not None:
         table.add_section()
         table.add_row(*(_in_words(v, d) for v, (_, d) in zip(footer, columns, strict=True)), style="bold")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # In a file or a pipe the table is not cut at the 80 columns that rich assumes without a terminal.
-        console = Console(highlight=False, width=200)
-    console.print(table)
+    wide_console().print(table)
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
@@ -80,61 +77,57 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return buffer.getvalue()
 
 
-def echo_csv(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print comma-separated values on stdout."""
-    click.echo(csv_text(headings, rows), nl=False)
+class Terminal:
+    """Lines and progress bars on stderr, without bars where that is no terminal; a context that closes the bars."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet) if console is None else console
+        self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.printed: set[str] = set()  # the warnings
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def line(self, text: str) -> None:
+        """Print a line as it is: no markup, no wrapping."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def notice(self, notice: Notice) -> None:
+        """Print a notice, once."""
+        if notice.message not in self.printed:
+            self.printed.add(notice.message)
+            self.line(notice.message if notice.is_plain else f"warning: {notice.message}")
+
+    def warn(self, sentence: str) -> None:
+        """Print a warning, once."""
+        self.notice(Notice(stage="", message=sentence))
 
 
-def _values_text(values: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+class ProgressListener(Terminal):
+    """Shows events as one progress bar per stage, and notices as lines; if verbose, stages and values as well."""
 
-
-class ProgressListener:
-    """Shows events as one progress bar per stage, and notices as lines.
-
-    Args:
-        console: Writes to stderr. Without a terminal there are no bars.
-        verbose: Print stages and reported values as lines as well.
-    """
-
-    def __init__(self, console: Console, *, verbose: bool = False) -> None:
-        self.console = console
+    def __init__(self, *, console: Console | None = None, quiet: bool = False, verbose: bool = False) -> None:
+        texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}")
+        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+        super().__init__(*texts, TextColumn("{task.fields[values]}"), *times, console=console, quiet=quiet)
         self.verbose = verbose
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[steps]}"),
-            TextColumn("{task.fields[values]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._printed: set[str] = set()
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""
         match event:
             case Notice():
-                self.warn(event.message)
+                self.notice(event)
             case StageStarted():
                 self._start(event)
             case StepDone():
                 self._step(event)
             case StageDone():
                 self._done(event)
-
-    def warn(self, sentence: str) -> None:
-        """Print a warning, once."""
-        if sentence not in self._printed:
-            self._printed.add(sentence)
-            self.line(f"warning: {sentence}")
-
-    def line(self, text: str) -> None:
-        """Print a line as it is: no markup, no wrapping."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _start(self, event: StageStarted) -> None:
         if self.verbose:
@@ -144,7 +137,7 @@ class ProgressListener:
         self._tasks[event.stage] = self.progress.add_task(event.stage, total=event.max_steps, steps="", values="")
 
     def _step(self, event: StepDone) -> None:
-        values = _values_text(dict(event.values))
+        values = "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
         if self.verbose and values:
             self.line(f"{event.stage}: step {event.step}  {values}")
         task = self._tasks.get(event.stage)
@@ -152,10 +145,8 @@ class ProgressListener:
             return
         total = self.progress.tasks[self.progress.task_ids.index(task)].total
         steps = f"{event.step}/{total:.0f}" if total else str(event.step)
-        if values:
-            self.progress.update(task, completed=event.step, steps=steps, values=values)
-        else:
-            self.progress.update(task, completed=event.step, steps=steps)
+        shown: dict[str, Any] = {"steps": steps, "values": values} if values else {"steps": steps}
+        self.progress.update(task, completed=event.step, **shown)
 
     def _done(self, event: StageDone) -> None:
         if self.verbose:
@@ -167,14 +158,6 @@ class ProgressListener:
             self.progress.update(task, total=max(event.steps, 1), completed=max(event.steps, 1))
 
 
-@contextmanager
-def listening(*, quiet: bool, verbose: bool) -> Iterator[ProgressListener]:
-    """A listener on stderr, whose progress bars are closed when the block ends."""
-    listener = ProgressListener(Console(stderr=True, quiet=quiet), verbose=verbose)
-    with listener.progress:
-        yield listener
-
-
 def describe_kernel(kernel: Kernel) -> str:
     """A kernel in words: widths in pixels of the result."""
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
@@ -182,10 +165,9 @@ def describe_kernel(kernel: Kernel) -> str:
         return f"bicubic, because no kernel could be estimated ({size})"
     if kernel.provenance.get("made_by") in ("bicubic", "box"):
         return f"{kernel.provenance['made_by']} ({size})"
-    if "disc_radius_lr" in kernel.provenance:
-        width = 2 * kernel.scale * float(str(kernel.provenance["disc_radius_lr"]))
-        return f"a defocus disc, {width:.1f} px wide ({size})"
-    return f"{'free-form, ' * (kernel.provenance.get('made_by') == 'l0')}{widths_text(kernel)} ({size})"
+    is_free, is_disc = kernel.provenance.get("made_by") == "l0", "disc_radius_lr" in kernel.provenance
+    kind = "a defocus disc, " if is_disc else "free-form, " if is_free else ""
+    return f"{kind}{widths_text(kernel)} ({size})"
 
 
 @contextmanager
@@ -223,24 +205,40 @@ def summary(result: FileResult, listener: ProgressListener, *, files: str) -> No
     for warning in result.warnings:
         listener.warn(warning)
     listener.line(f"kernel: {_origin(result)}{describe_kernel(result.kernel)}")
+    if text := _scale_text(result):
+        listener.line(f"scale: {text}")
     if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
         listener.line(f"confidence: {halves}")
+    size = ""
     if result.run is not None:
-        consistency = result.run.consistency_db
-        listener.line(f"consistency: {consistency:.1f} dB. {CONSISTENCY_MEANING}")
-        height, width = result.run.size
-        listener.line(f"done in {result.seconds:.1f} s: {width}×{height} px")
-    else:
-        listener.line(f"done in {result.seconds:.1f} s")
+        listener.line(f"consistency: {result.run.consistency_db:.1f} dB. {CONSISTENCY_MEANING}")
+        size = f": {result.run.size[1]}×{result.run.size[0]} px"
+    listener.line(f"done in {result.seconds:.1f} s{size}")
     listener.line(f"files: {files}")
+
+
+def _scale_text(result: FileResult) -> str:
+    """How a scale that is no factor of the network is computed; empty for one that is."""
+    scale = result.kernel.scale
+    record: Mapping[str, Any] = result.record
+    if result.run is None:
+        wanted = record["settings"]["scale"]
+        return "" if wanted == scale else f"×{wanted:g} is upscaled at ×{scale}, which the kernel is for, and reduced"
+    (height, width), computed = result.run.size, [scale * record["input"][side] for side in ("width", "height")]
+    if computed == [width, height]:
+        return ""
+    return (
+        f"the kernel for ×{scale} is used, and the result of {computed[0]}×{computed[1]} px is reduced to "
+        f"{width}×{height} px"
+    )
 
 
 def _origin(result: FileResult) -> str:
     """Where the kernel comes from, before its description; a fixed or replaced kernel is described by its name."""
     if result.run is not None and result.run.estimate is None:
         return "given, "
-    estimate = result.record["estimate"]
-    method = estimate["method"] if isinstance(estimate, dict) else ""
+    record: Mapping[str, Any] = result.record
+    method = (record["estimate"] or {}).get("method", "")
     if "in_place_of" in result.kernel.provenance or method == result.kernel.provenance.get("made_by") == "bicubic":
         return ""
     return f"estimated by {method}, "

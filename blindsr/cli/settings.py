@@ -1,10 +1,9 @@
 """From options and run.toml to the settings of a run. The command line overrides the file, the file the preset."""
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,12 +12,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 from blindsr.cli.options import STDIO, Options, toml_keys, type_of
-from blindsr.errors import ConfigError, KernelError
-from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of, image_size
+from blindsr.errors import ConfigError, KernelError, did_you_mean
+from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Region, Settings, preset
 
-__all__ = ["Run", "kernel_scale", "load_known_kernel", "make_run", "single_kernel"]
+__all__ = ["Run", "kernel_scale", "load_kernel_file", "load_known_kernel", "make_run", "single_kernel"]
 
 # Fields that hold for the whole run; a second place to set them would be ignored or contradict.
 _IN_RUN = {"seed": "seed", "precision": "precision", "setting": "zssr_setting"}
@@ -72,18 +71,16 @@ def make_run(options: Options) -> Run:
         config = configs.get(method) or registry.get(method).config_type()
         with _naming(options.config):
             configs[method] = _replaced(config, table, method)
-    if isinstance(scale := run.get("scale"), tuple):
-        values["factors"] = scale
-    elif scale is not None:
-        values["scale"] = scale
+    if "scale" in run:
+        values["factors" if isinstance(run["scale"], tuple) else "scale"] = run["scale"]
     if "region" in run:
         x, y, width, height = run["region"]
         values["region"] = Region(x=x, y=y, width=width, height=height)
     if "noise" in run:
         values["noise_sigma"] = run["noise"] / 255
     settings = replace(settings, configs=configs, **values)
-    if "precision" in run:
-        settings = _with_precision(settings, run["precision"])
+    if "precision" in run and any(f.name == "precision" for f in fields(settings.create_upscaler().config)):
+        settings = settings.with_config(settings.upscaler, precision=run["precision"])
     if (weights := getattr(settings.create_upscaler().config, "weights", None)) is not None:
         from blindsr.upscalers.pretrained.weights import load_network
 
@@ -99,49 +96,18 @@ def make_run(options: Options) -> Run:
 
 
 def kernel_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:
-    """The whole-number scale that a known kernel is for; with --size it depends on the photographs.
-
-    Raises:
-        ConfigError: No size can be read from a header, --size does not enlarge a photograph, or it means different
-            scales for different photographs.
-        click.UsageError: The photograph is standard input.
-    """
+    """The whole-number scale that a known kernel is for; with --size it depends on the photographs."""
     if settings.size is None:
         return settings.kernel_scale
     if STDIO in photos:
         raise click.UsageError("--size needs a file whose size is known in advance; with - use --scale.")
-    from blindsr.batch.inputs import find_inputs
+    from blindsr.batch.inputs import common_scale, find_inputs
 
-    paths = [file.path for file in find_inputs(photos, recursive=recursive).files]
-    sizes = [size for path in paths if (size := image_size(path)) is not None]
-    factors = sorted({settings.for_image(*size[:2]).kernel_scale for size in sizes})
-    if not factors:
-        raise ConfigError(
-            f"--size needs an image whose header gives its size, {paths[0] if paths else photos[0]} does not; check "
-            "the name, or use --scale."
-        )
-    if len(factors) > 1:
-        needed = " and ".join(f"×{factor}" for factor in factors)
-        raise ConfigError(
-            f"a known kernel is for one scale, this --size needs {needed} for these photographs; use --scale."
-        )
-    return factors[0]
+    return common_scale(settings, [file.path for file in find_inputs(photos, recursive=recursive).files])
 
 
 def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
-    """Make or read the kernel that --kernel or --sensor names.
-
-    Args:
-        options: The options of a known kernel.
-        scale: Whole-number scale that it is for.
-
-    Returns:
-        The kernel, or one for each band, and warnings.
-
-    Raises:
-        KernelError, ConfigError: The file or the specification has no usable kernel.
-        click.UsageError: None was named.
-    """
+    """Make or read the kernel, or one for each band, that --kernel or --sensor names, for a scale; and warnings."""
     if options.sensor is not None:
         from blindsr.sensors.catalogue import kernel_from_sensor
 
@@ -149,29 +115,26 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         return kernel_from_sensor(options.sensor, max(scale, 2), model=options.kernel_model)  # type: ignore[arg-type]
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
-    from blindsr.kernels.files import load_kernel
-
     try:
-        return load_kernel(
-            options.kernel,
-            scale,
-            convention=options.kernel_convention,  # type: ignore[arg-type]
-            key=options.kernel_key,
-            index=options.kernel_index,
-            recentre=options.recenter,
-        )
+        return load_kernel_file(options.kernel, options, scale)
     except (ConfigError, KernelError) as error:
         if os.path.lexists(options.kernel):
             raise
         raise click.BadParameter(str(error), param_hint="--kernel") from error  # what was written, not a file, is wrong
 
 
-def _with_precision(settings: Settings, precision: str) -> Settings:
-    """Set the precision of the upscaler, if it has one."""
-    config = settings.create_upscaler().config
-    if not any(field.name == "precision" for field in fields(config)):
-        return settings
-    return settings.with_config(settings.upscaler, precision=precision)
+def load_kernel_file(text: str, options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
+    """Load the kernel that a file or a name such as "gaussian:1.2" is, with the options about kernel files."""
+    from blindsr.kernels.files import load_kernel
+
+    return load_kernel(
+        text,
+        scale,
+        convention=options.kernel_convention,  # type: ignore[arg-type]
+        key=options.kernel_key,
+        index=options.kernel_index,
+        recentre=options.recenter,
+    )
 
 
 def _files(options: Options, table: Mapping[str, object]) -> FileOptions:
@@ -189,11 +152,7 @@ def _files(options: Options, table: Mapping[str, object]) -> FileOptions:
 
 
 def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
-    """Read run.toml: tables [run], [files], and one for each method.
-
-    Raises:
-        ConfigError: The file cannot be read, is no TOML, or has an unknown table.
-    """
+    """Read run.toml: tables [run], [files], and one for each method."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -215,7 +174,7 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
     keys, values = toml_keys(name), {}
     for key, value in table.items():
         if key not in keys:
-            raise ConfigError(f"[{name}] has no key {key!r}; {_nearest(key, keys)}")
+            raise ConfigError(_no_key(name, key, keys))
         option_type = type_of(keys[key])
         is_switch = key == "strip_metadata"
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
@@ -246,14 +205,14 @@ def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa:
         if key in _IN_RUN and key in hints:
             raise ConfigError(f"[{name}] {key} holds for the whole run; write [run] {_IN_RUN[key]} instead.")
         if key not in known:
-            raise ConfigError(f"[{name}] has no key {key!r}; {_nearest(key, known)}")
+            raise ConfigError(_no_key(name, key, known))
         if is_dataclass(getattr(config, key)) and isinstance(value, dict):
             values[key] = _replaced(getattr(config, key), value, f"{name}.{key}")
             continue
-        converted = _fitted(value, known[key])
-        if converted is _WRONG:
-            raise ConfigError(f"[{name}] {key} must be {_in_words(known[key])}, got {value!r}.")
-        values[key] = converted
+        try:
+            values[key] = _fitted(value, known[key])
+        except TypeError:
+            raise ConfigError(f"[{name}] {key} must be {_in_words(known[key])}, got {value!r}.") from None
     try:
         return replace(config, **values)
     except ConfigError as error:
@@ -272,13 +231,10 @@ def _naming(path: Path | None) -> Iterator[None]:
         raise error if path is None else ConfigError(f"{path.name}: {error}") from error
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(names)}."
+def _no_key(table: str, key: str, known: Iterable[str]) -> str:
+    return f"[{table}] has no key {key!r}{did_you_mean(key, known) or '; its keys are ' + ', '.join(known)}."
 
 
-_WRONG = object()
 _WORDS: Mapping[object, str] = {
     float: "a number",
     int: "a whole number",
@@ -288,34 +244,26 @@ _WORDS: Mapping[object, str] = {
 }
 
 
-def _fitted(value: object, hint: object) -> object:
-    """`value` as the type `hint`, or `_WRONG`. TOML writes tuples as arrays, and 2 where 2.0 is meant."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value if value in get_args(hint) else _WRONG
+def _fitted(value: object, hint: Any) -> object:  # noqa: ANN401 - any annotation
+    """`value` as the type `hint`; a TypeError if it is no such. TOML writes tuples as arrays, and 2 for 2.0."""
+    origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        options = [_fitted(value, option) for option in get_args(hint) if option is not NoneType]
-        return next((fitted for fitted in options if fitted is not _WRONG), _WRONG)
-    if origin is tuple:
-        return _fitted_tuple(value, get_args(hint))
-    if hint is Path:
-        return Path(value) if isinstance(value, str) else _WRONG
-    if hint is float:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
-    if hint is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
-    return value if isinstance(hint, type) and isinstance(value, hint) else _WRONG
-
-
-def _fitted_tuple(value: object, hints: tuple[Any, ...]) -> object:
-    if not isinstance(value, list):
-        return _WRONG
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        hints = (hints[0],) * len(value)
-    if len(hints) != len(value):
-        return _WRONG
-    items = tuple(_fitted(item, hint) for item, hint in zip(value, hints, strict=True))
-    return _WRONG if _WRONG in items else items
+        for option in args:
+            with suppress(TypeError):
+                return _fitted(value, option)
+    elif origin is tuple and isinstance(value, list):
+        hints = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(hints) == len(value):
+            return tuple(map(_fitted, value, hints))
+    elif origin is Literal and value in args:
+        return value
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
+        return value
+    raise TypeError
 
 
 def _in_words(hint: object) -> str:
@@ -332,11 +280,7 @@ def _in_words(hint: object) -> str:
 
 
 def single_kernel(loaded: Any) -> Any:  # noqa: ANN401 - Kernel, without importing NumPy here
-    """The kernel where a command takes only one.
-
-    Raises:
-        click.UsageError: There is one for each of several bands.
-    """
+    """The kernel where a command takes only one, and not one for each band."""
     from blindsr.kernels import KernelStack
 
     if isinstance(loaded, KernelStack):

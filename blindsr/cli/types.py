@@ -3,14 +3,20 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["INDEX", "MEMORY", "OUTPUT", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice", "OutputPath"]
+if TYPE_CHECKING:
+    from blindsr.registry import Registry
+
+__all__ = [
+    "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice", "OutputPath",
+]  # fmt: skip
 
 
 class _FileType(click.Path):
@@ -29,15 +35,10 @@ class _FileType(click.Path):
 
 @dataclass(frozen=True, slots=True)
 class OutputPath:
-    """Where results go.
-
-    Args:
-        path: A file or a folder.
-        is_folder: It is a folder: one of this name exists, or the name was written with a slash at its end.
-    """
+    """Where results go: a file or a folder."""
 
     path: Path
-    is_folder: bool = False
+    is_folder: bool = False  # one of this name exists, or the name was written with a slash at its end
 
 
 class _OutputType(click.ParamType[OutputPath]):
@@ -52,100 +53,95 @@ class _OutputType(click.ParamType[OutputPath]):
         return OutputPath(path, text.endswith(("/", os.sep)) or os.path.isdir(path))  # noqa: PTH112
 
 
-class _RegionType(click.ParamType[tuple[int, int, int, int]]):
-    name = "x,y,w,h"
+class _Parsed(click.ParamType[Any]):
+    """A value that a function makes of a text, or of the value of run.toml; its ValueError says what is needed."""
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int, int, int]:
-        parts: Sequence[object] = str(value).split(",") if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
+    def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Parse a value."""
         try:
-            x, y, width, height = (int(str(part)) for part in parts)
-        except ValueError:
-            self.fail(f"needs four whole numbers x,y,w,h, got {value!r}; for example 100,80,256,256.", param, ctx)
-        if x < 0 or y < 0 or width < 1 or height < 1:
-            self.fail(f"needs x and y of 0 or more, w and h of 1 or more, got {value!r}.", param, ctx)
-        return x, y, width, height
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-class _ScaleType(click.ParamType["float | tuple[float, float]"]):
-    name = "n|nxm"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | tuple[float, float]:
-        try:
-            if isinstance(value, str):
-                factors = [float(part) for part in value.lower().replace("×", "x").split("x")]
-            else:
-                factors = [float(part) for part in value] if isinstance(value, list | tuple) else [float(value)]  # type: ignore[arg-type]
-                if isinstance(value, list) and len(factors) == 1:
-                    factors = []
-        except (ValueError, TypeError):
-            factors = []
-        if not 1 <= len(factors) <= 2 or not all(1 <= factor <= 8 for factor in factors):
-            self.fail(
-                f"needs a number from 1 (deblurring) to 8, or two as 2x3 (horizontal, vertical), got {value!r}.",
-                param,
-                ctx,
-            )
-        return factors[0] if len(factors) == 1 else (factors[0], factors[1])
+def _region(value: str | Sequence[int]) -> tuple[int, int, int, int]:
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        x, y, width, height = (int(str(part)) for part in parts)
+    except ValueError:
+        raise ValueError(f"needs four whole numbers x,y,w,h, got {value!r}; for example 100,80,256,256.") from None
+    if x < 0 or y < 0 or width < 1 or height < 1:
+        raise ValueError(f"needs x and y of 0 or more, w and h of 1 or more, got {value!r}.")
+    return x, y, width, height
 
 
-class _SizeType(click.ParamType[tuple[int, int]]):
+def _scale(value: str | float | Sequence[float]) -> float | tuple[float, float]:
+    parts: Any = value.lower().replace("×", "x").split("x") if isinstance(value, str) else value
+    try:
+        factors = [float(part) for part in parts] if isinstance(parts, list | tuple) else [float(parts)]
+    except (ValueError, TypeError):
+        factors = []
+    # An array of one number in run.toml is none of both.
+    is_scale = len(factors) == (2 if isinstance(value, list) else len(factors)) and 1 <= len(factors) <= 2
+    if not is_scale or not all(1 <= factor <= 8 for factor in factors):
+        raise ValueError(
+            f"needs a number from 1 (deblurring) to 8, or two as 2x3 (horizontal, vertical), got {value!r}."
+        )
+    return factors[0] if len(factors) == 1 else (factors[0], factors[1])
+
+
+def _size(value: str | Sequence[int]) -> tuple[int, int]:
     """Width and height in pixels; 0 is the side that follows from the other one."""
-
-    name = "wxh|wx|xh"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        try:
-            parts = value.lower().replace("×", "x").split("x") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
-            width, height = (0 if part == "" else int(part) for part in parts)
-            is_size = max(width, height) >= 1 and all(part == "" or int(part) >= 1 for part in parts)
-        except (ValueError, TypeError):
-            is_size = False
-        if not is_size:
-            text = "needs width and height in pixels such as 1920x1080, or one of them such as 1920x or x1080"
-            self.fail(f"{text}, got {value!r}.", param, ctx)
-        return width, height
+    try:
+        parts = value.lower().replace("×", "x").split("x") if isinstance(value, str) else list(value)
+        width, height = (0 if part == "" else int(part) for part in parts)
+        if max(width, height) >= 1 and all(part == "" or int(part) >= 1 for part in parts):
+            return width, height
+    except (ValueError, TypeError):
+        pass
+    text = "needs width and height in pixels such as 1920x1080, or one of them such as 1920x or x1080"
+    raise ValueError(f"{text}, got {value!r}.")
 
 
-class _AmountType(click.ParamType[int]):
-    """A number with K, M or G: bytes with powers of 1024, or pixels with powers of 1000."""
-
-    def __init__(self, name: str, kilo: int, what: str, example: str) -> None:
-        self.name, self._kilo, self._what, self._example = name, kilo, what, example
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        count = self._count(value) if isinstance(value, str) else value
-        if not isinstance(count, int) or count < 1:
-            self.fail(f"needs {self._what}, got {value!r}; for example {self._example}.", param, ctx)
-        if isinstance(value, str) and self._kilo == 1024 and count < 2**20:
-            self.fail(f"needs {self._what} with its unit, got {value!r}; for example {self._example}.", param, ctx)
-        return count
-
-    def _count(self, text: str) -> int | None:
-        plain = text.strip().upper()
-        if self._kilo == 1024:
-            plain = plain.removesuffix("B").removesuffix("I")
+def _amount(value: object, *, kilo: int, what: str, example: str) -> int:
+    """A number with K, M or G: bytes with powers of 1024 (and the unit is needed), or pixels with powers of 1000."""
+    count = value
+    if isinstance(value, str):
+        plain = value.strip().upper()
+        plain = plain.removesuffix("B").removesuffix("I") if kilo == 1024 else plain
         power = "KMG".find(plain[-1:]) + 1 if plain else 0
         try:
-            count = float(plain[:-1] if power else plain) * self._kilo**power
+            number = float(plain[:-1] if power else plain) * kilo**power
         except ValueError:
-            return None
-        return round(count) if math.isfinite(count) and count >= 1 else None
+            number = math.nan
+        count = round(number) if math.isfinite(number) and number >= 1 else None
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"needs {what}, got {value!r}; for example {example}.")
+    if isinstance(value, str) and kilo == 1024 and count < 2**20:
+        raise ValueError(f"needs {what} with its unit, got {value!r}; for example {example}.")
+    return count
 
 
-class _IndexType(click.ParamType[int | str]):
-    name = "n|all"
+def _index(value: str | int) -> int | str:
+    text = str(value)
+    if text == "all":
+        return text
+    if not text.isdecimal() or len(text) > 6:
+        raise ValueError(f"needs a whole number counted from 0, or all, got {text!r}.")
+    return int(text)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        text = str(value)
-        if text == "all":
-            return text
-        if not text.isdecimal() or len(text) > 6:
-            self.fail(f"needs a whole number counted from 0, or all, got {text!r}.", param, ctx)
-        return int(text)
+
+def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
+    try:
+        numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else list(value)
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise ValueError(f"needs one number, or along,across, got {value!r}.")
+    return numbers[0], numbers[-1]
 
 
 class MethodChoice(click.ParamType[str]):
@@ -155,39 +151,37 @@ class MethodChoice(click.ParamType[str]):
         kind: "estimator" or "upscaler".
     """
 
+    name = "name"
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.name = "name"
 
-    def names(self) -> tuple[str, ...]:
-        """The names of all registered methods."""
+    @property
+    def registry(self) -> "Registry[Any]":
+        """The registry of the methods."""
         from blindsr.registry import ESTIMATORS, UPSCALERS
 
-        return (ESTIMATORS if self.kind == "estimator" else UPSCALERS).names()
+        return ESTIMATORS if self.kind == "estimator" else UPSCALERS
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and descriptions for `--help`; methods of other packages are not imported for it."""
-        from importlib.metadata import entry_points
-
-        from blindsr.registry import ESTIMATORS, UPSCALERS
-
-        registry = ESTIMATORS if self.kind == "estimator" else UPSCALERS
-        foreign = {point.name for point in entry_points(group=f"blindsr.{self.kind}s")}
-        elsewhere = "Of another package; `blindsr methods` describes it."
-        return [(name, elsewhere if name in foreign else registry.describe(name)) for name in registry.names()]
+        elsewhere, registry = "Of another package; `blindsr methods` describes it.", self.registry
+        return [(n, elsewhere if registry.is_foreign(n) else registry.describe(n)) for n in registry.names()]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """The names, as choices are shown."""
-        return f"[{'|'.join(self.names())}]"
+        return f"[{'|'.join(self.registry.names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """Check a name."""
-        if value not in self.names():
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, self.names()))}.", param, ctx)
+        names = self.registry.names()
+        if value not in names:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, names))}.", param, ctx)
         return str(value)
 
 
 PHOTO, OUTPUT = _FileType(), _OutputType()
-REGION, SCALE, SIZE, INDEX = _RegionType(), _ScaleType(), _SizeType(), _IndexType()
-MEMORY = _AmountType("n[M|G]B", 1024, "an amount of memory", "4GB")
-PIXELS = _AmountType("n[M|G]", 1000, "a number of pixels", "500M")
+REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
+INDEX, PAIR = _Parsed("n|all", _index), _Parsed("value|along,across", _pair)
+MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
+PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

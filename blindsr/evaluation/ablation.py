@@ -43,7 +43,7 @@ from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.record import describe_run, file_digest, plain
+from blindsr.pipelines.record import cache_key, describe_run, file_digest, plain
 from blindsr.pool import run_in_processes
 from blindsr.registry import ESTIMATORS, UPSCALERS, source_digest
 from blindsr.runtime import choose_device, default_threads, prepare_process, release_memory
@@ -67,16 +67,10 @@ class Cell:
     def key(self) -> str:
         """A digest of everything that the result depends on, 20 hexadecimal digits."""
         files = {"lr": self.image.lr, "hr": self.image.hr, "kernel": self.image.kernel}
-        content: dict[str, object] = {
-            **{role: None if path is None else file_digest(path) for role, path in files.items()},
-            "method": self.method,
-            "seed": self.seed,
-            "settings": plain(_with_digests(self.settings.as_dict())),
-            "version": __version__,
-            "source": source_digest(),
-            "scoring": scoring_digest(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+        digests = {role: None if path is None else file_digest(path) for role, path in files.items()}
+        settings = _with_digests(self.settings.as_dict())
+        code = {"version": __version__, "source": source_digest(), "scoring": scoring_digest()}
+        return cache_key({**digests, "method": self.method, "seed": self.seed, "settings": settings, **code})
 
     def row(self) -> Row:
         """The fields of every row of results.jsonl."""
@@ -118,10 +112,8 @@ class AblationPlan:
             raise ConfigError(f"an ablation needs an integer scale, got {self.settings.scale:g}.")
         estimators = ESTIMATORS.names() if self.estimators is None else self.estimators
         upscalers = (self.settings.upscaler,) if self.upscalers is None else self.upscalers
-        for registry, names in ((ESTIMATORS, estimators), (UPSCALERS, upscalers)):
-            for name in names:
-                if name not in registry.names():
-                    raise ConfigError(f"{registry.kind} must be one of {', '.join(registry.names())}, got {name!r}.")
+        ESTIMATORS.check(*estimators)
+        UPSCALERS.check(*upscalers)
         # These two have columns of their own.
         object.__setattr__(self, "estimators", tuple(dict.fromkeys(n for n in estimators if n != BICUBIC)))
         object.__setattr__(self, "upscalers", tuple(dict.fromkeys(n for n in upscalers if n != INTERPOLATOR)))
@@ -188,7 +180,8 @@ def ablate(
     finished = len(cells) - len(unfinished)
     listener(StageStarted(stage=STAGE, max_steps=len(cells)))
     if finished:
-        listener(Notice(stage=STAGE, message=f"{finished} of {len(cells)} cells are finished already."))
+        message = f"{finished} of {len(cells)} cells are finished already."
+        listener(Notice(stage=STAGE, message=message, is_plain=True))
         listener(StepDone(stage=STAGE, step=finished))
     threads = max(1, default_threads() // jobs) if threads is None else threads
     with contextlib.closing(_run_all(unfinished, folder, plan.device, jobs, threads)) as runs:

@@ -25,17 +25,9 @@ from blindsr.ops import degrade
 from blindsr.pipelines.record import describe_kernel, file_digest
 
 __all__ = [
-    "DatasetImage",
-    "Degradation",
-    "by_stem",
-    "degrade_image",
-    "kernel_for",
-    "list_images",
-    "list_kernels",
-    "make_dataset",
-    "match_by_name",
-    "read_dataset",
-]
+    "DatasetImage", "Degradation", "by_stem", "degrade_image", "kernel_for", "list_images", "list_kernels",
+    "make_dataset", "match_by_name", "read_dataset",
+]  # fmt: skip
 
 STAGE = "degrade"
 MANIFEST = "manifest.jsonl"
@@ -173,17 +165,8 @@ def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
 def degrade_image(hr: Tensor, kernel: Kernel, degradation: Degradation, rng: np.random.Generator) -> Tensor:
     """Blur, subsample and add noise; JPEG compression is left to the writer of the file.
 
-    Args:
-        hr: (1, C, H, W), float, [0, 1]; H and W are multiples of the scale.
-        kernel: For the scale of `degradation`.
-        degradation: Its noise.
-        rng: Random generator of the noise.
-
-    Returns:
-        (1, C, H / s, W / s), dtype of `hr`, clamped to [0, 1], not rounded.
-
-    Raises:
-        ImageError: The sides are not multiples of the scale.
+    HR is (1, C, H, W), float, [0, 1], and LR (1, C, H / s, W / s), of its dtype, clamped to [0, 1] and not rounded. An
+    ImageError if H or W is no multiple of the scale s.
     """
     scale = degradation.scale
     if hr.shape[-2] % scale or hr.shape[-1] % scale:

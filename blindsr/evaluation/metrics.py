@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
+from blindsr.image_io import to_uint8
 
 __all__ = ["psnr", "psnr_y", "rgb_to_y", "ssim_y"]
 
@@ -76,15 +77,6 @@ def rgb_to_y(image: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(16 + values @ np.array(_LUMA), dtype=np.float64)
 
 
-def _to_8bit(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype == np.uint8:
-        return image
-    values = image.astype(np.float64)
-    if image.dtype.kind in "iu":
-        values = values / np.iinfo(image.dtype).max
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
 def psnr_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     """PSNR on luma as the super-resolution literature reports it: 8-bit images, MATLAB's luma, peak 255.
 
@@ -99,7 +91,7 @@ def psnr_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     Raises:
         ImageError: The sizes differ, or luma is not defined for these channels.
     """
-    return psnr(rgb_to_y(_to_8bit(sr)), rgb_to_y(_to_8bit(hr)), data_range=255.0, border=border)
+    return psnr(rgb_to_y(to_uint8(sr)), rgb_to_y(to_uint8(hr)), data_range=255.0, border=border)
 
 
 def ssim_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
@@ -121,7 +113,7 @@ def ssim_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    first, second = _pair(rgb_to_y(_to_8bit(sr)), rgb_to_y(_to_8bit(hr)), border)
+    first, second = _pair(rgb_to_y(to_uint8(sr)), rgb_to_y(to_uint8(hr)), border)
     if min(first.shape) < _SSIM_WINDOW:
         raise ImageError(
             f"SSIM needs 11×11 px after cropping the border, got {first.shape[0]}×{first.shape[1]}; use a larger image."

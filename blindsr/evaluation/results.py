@@ -273,6 +273,13 @@ def summary_table(summary: Summary) -> tuple[list[str], list[list[TableCell]]]:
     return ["method", *(column[0] for column in _COLUMNS)], rows
 
 
+def image_table(summary: Summary, plan: Mapping[str, Any]) -> dict[str, list[TableCell]]:
+    """PSNR-Y of every method, by the name of the image."""
+    psnr = {(row["image"], row["method"]): row["psnr_y"] for row in summary.images}
+    values = {image: [psnr.get((image, method)) for method in plan["methods"]] for image in plan["images"]}
+    return {image: [TableCell(format_number(v, 2), value=v) for v in row] for image, row in values.items()}
+
+
 def write_tables(results: AblationResults) -> None:
     """Write summary.csv, images.csv, table.md and table.tex into the folder of an ablation."""
     summary = summarise(results)
@@ -313,10 +320,8 @@ def _markdown(summary: Summary, results: AblationResults) -> str:
     parts = [_markdown_table(headings, rows), caption(summary, results.plan)]
     if results.missing:
         parts.append(f"{results.missing} of {len(results.plan['keys'])} cells are missing or failed.")
-    methods = labels(results.plan["methods"])
-    psnr = {(row["image"], row["method"]): row["psnr_y"] for row in summary.images}
-    body = [[name, *(format_number(psnr.get((name, m)), 2) for m in methods)] for name in results.plan["images"]]
-    parts.append(_markdown_table(["PSNR-Y", *methods.values()], body))
+    body = [[name, *cells] for name, cells in image_table(summary, results.plan).items()]
+    parts.append(_markdown_table(["PSNR-Y", *labels(results.plan["methods"]).values()], body))
     return "\n\n".join(parts) + "\n"
 
 

@@ -21,8 +21,9 @@ _SECTION_MARGIN: Final = 8  # px of zeros around a kernel, in which the splines 
 _GRID: Final = 128  # samples a side of the frequency plane, at least
 _SCENE_SIGMA: Final = 0.2  # standard deviation of the scene that two kernels are compared on, [0, 1] units
 _PROVENANCE_KEY: Final = "split_half"
-_MIN_SHARE, _MAX_SHARE = 0.05, 0.5  # of the bicubic kernel: from where it is named, up to where σ is a width
+_MIN_SHARE = 0.05  # of the bicubic kernel, from which it is named
 _ALMOST_ALL = 0.9  # share from which the rest is not worth a number
+FWHM_PER_SIGMA: Final = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian
 _NO_ESTIMATE: Final = "because no kernel could be estimated"  # of a flat or too small image
 
 
@@ -130,20 +131,15 @@ def bicubic_share(kernel: Kernel) -> float:
 
 
 def widths_text(kernel: Kernel) -> str:
-    """The widths of a kernel in words, HR pixels: "σ 1.52 px along 118°, 0.94 px across".
-
-    The FWHM stands for σ where the second moments are not those of a width: zero or negative, or diminished by a large
-    share of the bicubic kernel.
-    """
+    """The widths of a kernel in words, HR pixels: "FWHM 3.58 px along 118°, 2.21 px across"."""
     share = bicubic_share(kernel)
-    is_width = kernel.has_sigmas and share <= _MAX_SHARE
-    name, (long, short) = ("σ", kernel.sigmas) if is_width else ("FWHM", fwhm(kernel))
+    long, short = fwhm(kernel)
     prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
     if share >= _ALMOST_ALL:
         prefix = "almost the bicubic kernel, "
     if abs(long - short) < 0.05 * long:
-        return f"{prefix}{name} {long:.2f} px in all directions"
-    return f"{prefix}{name} {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across"
+        return f"{prefix}FWHM {long:.2f} px in all directions"
+    return f"{prefix}FWHM {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across"
 
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
@@ -290,8 +286,8 @@ class SplitHalf:
         return {f"split_half_{name}": value for name, value in values.items()}
 
     def __str__(self) -> str:
-        long, short = self.sigma_errors
+        long, short = (FWHM_PER_SIGMA * error for error in self.sigma_errors)
         return (
-            f"{len(self.covariances)} split-half estimates differ by ±{long:.2f} px along the long and ±{short:.2f} px "
-            f"along the short axis, NCC {self.ncc:.3f}"
+            f"the FWHM of {len(self.covariances)} split-half estimates differs by ±{long:.2f} px along the long and "
+            f"±{short:.2f} px along the short axis, NCC {self.ncc:.3f}"
         )

@@ -228,9 +228,7 @@ def _plot_transfer(canvas: _Canvas, kernel: Kernel, box: _Box) -> None:
 def _caption(kernel: Kernel) -> list[str]:
     """Lines of metrics, and the provenance."""
     long, short = kernel.sigmas
-    widths = f"standard deviation {long:.2f} / {short:.2f}"
-    if kernel.array.min() < 0:  # negative lobes make the second moment smaller than the width: bicubic's is zero
-        widths = "FWHM {:.2f} / {:.2f}".format(*fwhm(kernel))
+    widths = "FWHM {:.2f} / {:.2f}".format(*fwhm(kernel))
     y, x = kernel.centroid.round(6) + 0.0
     at_nyquist = "{:.3f} / {:.3f}".format(*mtf_at_nyquist(kernel, kernel.scale))
     lines = [

@@ -18,7 +18,8 @@ __all__ = ["MIN_NOISE_SIDE", "is_estimated", "kernel_error_of", "measure_degrada
 MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
-_WORTH_SAYING = 1 / 255  # noise above which there is a warning
+_WORTH_SAYING = 1 / 255  # noise or error of compression above which there is a warning
+_QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
 
 def measure_degradation(
@@ -52,18 +53,31 @@ def measure_degradation(
         return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
     sigmas, blocking = _measure(source)
     warnings = []
-    compression_sigma = max(compression_sigma, blocking)
-    if compression_sigma > 0:
+    if max(compression_sigma, blocking) > _WORTH_SAYING:
+        found = f"at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
+        if blocking > compression_sigma:
+            found = f"of an earlier copy, with an error of up to about {255 * blocking:.0f} grey levels,"
         warnings.append(
-            f"JPEG compression with an error of up to about {255 * compression_sigma:.0f} grey levels was measured."
+            f"JPEG compression {found} has cost fine detail; use the original, or a less compressed copy, if there is "
+            "one."
         )
-    elif max(sigmas) > _WORTH_SAYING:
+    elif compression_sigma == blocking == 0 and max(sigmas) > _WORTH_SAYING:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
-        warnings.append(f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}.")
+        warnings.append(
+            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, and is suppressed; a "
+            "noise level of 0 (noise_sigma=0, --noise 0) keeps grain."
+        )
+    compression_sigma = max(compression_sigma, blocking)
     measured = Degradation(
         kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
     )
     return measured, tuple(warnings)
+
+
+def _jpeg_quality(sigma: float) -> int:
+    """The quality at which libjpeg's luma table has this error: its factor is 50/q, or 2 − q/50 from 50 on."""
+    factor = sigma / _QUALITY_50
+    return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
 def _measure(source: Source) -> tuple[tuple[float, ...], float]:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast, get_args
 from blindsr.errors import ConfigError, did_you_mean
 from blindsr.kernels import Kernel, KernelStack
 from blindsr.kernels.analytic import rotated_covariance
+from blindsr.kernels.metrics import FWHM_PER_SIGMA
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, System, SystemKernel, design, design_warnings
 
@@ -230,7 +231,8 @@ def _published(table: str, group: str, values: Mapping[str, _Pair], track: float
         sigmas = [_WIDTHS[key](value) for value in values[key]]
     if max(sigmas) > _MAX_SIGMA:
         raise ConfigError(
-            f"{table} has a blur of σ {max(sigmas):.3g} LR pixels, more than {_MAX_SIGMA}; check the units."
+            f"{table} has a blur of FWHM {FWHM_PER_SIGMA * max(sigmas):.3g} LR pixels, more than "
+            f"{FWHM_PER_SIGMA * _MAX_SIGMA:.0f}; check the units."
         )
     return rotated_covariance(sigmas[0] ** 2, sigmas[1] ** 2, track)
 

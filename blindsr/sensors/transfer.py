@@ -23,10 +23,10 @@ from scipy import special
 
 from blindsr.errors import ConfigError
 from blindsr.kernels.files import load_arrays
+from blindsr.kernels.metrics import FWHM_PER_SIGMA
 
 _Plane = NDArray[np.float64]  # of frequencies or of transfers
 
-FWHM_PER_SIGMA: Final = 2 * math.sqrt(2 * math.log(2))  # 2.35482
 # Distance, in σ, between the 40 % and 60 % points of an edge over the step of 0.2: 0.2 / (2·Φ⁻¹(0.6)).
 _EDGE_SLOPE: Final = 0.2 / (2 * math.sqrt(2) * float(special.erfinv(0.2)))  # 0.39472
 _MIN_MEASURED_MTF: Final = 1e-3  # a curve is continued as a Gaussian until it falls below this

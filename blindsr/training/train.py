@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from blindsr.errors import ConfigError, DivergenceError, OutputError
 from blindsr.events import Event, Listener, StageDone, StageStarted, StepDone, ignore
-from blindsr.image_io import check_output
+from blindsr.image_io import check_output, readable_suffixes
 from blindsr.ops.color import to_planes
 from blindsr.ops.wiener import WienerFilter
 from blindsr.runtime import Precision, choose_dtype
@@ -30,7 +30,7 @@ from blindsr.upscalers.pretrained.conditioning import embed
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig, linear_base
 from blindsr.upscalers.pretrained.weights import load_network, save_weights
 
-__all__ = ["TrainingConfig", "check_checkpoint", "draw_batch", "train", "train_to_file"]
+__all__ = ["TrainingConfig", "check_checkpoint", "draw_batch", "folder_digest", "train", "train_to_file"]
 
 _STAGE = "train"
 _PRIMARY_SHARE, _DIFFERENCE_SHARE = 0.3, 0.1  # of the patches that are one band: red, green or blue; B − Y or R − Y
@@ -248,7 +248,7 @@ def _train_step(run: _Run, batch: Batch, config: TrainingConfig, dtype: torch.dt
         return torch.stack([loss.detach(), luma.mean(), chroma.sum() / shown, gain])
 
 
-def _save(path: Path, run: _Run, config: TrainingConfig) -> None:
+def _save(path: Path, run: _Run, config: TrainingConfig, photographs: str) -> None:
     tensors: dict[str, Tensor] = {}
     for name, parameter in run.network.named_parameters():
         tensors[f"network.{name}"] = parameter.detach().contiguous()
@@ -257,6 +257,7 @@ def _save(path: Path, run: _Run, config: TrainingConfig) -> None:
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value).contiguous()
     partial = path.with_suffix(".partial")
     metadata = {"format": _CHECKPOINT_FORMAT, "step": str(run.step), "config": json.dumps(asdict(config))}
+    metadata["photographs"] = photographs
     save_file(tensors, partial, metadata)
     partial.replace(path)
 
@@ -266,11 +267,16 @@ _FREE = frozenset({"steps", "anneal_from", "report_every", "checkpoint_every"})
 _CHECKPOINT_FORMAT = "blindsr-training-2"
 
 
-def check_checkpoint(path: Path, config: TrainingConfig) -> None:
-    """Check that a checkpoint, if there is one, belongs to these settings.
+def check_checkpoint(path: Path, config: TrainingConfig, photographs: str = "") -> None:
+    """Check that a checkpoint, if there is one, belongs to these settings and photographs.
+
+    Args:
+        path: The checkpoint.
+        config: Settings of the training.
+        photographs: `folder_digest` of its photographs; older checkpoints have none to compare it with.
 
     Raises:
-        ConfigError: It is damaged, of another version, or of a training with other settings.
+        ConfigError: It is damaged, of another version, or of a training with other settings or photographs.
     """
     if not path.exists():
         return
@@ -291,6 +297,18 @@ def check_checkpoint(path: Path, config: TrainingConfig) -> None:
                 f"the checkpoint {path} belongs to a training with {name} = {stored.get(name)}, now it is {value}; "
                 "use the same settings to continue, or remove it to start again."
             )
+    if metadata.get("photographs", photographs) != photographs:
+        raise ConfigError(
+            f"the checkpoint {path} belongs to a training with other photographs: files of the folder were added, "
+            "removed, renamed or changed; restore them to continue, or remove the checkpoint to start again."
+        )
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of the names and sizes of the image files below a folder, 16 hexadecimal digits."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in readable_suffixes())
+    text = "".join(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0" for path in files)
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _resume(path: Path, run: _Run) -> None:
@@ -314,6 +332,7 @@ def train(
     config: TrainingConfig,
     *,
     checkpoint: Path | None = None,
+    photographs: str = "",
     initial: ConditionedNetwork | None = None,
     listener: Listener = ignore,
     stop_at: int | None = None,
@@ -324,6 +343,7 @@ def train(
         patches: Source of the patches.
         config: Settings.
         checkpoint: File to resume from, if it exists, and to save to.
+        photographs: `folder_digest` of the photographs, which is kept in the checkpoint.
         initial: A network of the same width and scales, with as many blocks or fewer, whose weights are the initial
             ones; None is random weights.
         listener: Receives the events.
@@ -355,7 +375,7 @@ def train(
             values = {**dict(zip(_REPORTED, means, strict=True)), "learning_rate": learning_rate(run.step, config)}
             run.losses.clear()
         if checkpoint is not None and (run.step % config.checkpoint_every == 0 or run.step == last):
-            _save(checkpoint, run, config)
+            _save(checkpoint, run, config, photographs)
         listener(StepDone(stage=_STAGE, step=run.step, values=values))
     listener(StageDone(stage=_STAGE, steps=run.step))
     return run.average
@@ -389,8 +409,8 @@ def train_to_file(
     Raises:
         OutputError: `output` exists or cannot be written.
         ImageError: The folder has no photograph that is large enough.
-        ConfigError: The checkpoint belongs to other settings or initial weights, the initial weights do not fit, or
-            `leaves_share` does not fit the presence of photographs.
+        ConfigError: The checkpoint belongs to other settings, photographs or initial weights, the initial weights do
+            not fit, or `leaves_share` does not fit the presence of photographs.
         DivergenceError: The loss became NaN or infinite.
     """
     share = config.leaves_share
@@ -407,14 +427,15 @@ def train_to_file(
         digest = sha256(initial_weights.read_bytes()).hexdigest()[:16]
     config = replace(config, initial_digest=digest)
     checkpoint = output.with_suffix(".checkpoint")
-    check_checkpoint(checkpoint, config)
+    source = "" if images is None else folder_digest(images)
+    check_checkpoint(checkpoint, config, source)
     leaves = DeadLeavesCache(output.with_suffix(".leaves"), config.leaves_seed, config.dead_leaves)
     photographs = None
     if images is not None:
         photographs = read_photographs(images, config.patch * max(config.scales), listener, scratch=output.parent)
     patches = Patches(leaves, config.leaves_count, photographs, config.leaves_share)
     with _Log(output.with_suffix(".csv"), listener, continued=checkpoint.exists()) as log:
-        weights = train(patches, config, checkpoint=checkpoint, initial=initial, listener=log)
+        weights = train(patches, config, checkpoint=checkpoint, photographs=source, initial=initial, listener=log)
     save_weights(output, dict(weights), asdict(config))
     checkpoint.unlink(missing_ok=True)
     return output

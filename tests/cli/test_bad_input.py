@@ -369,4 +369,4 @@ def test_an_unknown_key_in_the_config_file(quick, applied, photo, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text("[pretrained]\nstep = 3\n")
     line = _one_line_error(quick(photo, "--config", path))
-    assert line == "error: run.toml: [pretrained] has no key 'step'; did you mean 'steps'?"
+    assert line == "error: run.toml: [pretrained] has no key 'step' (did you mean 'steps'?)."

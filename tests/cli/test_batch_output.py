@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from blindsr.batch.task import BatchStarted, ImageDone, ImageEvent, ImageStarted
-from blindsr.cli.batch_output import BatchProgress, batch_progress, duration, printable
+from blindsr.cli.batch_output import BatchProgress, duration, printable
 from blindsr.events import Notice, StageStarted, StepDone
 
 A, B = Path("/photos/a.png"), Path("/photos/b.png")
@@ -24,8 +24,8 @@ EVENTS = (
 def _printed(events, *, terminal, verbose=False):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=140, color_system=None)
-    show = BatchProgress(console, verbose=verbose)
-    with show.progress:
+    show = BatchProgress(console=console, verbose=verbose)
+    with show:
         for event in events:
             show(event)
         if terminal:
@@ -58,7 +58,7 @@ def test_a_terminal_shows_one_bar_for_all_and_the_stage_of_each_at_work():
 
 
 def test_quiet_prints_errors_alone(capsys):
-    with batch_progress(as_json=False, quiet=True, verbose=False) as show:
+    with BatchProgress(as_json=False, quiet=True, verbose=False) as show:
         for event in EVENTS:
             show(event)
     assert capsys.readouterr() == ("", "failed: /photos/a.png: it is damaged.\n")

@@ -24,8 +24,8 @@ def test_the_choices_are_those_of_the_library():
     main, upscale = _options("estimate-and-upscale"), _options("upscale")
     assert tuple(main["preset"].type.choices) == PRESETS
     assert tuple(main["zssr_setting"].type.choices) == ZSSRSetting.__args__
-    assert main["estimator"].type.names() == ESTIMATORS.names()
-    assert main["upscaler"].type.names() == UPSCALERS.names()
+    assert main["estimator"].type.registry.names() == ESTIMATORS.names()
+    assert main["upscaler"].type.registry.names() == UPSCALERS.names()
     assert sorted(upscale["kernel_convention"].type.choices) == sorted(("auto", *Convention.__args__))
     assert tuple(upscale["linear_light"].type.choices) == LINEAR_LIGHT
 

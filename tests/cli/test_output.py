@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from blindsr.cli.output import ProgressListener, csv_text, describe_kernel, listening, print_table, results_folder
+from blindsr.cli.output import ProgressListener, csv_text, describe_kernel, print_table, results_folder
 from blindsr.errors import OutputError
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel, bicubic, box, gaussian
@@ -21,8 +21,8 @@ EVENTS = (
 def _printed(events, *, terminal, verbose=False):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
-    listener = ProgressListener(console, verbose=verbose)
-    with listener.progress:
+    listener = ProgressListener(console=console, verbose=verbose)
+    with listener:
         for event in events:
             listener(event)
     return stream.getvalue()
@@ -68,7 +68,7 @@ def test_a_stage_without_a_maximum_is_shown_too():
 
 
 def test_quiet_prints_nothing(capsys):
-    with listening(quiet=True, verbose=False) as listener:
+    with ProgressListener(quiet=True, verbose=False) as listener:
         for event in EVENTS:
             listener(event)
         listener.line("a summary")
@@ -76,13 +76,13 @@ def test_quiet_prints_nothing(capsys):
 
 
 def test_a_long_line_is_not_broken(capsys):
-    with listening(quiet=False, verbose=False) as listener:
+    with ProgressListener(quiet=False, verbose=False) as listener:
         listener.line("x" * 500)
     assert capsys.readouterr().err == "x" * 500 + "\n"
 
 
 def test_an_exception_passes_through():
-    with pytest.raises(KeyboardInterrupt), listening(quiet=False, verbose=False):
+    with pytest.raises(KeyboardInterrupt), ProgressListener(quiet=False, verbose=False):
         raise KeyboardInterrupt
 
 
@@ -91,10 +91,10 @@ def test_an_exception_passes_through():
     [
         (bicubic(2), "bicubic (8×8 for ×2)"),
         (box(3), "box (3×3 for ×3)"),
-        (gaussian(1.44, 2), "σ 1.20 px in all directions (12×12 for ×2)"),
-        (gaussian([[2.0, 0.6], [0.6, 1.2]], 2), "σ 1.52 px along 118°, 0.94 px across (14×14 for ×2)"),
-        (Kernel(gaussian(4.0, 2).array, 2, {"made_by": "l0"}), "free-form, σ "),
-        (Kernel(defocus(6, 2).array, 2, {"disc_radius_lr": 1.5}), "a defocus disc, 6.0 px wide ("),
+        (gaussian(1.44, 2), "FWHM 2.83 px in all directions (12×12 for ×2)"),
+        (gaussian([[2.0, 0.6], [0.6, 1.2]], 2), "FWHM 3.61 px along 118°, 2.24 px across (14×14 for ×2)"),
+        (Kernel(gaussian(4.0, 2).array, 2, {"made_by": "l0"}), "free-form, FWHM 4.71 px"),
+        (Kernel(defocus(6, 2).array, 2, {"disc_radius_lr": 1.5}), "a defocus disc, FWHM 5.86 px"),
         (
             Kernel(bicubic(2).array, 2, {"made_by": "bicubic", "in_place_of": {"made_by": "learned"}}),
             "bicubic, because no kernel could be estimated (8×8 for ×2)",
@@ -106,7 +106,7 @@ def test_an_exception_passes_through():
         ),
         (
             Kernel(gaussian(1.44, 2).array, 2, {"made_by": "learned", "bicubic_share": 0.3}),
-            "30 % bicubic kernel, σ 1.20 px in all directions (12×12 for ×2)",
+            "30 % bicubic kernel, FWHM 2.83 px in all directions (12×12 for ×2)",
         ),
     ],
 )

@@ -162,12 +162,12 @@ def test_region_noise_and_factors(make):
         ),
         ("steps = 1\n", r"unknown key outside of a table 'steps'"),
         ("zssr = 1\n", r"unknown key outside of a table 'zssr'"),
-        ("[run]\nscal = 2\n", r"^run\.toml: \[run\] has no key 'scal'; did you mean 'scale'\?"),
-        ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; known keys are scale, size, preset, "),
+        ("[run]\nscal = 2\n", r"^run\.toml: \[run\] has no key 'scal' \(did you mean 'scale'\?"),
+        ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; its keys are scale, size, preset, "),
         ("[run]\nstart = 2\n", r"\[run\] has no key 'start'"),
-        ("[spectral]\ntiles = 2\n", r"\[spectral\] has no key 'tiles'; did you mean '(max_tiles|tile)'"),
+        ("[spectral]\ntiles = 2\n", r"\[spectral\] has no key 'tiles' \(did you mean '(max_tiles|tile)'"),
         ("[auto.learned]\ntiles = 2\n", r"\[auto\.learned\] has no key 'tiles'"),
-        ("[kernelgan]\niteration = 2\n", r"\[kernelgan\] has no key 'iteration'; did you mean 'iterations'"),
+        ("[kernelgan]\niteration = 2\n", r"\[kernelgan\] has no key 'iteration' \(did you mean 'iterations'"),
         ("[bicubic]\nsteps = 2\n", r"\[bicubic\] has no key 'steps'"),
         ("[zssr]\nseed = 2\n", r"\[zssr\] seed holds for the whole run; write \[run\] seed instead"),
         ('[pretrained]\nprecision = "fp32"\n', r"\[pretrained\] precision holds for the whole run"),
@@ -191,7 +191,7 @@ def test_region_noise_and_factors(make):
         ('[run]\nmax_memory = "much"\n', r"\[run\] max_memory: .*an amount of memory, got 'much'"),
         ("[run]\nmax_memory = 0\n", r"\[run\] max_memory: .*an amount of memory, got 0"),
         ('[files]\nmax_pixels = "many"\n', r"\[files\] max_pixels: .*a number of pixels, got 'many'"),
-        ("[files]\nqualty = 80\n", r"^run\.toml: \[files\] has no key 'qualty'; did you mean 'quality'"),
+        ("[files]\nqualty = 80\n", r"^run\.toml: \[files\] has no key 'qualty' \(did you mean 'quality'"),
         ("[files]\nquality = 101\n", r"\[files\] quality: .*101 is not in the range 1<=x<=100"),
         ('[files]\nformat = "bmp"\n', r"\[files\] format: .*'bmp' is not one of 'png', 'tiff'"),
         ('[files]\nstrip_metadata = "yes"\n', r"\[files\] strip_metadata must be true or false, got 'yes'"),
@@ -223,7 +223,7 @@ def test_the_factor_of_a_known_kernel_depends_on_the_photographs_where_a_size_is
     assert kernel_scale(make(scale=2.5).settings, [tmp_path / "no.png"]) == 3
     assert kernel_scale(size, [tmp_path / "a.png"]) == 3
     assert kernel_scale(size, [tmp_path]) == 3
-    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these photographs"):
+    with pytest.raises(ConfigError, match="needs ×2 and ×3 for these images"):
         kernel_scale(make(size=(96, 0)).settings, [tmp_path])
     with pytest.raises(ConfigError, match=r"no\.png does not; check the name"):
         kernel_scale(size, [tmp_path / "no.png"])

@@ -90,7 +90,7 @@ def test_an_output_is_a_folder_if_it_exists_or_ends_with_a_slash(tmp_path):
 def test_methods_are_those_of_the_registries():
     for kind, registry in (("estimator", ESTIMATORS), ("upscaler", UPSCALERS)):
         choice = MethodChoice(kind)
-        assert choice.names() == registry.names()
+        assert choice.registry.names() == registry.names()
         assert dict(choice.rows()) == {name: registry.describe(name) for name in registry.names()}
         with pytest.raises(click.BadParameter, match=registry.names()[0]):
             _convert(choice, "nope")

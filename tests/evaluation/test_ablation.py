@@ -120,7 +120,7 @@ def test_finished_cells_are_kept(dataset, methods, tmp_path):
     again = ablate(plan_of(dataset), tmp_path, listener=events.append)
     assert len(methods.runs) == count
     assert again.rows == first.rows
-    assert Notice(stage="ablate", message="10 of 10 cells are finished already.") in events
+    assert Notice(stage="ablate", message="10 of 10 cells are finished already.", is_plain=True) in events
 
 
 def test_another_setting_or_seed_runs_anew_and_earlier_cells_are_kept(dataset, methods, tmp_path):
@@ -194,7 +194,7 @@ def test_editing_any_file_that_decides_a_result_changes_the_key(dataset, copied_
         added.touch()
         assert key() != original, f"a new file in {folder}/ keeps stale results"
         added.unlink()
-    for name in ("cli/main.py", "evaluation/results.py", "evaluation/report/page.py"):
+    for name in ("cli/main.py", "evaluation/results.py", "evaluation/report/comparison.py"):
         (copied_package / name).write_bytes(b"# edited")
     assert key() == original, "an edited table or page throws hours of results away"
 

@@ -18,6 +18,7 @@ from blindsr.kernels import (
     shift,
 )
 from blindsr.kernels.metrics import (
+    FWHM_PER_SIGMA,
     covariance_error,
     fwhm,
     kernel_warnings,
@@ -171,8 +172,8 @@ def test_the_metrics_and_the_text_of_the_uncertainty_agree():
         "split_half_sigma_long",
         "split_half_sigma_short",
     }
-    assert f"±{halves.metrics['split_half_sigma_long']:.2f} px along the long" in str(halves)
-    assert str(halves).startswith("4 split-half estimates")
+    assert f"±{FWHM_PER_SIGMA * halves.metrics['split_half_sigma_long']:.2f} px along the long" in str(halves)
+    assert str(halves).startswith("the FWHM of 4 split-half estimates")
 
 
 def test_a_kernel_file_stores_the_uncertainty(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from blindsr.image_io import jpeg_noise_sigma
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import imresize
 from blindsr.ops.windows import LinearLightSource, TensorSource
@@ -30,7 +31,7 @@ def measure(image, settings=None, **options):
 def test_noise_of_a_gray_image_is_measured_and_reported():
     degradation, warnings = measure(noise(110, 100, 0.02))
     assert degradation.noise_sigma == pytest.approx((0.02,), rel=0.1)
-    assert warnings == ("noise of 5.1 grey levels was measured.",)
+    assert warnings[0].startswith("noise of 5.1 grey levels was measured, and is suppressed; ")
 
 
 def test_chroma_has_its_own_noise():
@@ -59,7 +60,18 @@ def test_compression_is_kept_apart_from_noise():
     degradation, warnings = measure(photograph(40, 50), compression_sigma=2.5 / 255)
     assert degradation.compression_sigma == 2.5 / 255
     assert degradation.noise_sigma == (0.0, 0.0, 0.0)
-    assert "JPEG compression with an error of up to about 2 grey levels" in warnings[0]
+    assert warnings[0].startswith("JPEG compression at a quality of about 88 (of 100) has cost fine detail; use the ")
+    assert measure(photograph(40, 50), compression_sigma=0.9 / 255)[1] == ()
+
+
+@pytest.mark.parametrize("quality", [10, 30, 60, 85, 92])
+def test_the_quality_of_a_jpeg_is_estimated_from_its_tables(quality):
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()[:64, :64]).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        sigma = jpeg_noise_sigma([image.quantization[0]])
+    (warning,) = measure(photograph(40, 50), compression_sigma=sigma)[1]
+    assert abs(int(warning.split("about ")[1].split()[0]) - quality) <= 1
 
 
 def test_noise_of_the_user_is_one_of_the_encoded_samples():
@@ -113,4 +125,4 @@ def test_the_seams_of_jpeg_blocks_count_as_compression_of_every_plane():
     decoded = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None].float() / 255
     degradation, warnings = measure(decoded)
     assert degradation.compression_sigma > 1 / 255
-    assert "JPEG compression" in warnings[0]
+    assert warnings[0].startswith("JPEG compression of an earlier copy, with an error of up to about ")

@@ -79,7 +79,7 @@ def test_the_kernel_table_decides_model_and_size():
         ("[sensor]\nrer = 0.3\nencoding = 'log'", r"encoding must be linear .* or srgb, got 'log'"),
         ("[sensor]\nname = 3\nrer = 0.3", r"sensor\.name must be text"),
         ("[sensor]\nrer = 0.3\n[bands.'a b']\n", r"must have no blank"),
-        ("[sensor]\nfwhm_px = 49", r"blur of σ 20.8 LR pixels, more than 20; check the units"),
+        ("[sensor]\nfwhm_px = 49", r"blur of FWHM 49 LR pixels, more than 47; check the units"),
         ("[sensor\n", "is not valid TOML"),
         ("x = " + "[" * 5000, "is not valid TOML"),
     ],

@@ -15,7 +15,7 @@ from blindsr.kernels import bicubic
 from blindsr.training.dataset import Patches
 from blindsr.training.dead_leaves import DeadLeavesConfig, dead_leaves
 from blindsr.training.degradations import KernelBank
-from blindsr.training.train import TrainingConfig, check_checkpoint, draw_batch, learning_rate, train
+from blindsr.training.train import TrainingConfig, check_checkpoint, draw_batch, folder_digest, learning_rate, train
 from blindsr.upscalers.pretrained.conditioning import embed
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig, linear_base
 from blindsr.upscalers.pretrained.weights import BUNDLED, load_network, save_weights, training_settings
@@ -216,6 +216,26 @@ def test_a_checkpoint_must_have_the_same_settings_except_for_the_length(patches,
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ConfigError, match="damaged"):
         check_checkpoint(path, TINY)
+
+
+def test_a_checkpoint_must_have_the_same_photographs(patches, tmp_path):
+    folder, path = tmp_path / "photos", tmp_path / "c"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"1")
+    (folder / "more" / "b.jpg").write_bytes(b"22")
+    digest = folder_digest(folder)
+    (folder / "notes.txt").write_bytes(b"no photograph")
+    assert folder_digest(folder) == digest
+    train(patches, TINY, checkpoint=path, photographs=digest, stop_at=2)
+    check_checkpoint(path, TINY, digest)
+    (folder / "a.png").write_bytes(b"333")
+    with pytest.raises(ConfigError, match="belongs to a training with other photographs"):
+        check_checkpoint(path, TINY, folder_digest(folder))
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    del metadata["photographs"]  # as an older version wrote it
+    save_file(tensors, path, metadata)
+    check_checkpoint(path, TINY, digest)
 
 
 def test_weights_are_stored_in_half_precision(patches, tmp_path):

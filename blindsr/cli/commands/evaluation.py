@@ -2,16 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from blindsr.cli.options import GroupedCommand, Options, with_options
+from blindsr.cli.options import Options, command, with_options
 from blindsr.cli.types import PHOTO
 
 if TYPE_CHECKING:
-    from blindsr.cli.output import ProgressListener
-    from blindsr.evaluation.results import AblationResults
     from blindsr.evaluation.score import Evaluation
 
 __all__ = ["ablate", "degrade", "evaluate", "report"]
@@ -32,49 +30,35 @@ _KERNEL = (
 )
 
 
-@click.command(
-    "degrade",
-    cls=GroupedCommand,
-    short_help="Make LR images with known kernels from sharp images.",
-    epilog="Example: blindsr degrade photos/ -o set --law div2krk --scale 2 --seed 0",
-)
-@click.argument("sources", metavar="HR...", nargs=-1, required=True, type=PHOTO)
-@click.option(
-    "-o", "--output", metavar="DIR", required=True, type=PHOTO, help="Folder for hr/, lr/, kernel/ and manifest.jsonl."
-)
-@click.option(
-    "--law",
-    metavar="LAW",
-    show_default="div2krk",
-    help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], motion[:LENGTH], "
-    "defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis; "
-    "without numbers they are drawn for each image.",
-)
-@click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Size of HR over that of LR.")
-@click.option(
-    "--phase",
-    type=click.Choice(["centred", "corner"]),
-    help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]",
-)
-@click.option(
-    "--noise", type=float, default=0.0, show_default=True, help="Standard deviation of Gaussian noise; white is 1."
-)
-@click.option(
-    "--speckle", type=float, default=0.0, show_default=True, help="Standard deviation of multiplicative noise."
-)
-@click.option("--jpeg", type=click.IntRange(1, 100), help="Compress by JPEG at this quality; LR is written as PNG.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of kernels and noise.")
-@click.option(
-    "--kernel-format",
-    type=click.Choice(["npz", "mat", "npy"]),
-    default="npz",
-    show_default=True,
-    help="Format of the kernel files: npz with all information, mat in KernelGAN's convention, npy the bare array.",
-)
-@click.option("--force", is_flag=True, help="Overwrite a set that exists.")
-@with_options(
-    "kernel", "sensor", "kernel_model", "kernel_convention", "kernel_key", "kernel_index", "recenter", "as_json",
-    "quiet",
+@command("degrade", "Make LR images with known kernels from sharp images.",
+    "degrade photos/ -o set --law div2krk --scale 2 --seed 0",
+    click.argument("sources", metavar="HR...", nargs=-1, required=True, type=PHOTO),
+    click.option("-o", "--output", metavar="DIR", required=True, type=PHOTO,
+        help="Folder for hr/, lr/, kernel/ and manifest.jsonl."),
+    click.option("--law", metavar="LAW", show_default="div2krk",
+        help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], "
+        "motion[:LENGTH], defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise "
+        "from the x axis; without numbers they are drawn for each image."),
+    click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True,
+        help="Size of HR over that of LR."),
+    click.option("--phase", type=click.Choice(["centred", "corner"]),
+        help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]"),
+    click.option("--noise", "noise_sigma", type=float, default=0.0, show_default=True,
+        help="Standard deviation of Gaussian noise; white is 1."),
+    click.option("--speckle", "speckle_sigma", type=float, default=0.0, show_default=True,
+        help="Standard deviation of multiplicative noise."),
+    click.option("--jpeg", "jpeg_quality", type=click.IntRange(1, 100),
+        help="Compress by JPEG at this quality; LR is written as PNG."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+        help="Random seed of kernels and noise."),
+    click.option("--kernel-format", type=click.Choice(["npz", "mat", "npy"]), default="npz", show_default=True,
+        help="Format of the kernel files: npz with all information, mat in KernelGAN's convention, npy the bare "
+        "array."),
+    with_options(
+        "force", "kernel", "sensor", "kernel_model", "kernel_convention", "kernel_key", "kernel_index", "recenter",
+        "as_json", "quiet",
+        force="Overwrite a set that exists.",
+    ),
 )  # fmt: skip
 def degrade(
     options: Options,
@@ -83,18 +67,15 @@ def degrade(
     law: str | None,
     scale: int,
     phase: Literal["centred", "corner"] | None,
-    noise: float,
-    speckle: float,
-    jpeg: int | None,
     seed: int,
     kernel_format: str,
-    force: bool,
+    **damage: Any,  # noqa: ANN401 - the noise and the compression, fields of Degradation
 ) -> None:
     """Degrade sharp images HR (files or folders), each with a kernel of its own.
 
     Kernel and noise of an image depend on the seed and on the name of the image: adding an image changes no other one.
     """
-    from blindsr.cli.output import listening
+    from blindsr.cli.output import ProgressListener
     from blindsr.cli.settings import load_known_kernel, single_kernel
     from blindsr.evaluation.dataset import Degradation, make_dataset
     from blindsr.kernels import Kernel
@@ -105,7 +86,7 @@ def degrade(
         raise click.UsageError("--kernel replaces --law and keeps its own phase; give one of them.")
     if options.kernel is None and options.kernel_convention is not None:
         raise click.UsageError("--kernel-convention is for --kernel; leave it out.")
-    with listening(quiet=options.quiet, verbose=False) as listener:
+    with ProgressListener(quiet=options.quiet) as listener:
         blur: Law | Kernel = Law.parse(law or "div2krk")
         if is_known:
             kernel, warnings = load_known_kernel(options, scale)
@@ -115,17 +96,10 @@ def degrade(
         made = make_dataset(
             sources,
             output,
-            Degradation(
-                scale=scale,
-                blur=blur,
-                phase=phase or "centred",
-                noise_sigma=noise,
-                speckle_sigma=speckle,
-                jpeg_quality=jpeg,
-            ),
+            Degradation(scale=scale, blur=blur, phase=phase or "centred", **damage),
             seed=seed,
             kernel_suffix=f".{kernel_format}",  # type: ignore[arg-type]
-            overwrite=force,
+            overwrite=options.force,
             listener=listener,
         )
         listener.line(f"done: {len(made.rows)} image{'s' * (len(made.rows) != 1)} in {made.folder}")
@@ -134,29 +108,19 @@ def degrade(
         raise SystemExit(1)
 
 
-@click.command(
-    "evaluate",
-    cls=GroupedCommand,
-    short_help="Score results against the ground truth.",
-    epilog="Example: blindsr evaluate results/ set/hr --scale 2 --kernels results/ --true-kernels set/kernel",
-)
-@click.argument("sr", type=PHOTO)
-@click.argument("hr", type=PHOTO)
-@click.option(
-    "--scale", type=click.IntRange(1, 8), default=2, show_default=True, help="Scale; as many pixels are cropped."
-)
-@click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well.")
-@click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")
-@with_options("as_json", "quiet")
+@command("evaluate", "Score results against the ground truth.",
+    "evaluate results/ set/hr --scale 2 --kernels results/ --true-kernels set/kernel",
+    click.argument("sr", type=PHOTO),
+    click.argument("hr", type=PHOTO),
+    click.option("--scale", type=click.IntRange(1, 8), default=2, show_default=True,
+        help="Scale; as many pixels are cropped."),
+    click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well."),
+    click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images."),
+    click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table."),
+    with_options("as_json", "quiet"),
+)  # fmt: skip
 def evaluate(
-    options: Options,
-    sr: Path,
-    hr: Path,
-    scale: int,
-    kernels: Path | None,
-    true_kernels: Path | None,
-    as_csv: bool,
+    options: Options, sr: Path, hr: Path, scale: int, kernels: Path | None, true_kernels: Path | None, as_csv: bool
 ) -> None:
     """Score SR against HR (two images, or two folders): PSNR and SSIM on luma as MATLAB defines it, and PSNR of RGB.
 
@@ -180,7 +144,7 @@ def evaluate(
 
 
 def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
-    from blindsr.cli.output import echo_csv, print_table
+    from blindsr.cli.output import csv_text, print_table
     from blindsr.pipelines.record import plain
 
     fields = _IMAGE + (_KERNEL if scores.kernels else ())
@@ -192,34 +156,36 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
         return
     rows = [[name, *(row.get(field) for _, _, field in fields)] for name, row in values.items()]
     if as_csv:
-        echo_csv(["name", *(field for _, _, field in fields)], rows)
+        click.echo(csv_text(["name", *(field for _, _, field in fields)], rows), nl=False)
         return
     columns = [("image", 0), *((heading, digits) for heading, digits, _ in fields)]
     footer = ["mean", *(means.get(field) for _, _, field in fields)]
     print_table(f"×{scores.scale}, {scores.scale} px cropped", columns, rows, footer if len(rows) > 1 else None)
 
 
-@click.command(
-    "ablate",
-    cls=GroupedCommand,
-    short_help="Compare estimators and upscalers, with the true kernels as reference.",
-    epilog="Example: blindsr ablate set -o ablation --estimators spectral,kernelgan --seeds 3",
-)
-@click.argument("dataset", type=PHOTO)
-@click.option(
-    "-o", "--output", "folder", metavar="DIR", required=True, type=PHOTO, help="Folder of results and report.html."
-)
-@click.option("--estimators", metavar="NAME,...", help="Kernel estimators to compare.  [default: all]")
-@click.option("--upscalers", metavar="NAME,...", help="Upscalers to compare.  [default: that of the preset]")
-@click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs, with the seeds 0, 1, …"
-)
-@click.option("--images", metavar="NAME,...", help="Only these images of the set.  [default: all]")
-@click.option("--limit", type=click.IntRange(1), help="At most so many images.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes; they share the threads.")
-@click.option("--no-report", is_flag=True, help="Do not write report.html.")
-@click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot].")
-@with_options("scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output")
+@command("ablate", "Compare estimators and upscalers, with the true kernels as reference.",
+    "ablate set -o ablation --estimators spectral,kernelgan --seeds 3",
+    click.argument("dataset", type=PHOTO),
+    click.option("-o", "--output", "folder", metavar="DIR", required=True, type=PHOTO,
+        help="Folder of results and report.html."),
+    click.option("--estimators", metavar="NAME,...", help="Kernel estimators to compare.  [default: all]"),
+    click.option("--upscalers", metavar="NAME,...",
+        help="Upscalers to compare.  [default: pretrained; zssr with --preset paper]"),
+    click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
+        help="Number of runs, with the seeds 0, 1, …"),
+    click.option("--images", metavar="NAME,...", help="Only these images of the set.  [default: all]"),
+    click.option("--limit", type=click.IntRange(1), help="At most so many images."),
+    click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+        help="Processes; they share the threads."),
+    click.option("--no-report", is_flag=True, help="Do not write report.html."),
+    click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot]."),
+    with_options(
+        "scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output",
+        preset="Settings of the upscaler in every run: fast is one pass of the network, default and best adapt it to "
+        "each LR image as well, which takes longer; paper upscales by ZSSR as published. The estimators are those of "
+        "--estimators.",
+    ),
+)  # fmt: skip
 def ablate(
     options: Options,
     dataset: Path,
@@ -237,12 +203,15 @@ def ablate(
 
     Interrupted and run again, it keeps what is finished. A cell that fails is reported, and the others continue.
     """
-    from blindsr.cli.output import listening
+    from blindsr.cli.output import ProgressListener, print_table
     from blindsr.cli.settings import make_run
     from blindsr.evaluation.ablation import AblationPlan
     from blindsr.evaluation.ablation import ablate as run_ablation
     from blindsr.evaluation.dataset import read_dataset
-    from blindsr.evaluation.report import check_plot
+    from blindsr.evaluation.report.overview import write_ablation_report
+    from blindsr.evaluation.report.pictures import check_plot, write_plots
+    from blindsr.evaluation.results import caption, summarise, summary_table
+    from blindsr.pipelines.record import plain
 
     if plot:
         check_plot()
@@ -256,10 +225,25 @@ def ablate(
         device=run.device,
     )
     threads = None if run.threads is None else max(1, run.threads // jobs)
-    with listening(quiet=options.quiet, verbose=options.verbose) as listener:
+    with ProgressListener(quiet=options.quiet, verbose=options.verbose) as listener:
         results = run_ablation(plan, folder, jobs=jobs, threads=threads, listener=listener)
-        _write_report(results, listener, with_report=not no_report, with_plot=plot)
-    _show_ablation(results, as_json=options.as_json)
+        written = [results.folder / name for name in ("results.jsonl", "summary.csv", "table.md", "table.tex")]
+        written += [] if no_report else [write_ablation_report(results)]
+        written += write_plots(results) if plot else []
+        listener.line(f"files: {', '.join(map(str, written))}")
+    summary = summarise(results)
+    if options.as_json:
+        content = {
+            "folder": str(results.folder),
+            "missing": results.missing,
+            "methods": list(summary.methods),
+            "failures": list(results.failures),
+        }
+        click.echo(json.dumps(plain(content), ensure_ascii=False))
+    else:
+        headings, rows = summary_table(summary)
+        cells = [list(map(str, row)) for row in rows]
+        print_table(caption(summary, results.plan), [(heading, 0) for heading in headings], cells)
     if results.missing:
         raise SystemExit(1)
 
@@ -268,56 +252,19 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def _write_report(
-    results: "AblationResults", listener: "ProgressListener", *, with_report: bool, with_plot: bool
-) -> None:
-    from blindsr.evaluation.report import write_ablation_report, write_plots
-
-    written = [results.folder / name for name in ("results.jsonl", "summary.csv", "table.md", "table.tex")]
-    if with_report:
-        written.append(write_ablation_report(results))
-    if with_plot:
-        written += write_plots(results)
-    listener.line(f"files: {', '.join(map(str, written))}")
-
-
-def _show_ablation(results: "AblationResults", *, as_json: bool) -> None:
-    """Print the summary on stdout."""
-    from blindsr.cli.output import print_table
-    from blindsr.evaluation.results import caption, summarise, summary_table
-    from blindsr.pipelines.record import plain
-
-    summary = summarise(results)
-    if as_json:
-        content = {
-            "folder": str(results.folder),
-            "missing": results.missing,
-            "methods": list(summary.methods),
-            "failures": list(results.failures),
-        }
-        click.echo(json.dumps(plain(content), ensure_ascii=False))
-        return
-    headings, rows = summary_table(summary)
-    columns = [(heading, 0) for heading in headings]
-    print_table(caption(summary, results.plan), columns, [list(map(str, row)) for row in rows])
-
-
-@click.command(
-    "report",
-    cls=GroupedCommand,
-    short_help="Write the report of an ablation again.",
-    epilog="Example: blindsr report ablation --plot",
-)
-@click.argument("folder", metavar="DIR", type=PHOTO)
-@click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot].")
-@with_options("quiet")
+@command("report", "Write the report of an ablation again.", "report ablation --plot",
+    click.argument("folder", metavar="DIR", type=PHOTO),
+    click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot]."),
+    with_options("quiet"),
+)  # fmt: skip
 def report(options: Options, folder: Path, plot: bool) -> None:
     """Write the tables and report.html of the ablation in DIR again, from its results.
 
     The page is a single file that needs no network and no other file.
     """
     from blindsr.errors import ConfigError
-    from blindsr.evaluation.report import check_plot, write_ablation_report, write_plots
+    from blindsr.evaluation.report.overview import write_ablation_report
+    from blindsr.evaluation.report.pictures import check_plot, write_plots
     from blindsr.evaluation.results import Store, write_tables
 
     if not folder.is_dir():

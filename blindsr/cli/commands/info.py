@@ -1,66 +1,51 @@
 """`blindsr methods` and `blindsr doctor`: the registered methods, and what this machine has."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from blindsr.cli.options import GroupedCommand
+from blindsr.cli.options import command
 
 __all__ = ["doctor", "methods"]
 
 _REQUIRED = (
     "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "click", "rich", "safetensors",
 )  # fmt: skip
-# Name on the package index, name of the module, what it is for.
-_EXTRAS = (
-    ("pillow-heif", "pillow_heif", "read and write HEIC, the format of smartphones"),
-    ("rawpy", "rawpy", "read raw files of cameras"),
-    ("h5py", "h5py", "read kernels in MATLAB v7.3 files"),
-    ("distributed", "distributed", "run a batch on many machines (--executor dask)"),
-    ("matplotlib", "matplotlib", "draw the figures of an ablation as PDF and PNG"),
-)
+_EXTRAS = {
+    "pillow-heif": "read and write HEIC, the format of smartphones",
+    "rawpy": "read raw files of cameras",
+    "h5py": "read kernels in MATLAB v7.3 files",
+    "distributed": "run a batch on many machines (--executor dask)",
+    "matplotlib": "draw the figures of an ablation as PDF and PNG",
+}
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-@click.command(
-    "methods",
-    cls=GroupedCommand,
-    short_help="List the kernel estimators and the upscalers.",
-    epilog="Example: blindsr methods",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@command("methods", "List the kernel estimators and the upscalers.", "methods", _JSON)
 def methods(as_json: bool) -> None:
     """List the kernel estimators and the upscalers with one line about each, those of other packages included."""
     from blindsr.registry import ESTIMATORS, UPSCALERS
 
-    tables = {
-        title: {name: registry.describe(name) for name in registry.names()}
-        for title, registry in (("estimators", ESTIMATORS), ("upscalers", UPSCALERS))
-    }
+    tables = {f"{r.kind}s": {name: r.describe(name) for name in r.names()} for r in (ESTIMATORS, UPSCALERS)}
+    _print(tables, as_json=as_json, headings={title: f"{title} (--{title.removesuffix('s')})" for title in tables})
+
+
+@command("doctor", "Show versions, devices and memory of this machine.", "doctor --json", _JSON)
+def doctor(as_json: bool) -> None:
+    """Show versions, devices, cores, memory, the arithmetic that is used here, and the optional packages."""
+    _print(_examine(), as_json=as_json)
+
+
+def _print(
+    tables: Mapping[str, Mapping[str, str]], *, as_json: bool, headings: Mapping[str, str] | None = None
+) -> None:
     if as_json:
         click.echo(json.dumps(tables, ensure_ascii=False))
         return
-    for title, described in tables.items():
-        click.echo(f"{title} (--{title.removesuffix('s')})")
-        for name, text in described.items():
-            click.echo(f"  {name:<12}{text}")
-
-
-@click.command(
-    "doctor",
-    cls=GroupedCommand,
-    short_help="Show versions, devices and memory of this machine.",
-    epilog="Example: blindsr doctor --json",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(as_json: bool) -> None:
-    """Show versions, devices, cores, memory, the arithmetic that is used here, and the optional packages."""
-    facts = _examine()
-    if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
-        return
-    for heading, rows in facts.items():
-        click.echo(heading)
+    for title, rows in tables.items():
+        click.echo((headings or {}).get(title, title))
         for name, value in rows.items():
             click.echo(f"  {name:<14}{value}")
 
@@ -74,9 +59,10 @@ def _examine() -> dict[str, dict[str, str]]:
     from blindsr.runtime import available_devices, default_threads, usable_cores
 
     free = available_memory()
+    extras = {name: (_version(name), purpose) for name, purpose in _EXTRAS.items()}
     return {
         "versions": {"blindsr": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in _REQUIRED},
+        | {name: _version(name) or "not found" for name in _REQUIRED},
         "machine": {
             "platform": platform.platform(),
             "cores": f"{usable_cores()} usable",
@@ -84,17 +70,21 @@ def _examine() -> dict[str, dict[str, str]]:
             "free memory": "unknown" if free is None else f"{free / 2**30:.1f} GiB",
         },
         "devices": {name: _device(name) for name in available_devices()},
-        "extras": {name: _extra(name, module, purpose) for name, module, purpose in _EXTRAS},
+        "extras": {
+            name: f"{version}; to {purpose}" if version else f"not found; needed to {purpose}"
+            for name, (version, purpose) in extras.items()
+        },
     }
 
 
 def _version(name: str) -> str:
+    """The version of an installed package; empty if there is none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not found"
+        return ""
 
 
 def _device(name: str) -> str:
@@ -106,11 +96,3 @@ def _device(name: str) -> str:
     is_native, reason = bf16_reason(device)
     arithmetic = f"--precision auto is {'bf16' if is_native else 'fp32'}: {reason}"
     return f"{torch.cuda.get_device_name(device)}; {arithmetic}" if device.type == "cuda" else arithmetic
-
-
-def _extra(name: str, module: str, purpose: str) -> str:
-    import importlib.util
-
-    if importlib.util.find_spec(module) is None:
-        return f"not found; needed to {purpose}"
-    return f"{_version(name)}; to {purpose}"

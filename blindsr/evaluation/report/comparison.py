@@ -1,22 +1,23 @@
-"""The comparison of one image: a slider, metrics, zoomed crops and kernels; the report on one photograph."""
+"""The page of a report, the comparison of one image (slider, metrics, crops, kernels), the report on a photograph."""
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blindsr.evaluation.report.page import Page, html_table, write_page
 from blindsr.evaluation.report.pictures import choose_crops, data_uri, reduced
 from blindsr.evaluation.results import format_number
 from blindsr.evaluation.score import read_8bit
-from blindsr.image_io import to_uint8
+from blindsr.image_io import atomic_write_bytes, to_uint8
 from blindsr.kernels import Kernel
 from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
@@ -24,9 +25,53 @@ from blindsr.ops import imresize
 from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.outputs import image_outputs
 
-__all__ = ["Entry", "View", "anchor", "comparison", "report_for_photo", "report_path"]
+__all__ = [
+    "Entry", "View", "anchor", "comparison", "html_table", "report_for_photo", "report_path", "write_page",
+]  # fmt: skip
 
 _Crop = tuple[int, int, int]  # top, left, side
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    eyebrow: str,
+    lead: str,
+    body: Iterable[str],
+    details: Mapping[str, object],
+    overwrite: bool = False,
+) -> Path:
+    """Write a report: a single HTML file that contains its style, script and images, and needs no network.
+
+    Args:
+        path: The file, which is returned.
+        title: Plain text, as are the two after it.
+        eyebrow: A line above the title.
+        lead: The main result in words.
+        body: HTML.
+        details: JSON-able values by heading, in collapsed sections at the end.
+        overwrite: Replace an existing file.
+
+    Raises:
+        OutputError: The file exists or cannot be written.
+    """
+    sections = ""
+    for heading, value in details.items():
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        sections += f"<details><summary>{escape(heading)}</summary><pre>{escape(text)}</pre></details>"
+    assets = Path(__file__).parent / "assets"
+    page, style, script = ((assets / f).read_text(encoding="utf-8") for f in ("page.html", "report.css", "report.js"))
+    texts = {"title": escape(title), "eyebrow": escape(eyebrow), "lead": escape(lead)}
+    html = Template(page).substitute(texts, body="".join(body), details=sections, style=style, script=script)
+    atomic_write_bytes(path, html.encode(), overwrite=overwrite)
+    return path
+
+
+def html_table(kind: str, headings: str, rows: str) -> str:
+    """A table of a class of report.css from its cells."""
+    table = f'<table class="{kind}"><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,15 +198,9 @@ def report_path(photo: Path, scale: float | str, output: Path | None = None) -> 
 def report_for_photo(
     photo: Path, image: Path, kernel: Kernel, record: Mapping[str, Any], path: Path, *, overwrite: bool = False
 ) -> Path:
-    """Write a report on one super-resolved photograph: there is no ground truth, so it compares with interpolation.
+    """Write a report on a photograph, its SR image file, its kernel and the record of the run, and return its path.
 
-    Args:
-        photo: The file that was super-resolved.
-        image: The file of the SR image.
-        kernel: The kernel that was used.
-        record: The record of the run, as in the .json file beside `image`.
-        path: The .html file, which is returned.
-        overwrite: Replace an existing file.
+    There is no ground truth, so it compares with interpolation.
 
     Raises:
         ImageError: An image cannot be read, or is neither grey nor RGB.
@@ -193,7 +232,8 @@ def report_for_photo(
     method = (record.get("estimate") or {}).get("method")
     details = {"Kernel": "kernel", "Estimate": "estimate", "Settings": "settings", "Seconds": "timings"}
     details |= {"Versions": "versions", "Machine": "machine"}
-    page = Page(
+    return write_page(
+        path,
         title=photo.name,
         eyebrow=f"blindsr {record['versions']['blindsr']} · ×{sr.shape[0] / lr.shape[0]:.3g} · "
         f"{str(record['finished'])[:10]}",
@@ -202,5 +242,5 @@ def report_for_photo(
         "result.",
         body=[comparison(entry)],
         details={heading: record[key] for heading, key in details.items() if key in record},
+        overwrite=overwrite,
     )
-    return write_page(page, path, overwrite=overwrite)

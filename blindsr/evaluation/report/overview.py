@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from blindsr.errors import BlindSRError
-from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison
-from blindsr.evaluation.report.page import Page, html_table, write_page
+from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison, html_table, write_page
 from blindsr.evaluation.report.pictures import method_colours
 from blindsr.evaluation.results import (
     BICUBIC,
@@ -21,6 +21,7 @@ from blindsr.evaluation.results import (
     caption,
     estimates,
     format_number,
+    image_table,
     labels,
     split_method,
     summarise,
@@ -46,7 +47,8 @@ def write_ablation_report(results: AblationResults) -> Path:
     """Write report.html into the folder of an ablation: images of the first seed, means of the metrics."""
     summary, plan = summarise(results), results.plan
     images, seeds = len(plan["images"]), len(plan["seeds"])
-    page = Page(
+    return write_page(
+        results.folder / "report.html",
         title="Estimated and true kernels compared",
         eyebrow=f"blindsr {plan['versions']['blindsr']} · {results.folder.resolve().name} · ×{plan['scale']} · "
         f"{images} image{'s' * (images != 1)} · {seeds} seed{'s' * (seeds != 1)} · "
@@ -58,8 +60,8 @@ def write_ablation_report(results: AblationResults) -> Path:
             "Versions and machine": {name: plan[name] for name in ("versions", "source", "machine")},
             "Explanation of the methods": _HELP,
         },
+        overwrite=True,
     )
-    return write_page(page, results.folder / "report.html", overwrite=True)
 
 
 def finding(summary: Summary, scale: int) -> str:
@@ -85,13 +87,12 @@ def finding(summary: Summary, scale: int) -> str:
 
 
 def _body(results: AblationResults, summary: Summary) -> Iterator[str]:
-    methods: Sequence[str] = results.plan["methods"]
-    colours = method_colours(methods)
+    colours = method_colours(results.plan["methods"])
     if summary.methods:
         yield _summary_card(summary, results, colours)
     yield _gain_card(summary, colours)
     if summary.images:
-        yield _image_card(summary, methods)
+        yield _image_card(summary, results.plan)
     for name in results.plan["images"]:
         entry = _entry(name, results, summary, colours)
         if entry is not None:
@@ -160,15 +161,14 @@ def _gain_card(summary: Summary, colours: Mapping[str, int]) -> str:
     )
 
 
-def _image_card(summary: Summary, methods: Sequence[str]) -> str:
+def _image_card(summary: Summary, plan: Mapping[str, Any]) -> str:
     """PSNR-Y of every image and method; the names link to the images."""
-    texts = labels(methods)
-    cells = {(row["image"], row["method"]): row for row in summary.images}
-    body = ""
-    for name in dict.fromkeys(row["image"] for row in summary.images):
-        values = [cells.get((name, method), {}).get("psnr_y") for method in methods]
-        columns = "".join(_cell(TableCell(format_number(value, 2), value=value)) for value in values)
-        body += f'<tr><td class="name"><a href="#{anchor(name)}">{escape(name)}</a></td>{columns}</tr>'
+    texts = labels(plan["methods"])
+    body = "".join(
+        f'<tr><td class="name"><a href="#{anchor(name)}">{escape(name)}</a></td>{"".join(map(_cell, cells))}</tr>'
+        for name, cells in image_table(summary, plan).items()
+        if any(cell.value is not None for cell in cells)
+    )
     rows = [row for row in summary.images if row["shift"] > MAX_SHIFT and row["method"] != INTERPOLATION]
     shifted = escape(", ".join(f"{row['image']} ({texts[row['method']]}, {row['shift']:.2f} px)" for row in rows))
     warning = f'<p class="note">Shifted against HR by over {MAX_SHIFT} px, which lowers PSNR: {shifted}.</p>'

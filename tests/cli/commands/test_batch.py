@@ -68,6 +68,37 @@ def test_a_bad_file_is_reported_the_others_continue_and_the_exit_code_is_one(qui
     assert "Traceback" not in result.stderr
 
 
+def test_a_name_that_no_file_has_is_to_be_corrected(quick, folder):
+    result = quick(folder / "a.png", folder / "typo.png", *INLINE)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"Correct the name, which no file has: {folder}/typo.png. What is done is kept. (")
+    (folder / "b c.png").write_bytes(b"no picture")
+    both = quick(folder / "a.png", folder / "b c.png", folder / "typo.png", *INLINE).stderr.splitlines()[-1]
+    assert "typo.png. What is done is kept: run the same command again for the rest. (" in both
+
+
+def test_a_warning_is_printed_once_with_the_names_of_its_photographs(quick, folder):
+    for number in range(7):
+        Image.new("RGBA", (24 + number, 20), (9, 99, 199, 255)).save(folder / f"opaque{number}.png")
+    for _ in range(2):  # done, then kept
+        result = quick(folder, "--format", "jpeg", *INLINE)
+        assert result.exit_code == 0
+        assert "with warnings │ 7" in " ".join(result.stderr.split())
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+        assert "alpha" in line
+        names = ", ".join(f"{folder}/opaque{number}.png" for number in range(5))
+        assert line.endswith(f" ({names} and 2 more)")
+
+
+def test_warnings_that_differ_in_their_numbers_are_one(quick, folder):
+    for number, side in enumerate((30, 40)):
+        Image.new("RGB", (side, 30)).save(folder / f"black{number}.png")
+    result = quick(folder, "--size", "90x60", *INLINE)
+    (line,) = [line for line in result.stderr.splitlines() if "aspect ratio" in line and "black0" in line]
+    assert "than the photograph of 30–40×30–48 px" in line
+
+
 def test_a_failed_photograph_has_the_name_that_the_user_gave(quick, folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "a.png").write_bytes(b"no picture")
@@ -108,11 +139,14 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(quick, folder, appl
     result = quick(folder, "-r", "-o", out, "--dry-run")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == f"to do: {folder}/a.png (40×48 px) → {out}/a_blindsr_x2.png or .tif"
+    assert lines[0] == f"to do: {folder}/a.png (40×48 px) → {out}/a_blindsr_x2.png or .tif (80×96 px)"
     assert lines[-1].startswith("3 photographs: 3 to do. Memory: up to about ")
     assert lines[-1].endswith(" GiB. Nothing was done.")
     rows = [json.loads(line) for line in quick(folder, "-o", out, "--dry-run", "--json").stdout.splitlines()]
     assert [(row["status"], row["width"], row["height"], row["bands"]) for row in rows] == 2 * [("open", 40, 48, 3)]
+    assert [(row["result_width"], row["result_height"]) for row in rows] == 2 * [(80, 96)]
+    sized = quick(folder / "a.png", "-o", out, "--size", "100x", "--dry-run").stdout
+    assert "_blindsr_100x.png or .tif (100×120 px)\n" in sized
     assert not out.exists()
     assert applied.calls == []
 
@@ -260,7 +294,8 @@ def test_a_shared_kernel_is_estimated_once_and_used_for_all(run, folder, tmp_pat
     arguments = ("estimate-and-upscale", folder, "-o", tmp_path / "out", *options)
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
-    assert "warning: shared kernel from 2 of 2 images: σ " in result.stderr
+    assert result.stderr.startswith("shared kernel from 2 of 2 images: FWHM ")
+    assert "warning: shared kernel" not in result.stderr
     records = [json.loads((tmp_path / "out" / f"{name}_blindsr_x2.json").read_text()) for name in ("a", "b c")]
     assert records[0]["kernel"]["digest"] == records[1]["kernel"]["digest"]
     assert records[0]["estimate"] is None

@@ -54,7 +54,8 @@ def test_the_suffix_of_the_output_chooses_the_format(estimate, photo, suffix):
 @pytest.mark.parametrize("name", ["existing", "new/"])
 def test_an_output_folder(estimate, photo, name):
     (photo.parent / "existing").mkdir()
-    result = estimate("-o", f"{photo.parent}/{name}", "--scale", "2.5", "-q")
+    result = estimate("-o", f"{photo.parent}/{name}", "--scale", "2.5")
+    assert "scale: ×2.5 is upscaled at ×3, which the kernel is for, and reduced\n" in result.stderr
     assert result.stdout == f"{photo.parent / name}/photo_blindsr_x2.5.kernel.npz\n"
     assert len(_names(photo.parent / name)) == 3
 
@@ -69,7 +70,7 @@ def test_json_and_the_estimate_of_a_real_estimator(run, photo):
     record = json.loads(result.stdout)
     assert record["estimate"]["method"] == "spectral"
     assert record["files"]["kernel"] == f"{photo.parent}/photo_blindsr_x2.kernel.npz"
-    assert "kernel: estimated by spectral, σ " in result.stderr
+    assert "kernel: estimated by spectral, FWHM " in result.stderr
 
 
 @pytest.mark.parametrize(

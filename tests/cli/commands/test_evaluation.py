@@ -136,7 +136,7 @@ def test_ablate_prints_the_table_and_leaves_a_complete_folder(run, made, ablated
     count = len(cells.calls)
     again = run("ablate", made, "-o", tmp_path / "out", *QUICK, "--json")
     assert len(cells.calls) == count > 0
-    assert f"warning: {count} of {count} cells are finished already." in again.stderr
+    assert f"{count} of {count} cells are finished already.\n" in again.stderr
     content = json.loads(again.stdout)
     assert content["missing"] == 0
     assert {row["method"].split("+")[0] for row in content["methods"]} >= {"interpolation"}

@@ -43,5 +43,5 @@ def test_doctor_json_has_the_same_facts(run):
 
 
 def test_doctor_names_an_extra_that_is_missing_and_its_purpose(run, monkeypatch):
-    monkeypatch.setattr(info, "_EXTRAS", (("no-such-package", "no_such_package", "do nothing"),))
+    monkeypatch.setattr(info, "_EXTRAS", {"no-such-package": "do nothing"})
     assert "not found; needed to do nothing" in run("doctor").stdout

@@ -121,6 +121,19 @@ def test_scales_and_sizes(quick, photo, options, name, size, kernel_scale):
     assert _kernel(photo.parent / f"{name}.kernel.npz", kernel_scale).scale == kernel_scale
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--scale", "2.5"], "the kernel for ×3 is used, and the result of 120×144 px is reduced to 100×120 px"),
+        (["--scale", "1x2"], "the kernel for ×2 is used, and the result of 80×96 px is reduced to 40×96 px"),
+        (["--scale", "3"], None),
+    ],
+)
+def test_a_scale_that_is_computed_by_a_larger_one_is_explained(quick, photo, options, words):
+    lines = [line for line in quick(photo, *options).stderr.splitlines() if line.startswith("scale: ")]
+    assert lines == ([] if words is None else [f"scale: {words}"])
+
+
 def test_a_size_of_another_aspect_ratio_is_reported(quick, photo):
     result = quick(photo, "--size", "100x60")
     assert "warning: the size 100×60 px has another aspect ratio than the photograph of 40×48 px" in result.stderr
@@ -414,11 +427,11 @@ class TestKnownKernel:
         [
             ("bicubic", bicubic(2), "kernel: given, bicubic (8×8 for ×2)\n"),
             ("box", box(2), "kernel: given, box (2×2 for ×2)\n"),
-            ("gaussian:1.2", gaussian(1.44, 2), "kernel: given, σ 1.20 px in all directions (12×12"),
-            ("gaussian:2,1,0", gaussian([[1, 0], [0, 4]], 2), "kernel: given, σ 2.00 px along 0°, 1.00 px across"),
-            ("gaussian:2,1,90", gaussian([[4, 0], [0, 1]], 2), "kernel: given, σ 2.00 px along 90°, 1.00 px across"),
-            ("motion:6,30", None, "kernel: given, σ "),
-            ("defocus:5", None, "kernel: given, σ "),
+            ("gaussian:1.2", gaussian(1.44, 2), "kernel: given, FWHM 2.83 px in all directions (12×12"),
+            ("gaussian:2,1,0", gaussian([[1, 0], [0, 4]], 2), "kernel: given, FWHM 4.71 px along 0°, 2.39 px across"),
+            ("gaussian:2,1,90", gaussian([[4, 0], [0, 1]], 2), "kernel: given, FWHM 4.71 px along 90°, 2.39 px across"),
+            ("motion:6,30", None, "kernel: given, FWHM "),
+            ("defocus:5", None, "kernel: given, FWHM "),
         ],
     )
     def test_kernels_by_name(self, known, photo, text, expected, words):
@@ -430,7 +443,7 @@ class TestKnownKernel:
 
     def test_the_angle_of_a_gaussian_is_the_one_that_is_printed(self, known, photo):
         result = known(photo, "--kernel", "gaussian:2,1,30")
-        assert "kernel: given, σ 2.00 px along 30°, 1.00 px across" in result.stderr
+        assert "kernel: given, FWHM 4.71 px along 30°, 2.37 px across" in result.stderr
 
     def test_the_convention_key_and_index_of_a_kernel_file(self, known, photo, tmp_path):
         path = tmp_path / "k.npy"
@@ -612,7 +625,7 @@ def test_the_summary_of_an_estimate_names_the_method_and_its_uncertainty(quick, 
     estimate = KernelEstimate(kernel=kernel, method="spectral", warnings=("the photograph is rather flat.",))
     monkeypatch.setattr(blind, "estimate_kernel", lambda *args, **kwargs: estimate)
     result = run("estimate-and-upscale", photo, "--upscaler", "bicubic", "--noise", 0)
-    assert "kernel: estimated by spectral, σ 1.52 px along 118°, 0.94 px across (14×14 for ×2)\n" in result.stderr
+    assert "kernel: estimated by spectral, FWHM 3.61 px along 118°, 2.24 px across (14×14 for ×2)\n" in result.stderr
     assert "warning: the photograph is rather flat.\n" in result.stderr
     assert math.isfinite(json.loads((photo.parent / "photo_blindsr_x2.json").read_text())["consistency"]["psnr_db"])
 

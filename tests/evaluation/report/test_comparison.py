@@ -4,8 +4,7 @@ from PIL import Image
 from skimage import data
 
 from blindsr.errors import ImageError, OutputError
-from blindsr.evaluation.report import report_for_photo, report_path
-from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison
+from blindsr.evaluation.report.comparison import Entry, View, anchor, comparison, report_for_photo, report_path
 from blindsr.kernels import gaussian
 
 RECORD = {
@@ -34,7 +33,7 @@ def files(tmp_path):
 def test_the_report_on_a_photograph_has_its_facts(files, tmp_path):
     page = report_for_photo(*files, KERNEL, RECORD, tmp_path / "report.html")
     text = page.read_text(encoding="utf-8")
-    assert "Super-resolved to 80×96 px in 3.2 s. The kernel was estimated by spectral: σ 2.00 px along 0°" in text
+    assert "Super-resolved to 80×96 px in 3.2 s. The kernel was estimated by spectral: FWHM 4.71 px along 0°" in text
     assert "blindsr 1.2.3 · ×2 · 2026-11-28" in text
     assert "51.2 dB" in text
     assert "the image is &lt;rather&gt; flat." in text
@@ -46,7 +45,7 @@ def test_a_given_kernel_and_a_perfect_result_are_described(files, tmp_path):
     record = {name: value for name, value in RECORD.items() if name != "estimate"}
     record["consistency"] = {"psnr_db": None}
     text = report_for_photo(*files, KERNEL, record, tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "The kernel was given: σ 2.00 px" in text
+    assert "The kernel was given: FWHM 4.71 px" in text
     assert "∞ dB" in text
 
 

@@ -4,8 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from blindsr.evaluation.report import write_ablation_report
-from blindsr.evaluation.report.overview import finding
+from blindsr.evaluation.report.overview import finding, write_ablation_report
 from blindsr.evaluation.results import Store, summarise
 
 VOID = {"meta", "link", "img", "input", "br"}

@@ -87,7 +87,11 @@ def test_show(run, here):
     assert (here / "k.png").read_bytes() == b"plot"
     record = json.loads(run("kernel", "show", "bicubic", "--json").stdout)
     assert (record["negative_share"] > 0.05, record["sigmas"]) == (True, None)
-    assert "σ: not defined, because a second moment is not positive\n" in run("kernel", "show", "bicubic").stdout
+    assert "σ (standard deviation): 1.55 / 0.89 HR px, along 120.1° and across\n" in result.stdout
+    words = run("kernel", "show", "bicubic").stdout
+    assert "FWHM: 2.18 HR px\n" in words
+    for name in ("σ (standard deviation)", "covariance (y, x)"):
+        assert f"{name}: not defined, because the kernel has negative weights\n" in words
     assert run("kernel", "show", "k.npz").stdout.endswith("provenance: made by gaussian\n")
 
 
@@ -102,8 +106,8 @@ def test_convert_and_compare(run, here):
     assert run("kernel", "convert", "k.npz", "x4.npz", "--to-scale", 4, "-q").exit_code == 0
     assert read_kernel(here / "x4.npz", scale=4)[0].covariance[0, 0] == pytest.approx(2 * 15 / 3, rel=0.02)
     words = run("kernel", "compare", "bicubic", "k.npz").stdout
-    assert "covariance error: not defined (a second moment of A is not positive)\n" in words
-    assert "width of B relative to A: not defined (a second moment of A or B is not positive)\n" in words
+    assert "covariance error: not defined (A has negative weights)\n" in words
+    assert "FWHM of B relative to A: 1." in words
     assert "LR images of one scene: " in run("kernel", "compare", "k.npz", "gaussian:1.3").stdout
     assert "is a kernel for scale 4, but scale 2 was" in run("kernel", "compare", "k.npz", "x4.npz").stderr
 

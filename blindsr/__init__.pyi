@@ -1,0 +1,33 @@
+"""The public names of blindsr: type checkers read them here, and lazy_loader imports them from here at first use."""
+
+from . import kernels as kernels
+from . import sensors as sensors
+from ._version import __version__ as __version__
+from .api import Result as Result
+from .api import SuperResolver as SuperResolver
+from .api import degrade as degrade
+from .api import estimate_and_upscale as estimate_and_upscale
+from .api import estimate_kernel as estimate_kernel
+from .api import list_estimators as list_estimators
+from .api import list_upscalers as list_upscalers
+from .api import upscale as upscale
+from .batch.run import BatchResult as BatchResult
+from .batch.run import upscale_files as upscale_files
+from .errors import BlindSRError as BlindSRError
+from .errors import ConfigError as ConfigError
+from .errors import DeviceError as DeviceError
+from .errors import DivergenceError as DivergenceError
+from .errors import ImageError as ImageError
+from .errors import KernelError as KernelError
+from .errors import OutputError as OutputError
+from .evaluation import metrics as metrics
+from .kernels import Kernel as Kernel
+from .kernels import KernelEstimate as KernelEstimate
+from .kernels import KernelStack as KernelStack
+from .kernels.files import read_kernel as read_kernel
+from .pipelines.files import FileResult as FileResult
+from .pipelines.files import estimate_file_kernel as estimate_file_kernel
+from .pipelines.files import upscale_file as upscale_file
+from .settings import Settings as Settings
+from .settings import preset as preset
+from .upscalers.base import Degradation as Degradation

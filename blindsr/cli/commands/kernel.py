@@ -1,0 +1,194 @@
+"""`blindsr kernel`: the commands that show, compare, convert and list kernels, and those that make them."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blindsr.cli.commands.make_kernel import COMMANDS, metrics_lines, write_warnings
+from blindsr.cli.options import CONVENTIONS, Options, command, with_options
+from blindsr.cli.types import PHOTO
+
+if TYPE_CHECKING:
+    from blindsr.kernels import Kernel
+    from blindsr.kernels.conventions import Convention
+
+__all__ = ["kernel"]
+
+_FILE_OPTIONS = with_options("kernel_convention", "kernel_key", "kernel_index", "recenter")
+_SCALE = click.option(
+    "--scale", type=click.IntRange(1, 8), help="Scale that the kernel is for.  [default: that of the file, or 2]"
+)
+
+
+def _scale_of(text: str) -> int | None:
+    from blindsr.kernels.files import stated_scale
+
+    return stated_scale(text) if Path(text).is_file() else None
+
+
+def _load(text: str, options: Options, scale: int) -> "tuple[Kernel, tuple[str, ...]]":
+    from blindsr.cli.settings import load_kernel_file, single_kernel
+
+    kernel, warnings = load_kernel_file(text, options, scale)
+    return single_kernel(kernel), warnings
+
+
+@command("show", "Show the metrics of a kernel, and plot it.", "kernel show photo.kernel.npz -o kernel.png",
+    click.argument("kernel", metavar="FILE|NAME"),
+    _SCALE,
+    click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a plot (.png)."),
+    click.option("--force", is_flag=True, help="Overwrite a plot that exists."),
+    click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON."),
+    _FILE_OPTIONS,
+)  # fmt: skip
+def show(options: Options, kernel: str, scale: int | None, output: Path | None, force: bool, as_json: bool) -> None:
+    """Print the metrics of a kernel: widths, direction, contrast, centre. Lengths are in pixels of the result."""
+    from blindsr.image_io import atomic_write_bytes, check_output
+    from blindsr.kernels.metrics import describe, provenance_text
+    from blindsr.kernels.plot import kernel_plot_png
+
+    if output is not None:
+        if output.suffix.lower() != ".png":
+            raise click.BadParameter(f"a plot must end in .png, got {output.name}.", param_hint="-o")
+        check_output(output, overwrite=force)
+    loaded, warnings = _load(kernel, options, scale or _scale_of(kernel) or 2)
+    metrics = describe(loaded)
+    write_warnings(warnings)
+    if output is not None:
+        atomic_write_bytes(output, kernel_plot_png(loaded), overwrite=force)
+        click.echo(f"plot: {output}", err=True)
+    if as_json:
+        origin = json.loads(json.dumps(dict(loaded.provenance), default=str))
+        record = {**metrics.as_dict(), "provenance": origin, "warnings": list(warnings)}
+        click.echo(json.dumps(record, ensure_ascii=False))
+        return
+    for line in metrics_lines(metrics):
+        click.echo(line)
+    click.echo(f"provenance: {provenance_text(loaded).removeprefix('provenance ')}")
+
+
+@command("compare", "Compare two kernels.", "kernel compare estimated.npz true.mat --scale 2",
+    click.argument("first", metavar="A"),
+    click.argument("second", metavar="B"),
+    _SCALE,
+    click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON."),
+    _FILE_OPTIONS,
+)  # fmt: skip
+def compare(options: Options, first: str, second: str, scale: int | None, as_json: bool) -> None:
+    """Print how B differs from A. The options about kernel files apply to both."""
+    from blindsr.kernels.metrics import compare as compare_kernels
+    from blindsr.kernels.metrics import fwhm
+
+    # A file states the scale; a name such as gaussian:1.3 is made for that of the other kernel.
+    scale = scale or _scale_of(first if Path(first).is_file() else second) or 2
+    (a, warnings_a), (b, warnings_b) = (_load(text, options, scale) for text in (first, second))
+    difference = compare_kernels(a, b)
+    width_ratio = math.sqrt(math.prod(fwhm(b)) / math.prod(fwhm(a)))
+    write_warnings([f"A: {text}" for text in warnings_a] + [f"B: {text}" for text in warnings_b])
+    if as_json:
+        click.echo(json.dumps({**difference.as_dict(), "fwhm_ratio": width_ratio}, ensure_ascii=False))
+        return
+    y, x = (round(shift, 3) + 0.0 for shift in difference.shift_yx)  # −0.000 is 0.000
+    lr = "equal" if math.isinf(difference.lr_psnr) else f"{difference.lr_psnr:.1f} dB PSNR"
+    error = f"{difference.covariance_error:.3f}"
+    if math.isnan(difference.covariance_error):
+        error = "not defined (A has negative weights)"
+    click.echo(f"NCC (centres aligned): {difference.ncc:.4f}")
+    click.echo(f"covariance error: {error}")
+    click.echo(f"FWHM of B relative to A: {width_ratio:.3f}")
+    click.echo(f"centre of B relative to A: ({y:+.3f}, {x:+.3f}) HR px (y, x)")
+    click.echo(f"largest difference of the MTF: {difference.max_mtf_difference:.3f}")
+    click.echo(f"LR images of one scene: {lr}")
+
+
+@command("convert", "Convert a kernel between conventions, formats and scales.",
+    "kernel convert kernels_12.mat k.npz --kernel-index 3 --from-convention kair",
+    click.argument("source", metavar="IN", type=PHOTO),
+    click.argument("target", metavar="OUT", type=PHOTO),
+    click.option("--from-convention", type=click.Choice(["auto", *CONVENTIONS]), default="auto", show_default=True,
+        help="Convention that IN follows."),
+    click.option("--to-convention", type=click.Choice(CONVENTIONS),
+        help="Convention of OUT.  [default: kernelgan for .mat, blindsr for the others]"),
+    click.option("--from-scale", type=click.IntRange(1, 8),
+        help="Scale that IN is for.  [default: that of the file, or 2]"),
+    click.option("--to-scale", type=click.IntRange(2, 8), help="Resample to this scale.  [default: that of IN]"),
+    click.option("--residual-blur", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+        help="With --to-scale: blur of HR at its own pixels, 1 as soft as LR, 0 sharp."),
+    with_options(
+        "kernel_key", "kernel_index", "recenter", "force", "quiet",
+        kernel_key="Name of the array in IN.", kernel_index="Which kernel of IN, counted from 0.",
+        force="Overwrite OUT if it exists.",
+    ),
+)  # fmt: skip
+def convert(
+    options: Options,
+    source: Path,
+    target: Path,
+    from_convention: str,
+    to_convention: "Convention | None",
+    from_scale: int | None,
+    to_scale: int | None,
+    residual_blur: float,
+) -> None:
+    """Read the kernel IN and write it as OUT (.npz, .mat, .npy, .txt, .csv).
+
+    OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter.
+    """
+    from blindsr.image_io import atomic_write_bytes, check_output
+    from blindsr.kernels import resample
+    from blindsr.kernels.files import kernel_bytes
+
+    check_output(target, overwrite=options.force)
+    factor = from_scale or _scale_of(str(source)) or 2
+    convention = None if from_convention == "auto" else from_convention
+    kernel, warnings = _load(str(source), replace(options, kernel_convention=convention), factor)
+    if to_scale is not None and to_scale != factor:
+        kernel = resample(kernel, to_scale, residual_hr_blur=residual_blur)
+        warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
+    atomic_write_bytes(target, kernel_bytes(kernel, target.suffix.lower(), to_convention), overwrite=options.force)
+    write_warnings(() if options.quiet else warnings)
+    click.echo(str(target))
+
+
+@command("sensors", "List the bundled instruments.", "kernel sensors",
+    click.option("--json", "as_json", is_flag=True, help="Print them as JSON."),
+)  # fmt: skip
+def sensors(as_json: bool) -> None:
+    """List the bundled instruments with their bands and the sources of their data."""
+    from blindsr.sensors import shipped_sensor, shipped_sensors
+
+    known = [(name, shipped_sensor(name)) for name in shipped_sensors()]
+    if as_json:
+        rows = [{"name": n, "title": s.name, "bands": list(s.bands), "source": s.source} for n, s in known]
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for name, sensor in known:
+        bands = f" (bands {', '.join(sensor.bands)})" if sensor.bands else ""
+        click.echo(f"{name}: {sensor.name}{bands}")
+        for band in sensor.bands or ("",):
+            system = sensor.system(band or None)
+            q = "" if system.q is None else f", Q {system.q:.2f}"
+            click.echo(f"  {f'{name}:{band}' if band else name}: MTF at Nyquist {system.nyquist()[1]:.2f}{q}")
+        click.echo(f"  source: {sensor.source}")
+
+
+class _InOrder(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+kernel = _InOrder(
+    "kernel",
+    commands=[*COMMANDS, show, compare, convert, sensors],
+    short_help="Make, show, convert and compare known kernels.",
+    epilog="Example: blindsr kernel sensor sentinel2:B4 --scale 2",
+    help="""Known kernels from data sheets, formulas and measurements.
+
+    A command that makes one writes the kernel and its plot, prints its metrics on stderr and its path on stdout.
+    `blindsr upscale PHOTO --kernel FILE` uses it.
+    """,
+)

@@ -22,8 +22,8 @@ __all__ = ["RUN_SCALE", "estimate_blur", "for_run"]
 
 RUN_SCALE = 2  # what is run for the scale 1
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
-_DOUBTFUL_SHARE = 0.5  # share of the bicubic kernel above which a blur was not found at full size …
-_FOUND_SHARE = 0.5  # … and below which it was found in the reduced photograph
+_FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
+_DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
 _LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
@@ -62,19 +62,21 @@ def estimate_blur(
         estimator: The estimator.
         listener: Receives the events.
     """
-    share = estimate.metrics.get("bicubic_share")
-    if share is None or share <= _DOUBTFUL_SHARE:
+    share, error = (estimate.metrics.get(name) for name in ("bicubic_share", "predicted_error"))
+    if share is None or error is None or (share < _FOUND_SHARE and error < _DOUBTFUL_ERROR):
         return estimate
     for factor in _REDUCTIONS:
         if min(crop.shape[-2:]) < factor * estimator.min_side:
             break
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
-        variance = float(np.trace(smaller.kernel.covariance)) / 2
-        if smaller.metrics.get("bicubic_share", 1.0) < _FOUND_SHARE and variance > _LEAST_VARIANCE:
+        is_found = smaller.metrics["bicubic_share"] < _FOUND_SHARE and smaller.metrics["predicted_error"] < error
+        if is_found and float(np.trace(smaller.kernel.covariance)) / 2 > _LEAST_VARIANCE:
             kernel = _composed(_without_bicubic(smaller.kernel))
             metrics = {**smaller.metrics, "estimated_at_size": 1 / factor}
             return replace(smaller, kernel=kernel, metrics=metrics)
+    if share < _FOUND_SHARE:
+        return estimate
     listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
     return replace(estimate, warnings=(*estimate.warnings, _NOTHING_FOUND))
 

@@ -125,10 +125,18 @@ def _defined(value: float, whose: str) -> str:
     "convert",
     cls=GroupedCommand,
     short_help="Convert a kernel between conventions, formats and scales.",
-    epilog="Example: blindsr kernel convert kernels_12.mat k.npz --kernel-index 3 --from-convention kair",
+    epilog="Example: blindsr kernel convert photo.kernel.npz --for usrnet -o usrnet.mat",
 )
 @click.argument("source", metavar="IN", type=PHOTO)
-@click.argument("target", metavar="OUT", type=PHOTO)
+@click.argument("target", metavar="[OUT]", required=False, type=PHOTO)
+@click.option("-o", "--output", metavar="OUT", type=PHOTO, help="OUT, if it is not the second argument.")
+@click.option(
+    "--for",
+    "tool",
+    type=click.Choice(["srmd", "usrnet", "mzsr", "zssr", "kernelgan", "deepinv"]),
+    help="Write what another tool reads: its convention, and a .mat with the name it looks for (deepinv: a .npy). srmd "
+    "gets the Gaussian that comes before bicubic downscaling.",
+)
 @click.option(
     "--from-convention",
     type=click.Choice(["auto", *CONVENTIONS]),
@@ -159,7 +167,9 @@ def _defined(value: float, whose: str) -> str:
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr.")
 def convert(
     source: Path,
-    target: Path,
+    target: Path | None,
+    output: Path | None,
+    tool: str | None,
     from_convention: str,
     to_convention: "Convention | None",
     from_scale: int | None,
@@ -173,13 +183,20 @@ def convert(
 ) -> None:
     """Read the kernel IN and write it as OUT (.npz, .mat, .npy, .txt, .csv).
 
-    OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter.
+    OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter. Only
+    the Gaussian for srmd is an approximation.
     """
     from blindsr.cli.settings import single_kernel
     from blindsr.image_io import atomic_write_bytes, check_output
     from blindsr.kernels import resample
     from blindsr.kernels.files import kernel_bytes, load_kernel, stated_scale
+    from blindsr.kernels.tools import tool_bytes
 
+    if (target is None) == (output is None):
+        raise click.UsageError("name the file to write once: as the second argument OUT, or with -o.")
+    if tool is not None and to_convention is not None:
+        raise click.UsageError("--for includes the convention of the tool; leave out --to-convention.")
+    target = target or output or Path()
     check_output(target, overwrite=force)
     factor = from_scale or stated_scale(source) or 2
     loaded, warnings = load_kernel(
@@ -194,7 +211,13 @@ def convert(
     if to_scale is not None and to_scale != factor:
         kernel = resample(kernel, to_scale, residual_hr_blur=residual_blur)
         warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
-    atomic_write_bytes(target, kernel_bytes(kernel, target.suffix.lower(), to_convention), overwrite=force)
+    suffix = target.suffix.lower()
+    if tool is None:
+        content = kernel_bytes(kernel, suffix, to_convention)
+    else:
+        content, further = tool_bytes(kernel, tool, suffix)
+        warnings = (*warnings, *further)
+    atomic_write_bytes(target, content, overwrite=force)
     write_warnings(warnings, quiet=quiet)
     click.echo(str(target))
 

@@ -20,6 +20,7 @@ from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_rou
 from blindsr.image_io.formats import readable_suffixes
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes
+from blindsr.kernels.pool import KernelPool
 from blindsr.kernels.random import Law, Phase, draw_kernel
 from blindsr.ops import degrade
 from blindsr.pipelines.record import describe_kernel, file_digest
@@ -136,19 +137,23 @@ class Degradation:
     """The degradation of an image, in the order of its steps."""
 
     scale: int = 2  # factor from LR to HR
-    blur: Law | Kernel = field(default_factory=Law)  # a law draws a kernel for each image
+    blur: Law | Kernel | KernelPool = field(default_factory=Law)  # a law or a pool draws a kernel for each image
     phase: Phase = "centred"  # position of the drawn kernels; a given kernel keeps its own
     noise_sigma: float = 0.0  # Gaussian noise, σ on the [0, 1] scale
     speckle_sigma: float = 0.0  # multiplicative noise: y·(1 + σ·n)
+    pool_noise: bool = False  # noise of the pool, before the other noise
     jpeg_quality: int | None = None  # 1 … 100; None is no compression
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         if self.scale not in (2, 3, 4):
             raise ConfigError(f"scale must be 2, 3 or 4, got {self.scale}.")
-        if isinstance(self.blur, Kernel) and self.blur.scale != self.scale:
-            raise ConfigError(f"the kernel is for scale {self.blur.scale}, scale {self.scale} was requested.")
-        if isinstance(self.blur, Kernel) and self.phase != "centred":
+        if isinstance(self.blur, Kernel | KernelPool) and self.blur.scale != self.scale:
+            what = "kernel is" if isinstance(self.blur, Kernel) else "kernels of the pool are"
+            raise ConfigError(f"the {what} for scale {self.blur.scale}, scale {self.scale} was requested.")
+        if self.pool_noise and not (isinstance(self.blur, KernelPool) and len(self.blur.noise)):
+            raise ConfigError("pool_noise needs a pool with patches of noise (blindsr kernel pool); leave it out.")
+        if isinstance(self.blur, Kernel | KernelPool) and self.phase != "centred":
             raise ConfigError("a given kernel keeps its own position; leave the phase out.")
         for name in ("noise_sigma", "speckle_sigma"):
             value = getattr(self, name)
@@ -158,15 +163,20 @@ class Degradation:
             raise ConfigError(f"jpeg_quality must be 1 to 100, got {self.jpeg_quality}.")
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-able copy; a given kernel is identified by its digest."""
-        blur = f"kernel {self.blur.digest}" if isinstance(self.blur, Kernel) else str(self.blur)
+        """JSON-able copy; a given kernel or pool is identified by its digest."""
+        if isinstance(self.blur, Law):
+            blur = str(self.blur)
+        else:
+            blur = f"{'kernel' if isinstance(self.blur, Kernel) else 'pool'} {self.blur.digest}"
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"blur": blur}
 
 
 def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
-    """The kernel of one image: the given one, or one drawn by the law."""
+    """The kernel of one image: the given one, or one drawn by the law or from the pool."""
     if isinstance(degradation.blur, Kernel):
         return degradation.blur
+    if isinstance(degradation.blur, KernelPool):
+        return degradation.blur.draw_kernel(rng)
     return draw_kernel(degradation.blur, degradation.scale, rng, phase=degradation.phase)
 
 
@@ -192,6 +202,9 @@ def degrade_image(hr: Tensor, kernel: Kernel, degradation: Degradation, rng: np.
             f"{hr.shape[-2]}×{hr.shape[-1]}; crop it."
         )
     lr = degrade(hr, kernel.tensor(hr), scale)
+    if degradation.pool_noise and isinstance(degradation.blur, KernelPool):
+        _, bands, height, width = lr.shape
+        lr = lr + torch.from_numpy(degradation.blur.draw_noise(height, width, bands, rng)).permute(2, 0, 1).to(lr)
     for sigma, is_speckle in ((degradation.noise_sigma, False), (degradation.speckle_sigma, True)):
         if sigma:
             noise = sigma * torch.from_numpy(rng.standard_normal(tuple(lr.shape))).to(lr)

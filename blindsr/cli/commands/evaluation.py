@@ -50,6 +50,13 @@ _KERNEL = (
     "defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis; "
     "without numbers they are drawn for each image.",
 )
+@click.option(
+    "--kernel-pool",
+    metavar="FILE.npz",
+    type=PHOTO,
+    help="Draw the kernels from this pool (`blindsr kernel pool`), instead of by a law.",
+)
+@click.option("--pool-noise", is_flag=True, help="Add noise of the pool's photographs.")
 @click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Size of HR over that of LR.")
 @click.option(
     "--phase",
@@ -81,6 +88,8 @@ def degrade(
     sources: tuple[Path, ...],
     output: Path,
     law: str | None,
+    kernel_pool: Path | None,
+    pool_noise: bool,
     scale: int,
     phase: Literal["centred", "corner"] | None,
     noise: float,
@@ -98,6 +107,7 @@ def degrade(
     from blindsr.cli.settings import load_known_kernel, single_kernel
     from blindsr.evaluation.dataset import Degradation, make_dataset
     from blindsr.kernels import Kernel
+    from blindsr.kernels.pool import KernelPool, read_pool
     from blindsr.kernels.random import Law
 
     is_known = options.kernel is not None or options.sensor is not None
@@ -105,8 +115,14 @@ def degrade(
         raise click.UsageError("--kernel replaces --law and keeps its own phase; give one of them.")
     if options.kernel is None and options.kernel_convention is not None:
         raise click.UsageError("--kernel-convention is for --kernel; leave it out.")
+    if kernel_pool is not None and (is_known or law is not None or phase is not None):
+        raise click.UsageError("--kernel-pool replaces --law, --phase and --kernel; give one of them.")
+    if pool_noise and kernel_pool is None:
+        raise click.UsageError("--pool-noise takes the noise of a pool; name one with --kernel-pool.")
     with listening(quiet=options.quiet, verbose=False) as listener:
-        blur: Law | Kernel = Law.parse(law or "div2krk")
+        blur: Law | Kernel | KernelPool = Law.parse(law or "div2krk")
+        if kernel_pool is not None:
+            blur = read_pool(kernel_pool)
         if is_known:
             kernel, warnings = load_known_kernel(options, scale)
             blur = single_kernel(kernel)
@@ -121,6 +137,7 @@ def degrade(
                 phase=phase or "centred",
                 noise_sigma=noise,
                 speckle_sigma=speckle,
+                pool_noise=pool_noise,
                 jpeg_quality=jpeg,
             ),
             seed=seed,

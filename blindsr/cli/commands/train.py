@@ -39,6 +39,13 @@ __all__ = ["train"]
     help="Train on the photographs in this folder.  [default: synthetic dead leaves alone]",
 )
 @click.option(
+    "--kernel-pool",
+    type=PHOTO,
+    metavar="FILE.npz",
+    help="Blur by the kernels of this pool (`blindsr kernel pool`), for weights that suit one camera.  [default: "
+    "random kernels of many kinds]",
+)
+@click.option(
     "--leaves",
     "leaves_share",
     type=click.FloatRange(0, 1),
@@ -89,6 +96,7 @@ def train(
     /,
     output: Path,
     images: Path | None,
+    kernel_pool: Path | None,
     leaves_share: float | None,
     init: Path | None,
     like: Path | None,
@@ -103,6 +111,7 @@ def train(
     prolong it as long as its learning rate has not begun to fall.
     """
     from blindsr.cli.output import listening
+    from blindsr.kernels.pool import read_pool
     from blindsr.runtime import prepare_process
     from blindsr.training.train import TrainingConfig, train_to_file
     from blindsr.upscalers.pretrained.weights import weights_file
@@ -129,6 +138,7 @@ def train(
         leaves_share = 1.0
     if leaves_share is not None:
         config = replace(config, leaves_share=leaves_share)
+    pool = None if kernel_pool is None else read_pool(kernel_pool)
     initial_weights = None if str(init) in ("None", "random") else weights_file(init)
     if config.initial_digest and initial_weights is None:
         raise click.UsageError(f"{like} was trained from other weights; give them with --init (see its model card).")
@@ -138,6 +148,7 @@ def train(
             config,
             images=images,
             initial_weights=initial_weights,
+            pool=pool,
             overwrite=options.force,
             listener=listener,
         )

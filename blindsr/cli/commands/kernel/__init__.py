@@ -1,4 +1,4 @@
-"""`blindsr kernel …`: make, show, convert and compare known kernels."""
+"""`blindsr kernel …`: make, show, convert, compare and collect kernels."""
 
 import click
 
@@ -20,6 +20,7 @@ _COMMANDS = {
     "show": f"{_INSPECT}:show",
     "compare": f"{_INSPECT}:compare",
     "convert": f"{_INSPECT}:convert",
+    "pool": "blindsr.cli.commands.kernel.pool:pool",
 }
 
 

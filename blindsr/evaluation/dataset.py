@@ -15,6 +15,7 @@ from torch import Tensor
 
 from blindsr import __version__
 from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError
+from blindsr.evaluation.shuffled import ShuffledLaw
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_round_trip, read_photo, write_photo
 from blindsr.image_io.formats import readable_suffixes
@@ -137,7 +138,8 @@ class Degradation:
     """The degradation of an image, in the order of its steps."""
 
     scale: int = 2  # factor from LR to HR
-    blur: Law | Kernel | KernelPool = field(default_factory=Law)  # a law or a pool draws a kernel for each image
+    # A law or a pool draws a kernel for each image; the shuffled law (bsrgan) is a whole degradation without one.
+    blur: Law | Kernel | KernelPool | ShuffledLaw = field(default_factory=Law)
     phase: Phase = "centred"  # position of the drawn kernels; a given kernel keeps its own
     noise_sigma: float = 0.0  # Gaussian noise, σ on the [0, 1] scale
     speckle_sigma: float = 0.0  # multiplicative noise: y·(1 + σ·n)
@@ -153,7 +155,9 @@ class Degradation:
             raise ConfigError(f"the {what} for scale {self.blur.scale}, scale {self.scale} was requested.")
         if self.pool_noise and not (isinstance(self.blur, KernelPool) and len(self.blur.noise)):
             raise ConfigError("pool_noise needs a pool with patches of noise (blindsr kernel pool); leave it out.")
-        if isinstance(self.blur, Kernel | KernelPool) and self.phase != "centred":
+        if isinstance(self.blur, ShuffledLaw) and (self.noise_sigma or self.speckle_sigma or self.jpeg_quality):
+            raise ConfigError("the law bsrgan draws noise and compression itself; leave them out.")
+        if not isinstance(self.blur, Law) and self.phase != "centred":
             raise ConfigError("a given kernel keeps its own position; leave the phase out.")
         for name in ("noise_sigma", "speckle_sigma"):
             value = getattr(self, name)
@@ -164,7 +168,7 @@ class Degradation:
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able copy; a given kernel or pool is identified by its digest."""
-        if isinstance(self.blur, Law):
+        if isinstance(self.blur, Law | ShuffledLaw):
             blur = str(self.blur)
         else:
             blur = f"{'kernel' if isinstance(self.blur, Kernel) else 'pool'} {self.blur.digest}"
@@ -177,6 +181,8 @@ def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
         return degradation.blur
     if isinstance(degradation.blur, KernelPool):
         return degradation.blur.draw_kernel(rng)
+    if isinstance(degradation.blur, ShuffledLaw):
+        raise ConfigError("the law bsrgan has no single kernel.")
     return draw_kernel(degradation.blur, degradation.scale, rng, phase=degradation.phase)
 
 
@@ -238,7 +244,7 @@ def make_dataset(
 
     Args:
         sources: Image files and folders.
-        folder: Folder for hr/, lr/, kernel/ and the manifest.
+        folder: Folder for hr/, lr/, kernel/ (none for the shuffled law) and the manifest.
         degradation: Kernels, noise and compression; DIV2KRK's kernels at ×2 if None.
         seed: Random seed, 0 or more.
         kernel_suffix: ".npz" (with scale and provenance), ".mat" (as KernelGAN's) or ".npy" (the array alone).
@@ -259,7 +265,7 @@ def make_dataset(
             f"{folder} already contains a test set; choose another folder, or overwrite it (overwrite=True, --force)."
         )
     try:
-        for part in ("hr", "lr", "kernel"):
+        for part in ("hr", "lr") if isinstance(degradation.blur, ShuffledLaw) else ("hr", "lr", "kernel"):
             (folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create folders in {folder}: {error.strerror}; choose another folder.") from error
@@ -287,22 +293,32 @@ def _degrade(
 ) -> dict[str, object]:
     rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
     hr = _cropped(read_photo(source), law.scale, source, listener)
-    kernel = kernel_for(law, rng)
     image = torch.from_numpy(hr.pixels.copy()).permute(2, 0, 1)[None]
-    lr = degrade_image(image, kernel, law, rng)[0].permute(1, 2, 0).contiguous().numpy()
+    kernel: Kernel | None = None
+    how: dict[str, object] = {}
+    if isinstance(law.blur, ShuffledLaw):
+        degraded, steps = law.blur.degrade(image, law.scale, rng)
+        how = {"steps": list(steps)}
+    else:
+        kernel = kernel_for(law, rng)
+        degraded = degrade_image(image, kernel, law, rng)
+        how = {"kernel": describe_kernel(kernel)}
+    lr = degraded[0].permute(1, 2, 0).contiguous().numpy()
     lr_photo = _compressed(hr.with_result(lr), law.jpeg_quality)
     suffix = default_suffix(hr)
-    paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}", "kernel": f"kernel/{name}{kernel_suffix}"}
+    paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}"}
     write_photo(hr, folder / paths["hr"], overwrite=True)
     write_photo(lr_photo, folder / paths["lr"], overwrite=True)
-    atomic_write_bytes(folder / paths["kernel"], kernel_bytes(kernel, kernel_suffix), overwrite=True)
+    if kernel is not None:
+        paths["kernel"] = f"kernel/{name}{kernel_suffix}"
+        atomic_write_bytes(folder / paths["kernel"], kernel_bytes(kernel, kernel_suffix), overwrite=True)
     return {
         "name": name,
         "files": paths,
         "sha256": {role: file_digest(folder / path) for role, path in paths.items()},
         "source": {"name": source.name, "sha256": file_digest(source)},
         "degradation": law.as_dict(),
-        "kernel": describe_kernel(kernel),
+        **how,
         "seed": seed,
         "blindsr": __version__,
     }

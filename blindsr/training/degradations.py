@@ -22,7 +22,16 @@ from blindsr.ops.color import BT601, from_planes, to_planes
 from blindsr.ops.degrade import perturbed_transfer
 from blindsr.ops.wiener import error_level, transfer
 
-__all__ = ["KernelBank", "KernelLaw", "KernelPairs", "NoiseLaw", "add_noise", "degrade_periodic", "draw_kernels"]
+__all__ = [
+    "KernelBank",
+    "KernelLaw",
+    "KernelPairs",
+    "NoiseLaw",
+    "add_noise",
+    "degrade_periodic",
+    "draw_kernels",
+    "through_camera",
+]
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
@@ -224,7 +233,7 @@ def add_noise(
                 rgb[i] += 4 / 255 * rng.random() * _white(rng, rgb[i].shape, 0.0, colour)
             rgb[i], told[:, i] = _jpeg(rgb[i], quality, colour, rng)
         elif kind == 4:
-            rgb[i], told[:, i] = _through_camera(clean[i], colour, rng)
+            rgb[i], told[:, i] = through_camera(clean[i], colour, rng)
         elif rng.random() < law.hidden:
             rgb[i] += _MAX_HIDDEN * rng.random() * _white(rng, clean[i].shape, _common(rng), colour)
     planes = to_planes(torch.round(rgb.clamp(0, 1) * 255) / 255).transpose(0, 1)
@@ -359,7 +368,7 @@ def _demosaicked(linear: Tensor, phase: tuple[int, int]) -> Tensor:
     return torch.cat([full_green + spread[:1], full_green, full_green + spread[1:]])
 
 
-def _through_camera(rgb: Tensor, colour: bool, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
+def through_camera(rgb: Tensor, colour: bool, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
     """What a camera makes of an image, (3, h, w), in front of it, and σ of what the sensor's noise became."""
     light = rgb.clamp(1e-4, 1) ** _GAMMA
     slope, floor = 0.003 * rng.random() ** 2, (0.6 / 255 * rng.random()) ** 2

@@ -48,7 +48,8 @@ _KERNEL = (
     show_default="div2krk",
     help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], motion[:LENGTH], "
     "defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis; "
-    "without numbers they are drawn for each image.",
+    "without numbers they are drawn for each image. bsrgan is a whole degradation: blurs, downscaling, noise and JPEG "
+    "in a random order, without a kernel file.",
 )
 @click.option(
     "--kernel-pool",
@@ -106,6 +107,7 @@ def degrade(
     from blindsr.cli.output import listening
     from blindsr.cli.settings import load_known_kernel, single_kernel
     from blindsr.evaluation.dataset import Degradation, make_dataset
+    from blindsr.evaluation.shuffled import ShuffledLaw
     from blindsr.kernels import Kernel
     from blindsr.kernels.pool import KernelPool, read_pool
     from blindsr.kernels.random import Law
@@ -120,7 +122,9 @@ def degrade(
     if pool_noise and kernel_pool is None:
         raise click.UsageError("--pool-noise takes the noise of a pool; name one with --kernel-pool.")
     with listening(quiet=options.quiet, verbose=False) as listener:
-        blur: Law | Kernel | KernelPool = Law.parse(law or "div2krk")
+        blur: Law | Kernel | KernelPool | ShuffledLaw = (
+            ShuffledLaw() if law == "bsrgan" else Law.parse(law or "div2krk")
+        )
         if kernel_pool is not None:
             blur = read_pool(kernel_pool)
         if is_known:

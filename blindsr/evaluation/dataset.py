@@ -15,11 +15,13 @@ from torch import Tensor
 
 from blindsr import __version__
 from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError
+from blindsr.evaluation.shuffled import ShuffledLaw
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_round_trip, read_photo, write_photo
 from blindsr.image_io.formats import readable_suffixes
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes
+from blindsr.kernels.pool import KernelPool
 from blindsr.kernels.random import Law, Phase, draw_kernel
 from blindsr.ops import degrade
 from blindsr.pipelines.record import describe_kernel, file_digest
@@ -128,19 +130,26 @@ class Degradation:
     """The degradation of an image, in the order of its steps."""
 
     scale: int = 2  # factor from LR to HR
-    blur: Law | Kernel = field(default_factory=Law)  # a law draws a kernel for each image
+    # A law or a pool draws a kernel for each image; the shuffled law (bsrgan) is a whole degradation without one.
+    blur: Law | Kernel | KernelPool | ShuffledLaw = field(default_factory=Law)
     phase: Phase = "centred"  # position of the drawn kernels; a given kernel keeps its own
     noise_sigma: float = 0.0  # Gaussian noise, σ on the [0, 1] scale
     speckle_sigma: float = 0.0  # multiplicative noise: y·(1 + σ·n)
+    pool_noise: bool = False  # noise of the pool, before the other noise
     jpeg_quality: int | None = None  # 1 … 100; None is no compression
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         if self.scale not in (2, 3, 4):
             raise ConfigError(f"scale must be 2, 3 or 4, got {self.scale}.")
-        if isinstance(self.blur, Kernel) and self.blur.scale != self.scale:
-            raise ConfigError(f"the kernel is for scale {self.blur.scale}, scale {self.scale} was requested.")
-        if isinstance(self.blur, Kernel) and self.phase != "centred":
+        if isinstance(self.blur, Kernel | KernelPool) and self.blur.scale != self.scale:
+            what = "kernel is" if isinstance(self.blur, Kernel) else "kernels of the pool are"
+            raise ConfigError(f"the {what} for scale {self.blur.scale}, scale {self.scale} was requested.")
+        if self.pool_noise and not (isinstance(self.blur, KernelPool) and len(self.blur.noise)):
+            raise ConfigError("pool_noise needs a pool with patches of noise (blindsr kernel pool); leave it out.")
+        if isinstance(self.blur, ShuffledLaw) and (self.noise_sigma or self.speckle_sigma or self.jpeg_quality):
+            raise ConfigError("the law bsrgan draws noise and compression itself; leave them out.")
+        if not isinstance(self.blur, Law) and self.phase != "centred":
             raise ConfigError("a given kernel keeps its own position; leave the phase out.")
         for name in ("noise_sigma", "speckle_sigma"):
             value = getattr(self, name)
@@ -150,15 +159,22 @@ class Degradation:
             raise ConfigError(f"jpeg_quality must be 1 to 100, got {self.jpeg_quality}.")
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-able copy; a given kernel is identified by its digest."""
-        blur = f"kernel {self.blur.digest}" if isinstance(self.blur, Kernel) else str(self.blur)
+        """JSON-able copy; a given kernel or pool is identified by its digest."""
+        if isinstance(self.blur, Law | ShuffledLaw):
+            blur = str(self.blur)
+        else:
+            blur = f"{'kernel' if isinstance(self.blur, Kernel) else 'pool'} {self.blur.digest}"
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"blur": blur}
 
 
 def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
-    """The kernel of one image: the given one, or one drawn by the law."""
+    """The kernel of one image: the given one, or one drawn by the law or from the pool."""
     if isinstance(degradation.blur, Kernel):
         return degradation.blur
+    if isinstance(degradation.blur, KernelPool):
+        return degradation.blur.draw_kernel(rng)
+    if isinstance(degradation.blur, ShuffledLaw):
+        raise ConfigError("the law bsrgan has no single kernel.")
     return draw_kernel(degradation.blur, degradation.scale, rng, phase=degradation.phase)
 
 
@@ -175,6 +191,9 @@ def degrade_image(hr: Tensor, kernel: Kernel, degradation: Degradation, rng: np.
             f"{hr.shape[-2]}×{hr.shape[-1]}; crop it."
         )
     lr = degrade(hr, kernel.tensor(hr), scale)
+    if degradation.pool_noise and isinstance(degradation.blur, KernelPool):
+        _, bands, height, width = lr.shape
+        lr = lr + torch.from_numpy(degradation.blur.draw_noise(height, width, bands, rng)).permute(2, 0, 1).to(lr)
     for sigma, is_speckle in ((degradation.noise_sigma, False), (degradation.speckle_sigma, True)):
         if sigma:
             noise = sigma * torch.from_numpy(rng.standard_normal(tuple(lr.shape))).to(lr)
@@ -208,7 +227,7 @@ def make_dataset(
 
     Args:
         sources: Image files and folders.
-        folder: Folder for hr/, lr/, kernel/ and the manifest.
+        folder: Folder for hr/, lr/, kernel/ (none for the shuffled law) and the manifest.
         degradation: Kernels, noise and compression; DIV2KRK's kernels at ×2 if None.
         seed: Random seed, 0 or more.
         kernel_suffix: ".npz" (with scale and provenance), ".mat" (as KernelGAN's) or ".npy" (the array alone).
@@ -229,7 +248,7 @@ def make_dataset(
             f"{folder} already contains a test set; choose another folder, or overwrite it (overwrite=True, --force)."
         )
     try:
-        for part in ("hr", "lr", "kernel"):
+        for part in ("hr", "lr") if isinstance(degradation.blur, ShuffledLaw) else ("hr", "lr", "kernel"):
             (folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create folders in {folder}: {error.strerror}; choose another folder.") from error
@@ -257,22 +276,32 @@ def _degrade(
 ) -> dict[str, object]:
     rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
     hr = _cropped(read_photo(source), law.scale, source, listener)
-    kernel = kernel_for(law, rng)
     image = torch.from_numpy(hr.pixels.copy()).permute(2, 0, 1)[None]
-    lr = degrade_image(image, kernel, law, rng)[0].permute(1, 2, 0).contiguous().numpy()
+    kernel: Kernel | None = None
+    how: dict[str, object] = {}
+    if isinstance(law.blur, ShuffledLaw):
+        degraded, steps = law.blur.degrade(image, law.scale, rng)
+        how = {"steps": list(steps)}
+    else:
+        kernel = kernel_for(law, rng)
+        degraded = degrade_image(image, kernel, law, rng)
+        how = {"kernel": describe_kernel(kernel)}
+    lr = degraded[0].permute(1, 2, 0).contiguous().numpy()
     lr_photo = _compressed(hr.with_result(lr), law.jpeg_quality)
     suffix = default_suffix(hr)
-    paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}", "kernel": f"kernel/{name}{kernel_suffix}"}
+    paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}"}
     write_photo(hr, folder / paths["hr"], overwrite=True)
     write_photo(lr_photo, folder / paths["lr"], overwrite=True)
-    atomic_write_bytes(folder / paths["kernel"], kernel_bytes(kernel, kernel_suffix), overwrite=True)
+    if kernel is not None:
+        paths["kernel"] = f"kernel/{name}{kernel_suffix}"
+        atomic_write_bytes(folder / paths["kernel"], kernel_bytes(kernel, kernel_suffix), overwrite=True)
     return {
         "name": name,
         "files": paths,
         "sha256": {role: file_digest(folder / path) for role, path in paths.items()},
         "source": {"name": source.name, "sha256": file_digest(source)},
         "degradation": law.as_dict(),
-        "kernel": describe_kernel(kernel),
+        **how,
         "seed": seed,
         "blindsr": __version__,
     }

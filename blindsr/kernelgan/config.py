@@ -6,11 +6,48 @@ for this implementation, for the reasons in docs/method/deviations.md.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from blindsr.errors import ConfigError
 
-__all__ = ["KernelGANConfig"]
+__all__ = ["VARIANTS", "EnhancedConfig", "KernelGANConfig"]
+
+VARIANTS = ("published", "e-kernelgan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnhancedConfig:
+    """What E-KernelGAN adds to KernelGAN, or sets differently.
+
+    References:
+        Kim, Lee, Jeong, "E-KernelGAN: Enhanced Kernel Estimation GAN", IEEE Access 10, 2022: [E] a value of it.
+
+    Raises:
+        ConfigError: A field is out of its bounds; the message names it.
+    """
+
+    weight_ranking: float = 0.5  # initial weight of the ranking of a fake above a blurrier one [E]
+    ranking_falls: int = 1000  # step from which that weight falls linearly [E]
+    ranking_ends: int = 1400  # step at which it is 0 [E]
+    blur_centre_min: float = 0.8  # smallest weight of the centre in the random 3×3 blur of a fake [E]
+    blur_centre_max: float = 0.9  # and the largest [E]
+    weight_unimodal: float = 5.0  # of L_unimodal, the mean rise of the kernel away from its centre [E]
+    weight_boundaries: float = 5.0  # in place of KernelGAN's 0.5 [E]
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("weight_ranking", "weight_unimodal", "weight_boundaries"):
+            _check_real(self, name, 0.0, 1e6, "kernelgan.enhanced")
+        for name in ("ranking_falls", "ranking_ends"):
+            _check_integer(self, name, 0, "kernelgan.enhanced")
+        _check_real(self, "blur_centre_min", 0.0, 1.0, "kernelgan.enhanced")
+        _check_real(self, "blur_centre_max", self.blur_centre_min, 1.0, "kernelgan.enhanced")
+        if self.ranking_ends <= self.ranking_falls:
+            raise ConfigError(
+                f"kernelgan.enhanced.ranking_ends must be above ranking_falls, got {self.ranking_ends} and "
+                f"{self.ranking_falls}."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +65,7 @@ class KernelGANConfig:
     """
 
     iterations: int = 3000  # training steps: one update of each network per step [P, C configs.py]
+    variant: str = "published"  # "published", or "e-kernelgan" (docs/method/estimators-of-the-field.md)
     seed: int = 0  # seed of the crops, the initial weights and the noise [O]: the authors' code has none
     report_every: int = 50  # steps between two reports of the losses to the listener and the history [O]
 
@@ -68,17 +106,19 @@ class KernelGANConfig:
     clean_up_rank: int = 40  # a share of the 40th largest weight is subtracted from all weights [C configs.py]
     clean_up_share: float = 0.75  # that share [C util.py]
 
+    enhanced: EnhancedConfig = field(default_factory=EnhancedConfig)  # of the variant e-kernelgan
+
     def __post_init__(self) -> None:
         """Check the bounds."""
         object.__setattr__(self, "generator_filters", tuple(self.generator_filters))
+        if isinstance(self.enhanced, Mapping):  # from JSON
+            object.__setattr__(self, "enhanced", EnhancedConfig(**self.enhanced))
+        if self.variant not in VARIANTS:
+            raise ConfigError(f"kernelgan.variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}.")
         for name, low in _MIN_INTEGERS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ConfigError(f"kernelgan.{name} must be a whole number, {low} or more, got {value!r}.")
+            _check_integer(self, name, low)
         for name, (lowest, highest) in _REAL_BOUNDS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
-                raise ConfigError(f"kernelgan.{name} must be a number from {lowest:g} to {highest:g}, got {value!r}.")
+            _check_real(self, name, lowest, highest)
         self._check_sizes()
 
     def _check_sizes(self) -> None:
@@ -111,6 +151,18 @@ class KernelGANConfig:
     def kernel_size(self) -> int:
         """Side of the kernel that the generator's filters make together, px of the image."""
         return sum(self.generator_filters) - len(self.generator_filters) + 1
+
+
+def _check_integer(config: object, name: str, low: int, table: str = "kernelgan") -> None:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{table}.{name} must be a whole number, {low} or more, got {value!r}.")
+
+
+def _check_real(config: object, name: str, lowest: float, highest: float, table: str = "kernelgan") -> None:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+        raise ConfigError(f"{table}.{name} must be a number from {lowest:g} to {highest:g}, got {value!r}.")
 
 
 _MIN_INTEGERS = {

@@ -480,12 +480,18 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     if suffix == ".npy":
         np.save(buffer, weights, allow_pickle=False)
     elif suffix == ".mat":
-        from scipy.io import savemat
-
         key = {"kair": "kernels", "mzsr": "kernel", "generator": "ker"}.get(convention or "", "Kernel")
-        savemat(buffer, {key: weights})  # type: ignore[arg-type] # the stubs know only paths, SciPy takes open files too
-        # SciPy writes the time and the platform into the first 116 bytes, which are free text.
-        return b"MATLAB 5.0 MAT-file, kernel written by blindsr".ljust(116) + buffer.getvalue()[116:]
+        return mat_bytes({key: weights})
     else:
         np.savetxt(buffer, weights, fmt="%.17g", delimiter="," if suffix == ".csv" else " ")
     return buffer.getvalue()
+
+
+def mat_bytes(variables: dict[str, NDArray[Any]]) -> bytes:
+    """A MATLAB v5 file; an array of objects is a cell array. The same variables give the same bytes."""
+    from scipy.io import savemat
+
+    buffer = io.BytesIO()
+    savemat(buffer, variables)  # type: ignore[arg-type] # the stubs know only paths, SciPy takes open files too
+    # SciPy writes the time and the platform into the first 116 bytes, which are free text.
+    return b"MATLAB 5.0 MAT-file, kernel written by blindsr".ljust(116) + buffer.getvalue()[116:]

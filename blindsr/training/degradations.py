@@ -15,34 +15,58 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.image_io import jpeg_noise_sigma
-from blindsr.kernels import bicubic
+from blindsr.kernels import bicubic, fit, resample
+from blindsr.kernels.pool import KernelPool
 from blindsr.kernels.random import training_kernel, training_kernel_size
 from blindsr.ops.color import BT601, from_planes, to_planes
 from blindsr.ops.degrade import perturbed_transfer
 from blindsr.ops.wiener import error_level, transfer
 
-__all__ = ["KernelBank", "KernelLaw", "KernelPairs", "NoiseLaw", "add_noise", "degrade_periodic", "draw_kernels"]
+__all__ = [
+    "KernelBank",
+    "KernelLaw",
+    "KernelPairs",
+    "NoiseLaw",
+    "add_noise",
+    "degrade_periodic",
+    "draw_kernels",
+    "through_camera",
+]
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
 
 
 class KernelBank:
-    """`size` random kernels per scale, drawn once each: drawing a kernel costs more than applying it."""
+    """`size` random kernels per scale, drawn once each: drawing a kernel costs more than applying it.
 
-    def __init__(self, seed: int, size: int) -> None:
-        self._seed, self._size = seed, size
+    Args:
+        seed: Seed of the kernels.
+        size: Their number.
+        pool: Kernels of a camera, which take the place of random ones; carried to each scale by the law cov ∝ s² − 1.
+    """
+
+    def __init__(self, seed: int, size: int, pool: KernelPool | None = None) -> None:
+        self._seed, self._size = seed, size if pool is None else len(pool.kernels)
+        self._pool = pool
         self._kernels: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def draw(self, rng: np.random.Generator, scale: int) -> NDArray[np.float32]:
         """One of the kernels of this scale, in one of its eight dihedral views."""
         key = scale, int(rng.integers(self._size))
         if key not in self._kernels:
-            kernel_rng = np.random.default_rng([self._seed, *key])
-            self._kernels[key] = training_kernel(kernel_rng, scale).astype(np.float32)
+            self._kernels[key] = self._make(*key).astype(np.float32)
         view = int(rng.integers(8))
         rotated = np.rot90(self._kernels[key], view % 4)
         return rotated[:, ::-1] if view >= 4 else rotated
+
+    def _make(self, scale: int, number: int) -> NDArray[np.float64]:
+        if self._pool is None:
+            return training_kernel(np.random.default_rng([self._seed, scale, number]), scale)
+        kernel = self._pool.kernels[number]
+        if kernel.scale != scale:
+            kernel = resample(kernel, scale)
+        return np.asarray(fit(kernel, training_kernel_size(scale)).array)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +233,7 @@ def add_noise(
                 rgb[i] += 4 / 255 * rng.random() * _white(rng, rgb[i].shape, 0.0, colour)
             rgb[i], told[:, i] = _jpeg(rgb[i], quality, colour, rng)
         elif kind == 4:
-            rgb[i], told[:, i] = _through_camera(clean[i], colour, rng)
+            rgb[i], told[:, i] = through_camera(clean[i], colour, rng)
         elif rng.random() < law.hidden:
             rgb[i] += _MAX_HIDDEN * rng.random() * _white(rng, clean[i].shape, _common(rng), colour)
     planes = to_planes(torch.round(rgb.clamp(0, 1) * 255) / 255).transpose(0, 1)
@@ -344,7 +368,7 @@ def _demosaicked(linear: Tensor, phase: tuple[int, int]) -> Tensor:
     return torch.cat([full_green + spread[:1], full_green, full_green + spread[1:]])
 
 
-def _through_camera(rgb: Tensor, colour: bool, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
+def through_camera(rgb: Tensor, colour: bool, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
     """What a camera makes of an image, (3, h, w), in front of it, and σ of what the sensor's noise became."""
     light = rgb.clamp(1e-4, 1) ** _GAMMA
     slope, floor = 0.003 * rng.random() ** 2, (0.6 / 255 * rng.random()) ** 2

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from blindsr.errors import ConfigError, DivergenceError, OutputError
 from blindsr.events import Event, Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import check_output, readable_suffixes
+from blindsr.kernels.pool import KernelPool
 from blindsr.ops.color import to_planes
 from blindsr.ops.wiener import WienerFilter
 from blindsr.runtime import Precision, choose_dtype
@@ -62,6 +63,7 @@ class TrainingConfig:
     kernel_error_share: float = 0.2  # share of the pairs whose kernel is told as an estimate of it
     kernel_error: tuple[float, float] = (0.02, 0.06)  # kernel error that is told with these, uniform
     mixed_share: float = 0.25  # share of the pairs whose kernel is told as the mean of it and another one
+    kernel_pool: str = ""  # digest of the pool that the kernels are from; "" for random ones
     initial_digest: str = ""  # digest of the file of the initial weights; "" for random weights
     precision: Precision = "auto"  # bf16 where the processor supports it natively
     seed: int = 0  # of weights, kernels and batches
@@ -292,6 +294,8 @@ def check_checkpoint(path: Path, config: TrainingConfig, photographs: str = "") 
             "again."
         )
     for name, value in json.loads(json.dumps(asdict(config))).items():
+        if name == "kernel_pool":  # a checkpoint of a version without pools has none
+            stored.setdefault(name, "")
         if name not in _FREE and stored.get(name) != value:
             raise ConfigError(
                 f"the checkpoint {path} belongs to a training with {name} = {stored.get(name)}, now it is {value}; "
@@ -334,6 +338,7 @@ def train(
     checkpoint: Path | None = None,
     photographs: str = "",
     initial: ConditionedNetwork | None = None,
+    pool: KernelPool | None = None,
     listener: Listener = ignore,
     stop_at: int | None = None,
 ) -> Mapping[str, Tensor]:
@@ -346,6 +351,7 @@ def train(
         photographs: `folder_digest` of the photographs, which is kept in the checkpoint.
         initial: A network of the same width and scales, with as many blocks or fewer, whose weights are the initial
             ones; None is random weights.
+        pool: Kernels of a camera in place of random ones.
         listener: Receives the events.
         stop_at: Stop after this step, with a checkpoint, as an interruption would.
 
@@ -362,7 +368,7 @@ def train(
     dtype = choose_dtype(config.precision, torch.device("cpu"))
     last = config.steps if stop_at is None else min(stop_at, config.steps)
     listener(StageStarted(stage=_STAGE, max_steps=config.steps))
-    bank = KernelBank(config.seed, config.kernel_count)
+    bank = KernelBank(config.seed, config.kernel_count, pool)
     for batch in _batches(patches, bank, range(run.step + 1, last + 1), config):
         run.step += 1
         run.losses.append(_train_step(run, batch, config, dtype))
@@ -387,6 +393,7 @@ def train_to_file(
     *,
     images: Path | None = None,
     initial_weights: Path | None = None,
+    pool: KernelPool | None = None,
     overwrite: bool = False,
     listener: Listener = ignore,
 ) -> Path:
@@ -400,6 +407,7 @@ def train_to_file(
         config: Settings of the training.
         images: Folder of photographs; None is dead leaves alone.
         initial_weights: File of the initial weights, with as many blocks or fewer; None is random weights.
+        pool: Kernels of a camera, in place of random ones; the noise is that of every training.
         overwrite: Replace `output` if it exists.
         listener: Receives the events of stage "train".
 
@@ -425,7 +433,7 @@ def train_to_file(
     if initial_weights is not None:
         initial = load_network(initial_weights)
         digest = sha256(initial_weights.read_bytes()).hexdigest()[:16]
-    config = replace(config, initial_digest=digest)
+    config = replace(config, initial_digest=digest, kernel_pool="" if pool is None else pool.digest)
     checkpoint = output.with_suffix(".checkpoint")
     source = "" if images is None else folder_digest(images)
     check_checkpoint(checkpoint, config, source)
@@ -435,7 +443,9 @@ def train_to_file(
         photographs = read_photographs(images, config.patch * max(config.scales), listener, scratch=output.parent)
     patches = Patches(leaves, config.leaves_count, photographs, config.leaves_share)
     with _Log(output.with_suffix(".csv"), listener, continued=checkpoint.exists()) as log:
-        weights = train(patches, config, checkpoint=checkpoint, photographs=source, initial=initial, listener=log)
+        weights = train(
+            patches, config, checkpoint=checkpoint, photographs=source, initial=initial, pool=pool, listener=log
+        )
     save_weights(output, dict(weights), asdict(config))
     checkpoint.unlink(missing_ok=True)
     return output

@@ -101,6 +101,7 @@ def test_an_exception_of_the_listener_stops_the_run_and_passes_through():
 
 CHANGES = {
     "iterations": 29,
+    "variant": "e-kernelgan",
     "seed": 5,
     "report_every": 2,
     "generator_filters": (7, 5, 3, 1),
@@ -138,7 +139,7 @@ def plain():
     return estimate_kernel(photograph(), 2, SHORT)
 
 
-@pytest.mark.parametrize("field", list(SHORT.__dataclass_fields__))
+@pytest.mark.parametrize("field", sorted(SHORT.__dataclass_fields__.keys() - {"enhanced"}))
 def test_each_setting_changes_something(field, plain):
     assert CHANGES[field] != getattr(SHORT, field)
     changed = estimate_kernel(photograph(), 2, replace(SHORT, **{field: CHANGES[field]}))

@@ -38,7 +38,11 @@ _KERNEL = (
     click.option("--law", metavar="LAW", show_default="div2krk",
         help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], "
         "motion[:LENGTH], defocus[:DIAMETER] or bicubic. Lengths are in HR pixels, ANGLE in degrees counter-clockwise "
-        "from the x axis; without numbers they are drawn for each image."),
+        "from the x axis; without numbers they are drawn for each image. bsrgan is a whole degradation: blurs, "
+        "downscaling, noise and JPEG in a random order, without a kernel file."),
+    click.option("--kernel-pool", metavar="FILE.npz", type=PHOTO,
+        help="Draw the kernels from this pool (`blindsr kernel pool`), instead of by a law."),
+    click.option("--pool-noise", is_flag=True, help="Add noise of the pool's photographs."),
     click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True,
         help="Size of HR over that of LR."),
     click.option("--phase", type=click.Choice(["centred", "corner"]),
@@ -65,6 +69,8 @@ def degrade(
     sources: tuple[Path, ...],
     output: Path,
     law: str | None,
+    kernel_pool: Path | None,
+    pool_noise: bool,
     scale: int,
     phase: Literal["centred", "corner"] | None,
     seed: int,
@@ -78,7 +84,9 @@ def degrade(
     from blindsr.cli.output import ProgressListener
     from blindsr.cli.settings import load_known_kernel, single_kernel
     from blindsr.evaluation.dataset import Degradation, make_dataset
+    from blindsr.evaluation.shuffled import ShuffledLaw
     from blindsr.kernels import Kernel
+    from blindsr.kernels.pool import KernelPool, read_pool
     from blindsr.kernels.random import Law
 
     is_known = options.kernel is not None or options.sensor is not None
@@ -86,8 +94,16 @@ def degrade(
         raise click.UsageError("--kernel replaces --law and keeps its own phase; give one of them.")
     if options.kernel is None and options.kernel_convention is not None:
         raise click.UsageError("--kernel-convention is for --kernel; leave it out.")
+    if kernel_pool is not None and (is_known or law is not None or phase is not None):
+        raise click.UsageError("--kernel-pool replaces --law, --phase and --kernel; give one of them.")
+    if pool_noise and kernel_pool is None:
+        raise click.UsageError("--pool-noise takes the noise of a pool; name one with --kernel-pool.")
     with ProgressListener(quiet=options.quiet) as listener:
-        blur: Law | Kernel = Law.parse(law or "div2krk")
+        blur: Law | Kernel | KernelPool | ShuffledLaw = (
+            ShuffledLaw() if law == "bsrgan" else Law.parse(law or "div2krk")
+        )
+        if kernel_pool is not None:
+            blur = read_pool(kernel_pool)
         if is_known:
             kernel, warnings = load_known_kernel(options, scale)
             blur = single_kernel(kernel)
@@ -96,7 +112,7 @@ def degrade(
         made = make_dataset(
             sources,
             output,
-            Degradation(scale=scale, blur=blur, phase=phase or "centred", **damage),
+            Degradation(scale=scale, blur=blur, phase=phase or "centred", pool_noise=pool_noise, **damage),
             seed=seed,
             kernel_suffix=f".{kernel_format}",  # type: ignore[arg-type]
             overwrite=options.force,

@@ -46,8 +46,9 @@ def _print(
         return
     for title, rows in tables.items():
         click.echo((headings or {}).get(title, title))
+        width = max(14, 1 + max(map(len, rows), default=0))
         for name, value in rows.items():
-            click.echo(f"  {name:<14}{value}")
+            click.echo(f"  {name:<{width}}{value}")
 
 
 def _examine() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""`blindsr kernel`: the commands that show, compare, convert and list kernels, and those that make them."""
+"""`blindsr kernel`: the commands that show, compare, convert, collect and list kernels, and those that make them."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import click
 
 from blindsr.cli.commands.make_kernel import COMMANDS, metrics_lines, write_warnings
 from blindsr.cli.options import CONVENTIONS, Options, command, with_options
-from blindsr.cli.types import PHOTO
+from blindsr.cli.types import PHOTO, MethodChoice
 
 if TYPE_CHECKING:
     from blindsr.kernels import Kernel
@@ -106,9 +106,13 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
 
 
 @command("convert", "Convert a kernel between conventions, formats and scales.",
-    "kernel convert kernels_12.mat k.npz --kernel-index 3 --from-convention kair",
+    "kernel convert photo.kernel.npz --for usrnet -o usrnet.mat",
     click.argument("source", metavar="IN", type=PHOTO),
-    click.argument("target", metavar="OUT", type=PHOTO),
+    click.argument("target", metavar="[OUT]", required=False, type=PHOTO),
+    click.option("-o", "--output", metavar="OUT", type=PHOTO, help="The file OUT, if it is not the last argument."),
+    click.option("--for", "tool", type=click.Choice(["srmd", "usrnet", "mzsr", "zssr", "kernelgan", "deepinv"]),
+        help="Write what another tool reads: its convention, and a .mat with the name it looks for (deepinv: a .npy). "
+        "srmd gets the Gaussian that comes before bicubic downscaling."),
     click.option("--from-convention", type=click.Choice(["auto", *CONVENTIONS]), default="auto", show_default=True,
         help="Convention that IN follows."),
     click.option("--to-convention", type=click.Choice(CONVENTIONS),
@@ -127,7 +131,9 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
 def convert(
     options: Options,
     source: Path,
-    target: Path,
+    target: Path | None,
+    output: Path | None,
+    tool: str | None,
     from_convention: str,
     to_convention: "Convention | None",
     from_scale: int | None,
@@ -136,12 +142,19 @@ def convert(
 ) -> None:
     """Read the kernel IN and write it as OUT (.npz, .mat, .npy, .txt, .csv).
 
-    OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter.
+    OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter. Only
+    the Gaussian for srmd is an approximation.
     """
     from blindsr.image_io import atomic_write_bytes, check_output
     from blindsr.kernels import resample
     from blindsr.kernels.files import kernel_bytes
+    from blindsr.kernels.tools import tool_bytes
 
+    if (target is None) == (output is None):
+        raise click.UsageError("name the file to write once: as the second argument OUT, or with -o.")
+    if tool is not None and to_convention is not None:
+        raise click.UsageError("--for includes the convention of the tool; leave out --to-convention.")
+    target = target or output or Path()
     check_output(target, overwrite=options.force)
     factor = from_scale or _scale_of(str(source)) or 2
     convention = None if from_convention == "auto" else from_convention
@@ -149,9 +162,57 @@ def convert(
     if to_scale is not None and to_scale != factor:
         kernel = resample(kernel, to_scale, residual_hr_blur=residual_blur)
         warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
-    atomic_write_bytes(target, kernel_bytes(kernel, target.suffix.lower(), to_convention), overwrite=options.force)
+    suffix = target.suffix.lower()
+    if tool is None:
+        content = kernel_bytes(kernel, suffix, to_convention)
+    else:
+        content, further = tool_bytes(kernel, tool, suffix)
+        warnings = (*warnings, *further)
+    atomic_write_bytes(target, content, overwrite=options.force)
     write_warnings(() if options.quiet else warnings)
     click.echo(str(target))
+
+
+@command("pool", "Collect the kernels and the noise of a camera's photographs.",
+    "kernel pool photos/ -o pool.npz --estimator spectral",
+    click.argument("sources", metavar="PHOTO...", nargs=-1, required=True, type=PHOTO),
+    click.option("-o", "--output", metavar="FILE.npz", required=True, type=PHOTO, help="File of the pool."),
+    click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Scale of the kernels."),
+    click.option("--estimator", type=MethodChoice("estimator"), default="auto", show_default=True,
+        help="Kernel estimation method; `blindsr methods` lists them."),
+    click.option("--noise-patch", type=click.IntRange(8, 512), default=64, show_default=True,
+        help="Side of the smooth patches whose noise is kept, pixels."),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
+    with_options("force", "as_json", "quiet", force="Overwrite the pool if it exists."),
+)  # fmt: skip
+def pool(
+    options: Options,
+    sources: tuple[Path, ...],
+    output: Path,
+    scale: int,
+    estimator: str,
+    noise_patch: int,
+    seed: int,
+) -> None:
+    """Estimate the kernels of photographs (files or folders) of one camera, and keep the noise of their smooth parts.
+
+    `blindsr degrade --kernel-pool FILE` and `blindsr train --kernel-pool FILE` draw from the pool.
+    """
+    from blindsr.cli.output import ProgressListener
+    from blindsr.evaluation.camera import collect_pool
+    from blindsr.image_io import atomic_write_bytes, check_output
+    from blindsr.settings import Settings
+
+    if output.suffix.lower() != ".npz":
+        raise click.BadParameter(f"a pool is a .npz file, got {output.name}.", param_hint="-o")
+    check_output(output, overwrite=options.force)
+    settings = Settings(scale=scale, estimator=estimator, seed=seed)
+    with ProgressListener(quiet=options.quiet) as listener:
+        made = collect_pool(sources, settings, noise_side=noise_patch, listener=listener)
+        listener.line(f"done: {len(made.kernels)} kernels, {len(made.noise)} patches of noise")
+    atomic_write_bytes(output, made.to_bytes(), overwrite=options.force)
+    record = {"output": str(output), "kernels": list(made.names), "noise": len(made.noise), "digest": made.digest}
+    click.echo(json.dumps(record, ensure_ascii=False) if options.as_json else str(output))
 
 
 @command("sensors", "List the bundled instruments.", "kernel sensors",
@@ -183,7 +244,7 @@ class _InOrder(click.Group):
 
 kernel = _InOrder(
     "kernel",
-    commands=[*COMMANDS, show, compare, convert, sensors],
+    commands=[*COMMANDS, show, compare, convert, pool, sensors],
     short_help="Make, show, convert and compare known kernels.",
     epilog="Example: blindsr kernel sensor sentinel2:B4 --scale 2",
     help="""Known kernels from data sheets, formulas and measurements.

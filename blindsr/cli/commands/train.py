@@ -21,6 +21,9 @@ __all__ = ["train"]
         help="File of the weights; a log (.csv) and checkpoints get the same stem."),
     click.option("--images", type=PHOTO, metavar="DIR",
         help="Train on the photographs in this folder.  [default: synthetic dead leaves alone]"),
+    click.option("--kernel-pool", type=PHOTO, metavar="FILE.npz",
+        help="Blur by the kernels of this pool (`blindsr kernel pool`), for weights that suit one camera.  [default: "
+        "random kernels of many kinds]"),
     click.option("--leaves", "leaves_share", type=click.FloatRange(0, 1), metavar="SHARE",
         help="Share of dead leaves among the patches.  [default: 0.22 with --images, 1 without]"),
     click.option("--init", type=PHOTO, metavar="pretrained|leaves|random|FILE",
@@ -48,6 +51,7 @@ def train(
     /,
     output: Path,
     images: Path | None,
+    kernel_pool: Path | None,
     leaves_share: float | None,
     init: Path | None,
     like: Path | None,
@@ -62,6 +66,7 @@ def train(
     prolong it as long as its learning rate has not begun to fall.
     """
     from blindsr.cli.output import ProgressListener
+    from blindsr.kernels.pool import read_pool
     from blindsr.runtime import prepare_process
     from blindsr.training.train import TrainingConfig, train_to_file
     from blindsr.upscalers.pretrained.weights import training_settings, weights_file
@@ -90,12 +95,19 @@ def train(
         leaves_share = 1.0
     if leaves_share is not None:
         config = replace(config, leaves_share=leaves_share)
+    pool = None if kernel_pool is None else read_pool(kernel_pool)
     initial_weights = None if str(init) in ("None", "random") else weights_file(init)
     if config.initial_digest and initial_weights is None:
         raise click.UsageError(f"{like} was trained from other weights; give them with --init (see its model card).")
     with ProgressListener(quiet=options.quiet, verbose=options.verbose) as listener:
         written = train_to_file(
-            output, config, images=images, initial_weights=initial_weights, overwrite=options.force, listener=listener
+            output,
+            config,
+            images=images,
+            initial_weights=initial_weights,
+            pool=pool,
+            overwrite=options.force,
+            listener=listener,
         )
     record = {"output": str(written), "steps": config.steps}
     click.echo(json.dumps(record, ensure_ascii=False) if options.as_json else str(written))

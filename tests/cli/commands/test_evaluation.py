@@ -38,6 +38,7 @@ def test_degrade_hands_every_option_down(run, photo, tmp_path):
         "blur": "gaussian:1.5",
         "phase": "corner",
         "noise_sigma": 0.02,
+        "pool_noise": False,
         "speckle_sigma": 0.01,
         "jpeg_quality": 60,
     }

@@ -112,6 +112,22 @@ def test_convert_and_compare(run, here):
     assert "is a kernel for scale 4, but scale 2 was" in run("kernel", "compare", "k.npz", "x4.npz").stderr
 
 
+def test_convert_for_a_tool(run, here):
+    (here / "k.npz").write_bytes(kernel_bytes(gaussian([[2.0, 0.7], [0.7, 1.2]], 2), ".npz"))
+    for tool in ("usrnet", "mzsr", "zssr", "kernelgan", "srmd"):
+        assert run("kernel", "convert", "k.npz", "--for", tool, "-o", f"{tool}.mat", "-q").stdout == f"{tool}.mat\n"
+    assert run("kernel", "convert", "k.npz", "k.npy", "--for", "deepinv", "-q").exit_code == 0
+    difference = json.loads(run("kernel", "compare", "k.npz", "usrnet.mat", "--json").stdout)
+    assert difference["shift_yx"] == pytest.approx([0, 0], abs=1e-9)
+    assert "SRMD takes a Gaussian" in run("kernel", "convert", "motion:9,30", "--for", "srmd", "-o", "m.mat").stderr
+    assert (
+        "leave out --to-convention"
+        in run("kernel", "convert", "k.npz", "a.mat", "--for", "mzsr", "--to-convention", "kair").stderr
+    )
+    assert "as the second argument OUT, or with -o" in run("kernel", "convert", "k.npz").stderr
+    assert "must be written as .npy" in run("kernel", "convert", "k.npz", "a.mat", "--for", "deepinv").stderr
+
+
 def test_the_sensors_are_listed_with_their_sources(run):
     text = run("kernel", "sensors").stdout
     for name in ("fullframe", "phone", "sentinel2", "widefield"):

@@ -139,6 +139,9 @@ UPSCALERS: Registry[Any] = Registry(
         "pretrained": "blindsr.upscalers.pretrained.upscaler:PretrainedUpscaler",
         "zssr": "blindsr.zssr.upscaler:PublishedZSSR",
         "bicubic": "blindsr.upscalers.interpolation:BicubicUpscaler",
+        "nearest": "blindsr.upscalers.interpolation:NearestUpscaler",
+        "bilinear": "blindsr.upscalers.interpolation:BilinearUpscaler",
+        "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
     },
 )
 

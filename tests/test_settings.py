@@ -52,7 +52,7 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
             {"estimator": "guess"},
             "estimator must be one of auto, spectral, l0, kernelgan, learned, bicubic, got 'guess'",
         ),
-        ({"upscaler": "magic"}, "upscaler must be one of pretrained, zssr, bicubic, got 'magic'"),
+        ({"upscaler": "magic"}, "upscaler must be one of pretrained, zssr, bicubic, .*, got 'magic'"),
     ],
 )
 def test_values_out_of_bounds_are_refused(fault, message):

@@ -1,12 +1,13 @@
-"""MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size.
+"""MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size; and its other filters.
 
 Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = −0.5; when an
-axis shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter.
+axis shrinks, the cubic is stretched by the inverse scale, which is what makes it an antialiasing filter. The Lanczos
+filter is the windowed sinc of Duchon, "Lanczos filtering in one and two dimensions", J. Appl. Meteor. 18, 1979.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,9 +15,12 @@ from torch import Tensor
 from blindsr.errors import ImageError
 from blindsr.ops.geometry import mirror
 
-__all__ = ["RowBuffer", "RowResizer", "imresize", "imresize_rows"]
+__all__ = ["INTERPOLATION_RADIUS", "Interpolation", "RowBuffer", "RowResizer", "imresize", "imresize_rows"]
 
 Border = Literal["symmetric", "replicate"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+#: Half of the support of each filter, pixels of the input where an image is enlarged.
+INTERPOLATION_RADIUS: dict[Interpolation, float] = {"nearest": 0.5, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -26,15 +30,34 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
 
 
+def _filter(x: Tensor, method: Interpolation) -> Tensor:
+    """The value of an interpolation filter at distances x."""
+    if method == "bicubic":
+        return _cubic(x)
+    if method == "lanczos":
+        return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), torch.zeros_like(x))
+    if method == "bilinear":
+        return (1 - x.abs()).clamp(min=0)
+    # Half open, so that one of two equally near pixels counts; the slack is the rounding of the centres.
+    return ((x > -0.5 - 1e-9) & (x <= 0.5 - 1e-9)).to(x.dtype)
+
+
 def _taps(
-    length: int, out_length: int, scale: float, stretch: float, border: Border, device: torch.device
+    length: int,
+    out_length: int,
+    scale: float,
+    stretch: float,
+    border: Border,
+    device: torch.device,
+    method: Interpolation = "bicubic",
 ) -> tuple[Tensor, Tensor]:
     """Source positions and float64 weights of every output sample: two tensors (out_length, P)."""
     centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5) / scale - 0.5
-    count = math.ceil(4 * stretch) + 2
-    first = torch.floor(centre - 2 * stretch).long()
+    radius = INTERPOLATION_RADIUS[method] * stretch
+    count = math.ceil(2 * radius) + 2
+    first = torch.floor(centre - radius).long()
     index = first[:, None] + torch.arange(count, device=device)
-    weight = _cubic((centre[:, None] - index) / stretch)
+    weight = _filter((centre[:, None] - index) / stretch, method)
     weight = weight / weight.sum(1, keepdim=True)
     used = weight.abs().amax(0) > 0
     index, weight = index[:, used], weight[:, used]
@@ -42,9 +65,18 @@ def _taps(
     return inside, weight
 
 
-def _resize_axis(image: Tensor, axis: int, out_length: int, scale: float, *, border: Border, antialias: bool) -> Tensor:
+def _resize_axis(
+    image: Tensor,
+    axis: int,
+    out_length: int,
+    scale: float,
+    *,
+    border: Border,
+    antialias: bool,
+    method: Interpolation = "bicubic",
+) -> Tensor:
     stretch = max(1.0, 1.0 / scale) if antialias else 1.0
-    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device)
+    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device, method)
     weight = weight.to(image.dtype)
     shape = [1] * image.ndim
     shape[axis] = out_length
@@ -63,6 +95,7 @@ def imresize(
     border: Border = "symmetric",
     antialias: bool = True,
     legacy_8bit: bool = False,
+    method: Interpolation = "bicubic",
 ) -> Tensor:
     """Resize like MATLAB's `imresize(image, …, "bicubic")` with its antialiasing.
 
@@ -79,19 +112,24 @@ def imresize(
         legacy_8bit: Work as an older MATLAB did on uint8 images: rows first, and rounding to 8 bits after
             each pass. `image` is then taken as [0, 1]. With `border="replicate"` this reproduces the LR
             images of Set5 that the field uses, to the bit.
+        method: "nearest", "bilinear", "bicubic" or "lanczos" (three lobes); stretched by `antialias` as well, which
+            makes a mean over the pixels of "nearest".
 
     Returns:
         Images, (B, C, *size), dtype and device of `image`, not clamped (cubics overshoot) unless
         `legacy_8bit`.
 
     Raises:
-        ImageError: The image is not 4-D floating point, or neither `scale` nor `size` is usable.
+        ImageError: The image is not 4-D floating point, neither `scale` nor `size` is usable, or there is no such
+            method.
 
     References:
         MathWorks, imresize (documentation and observed values); Keys, IEEE TASSP 29(6), 1981.
     """
     if image.ndim != 4 or not image.is_floating_point():
         raise ImageError(f"imresize needs floating-point (B, C, H, W), got {tuple(image.shape)} of {image.dtype}.")
+    if method not in get_args(Interpolation):
+        raise ImageError(f"imresize interpolates by {', '.join(get_args(Interpolation))}, got {method!r}.")
     height, width = image.shape[-2:]
     if scale is None:
         if size is None:
@@ -110,7 +148,7 @@ def imresize(
     axes = (-2, -1) if legacy_8bit or scales[0] <= scales[1] else (-1, -2)
 
     def resized(values: Tensor, axis: int) -> Tensor:
-        return _resize_axis(values, axis, size[axis], scales[axis], border=border, antialias=antialias)
+        return _resize_axis(values, axis, size[axis], scales[axis], border=border, antialias=antialias, method=method)
 
     if legacy_8bit:
         # Grey levels as whole numbers in float64: ties at one half are exact and round up, as in MATLAB.

@@ -142,6 +142,7 @@ UPSCALERS: Registry[Any] = Registry(
         "nearest": "blindsr.upscalers.interpolation:NearestUpscaler",
         "bilinear": "blindsr.upscalers.interpolation:BilinearUpscaler",
         "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
+        "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
     },
 )
 

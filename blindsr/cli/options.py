@@ -110,7 +110,7 @@ class Options:
         toml="run",
         type=MethodChoice("upscaler"),
         show_default="pretrained",
-        help="Super-resolution method, listed below.",
+        help="Super-resolution method, listed below; checkpoint:FILE is the network in a file of another program.",
     )
     init: str | None = _option(
         "Method",

@@ -181,8 +181,8 @@ class MethodChoice(click.ParamType[str]):
         return f"[{'|'.join(self.names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """Check a name."""
-        if value not in self.names():
+        """Check a name; that of a checkpoint may be followed by its file."""
+        if value not in self.names() and not (self.kind == "upscaler" and str(value).startswith("checkpoint:")):
             self.fail(f"{value!r} is not one of {', '.join(map(repr, self.names()))}.", param, ctx)
         return str(value)
 

@@ -50,9 +50,10 @@ def _taps(
     border: Border,
     device: torch.device,
     method: Interpolation = "bicubic",
+    offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Source positions and float64 weights of every output sample: two tensors (out_length, P)."""
-    centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5) / scale - 0.5
+    centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5 - offset) / scale - 0.5
     radius = INTERPOLATION_RADIUS[method] * stretch
     count = math.ceil(2 * radius) + 2
     first = torch.floor(centre - radius).long()
@@ -74,9 +75,10 @@ def _resize_axis(
     border: Border,
     antialias: bool,
     method: Interpolation = "bicubic",
+    offset: float = 0.0,
 ) -> Tensor:
     stretch = max(1.0, 1.0 / scale) if antialias else 1.0
-    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device, method)
+    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device, method, offset)
     weight = weight.to(image.dtype)
     shape = [1] * image.ndim
     shape[axis] = out_length
@@ -96,6 +98,7 @@ def imresize(
     antialias: bool = True,
     legacy_8bit: bool = False,
     method: Interpolation = "bicubic",
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """Resize like MATLAB's `imresize(image, …, "bicubic")` with its antialiasing.
 
@@ -114,6 +117,8 @@ def imresize(
             images of Set5 that the field uses, to the bit.
         method: "nearest", "bilinear", "bicubic" or "lanczos" (three lobes); stretched by `antialias` as well, which
             makes a mean over the pixels of "nearest".
+        offset: (vertical, horizontal) displacement of the result, pixels of the output: a kernel whose centre of mass
+            lies off its middle has displaced the image by so much.
 
     Returns:
         Images, (B, C, *size), dtype and device of `image`, not clamped (cubics overshoot) unless
@@ -148,7 +153,10 @@ def imresize(
     axes = (-2, -1) if legacy_8bit or scales[0] <= scales[1] else (-1, -2)
 
     def resized(values: Tensor, axis: int) -> Tensor:
-        return _resize_axis(values, axis, size[axis], scales[axis], border=border, antialias=antialias, method=method)
+        moved = offset[axis]
+        return _resize_axis(
+            values, axis, size[axis], scales[axis], border=border, antialias=antialias, method=method, offset=moved
+        )
 
     if legacy_8bit:
         # Grey levels as whole numbers in float64: ties at one half are exact and round up, as in MATLAB.

@@ -143,6 +143,7 @@ UPSCALERS: Registry[Any] = Registry(
         "bilinear": "blindsr.upscalers.interpolation:BilinearUpscaler",
         "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
         "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
+        "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
     },
 )
 

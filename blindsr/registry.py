@@ -144,6 +144,7 @@ UPSCALERS: Registry[Any] = Registry(
         "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
         "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
         "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
+        "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
     },
 )
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from blindsr.errors import ImageError, KernelError
+from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.kernels.kernel import KernelStack
@@ -215,7 +215,11 @@ def fit(
     """
     timings: dict[str, float] = {}
     estimate: KernelEstimate | None = None
-    if kernel is None:
+    upscaler = settings.create_upscaler()
+    is_blind = bool(getattr(upscaler, "estimates_kernel", False))
+    if kernel is None and is_blind:
+        kernel = bicubic(settings.run_scale)  # until the method has estimated its own
+    elif kernel is None:
         started = time.perf_counter()
         estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
         kernel = estimate.kernel
@@ -226,9 +230,10 @@ def fit(
             f"{kernel.scale}; blindsr.kernels.resample converts it."
         )
     started = time.perf_counter()
-    upscaler = settings.create_upscaler()
     extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
     warnings = list(estimate.warnings) if estimate else []
+    if is_blind and isinstance(kernel, KernelStack):
+        raise ConfigError(f"{upscaler.name} estimates one kernel for all bands; choose another upscaler.")
     parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []
     if isinstance(kernel, KernelStack):
         kernel.check_channels(source.shape[0])
@@ -250,6 +255,9 @@ def fit(
         models.append(_fit_upscaler(upscaler, extended_part, degradation, listener))
     model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
     timings["fit"] = time.perf_counter() - started
+    if model.kernel is not None:
+        kernel, estimate = model.kernel, KernelEstimate(kernel=model.kernel, method=upscaler.name)
+        degradations = [replace(degradation, kernel=kernel) for degradation in degradations]
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.kernels import Kernel
 from blindsr.ops import degrade
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, check_finite, choose_dtype, seeded_generator
@@ -166,9 +167,14 @@ def _steps(config: DeepPriorConfig) -> Iterator[tuple[int, bool]]:
 
 
 def whole_image_model(
-    result: Tensor, scale: int, steps: int, history: dict[str, tuple[float, ...]], dtype: torch.dtype
+    result: Tensor,
+    scale: int,
+    steps: int,
+    history: dict[str, tuple[float, ...]],
+    dtype: torch.dtype,
+    kernel: Kernel | None = None,
 ) -> TiledModel:
-    """A model that holds the result of the whole image, which it was fitted to."""
+    """A model that holds the result of the whole image, which it was fitted to, and a kernel that was estimated."""
     result = result.detach()
     return TiledModel(
         scale=scale,
@@ -177,4 +183,5 @@ def whole_image_model(
         steps=steps,
         history=history,
         dtype=str(dtype).removeprefix("torch."),
+        kernel=kernel,
     )

@@ -145,6 +145,7 @@ UPSCALERS: Registry[Any] = Registry(
         "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
         "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
         "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
+        "dualsr": "blindsr.upscalers.dualsr.upscaler:DualSRUpscaler",
     },
 )
 

@@ -218,7 +218,7 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
 @click.option("--limit", type=click.IntRange(1), help="At most so many images.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes; they share the threads.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
-@click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot].")
+@click.option("--plot", is_flag=True, help="Write ablation.pdf and time.pdf, and .png, as well; needs blindsr[plot].")
 @with_options("scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output")
 def ablate(
     options: Options,

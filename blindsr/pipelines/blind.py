@@ -216,7 +216,7 @@ def fit(
     timings: dict[str, float] = {}
     estimate: KernelEstimate | None = None
     upscaler = settings.create_upscaler()
-    is_blind = bool(getattr(upscaler, "estimates_kernel", False))
+    is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
     if kernel is None and is_blind:
         kernel = bicubic(settings.run_scale)  # until the method has estimated its own
     elif kernel is None:
@@ -232,6 +232,8 @@ def fit(
     started = time.perf_counter()
     extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
     warnings = list(estimate.warnings) if estimate else []
+    if is_blind and not kernel_is_open:
+        warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
     if is_blind and isinstance(kernel, KernelStack):
         raise ConfigError(f"{upscaler.name} estimates one kernel for all bands; choose another upscaler.")
     parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []

@@ -118,6 +118,10 @@ def test_a_run_takes_the_kernel_of_the_method_and_runs_no_estimator(monkeypatch)
     assert result.kernel is result.degradation.kernel
     assert result.kernel.provenance["made_by"] == "dkp"
     assert "dkp.loss" in result.history
+    known = blind.run(TensorSource(photograph(33, 36)), settings, kernel=gaussian(1.5, 2))
+    assert torch.equal(known.image, result.image)
+    assert any("given one is not used" in warning for warning in known.warnings)
+    assert not any("not used" in warning for warning in result.warnings)
     with pytest.raises(ConfigError, match="one kernel for all bands"):
         blind.run(TensorSource(photograph(33, 36)), settings, kernel=KernelStack((bicubic(2),) * 3, ("R", "G", "B")))
 

@@ -64,11 +64,10 @@ def load_network(path: Path, second: Path | None = None, share: float = 0.0) -> 
         ConfigError: spandrel is not installed, a file cannot be used, the architecture is unknown or does not enlarge,
             or the two checkpoints are of different networks.
     """
+    states = [load_state(file) for file in (path, second) if file is not None]
     spandrel = _spandrel()
-    state = spandrel.canonicalize_state_dict(load_state(path))
-    if second is not None:
-        other = spandrel.canonicalize_state_dict(load_state(second))
-        state = _interpolated(state, other, share, (path, second))
+    states = [spandrel.canonicalize_state_dict(state) for state in states]
+    state = states[0] if second is None else _interpolated(states[0], states[1], share, (path, second))
     try:
         with torch.random.fork_rng(devices=[]):  # the networks' constructors draw from the global generator
             model = spandrel.MAIN_REGISTRY.load(state)

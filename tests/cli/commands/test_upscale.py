@@ -612,3 +612,12 @@ def test_the_summary_of_an_estimate_names_the_method_and_its_uncertainty(quick, 
     assert "kernel: estimated by spectral, σ 1.52 px along 118°, 0.94 px across (14×14 for ×2)\n" in result.stderr
     assert "warning: the photograph is rather flat.\n" in result.stderr
     assert math.isfinite(json.loads((photo.parent / "photo_blindsr_x2.json").read_text())["consistency"]["psnr_db"])
+
+
+def test_a_checkpoint_is_named_with_its_file_and_is_read_before_anything_else(run, photo):
+    result = run("upscale", photo, "--kernel", "bicubic", "--upscaler", "checkpoint:missing.pth")
+    assert result.exit_code == 1
+    assert "missing.pth" in result.stderr
+    result = run("upscale", photo, "--kernel", "bicubic", "--upscaler", "checkpoint")
+    assert result.exit_code == 1
+    assert "--upscaler checkpoint:FILE" in " ".join(result.stderr.split())

@@ -2,8 +2,8 @@
 
 python benchmarks/methods.py SET OUT [--slow-images 3] [--only NAME,...]
 
-SET has hr/, lr/ and kernel/ (`blindsr degrade`). Fast methods run on all images, slow ones on the first few; the gain of
-each is over bicubic interpolation of the same images, and the table says how many there were. It consists of two
+SET has hr/, lr/ and kernel/ (`blindsr degrade`). Fast methods run on all images, slow ones on the first few; the gain
+of each is over bicubic interpolation of the same images, and the table says how many there were. It consists of two
 ablations, OUT/fast and OUT/slow (`blindsr ablate`), which keep what is finished: interrupt it and start it again.
 """
 
@@ -41,7 +41,8 @@ def main() -> None:
     chosen = options.only.split(",") if options.only else [n for n in UPSCALERS.names() if n not in NEEDS_A_FILE]
     chosen = [name for name in chosen if options.scale in UPSCALERS.get(name).scales]
     settings = preset(options.preset)
-    points, lines = {}, ["| upscaler | images | PSNR-Y | gain over interpolation | seconds |", "|---|---:|---:|---:|---:|"]
+    lines = ["| upscaler | images | PSNR-Y | gain over interpolation | seconds |", "|---|---:|---:|---:|---:|"]
+    points: dict[str, tuple[float, float, str]] = {}
     for part, limit in (("fast", None), ("slow", options.slow_images)):
         names = tuple(name for name in chosen if (name in SLOW) == (part == "slow"))
         if not names:
@@ -69,7 +70,7 @@ def main() -> None:
     (options.out / "methods.md").write_text(text, encoding="utf-8")
     print(text)
     if points:
-        write_time_plot(points, options.out / "methods", "gain over bicubic interpolation, dB (PSNR-Y, true kernel)")
+        write_time_plot(points, options.out / "methods", "gain over interpolation, PSNR-Y, dB")
 
 
 if __name__ == "__main__":

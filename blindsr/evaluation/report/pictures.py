@@ -145,6 +145,8 @@ def write_time_plot(points: Mapping[str, tuple[float, float, str]], stem: Path, 
         axes.scatter([max(seconds, 1e-3)], [value], s=34, color=colour, linewidths=0)
         axes.annotate(label, (max(seconds, 1e-3), value), xytext=(5, 3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("seconds for an image")
     axes.set_ylabel(quality)
     axes.margins(x=0.25, y=0.12)

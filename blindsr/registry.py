@@ -159,6 +159,13 @@ UPSCALERS: Registry[Any] = Registry(
         "pretrained": "blindsr.upscalers.pretrained.upscaler:PretrainedUpscaler",
         "zssr": "blindsr.zssr.upscaler:PublishedZSSR",
         "bicubic": "blindsr.upscalers.interpolation:BicubicUpscaler",
+        "nearest": "blindsr.upscalers.interpolation:NearestUpscaler",
+        "bilinear": "blindsr.upscalers.interpolation:BilinearUpscaler",
+        "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
+        "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
+        "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
+        "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
+        "dualsr": "blindsr.upscalers.dualsr.upscaler:DualSRUpscaler",
     },
 )
 

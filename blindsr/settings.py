@@ -38,7 +38,8 @@ class Settings:
         size: Width and height of the output; 0 is a side that follows from the other one and the image's shape.
             `for_image` derives the factors from it.
         estimator: Name of the kernel estimator (`blindsr.registry.ESTIMATORS`).
-        upscaler: Name of the upscaler (`blindsr.registry.UPSCALERS`).
+        upscaler: Name of the upscaler (`blindsr.registry.UPSCALERS`); "checkpoint:FILE" is the upscaler `checkpoint`
+            with its setting `file`.
         configs: Settings of methods by their names; a method that is missing has its defaults. Its seed is `seed`.
         region: Rectangle from which the kernel is estimated; None is the whole image.
         noise_sigma: Standard deviation of the photograph's noise, [0, 1] units; None measures it.
@@ -79,6 +80,11 @@ class Settings:
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+        method, separator, file = self.upscaler.partition(":")
+        if separator and method == "checkpoint":
+            config = self.configs.get(method) or UPSCALERS.get(method).config_type()
+            object.__setattr__(self, "upscaler", method)
+            object.__setattr__(self, "configs", {**self.configs, method: replace(config, file=Path(file))})
         ESTIMATORS.check(self.estimator)
         UPSCALERS.check(self.upscaler)
         object.__setattr__(self, "configs", dict(self.configs))

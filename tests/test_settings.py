@@ -49,9 +49,9 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
         ({"kernel_error": float("inf")}, "kernel_error"),
         (
             {"estimator": "guess"},
-            "estimator must be one of auto, spectral, l0, kernelgan, learned, bicubic, got 'guess'",
+            "estimator must be one of auto, spectral, l0, kernelgan, .*, got 'guess'",
         ),
-        ({"upscaler": "magic"}, "upscaler must be one of pretrained, zssr, bicubic, got 'magic'"),
+        ({"upscaler": "magic"}, "upscaler must be one of pretrained, zssr, bicubic, .*, got 'magic'"),
     ],
 )
 def test_values_out_of_bounds_are_refused(fault, message):

@@ -16,7 +16,7 @@ from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_reco
 from blindsr.errors import OutputError, listed
 from blindsr.image_io import image_size
 from blindsr.jsonlines import append_line, read_lines
-from blindsr.pipelines.memory import needed_memory
+from blindsr.pipelines.memory import needed_memory, pixel_bytes_of
 from blindsr.pipelines.record import file_digest
 
 __all__ = ["MANIFEST", "BatchPlan", "Item", "Manifest", "State", "locked", "make_plan"]
@@ -166,10 +166,11 @@ class BatchPlan:
     def memory(self, workers: int) -> int | None:
         """Bytes that the batch takes at its peak, roughly, for this number of workers; None if no size is known."""
         limit, needed = self.options.max_memory, []
-        whole_image = self.options.settings.create_upscaler().needs_whole_image
+        upscaler = self.options.settings.create_upscaler()
+        whole_image, pixel_bytes = upscaler.needs_whole_image, pixel_bytes_of(upscaler)
         for height, width, bands in (item.size for item in self.items if item.size is not None):
             scale = self.options.settings.for_image(height, width).run_scale
-            memory = needed_memory(height, width, bands, scale, whole_image=whole_image)
+            memory = needed_memory(height, width, bands, scale, whole_image=whole_image, pixel_bytes=pixel_bytes)
             needed.append(memory if limit is None else min(memory, limit))
         return sum(sorted(needed)[-workers:]) if needed else None
 

@@ -71,7 +71,7 @@ class Options:
         help="Kernel estimation method, listed below. auto suits nearly every photograph; choose another one where "
         "you know better, such as l0 for camera shake.")
     upscaler: str | None = _option("Method", toml="run", type=MethodChoice("upscaler"), show_default="pretrained",
-        help="Super-resolution method, listed below.")
+        help="Super-resolution method, listed below; checkpoint:FILE is the network in a file of another program.")
     init: str | None = _option("Method", toml="run", metavar="pretrained|leaves|random|FILE", show_default="pretrained",
         help="Initial weights of the network: the bundled ones, those of synthetic images alone, random ones, or a "
         "checkpoint of `blindsr train`.")

@@ -85,6 +85,8 @@ def make_run(options: Options) -> Run:
         from blindsr.upscalers.pretrained.weights import load_network
 
         load_network(weights)  # a missing or invalid file is an error now, and not after the estimate
+    if (check := getattr(settings.create_upscaler(), "check", None)) is not None:
+        check()
     return Run(
         settings=settings,
         device=run.get("device", "auto"),

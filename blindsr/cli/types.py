@@ -173,9 +173,9 @@ class MethodChoice(click.ParamType[str]):
         return f"[{'|'.join(self.registry.names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """Check a name."""
+        """Check a name; that of a checkpoint may be followed by its file."""
         names = self.registry.names()
-        if value not in names:
+        if value not in names and not (self.kind == "upscaler" and str(value).startswith("checkpoint:")):
             self.fail(f"{value!r} is not one of {', '.join(map(repr, names))}.", param, ctx)
         return str(value)
 

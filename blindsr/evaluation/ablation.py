@@ -28,6 +28,7 @@ from blindsr.evaluation.results import (
     BICUBIC,
     INTERPOLATION,
     INTERPOLATOR,
+    OWN,
     TRUE,
     AblationResults,
     Store,
@@ -77,6 +78,10 @@ class Cell:
         return {"key": self.key(), "image": self.image.name, "method": self.method, "seed": self.seed}
 
 
+def _uses_kernel(upscaler: str) -> bool:
+    return bool(getattr(UPSCALERS.get(upscaler), "uses_kernel", True))
+
+
 @functools.cache
 def scoring_digest() -> str:
     """A digest of the modules beside this one, except for tables and reports, which change no result."""
@@ -123,7 +128,8 @@ class AblationPlan:
         """In the order of the tables: interpolation, then for each upscaler the bicubic, estimated and true kernels."""
         has_truth = any(image.kernel is not None for image in self.images)
         kernels = (BICUBIC, *(self.estimators or ()), *((TRUE,) if has_truth else ()))
-        return (INTERPOLATION, *(method_name(kernel, up) for up in self.upscalers or () for kernel in kernels))
+        of_upscalers = {up: kernels if _uses_kernel(up) else (OWN,) for up in self.upscalers or ()}
+        return (INTERPOLATION, *(method_name(kernel, up) for up, used in of_upscalers.items() for kernel in used))
 
     def cells(self) -> Iterator[Cell]:
         """Every run, image by image, so that an interrupted ablation has complete images."""
@@ -136,6 +142,7 @@ class AblationPlan:
                     if method == INTERPOLATION and seed != self.seeds[0]:
                         continue  # it uses no random numbers
                     estimator = self.settings.estimator if kernel == TRUE else kernel or BICUBIC
+                    estimator = BICUBIC if kernel == OWN else estimator
                     settings = replace(self.settings, estimator=estimator, upscaler=upscaler, seed=seed)
                     yield Cell(image=image, method=method, seed=seed, settings=settings)
 
@@ -266,8 +273,8 @@ def run_cell(cell: Cell, folder: Path, *, device: str) -> Row:
 
 def super_resolve(cell: Cell, image: Tensor) -> tuple[Tensor, Kernel | None, Row]:
     """SR image and kernel of a cell, and what else its row contains."""
-    kernel = _true_kernel(cell) if split_method(cell.method)[0] == TRUE else None
-    result = blind.run(TensorSource(image), cell.settings, kernel=kernel, listener=ignore)
+    known = _true_kernel(cell) if split_method(cell.method)[0] == TRUE else None
+    result = blind.run(TensorSource(image), cell.settings, kernel=known, listener=ignore)
     if result.image is None:
         raise ImageError(f"{cell.image.name}: the run returned no image.")
     facts = {
@@ -276,7 +283,10 @@ def super_resolve(cell: Cell, image: Tensor) -> tuple[Tensor, Kernel | None, Row
         "precision": result.dtype,
         "warnings": list(result.warnings),
     }
-    return result.image, None if cell.method == INTERPOLATION else result.kernel, facts
+    kernel, upscaler = split_method(cell.method)
+    # Of the methods without an estimator, those that estimate a kernel themselves have one.
+    has_kernel = kernel not in ("", OWN) or getattr(UPSCALERS.get(upscaler), "estimates_kernel", False)
+    return result.image, result.kernel if has_kernel else None, facts
 
 
 def _true_kernel(cell: Cell) -> Kernel:

@@ -26,6 +26,7 @@ INTERPOLATION = "interpolation"  # bicubic interpolation, which uses no kernel: 
 INTERPOLATOR = "bicubic"  # its name in the registry of upscalers
 BICUBIC = "bicubic"  # the kernel that non-blind methods assume
 TRUE = "true"  # the kernel that degraded the image: the upper end
+OWN = "own"  # of an upscaler that uses none, or that estimates its own: one row instead of one for each kernel
 
 
 def method_name(kernel: str, upscaler: str) -> str:
@@ -42,15 +43,16 @@ def split_method(name: str) -> tuple[str, str]:
 
 
 def estimates(methods: Iterable[str]) -> list[str]:
-    """The methods with an estimated kernel."""
-    return [name for name in methods if split_method(name)[0] not in ("", BICUBIC, TRUE)]
+    """The methods with a kernel of an estimator."""
+    return [name for name in methods if split_method(name)[0] not in ("", BICUBIC, TRUE, OWN)]
 
 
 def labels(methods: Iterable[str]) -> dict[str, str]:
     """Readable labels of methods; the upscaler is named where there are several."""
     names = list(methods)
-    several = len({split_method(name)[1] for name in names} - {INTERPOLATOR}) > 1
+    several = len({up for kernel, up in map(split_method, names) if kernel != OWN} - {INTERPOLATOR}) > 1
     texts = {name: f"{split_method(name)[0]} kernel" + f", {split_method(name)[1]}" * several for name in names}
+    texts |= {name: split_method(name)[1] for name in names if split_method(name)[0] == OWN}
     return texts | {name: "bicubic interpolation" for name in names if name == INTERPOLATION}
 
 

@@ -1,13 +1,14 @@
-"""MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size.
+"""MATLAB's `imresize`: antialiased bicubic, any real scale per axis, any output size; and its other filters.
 
 MathWorks, imresize (documentation and observed values); Keys, "Cubic convolution interpolation for digital image
-processing", IEEE TASSP 29(6), 1981, a = −0.5. When an axis shrinks, the cubic is stretched by the inverse scale, which
-is what makes it an antialiasing filter.
+processing", IEEE TASSP 29(6), 1981, a = −0.5. When an axis shrinks, the filter is stretched by the inverse scale, which
+is what makes it an antialiasing filter. The Lanczos filter is the windowed sinc of Duchon, "Lanczos filtering in one
+and two dimensions", J. Appl. Meteor. 18, 1979.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,19 +18,47 @@ from blindsr.ops.geometry import mirror
 
 Border = Literal["symmetric", "replicate"]
 _BLOCK = 64  # rows that are resized together
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+#: Half of the support of each filter, pixels of the input where an image is enlarged.
+INTERPOLATION_RADIUS: dict[Interpolation, float] = {"nearest": 0.5, "bilinear": 1, "bicubic": 2, "lanczos": 3}
+
+
+def _cubic(x: Tensor) -> Tensor:
+    a = x.abs()
+    near = 1.5 * a**3 - 2.5 * a**2 + 1
+    far = -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2
+    return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
+
+
+def _filter(x: Tensor, method: Interpolation) -> Tensor:
+    """The value of an interpolation filter at distances x."""
+    if method == "bicubic":
+        return _cubic(x)
+    if method == "lanczos":
+        return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), torch.zeros_like(x))
+    if method == "bilinear":
+        return (1 - x.abs()).clamp(min=0)
+    # Half open, so that one of two equally near pixels counts; the slack is the rounding of the centres.
+    return ((x > -0.5 - 1e-9) & (x <= 0.5 - 1e-9)).to(x.dtype)
 
 
 def _taps(
-    length: int, out_length: int, scale: float, stretch: float, border: Border, device: torch.device
+    length: int,
+    out_length: int,
+    scale: float,
+    stretch: float,
+    border: Border,
+    device: torch.device,
+    method: Interpolation = "bicubic",
+    offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Source positions and float64 weights of every output sample: two tensors (out_length, P)."""
-    centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5) / scale - 0.5
-    count = math.ceil(4 * stretch) + 2
-    first = torch.floor(centre - 2 * stretch).long()
+    centre = (torch.arange(out_length, dtype=torch.float64, device=device) + 0.5 - offset) / scale - 0.5
+    radius = INTERPOLATION_RADIUS[method] * stretch
+    count = math.ceil(2 * radius) + 2
+    first = torch.floor(centre - radius).long()
     index = first[:, None] + torch.arange(count, device=device)
-    t = ((centre[:, None] - index) / stretch).abs()
-    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-    weight = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t <= 2, far, torch.zeros_like(t)))
+    weight = _filter((centre[:, None] - index) / stretch, method)
     weight = weight / weight.sum(1, keepdim=True)
     used = weight.abs().amax(0) > 0
     index, weight = index[:, used], weight[:, used]
@@ -37,9 +66,19 @@ def _taps(
     return inside, weight
 
 
-def _resize_axis(image: Tensor, axis: int, out_length: int, scale: float, *, border: Border, antialias: bool) -> Tensor:
+def _resize_axis(
+    image: Tensor,
+    axis: int,
+    out_length: int,
+    scale: float,
+    *,
+    border: Border,
+    antialias: bool,
+    method: Interpolation = "bicubic",
+    offset: float = 0.0,
+) -> Tensor:
     stretch = max(1.0, 1.0 / scale) if antialias else 1.0
-    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device)
+    index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device, method, offset)
     return _combined(image, axis, index, weight.to(image.dtype))
 
 
@@ -62,6 +101,8 @@ def imresize(
     border: Border = "symmetric",
     antialias: bool = True,
     legacy_8bit: bool = False,
+    method: Interpolation = "bicubic",
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """Resize like MATLAB's `imresize(image, …, "bicubic")` with its antialiasing.
 
@@ -78,15 +119,22 @@ def imresize(
         legacy_8bit: Work as an older MATLAB did on uint8 images: rows first, and rounding to 8 bits after
             each pass. `image` is then taken as [0, 1]. With `border="replicate"` this reproduces the LR
             images of Set5 that the field uses, to the bit.
+        method: "nearest", "bilinear", "bicubic" or "lanczos" (three lobes); stretched by `antialias` as well, which
+            makes a mean over the pixels of "nearest".
+        offset: (vertical, horizontal) displacement of the result, pixels of the output: a kernel whose centre of mass
+            lies off its middle has displaced the image by so much.
 
     Returns:
         Images, (B, C, *size), dtype and device of `image`; not clamped, unless `legacy_8bit`: cubics overshoot.
 
     Raises:
-        ImageError: The image is not 4-D floating point, or neither `scale` nor `size` is usable.
+        ImageError: The image is not 4-D floating point, neither `scale` nor `size` is usable, or there is no such
+            method.
     """
     if image.ndim != 4 or not image.is_floating_point():
         raise ImageError(f"imresize needs floating-point (B, C, H, W), got {tuple(image.shape)} of {image.dtype}.")
+    if method not in get_args(Interpolation):
+        raise ImageError(f"imresize interpolates by {', '.join(get_args(Interpolation))}, got {method!r}.")
     height, width = image.shape[-2:]
     if scale is None:
         if size is None:
@@ -105,7 +153,10 @@ def imresize(
     axes = (-2, -1) if legacy_8bit or scales[0] <= scales[1] else (-1, -2)
 
     def resized(values: Tensor, axis: int) -> Tensor:
-        return _resize_axis(values, axis, size[axis], scales[axis], border=border, antialias=antialias)
+        moved = offset[axis]
+        return _resize_axis(
+            values, axis, size[axis], scales[axis], border=border, antialias=antialias, method=method, offset=moved
+        )
 
     if legacy_8bit:
         # Grey levels as whole numbers in float64: ties at one half are exact and round up, as in MATLAB.

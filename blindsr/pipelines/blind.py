@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from blindsr.errors import ImageError, KernelError
+from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.kernels.kernel import KernelStack
@@ -219,7 +219,11 @@ def fit(
     """
     timings: dict[str, float] = {}
     estimate: KernelEstimate | None = None
-    if kernel is None:
+    upscaler = settings.create_upscaler()
+    is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
+    if kernel is None and is_blind:
+        kernel = bicubic(settings.run_scale)  # until the method has estimated its own
+    elif kernel is None:
         started = time.perf_counter()
         estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
         kernel = estimate.kernel
@@ -232,9 +236,12 @@ def fit(
             f"{kernel.scale}; blindsr.kernels.resample converts it."
         )
     started = time.perf_counter()
-    upscaler = settings.create_upscaler()
     extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
     warnings = list(estimate.warnings) if estimate else []
+    if is_blind and not kernel_is_open:
+        warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
+    if is_blind and isinstance(kernel, KernelStack):
+        raise ConfigError(f"{upscaler.name} estimates one kernel for all bands; choose another upscaler.")
     parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []
     if isinstance(kernel, KernelStack):
         kernel.check_channels(source.shape[0])
@@ -256,6 +263,9 @@ def fit(
         models.append(_fit_upscaler(upscaler, extended_part, degradation, listener))
     model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
     timings["fit"] = time.perf_counter() - started
+    if model.kernel is not None:
+        kernel, estimate = model.kernel, KernelEstimate(kernel=model.kernel, method=upscaler.name)
+        degradations = [replace(degradation, kernel=kernel) for degradation in degradations]
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,

@@ -39,7 +39,7 @@ from blindsr.ops.windows import LinearLightSource, Source
 from blindsr.pipelines import blind
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.linear_light import LinearLight, decide_linear_light
-from blindsr.pipelines.memory import choose_tile
+from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import distinct, file_record, provenance_of, record_bytes
 from blindsr.runtime import choose_device
@@ -260,13 +260,15 @@ def upscale_file(
 def tile_for(image: ImageSource, settings: Settings, device: torch.device, max_memory: int | None = None) -> int:
     """Side of a tile, LR pixels, with which an image fits into memory; `ImageError` if there is none."""
     _, height, width = image.shape
+    upscaler = settings.create_upscaler()
     return choose_tile(
         image.shape,
         settings.run_scale,
         settings.output_size(height, width),
         device,
         budget=max_memory,
-        whole_image=settings.create_upscaler().needs_whole_image,
+        whole_image=upscaler.needs_whole_image,
+        pixel_bytes=pixel_bytes_of(upscaler),
     )
 
 

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from blindsr.errors import ImageError
 from blindsr.upscalers.tiling import MIN_TILE, default_tile, halved
 
-__all__ = ["available_memory", "choose_tile", "needed_memory"]
+__all__ = ["available_memory", "choose_tile", "needed_memory", "pixel_bytes_of"]
 
 _GIB = 2**30
 # Measured as the peak resident size of whole jobs: docs/method/large-images.md.
@@ -20,7 +21,12 @@ _PER_STRIP_SAMPLE = 6  # bytes per HR sample of a strip as high as a tile: itsel
 _STORED = 2  # bytes per sample of the input where the file is not read by strips
 _HALO = 96  # LR pixels, at most
 # The published ZSSR on a whole image: features and interpolated image, and copies of every band.
-_PER_WHOLE_PIXEL, _PER_WHOLE_SAMPLE = 1100, 60
+_PER_WHOLE_PIXEL, _PER_WHOLE_SAMPLE = 1100, 60  # unless the upscaler has `bytes_per_pixel`
+
+
+def pixel_bytes_of(upscaler: Any) -> int:  # noqa: ANN401
+    """Bytes per HR pixel that an upscaler of the whole image needs."""
+    return int(getattr(upscaler, "bytes_per_pixel", _PER_WHOLE_PIXEL))
 
 
 def needed_memory(
@@ -31,6 +37,7 @@ def needed_memory(
     tile: int | None = None,
     *,
     whole_image: bool = False,
+    pixel_bytes: int = _PER_WHOLE_PIXEL,
 ) -> int:
     """Bytes that upscaling an image of this size needs at its peak, roughly and rounded up.
 
@@ -41,11 +48,12 @@ def needed_memory(
         scale: Output over input.
         tile: Side of a tile, LR pixels; None is the default.
         whole_image: The upscaler processes the whole image at once (the published ZSSR).
+        pixel_bytes: What it then needs for each HR pixel; `bytes_per_pixel` of an upscaler that has it.
     """
     tile = default_tile(max(2, round(scale))) if tile is None else tile
     if whole_image:
         pixels = height * width * scale**2
-        return int(FIXED + pixels * (_PER_WHOLE_PIXEL + _PER_WHOLE_SAMPLE * channels))
+        return int(FIXED + pixels * (pixel_bytes + _PER_WHOLE_SAMPLE * channels))
     rows, columns = (min(side, tile + 2 * _HALO) * scale for side in (height, width))
     window = rows * columns * (_PER_TILE_PIXEL + _PER_TILE_SAMPLE * channels)
     strip = min(height, tile) * scale * width * scale * channels * _PER_STRIP_SAMPLE
@@ -62,6 +70,7 @@ def choose_tile(
     *,
     budget: int | None = None,
     whole_image: bool = False,
+    pixel_bytes: int = _PER_WHOLE_PIXEL,
 ) -> int:
     """The largest tile, LR pixels a side, with which a job stays within its memory.
 
@@ -72,6 +81,7 @@ def choose_tile(
         device: Device of the work.
         budget: Bytes that it may use; None is what is free.
         whole_image: The upscaler processes the whole image at once: there is one tile.
+        pixel_bytes: As in `needed_memory`.
 
     Raises:
         ImageError: Not even the smallest tile fits; the message gives both numbers and a remedy.
@@ -80,7 +90,8 @@ def choose_tile(
     free = available_memory(device) if budget is None else budget
     tile = max(height, width) if whole_image else default_tile(scale)
     while free is not None and (
-        (needed := needed_memory(height, width, bands, scale, tile, whole_image=whole_image)) > free
+        (needed := needed_memory(height, width, bands, scale, tile, whole_image=whole_image, pixel_bytes=pixel_bytes))
+        > free
     ):
         smaller = 0 if whole_image else halved(tile)
         if not smaller:

@@ -236,6 +236,8 @@ def add_noise(
             rgb[i], told[:, i] = through_camera(clean[i], colour, rng)
         elif rng.random() < law.hidden:
             rgb[i] += _MAX_HIDDEN * rng.random() * _white(rng, clean[i].shape, _common(rng), colour)
+    gray = rgb[:, 1:2].expand_as(rgb)  # the bands of a gray image may lie on both sides of a rounding tie
+    rgb = torch.where(coloured[:, None, None, None], rgb, gray)
     planes = to_planes(torch.round(rgb.clamp(0, 1) * 255) / 255).transpose(0, 1)
     shown = torch.stack([torch.ones_like(coloured), coloured, coloured], 1)
     levels = torch.from_numpy(told.astype(np.float32))

@@ -80,6 +80,7 @@ class TiledModel:
         history: Curves by name, one value per report.
         dtype: Type of the network's arithmetic, "bfloat16" or "float32".
         warnings: Sentences for the user.
+        kernel: The kernel that a method estimated itself, together with the image; None of all others.
     """
 
     scale: int
@@ -91,6 +92,7 @@ class TiledModel:
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     dtype: str = "float32"
     warnings: tuple[str, ...] = ()
+    kernel: Kernel | None = None
 
 
 class Upscaler(Protocol):
@@ -99,6 +101,11 @@ class Upscaler(Protocol):
     A class with these members is an upscaler; it is registered by one line of `blindsr.registry`, or from another
     package by an entry point of the group `blindsr.upscalers` (docs/extending.md). The first line of its docstring is
     its description in `--help` and in the tables of the documentation.
+
+    Three more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
+    kernel, and `estimates_kernel = True` that the method estimates its own, which it returns in the model: the
+    estimator is not run then. `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the image
+    at once.
     """
 
     name: ClassVar[str]

@@ -72,6 +72,23 @@ def test_the_methods_come_from_the_registries(dataset):
         registry.UPSCALERS.unregister("toy_upscaler")
 
 
+def test_an_upscaler_that_uses_no_kernel_has_one_row(dataset, tmp_path):
+    plan = plan_of(dataset, estimators=("spectral",), upscalers=("nearest", "dkp", "pretrained"))
+    assert plan.methods[:3] == ("interpolation", "own+nearest", "own+dkp")
+    assert plan.methods[3:] == ("bicubic+pretrained", "spectral+pretrained", "true+pretrained")
+    cell = next(cell for cell in plan.cells() if cell.method == "own+dkp")
+    assert (cell.settings.estimator, cell.settings.upscaler) == ("bicubic", "dkp")
+    from blindsr.upscalers.deep_prior import DKPConfig
+
+    tiny = DKPConfig(steps=1, steps_per_round=1, warm_up=1, channels=2, skip_channels=2, precision="fp32")
+    settings = Settings(configs={"dkp": tiny})
+    plan = plan_of(dataset, estimators=(), upscalers=("nearest", "dkp"), settings=settings)
+    rows = {row["method"]: row for row in ablate(replace(plan, images=plan.images[:1]), tmp_path).rows}
+    assert "kernel" not in rows["own+nearest"]
+    assert rows["own+dkp"]["kernel"]["ncc"] > 0
+    assert rows["own+nearest"]["scores"]["psnr_y"] < rows["interpolation"]["scores"]["psnr_y"]
+
+
 def test_settings_of_a_cell_have_its_estimator_upscaler_and_seed(dataset):
     plan = plan_of(dataset, upscalers=("zssr",), seeds=(3,), settings=preset("fast"))
     for cell in plan.cells():

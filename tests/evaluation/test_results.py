@@ -40,6 +40,9 @@ def test_method_names_are_split_and_labelled():
     assert list(labels(one).values()) == ["bicubic interpolation", "bicubic kernel", "auto kernel", "true kernel"]
     assert labels(("interpolation", "auto+a", "auto+b"))["auto+b"] == "auto kernel, b"
     assert estimates(one) == ["auto+pretrained"]
+    own = labels(("interpolation", "auto+pretrained", "own+nearest", "own+dkp"))
+    assert list(own.values()) == ["bicubic interpolation", "auto kernel", "nearest", "dkp"]
+    assert estimates(own) == ["auto+pretrained"]
 
 
 def test_the_summary_averages_seeds_then_images(results):

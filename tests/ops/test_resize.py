@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from images import random_image
+from PIL import Image
 from tolerances import assert_near
 
 from blindsr.errors import ImageError
@@ -194,3 +195,19 @@ def test_an_unusable_scale_or_size_is_refused(arguments, words):
 def test_an_image_of_another_shape_or_type_is_refused(image):
     with pytest.raises(ImageError, match="floating-point"):
         imresize(image, 0.5)
+
+
+@pytest.mark.parametrize(("method", "resample"), [("bilinear", "BILINEAR"), ("lanczos", "LANCZOS"), ("nearest", "BOX")])
+@pytest.mark.parametrize("scale", [0.5, 1 / 3, 0.37])
+def test_the_other_filters_are_stretched_as_pillows_are(rng, method, resample, scale):
+    image = random_image(rng, 60, 48).float()
+    size = (math.ceil(60 * scale), math.ceil(48 * scale))
+    pillow = Image.fromarray(image[0, 0].numpy(), "F").resize((size[1], size[0]), Image.Resampling[resample])
+    resized = imresize(image, size=size, method=method)[0, 0].numpy()
+    # Pillow renormalises the weights at the borders, and leaves out pixels that a filter hardly touches.
+    np.testing.assert_allclose(resized[4:-4, 4:-4], np.asarray(pillow)[4:-4, 4:-4], atol=1e-3)
+
+
+def test_an_unknown_filter_is_rejected_with_the_known_ones():
+    with pytest.raises(ImageError, match="nearest, bilinear, bicubic, lanczos, got 'spline'"):
+        imresize(torch.zeros(1, 1, 8, 8), 2, method="spline")

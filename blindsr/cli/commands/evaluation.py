@@ -194,7 +194,8 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
     click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
         help="Processes; they share the threads."),
     click.option("--no-report", is_flag=True, help="Do not write report.html."),
-    click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot]."),
+    click.option("--plot", is_flag=True,
+        help="Write ablation.pdf and time.pdf, and .png, as well; needs blindsr[plot]."),
     with_options(
         "scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output",
         preset="Settings of the upscaler in every run: fast is one pass of the network, default and best adapt it to "
@@ -270,7 +271,8 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 @command("report", "Write the report of an ablation again.", "report ablation --plot",
     click.argument("folder", metavar="DIR", type=PHOTO),
-    click.option("--plot", is_flag=True, help="Write ablation.pdf and .png as well; needs blindsr[plot]."),
+    click.option("--plot", is_flag=True,
+        help="Write ablation.pdf and time.pdf, and .png, as well; needs blindsr[plot]."),
     with_options("quiet"),
 )  # fmt: skip
 def report(options: Options, folder: Path, plot: bool) -> None:

@@ -47,6 +47,7 @@ _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a 
 _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _DOUBT = 4.0  # times the probability of a sharp image or a Gaussian: from a quarter on an estimate may be one
+_CERTAIN_TILES = (1.0, 4.0)  # tiles from which a kind is certain: a small image shows too little to be
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -219,8 +220,9 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     if not len(tiles):
         return None
     posterior = _posterior_of(tiles, scale, config)
-    ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
-    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
+    ratio, fine_ratio = detail_ratios(tiles)
+    measured = {"detail_ratio": ratio, "fine_detail_ratio": fine_ratio, "tiles": float(len(tiles))}
+    return replace(posterior, metrics={**posterior.metrics, **measured})
 
 
 def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
@@ -465,7 +467,8 @@ def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[
     certainly blurred, whatever the error of the width.
     """
     other_kinds = min(1.0, _DOUBT * float(posterior.kinds[0] + posterior.kinds[1]))
-    doubt = other_kinds * (1 - _ramp(float(posterior.kinds[1] + posterior.kinds[2]), config.blur_probabilities))
+    certainty = _ramp(float(posterior.kinds[1] + posterior.kinds[2]), config.blur_probabilities)
+    doubt = other_kinds * (1 - certainty * _ramp(posterior.metrics["tiles"], _CERTAIN_TILES))
     return (
         doubt * config.max_fallback_share * _ramp(posterior.error, config.fallback_errors),
         config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),

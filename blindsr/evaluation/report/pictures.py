@@ -3,8 +3,9 @@
 import base64
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from blindsr.evaluation.metrics import rgb_to_y
 from blindsr.evaluation.results import BICUBIC, AblationResults, labels, split_method, summarise
 from blindsr.image_io import atomic_write_bytes, image_bytes
 
-__all__ = ["check_plot", "choose_crops", "data_uri", "method_colours", "reduced", "write_plots"]
+__all__ = ["check_plot", "choose_crops", "data_uri", "method_colours", "reduced", "write_plots", "write_time_plot"]
 
 _MAX_SIDE = 1600  # px; a page with twelve such images has about 15 MB
 _CROP_SIDES = (72, 128)  # px, minimum and maximum; so few that single pixels are visible
@@ -91,7 +92,7 @@ def check_plot() -> None:
 
 
 def write_plots(results: AblationResults) -> list[Path]:
-    """Write ablation.pdf and ablation.png, the gain of every image by method; raises as `check_plot`."""
+    """Write ablation.pdf and .png, the gain of every image by method, and time.pdf and .png; raises as `check_plot`."""
     check_plot()
     # The object interface: pyplot would look for a display and keep the figure alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -116,11 +117,49 @@ def write_plots(results: AblationResults) -> list[Path]:
     axes.invert_yaxis()
     axes.set_xlabel(f"gain over the bicubic kernel, dB (×{results.plan['scale']})")
     axes.spines[["top", "right"]].set_visible(False)
+    paths = _saved(figure, results.folder / "ablation")
+    texts_of_methods = labels(row["method"] for row in summary.methods)
+    points = {
+        texts_of_methods[row["method"]]: (row["seconds"], row["psnr_y"], _COLOURS[colours[row["method"]]])
+        for row in summary.methods
+    }
+    return [*paths, *write_time_plot(points, results.folder / "time", "PSNR-Y, dB")]
+
+
+def write_time_plot(points: Mapping[str, tuple[float, float, str]], stem: Path, quality: str) -> list[Path]:
+    """Write a plot of quality over seconds as PDF and PNG; raises as `check_plot`.
+
+    Args:
+        points: Seconds, quality and colour of each method by its label.
+        stem: Path of the files without their suffix.
+        quality: What the vertical axis shows.
+    """
+    check_plot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for label, (seconds, value, colour) in points.items():
+        axes.scatter([max(seconds, 1e-3)], [value], s=34, color=colour, linewidths=0)
+        axes.annotate(label, (max(seconds, 1e-3), value), xytext=(5, 3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel("seconds for an image")
+    axes.set_ylabel(quality)
+    axes.margins(x=0.25, y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _saved(figure, stem)
+
+
+def _saved(figure: Any, stem: Path) -> list[Path]:  # noqa: ANN401
     paths = []
     for suffix in ("pdf", "png"):
         buffer = io.BytesIO()
         # Without a date, equal results give equal files.
         figure.savefig(buffer, format=suffix, dpi=200, metadata={"CreationDate": None} if suffix == "pdf" else None)
-        paths.append(results.folder / f"ablation.{suffix}")
+        paths.append(stem.with_suffix(f".{suffix}"))
         atomic_write_bytes(paths[-1], buffer.getvalue(), overwrite=True)
     return paths

@@ -638,3 +638,12 @@ def test_the_scale_one_deblurs_without_enlarging(known, photo):
     assert kernel.scale == 2
     again = known(photo, "--scale", "1", "--kernel", photo.with_name("photo_blindsr_x1.kernel.npz"), "--force")
     assert again.exit_code == 0, again.stderr
+
+
+def test_a_checkpoint_is_named_with_its_file_and_is_read_before_anything_else(run, photo):
+    result = run("upscale", photo, "--kernel", "bicubic", "--upscaler", "checkpoint:missing.pth")
+    assert result.exit_code == 1
+    assert "missing.pth" in result.stderr
+    result = run("upscale", photo, "--kernel", "bicubic", "--upscaler", "checkpoint")
+    assert result.exit_code == 1
+    assert "--upscaler checkpoint:FILE" in " ".join(result.stderr.split())

@@ -24,11 +24,18 @@ RUN_SCALE = 2  # what is run for the scale 1
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
 _DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
+_MAX_ERROR, _LEAST_CERTAINTY = (
+    0.2,
+    0.75,
+)  # predicted error, and probability of a Gaussian or a disc, of one that was found
 _LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
-_NOTHING_FOUND = "no blur was found that could be undone: the result is nearly the photograph."
+_NOTHING_FOUND = (
+    "no blur was found that could be undone, so that the photograph stays as it is; if you know its blur, use `blindsr "
+    "upscale` with --kernel (kernel= in Python), in pixels of the photograph."
+)
 
 
 def for_run(kernel: Kernel | KernelStack) -> Kernel | KernelStack:
@@ -56,6 +63,8 @@ def estimate_blur(
     kernel, which leaves it as it is. Who wants it deblurred has answered that: the blur is measured at half or a
     quarter of the size, where it is narrow enough.
 
+    Where none is found, the kernel is the bicubic one, with a warning.
+
     Args:
         estimate: At full size, for ×2.
         crop: What it was estimated from, (1, C, h, w).
@@ -70,15 +79,19 @@ def estimate_blur(
             break
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
-        is_found = smaller.metrics["bicubic_share"] < _FOUND_SHARE and smaller.metrics["predicted_error"] < error
-        if is_found and float(np.trace(smaller.kernel.covariance)) / 2 > _LEAST_VARIANCE:
+        metrics = smaller.metrics
+        is_found = metrics["bicubic_share"] < _FOUND_SHARE and metrics["predicted_error"] < min(error, _MAX_ERROR)
+        is_certain = metrics["kind_gaussian"] + metrics["kind_disc"] > _LEAST_CERTAINTY
+        if is_found and is_certain and float(np.trace(smaller.kernel.covariance)) / 2 > _LEAST_VARIANCE:
             kernel = _composed(_without_bicubic(smaller.kernel))
-            metrics = {**smaller.metrics, "estimated_at_size": 1 / factor}
-            return replace(smaller, kernel=kernel, metrics=metrics)
+            return replace(smaller, kernel=kernel, metrics={**metrics, "estimated_at_size": 1 / factor})
     if share < _FOUND_SHARE:
         return estimate
     listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
-    return replace(estimate, warnings=(*estimate.warnings, _NOTHING_FOUND))
+    kernel = Kernel(
+        bicubic(RUN_SCALE).array, RUN_SCALE, {"made_by": "bicubic", "in_place_of": {"made_by": estimate.method}}
+    )
+    return replace(estimate, kernel=kernel, warnings=(_NOTHING_FOUND,), kernel_error=0.0)
 
 
 def _without_bicubic(kernel: Kernel) -> Kernel:

@@ -72,7 +72,9 @@ class LearnedConfig:
     # Predicted errors between which the estimate is blended into the bicubic kernel, unless it is certainly a disc or a
     # shake.
     fallback_errors: tuple[float, float] = (0.15, 0.22)
-    # … and unless it is probably a Gaussian or a disc, between these probabilities.
+    # The same for an image that is certainly blurred, which it is the more, between these, the more probable a Gaussian
+    # or a disc is.
+    certain_fallback_errors: tuple[float, float] = (0.22, 0.3)
     blur_probabilities: tuple[float, float] = (0.7, 0.85)
     max_fallback_share: float = 0.95  # share of the bicubic kernel from the second of these errors on; 0 for none
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
@@ -100,6 +102,7 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         for name in (
             "fallback_errors",
+            "certain_fallback_errors",
             "blur_probabilities",
             "sharp_probabilities",
             "enlarged_probabilities",
@@ -463,14 +466,17 @@ def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[
     """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
 
     Soft subjects (clouds, dunes) do not show whether they are blurred. Discs and shakes are recognised by more than
-    their width and are kept, if it is certain that they are none of the other kinds; and so are images that are
-    certainly blurred, whatever the error of the width.
+    their width and are kept, if it is certain that they are none of the other kinds. Images that are certainly blurred
+    are kept up to a larger error.
     """
     other_kinds = min(1.0, _DOUBT * float(posterior.kinds[0] + posterior.kinds[1]))
     certainty = _ramp(float(posterior.kinds[1] + posterior.kinds[2]), config.blur_probabilities)
-    doubt = other_kinds * (1 - certainty * _ramp(posterior.metrics["tiles"], _CERTAIN_TILES))
+    certainty *= _ramp(posterior.metrics["tiles"], _CERTAIN_TILES)
+    low, high = (
+        np.array(config.fallback_errors) * (1 - certainty) + np.array(config.certain_fallback_errors) * certainty
+    )
     return (
-        doubt * config.max_fallback_share * _ramp(posterior.error, config.fallback_errors),
+        other_kinds * config.max_fallback_share * _ramp(posterior.error, (low, high)),
         config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),
         config.max_enlarged_share * _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
         config.max_oversampled_share * (1 - _ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),

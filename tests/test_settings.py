@@ -50,7 +50,8 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
         ({"kernel_error": float("inf")}, "kernel_error"),
         (
             {"estimator": "guess"},
-            "estimator must be one of auto, spectral, l0, kernelgan, learned, bicubic, got 'guess'",
+            "estimator must be one of auto, spectral, l0, kernelgan, kernelgan-fkp, michaeli-irani, learned, bicubic, "
+            "got 'guess'",
         ),
         ({"upscaler": "magic"}, "upscaler must be one of pretrained, zssr, bicubic, got 'magic'"),
     ],

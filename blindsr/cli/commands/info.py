@@ -42,8 +42,9 @@ def methods(as_json: bool) -> None:
         return
     for title, described in tables.items():
         click.echo(f"{title} (--{title.removesuffix('s')})")
+        width = max(map(len, described)) + 2
         for name, text in described.items():
-            click.echo(f"  {name:<12}{text}")
+            click.echo(f"  {name:<{width}}{text}")
 
 
 @click.command(

@@ -39,6 +39,7 @@ def test_degrade_hands_every_option_down(run, photo, tmp_path):
         "phase": "corner",
         "noise_sigma": 0.02,
         "speckle_sigma": 0.01,
+        "pool_noise": False,
         "jpeg_quality": 60,
     }
     assert row["seed"] == 7

@@ -129,7 +129,7 @@ def _defined(value: float, whose: str) -> str:
 )
 @click.argument("source", metavar="IN", type=PHOTO)
 @click.argument("target", metavar="[OUT]", required=False, type=PHOTO)
-@click.option("-o", "--output", metavar="OUT", type=PHOTO, help="OUT, if it is not the second argument.")
+@click.option("-o", "--output", metavar="OUT", type=PHOTO, help="OUT, where it is not named after IN.")
 @click.option(
     "--for",
     "tool",
@@ -193,7 +193,7 @@ def convert(
     from blindsr.kernels.tools import tool_bytes
 
     if (target is None) == (output is None):
-        raise click.UsageError("name the file to write once: as the second argument OUT, or with -o.")
+        raise click.UsageError("name the file to write once: as OUT after IN, or with -o.")
     if tool is not None and to_convention is not None:
         raise click.UsageError("--for includes the convention of the tool; leave out --to-convention.")
     target = target or output or Path()

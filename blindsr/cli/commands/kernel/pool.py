@@ -14,7 +14,7 @@ __all__ = ["pool"]
 @click.command(
     "pool",
     cls=GroupedCommand,
-    short_help="Collect the kernels and the noise of a camera's photographs.",
+    short_help="Make a pool of kernels and noise from a camera's photographs.",
     epilog="Example: blindsr kernel pool photos/ -o pool.npz --estimator spectral",
 )
 @click.argument("sources", metavar="PHOTO...", nargs=-1, required=True, type=PHOTO)

@@ -8,6 +8,7 @@ References:
 """
 
 import math
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -147,7 +148,7 @@ class FlowTraining(Training):
     def __init__(self, lr: Tensor, config: FKPConfig) -> None:
         super().__init__(lr, config.critic)
         self.settings = config
-        self.flow = load_flow().to(self.image)
+        self.flow = deepcopy(load_flow()).to(self.image)  # the one that is kept stays as it is
         self.latent = _Latent(torch.Generator().manual_seed(config.seed), self.image)
         self._optimisers[self.latent] = torch.optim.Adam(self.latent.parameters(), lr=config.latent_rate)
         self.kernel = self.flow.kernel(self.latent.point)

@@ -5,7 +5,7 @@ photograph, made smaller, has the patches of the photograph itself. No code of t
 paper, with one departure. The published update, a least-squares fit of the patches of the image from their neighbours
 in the smaller one, makes the kernel wider with every iteration: no neighbour matches at high frequencies, which a
 regression then takes for noise (docs/method/estimators-of-the-field.md). The default update matches the covariances of
-the paired patches instead, which has a fixed point.
+the paired patches instead: it leaves a kernel alone with which both images have the same patches, and widens it slowly.
 
 References:
     [P] Michaeli, Irani, "Nonparametric Blind Super-Resolution", ICCV 2013. [O] chosen here.

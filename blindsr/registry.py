@@ -146,6 +146,7 @@ ESTIMATORS: Registry[Any] = Registry(
         "spectral": "blindsr.estimators.spectral.estimator:SpectralEstimator",
         "l0": "blindsr.estimators.blind_l0.estimator:BlindL0Estimator",
         "kernelgan": "blindsr.kernelgan.estimator:KernelGANEstimator",
+        "kernelgan-fkp": "blindsr.kernelgan.prior:KernelGANFKPEstimator",
         "michaeli-irani": "blindsr.estimators.michaeli_irani:MichaeliIraniEstimator",
         "learned": "blindsr.estimators.learned.estimator:LearnedEstimator",
         "bicubic": "blindsr.estimators.base:BicubicKernel",

@@ -5,7 +5,7 @@ photograph, made smaller, has the patches of the photograph itself. No code of t
 paper, with one departure. The published update, a least-squares fit of the patches of the image from their neighbours
 in the smaller one, makes the kernel wider with every iteration: no neighbour matches at high frequencies, which a
 regression then takes for noise (docs/method/estimators-of-the-field.md). The default update matches the covariances of
-the paired patches instead, which has a fixed point.
+the paired patches instead: it leaves a kernel alone with which both images have the same patches, and widens it slowly.
 
 References:
     [P] Michaeli, Irani, "Nonparametric Blind Super-Resolution", ICCV 2013. [O] chosen here.
@@ -178,9 +178,9 @@ class _Recurrence:
         rows, columns = (length // _SCALE * _SCALE for length in image.shape)
         self.image = image[:rows, :columns]
         side = config.kernel_size
-        # Windows of the parents: smaller[y, x] is their product with the kernel.
-        padded = np.pad(self.image, (side - _SCALE) // 2, mode="symmetric")
-        self.parents = sliding_window_view(padded, (side, side))[::_SCALE, ::_SCALE]
+        # Windows of the parents: a pixel of the smaller image is the product of its window with the kernel.
+        self.padded = np.pad(self.image, (side - _SCALE) // 2, mode="symmetric")
+        self.parents = sliding_window_view(self.padded, (side, side))[::_SCALE, ::_SCALE]
         self.kernel = np.zeros((side, side))
         middle = slice(side // 2 - 1, side // 2 + 1)
         self.kernel[middle, middle] = 0.25
@@ -191,7 +191,7 @@ class _Recurrence:
     def step(self) -> float:
         """Pair the patches, and update the kernel; returns the root mean square difference of the pairs before."""
         config = self.config
-        smaller = np.tensordot(self.parents, self.kernel, 2)
+        smaller = self._smaller()
         contrast = _contrast(smaller, config.patch)
         own = self._patches(self.image, _draw(self.weights, config.patches, self.rng))
         corners = _draw(contrast, config.patches, self.rng)
@@ -201,6 +201,14 @@ class _Recurrence:
         targets = first if config.update == "least-squares" else second @ transport(second, first)
         self._fit(corners, pairs, targets)
         return math.sqrt(float(np.average(pairs.squared, weights=pairs.weight)) / config.patch**2)
+
+    def _smaller(self) -> _Array:
+        """The image halved with the kernel, weight by weight: all windows at once would be 200 images."""
+        rows, columns = self.parents.shape[:2]
+        total = np.zeros((rows, columns))
+        for (y, x), weight in np.ndenumerate(self.kernel):
+            total += weight * self.padded[y : y + _SCALE * rows : _SCALE, x : x + _SCALE * columns : _SCALE]
+        return total
 
     def _patches(self, image: _Array, corners: NDArray[np.intp]) -> _Array:
         """Patches without their means, (N, p²)."""

@@ -25,10 +25,13 @@ from blindsr.ops import imresize
 __all__ = [
     "KernelGANEstimator",
     "Training",
+    "check_image",
     "crop_weights",
     "draw_corners",
     "estimate_kernel",
+    "flat_estimate",
     "gradient_magnitude",
+    "is_flat",
     "min_side",
 ]
 
@@ -95,10 +98,10 @@ def estimate_kernel(
     """
     config = KernelGANConfig() if config is None else config
     check_scale(scale)
-    _check_image(lr, config)
+    check_image(lr, config)
     listener(StageStarted(stage=STAGE, max_steps=config.iterations))
-    if float(lr.flatten(2).std(-1).max()) < _FLAT:
-        return _flat_estimate(scale, config, listener)
+    if is_flat(lr):
+        return flat_estimate(scale, STAGE, asdict(config), listener)
     training = Training(lr, config)
     for step in range(1, config.iterations + 1):
         listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
@@ -299,7 +302,12 @@ def _warnings(total: float) -> tuple[str, ...]:
     )
 
 
-def _check_image(lr: Tensor, config: KernelGANConfig) -> None:
+def check_image(lr: Tensor, config: KernelGANConfig) -> None:
+    """Refuse what is not one finite image of a sufficient size.
+
+    Raises:
+        ImageError: It is none.
+    """
     if lr.ndim != 4 or lr.shape[0] != 1 or lr.shape[1] < 1 or not lr.is_floating_point():
         raise ImageError(
             f"KernelGAN needs one floating-point image (1, C, H, W), got {tuple(lr.shape)} of {lr.dtype}; "
@@ -315,11 +323,17 @@ def _check_image(lr: Tensor, config: KernelGANConfig) -> None:
         raise ImageError("the image must be finite, it holds NaN or infinity; replace those pixels first.")
 
 
-def _flat_estimate(scale: int, config: KernelGANConfig, listener: Listener) -> KernelEstimate:
+def is_flat(lr: Tensor) -> bool:
+    """Whether an image holds nothing but rounding."""
+    return float(lr.flatten(2).std(-1).max()) < _FLAT
+
+
+def flat_estimate(scale: int, stage: str, settings: dict[str, object], listener: Listener) -> KernelEstimate:
+    """The bicubic kernel with a warning, for an image that shows no kernel."""
     warning = "the image is flat and does not show its kernel; the bicubic kernel is used."
-    listener(Notice(stage=STAGE, message=warning))
-    listener(StageDone(stage=STAGE, steps=0, reason="the image is flat"))
-    return KernelEstimate(kernel=kernels.bicubic(scale), method=STAGE, settings=asdict(config), warnings=(warning,))
+    listener(Notice(stage=stage, message=warning))
+    listener(StageDone(stage=stage, steps=0, reason="the image is flat"))
+    return KernelEstimate(kernel=kernels.bicubic(scale), method=stage, settings=settings, warnings=(warning,))
 
 
 def gradient_magnitude(image: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ def test_help_explains_what_a_photographer_needs(run):
     for registry in (ESTIMATORS, UPSCALERS):
         assert f"{registry.kind.capitalize()}s (--{registry.kind}):" in text
         for name in registry.names():
-            assert f"{name} {registry.describe(name)}" in text.replace("- ", "-")  # lines break behind a hyphen
+            # A line may be broken after a hyphen.
+            assert f"{name} {registry.describe(name)}".replace("- ", "-") in text.replace("- ", "-")
 
 
 @pytest.mark.parametrize(

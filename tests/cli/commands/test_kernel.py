@@ -124,7 +124,7 @@ def test_convert_for_a_tool(run, here):
         "leave out --to-convention"
         in run("kernel", "convert", "k.npz", "a.mat", "--for", "mzsr", "--to-convention", "kair").stderr
     )
-    assert "as the second argument OUT, or with -o" in run("kernel", "convert", "k.npz").stderr
+    assert "as OUT after IN, or with -o" in run("kernel", "convert", "k.npz").stderr
     assert "must be written as .npy" in run("kernel", "convert", "k.npz", "a.mat", "--for", "deepinv").stderr
 
 

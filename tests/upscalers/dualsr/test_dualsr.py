@@ -23,14 +23,14 @@ from blindsr.upscalers.tiling import tiled_rows
 from tests.images import photograph
 
 SMALL = DualSRConfig(
-    steps=100,
+    steps=60,
     batch=1,
     hr_crop=48,
     lr_crop=24,
     channels=12,
     layers=4,
-    bicubic_every=25,
-    rate_every=40,
+    bicubic_every=15,
+    rate_every=24,
     report_every=20,
     precision="fp32",
 )
@@ -46,14 +46,14 @@ def seeded():
 
 
 def test_both_cycles_close_and_the_result_is_aligned():
-    hr = photograph(160, 160, name="astronaut", top=20, left=140)
+    hr = photograph(128, 128, name="astronaut", top=20, left=160)
     lr = degrade(hr, gaussian([[3.0, 1.0], [1.0, 1.5]], 2).tensor(), 2)
     model = fitted(lr, SMALL)
     for name in ("forward", "backward", "interpolation"):
         curve = model.history[name]
-        assert curve[-1] < 0.8 * curve[0], name
+        assert curve[-1] < 0.9 * curve[0], name
     sr = model.predict(lr)
-    # Of the paper's 3000 steps these are a thirtieth, which leave up to 0.2 px of the random start's displacement.
+    # Of the paper's 3000 steps these are a fiftieth, which leave up to 0.2 px of the random start's displacement.
     assert max(map(abs, find_shift(*(x.mean(1)[0].double().numpy() for x in (sr, hr))))) < 0.25
     assert np.abs(model.kernel.centroid).max() < 0.3
     assert model.kernel.size == 14

@@ -40,7 +40,6 @@ def test_degrade_hands_every_option_down(run, photo, tmp_path):
         "noise_sigma": 0.02,
         "pool_noise": False,
         "speckle_sigma": 0.01,
-        "pool_noise": False,
         "jpeg_quality": 60,
     }
     assert row["seed"] == 7

@@ -151,7 +151,7 @@ def convert(
     from blindsr.kernels.tools import tool_bytes
 
     if (target is None) == (output is None):
-        raise click.UsageError("name the file to write once: as the second argument OUT, or with -o.")
+        raise click.UsageError("name the file to write once: as OUT after IN, or with -o.")
     if tool is not None and to_convention is not None:
         raise click.UsageError("--for includes the convention of the tool; leave out --to-convention.")
     target = target or output or Path()

@@ -181,7 +181,7 @@ def test_settings_out_of_bounds_are_refused(fault):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scale", "error", "gain"), [(2, 0.0, -0.05), (2, 0.04, -0.05), (4, 0.0, -0.05)])
+@pytest.mark.parametrize(("scale", "error", "gain"), [(2, 0.04, -0.05), (4, 0.0, -0.05)])
 def test_a_few_steps_lose_next_to_nothing(scale, error, gain):
     """With a known kernel, and with one that is a tenth too wide; the 120 steps of `default` gain 0.05 dB here."""
     hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(180, 200)
@@ -310,8 +310,7 @@ def test_a_frozen_network_is_the_network(bands, scale):
     assert torch.allclose(FrozenNetwork(network, embedding, scale, torch.float32)(lr, linear), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(71, 83), (71, 84), (70, 83)])
-@pytest.mark.parametrize("ensemble", [1, 4])
+@pytest.mark.parametrize(("size", "ensemble"), [((71, 83), 4), ((71, 84), 1), ((70, 83), 1)])
 def test_odd_sides_are_the_same_in_tiles_of_either_kind(size, ensemble):
     """The trunk works on 2×2 pixels, which must be the same ones in every tile and view."""
     lr = photograph(*size)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import ClassVar
 
@@ -46,8 +46,6 @@ _NOISY = 2.0  # grey levels of predicted noise
 _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
 _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
-_DOUBT = 4.0  # times the probability of a sharp image or a Gaussian: from a quarter on an estimate may be one
-_CERTAIN_TILES = (1.0, 4.0)  # tiles from which a kind is certain: a small image shows too little to be
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -67,26 +65,21 @@ class LearnedConfig:
     tiles_per_set: int = 8  # tiles from which the network computes one posterior; those of all sets are averaged
     views: int = 8  # dihedral views of each set whose posteriors are averaged: 1, 2, 4 or 8
     # kernel_error as a share of the predicted error, by kind (sharp, Gaussian, disc, shake).
-    error_shares: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 1.5)
+    error_shares: tuple[float, float, float, float] = (0.35, 0.4, 0.55, 1.4)
     max_kernel_error: float = 0.3  # upper bound of kernel_error; the upscaler was not trained for more than 0.4
-    # Predicted errors between which the estimate is blended into the bicubic kernel, unless it is certainly a disc or a
-    # shake.
-    fallback_errors: tuple[float, float] = (0.15, 0.22)
-    # The same for an image that is certainly blurred, which it is the more, between these, the more probable a Gaussian
-    # or a disc is.
-    certain_fallback_errors: tuple[float, float] = (0.22, 0.3)
-    blur_probabilities: tuple[float, float] = (0.7, 0.85)
+    # Predicted errors between which the estimate is blended into the bicubic kernel, unless it is a disc or a shake.
+    fallback_errors: tuple[float, float] = (0.12, 0.18)
     max_fallback_share: float = 0.95  # share of the bicubic kernel from the second of these errors on; 0 for none
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
-    sharp_probabilities: tuple[float, float] = (0.3, 0.5)
-    max_sharp_share: float = 0.93  # share of the bicubic kernel from the second of these probabilities on
+    sharp_probabilities: tuple[float, float] = (0.15, 0.3)
+    max_sharp_share: float = 0.75  # share of the bicubic kernel from the second of these probabilities on
     # The same for an image that was enlarged before, whose pixels have no blur of their own.
-    enlarged_probabilities: tuple[float, float] = (0.75, 0.95)
+    enlarged_probabilities: tuple[float, float] = (0.6, 0.85)
     max_enlarged_share: float = 0.9
     # Power at half of the Nyquist frequency over that at the corners of the spectrum (the first of `detail_ratios`)
     # between which the estimate is blended into the bicubic kernel: the image is sharp, or its spectrum ends in a noise
     # floor, and nothing shows whether it was blurred or has a soft subject.
-    oversampled_ratios: tuple[float, float] = (7.0, 10.0)
+    oversampled_ratios: tuple[float, float] = (7.0, 12.0)
     max_oversampled_share: float = 0.97
 
     def __post_init__(self) -> None:
@@ -100,18 +93,11 @@ class LearnedConfig:
             raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
         if not self.max_kernel_error >= 0:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
-        for name in (
-            "fallback_errors",
-            "certain_fallback_errors",
-            "blur_probabilities",
-            "sharp_probabilities",
-            "enlarged_probabilities",
-            "oversampled_ratios",
-        ):
+        for name in ("fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
-        for name in (field.name for field in fields(self) if field.name.endswith("_share")):
+        for name in ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
@@ -223,9 +209,8 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     if not len(tiles):
         return None
     posterior = _posterior_of(tiles, scale, config)
-    ratio, fine_ratio = detail_ratios(tiles)
-    measured = {"detail_ratio": ratio, "fine_detail_ratio": fine_ratio, "tiles": float(len(tiles))}
-    return replace(posterior, metrics={**posterior.metrics, **measured})
+    ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
+    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
 
 def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
@@ -466,17 +451,11 @@ def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[
     """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
 
     Soft subjects (clouds, dunes) do not show whether they are blurred. Discs and shakes are recognised by more than
-    their width and are kept, if it is certain that they are none of the other kinds. Images that are certainly blurred
-    are kept up to a larger error.
+    their width and are kept.
     """
-    other_kinds = min(1.0, _DOUBT * float(posterior.kinds[0] + posterior.kinds[1]))
-    certainty = _ramp(float(posterior.kinds[1] + posterior.kinds[2]), config.blur_probabilities)
-    certainty *= _ramp(posterior.metrics["tiles"], _CERTAIN_TILES)
-    low, high = (
-        np.array(config.fallback_errors) * (1 - certainty) + np.array(config.certain_fallback_errors) * certainty
-    )
+    gaussian_or_sharp = min(1.0, 2 * float(posterior.kinds[0] + posterior.kinds[1]))
     return (
-        other_kinds * config.max_fallback_share * _ramp(posterior.error, (low, high)),
+        gaussian_or_sharp * config.max_fallback_share * _ramp(posterior.error, config.fallback_errors),
         config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),
         config.max_enlarged_share * _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
         config.max_oversampled_share * (1 - _ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),

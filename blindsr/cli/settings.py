@@ -111,10 +111,12 @@ def kernel_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool 
 def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
     """Make or read the kernel, or one for each band, that --kernel or --sensor names, for a scale; and warnings."""
     if options.sensor is not None:
+        from blindsr.kernels.files import DEBLUR_SCALE
         from blindsr.sensors.catalogue import kernel_from_sensor
 
         # Deblurring runs at ×2, for which a sensor has a kernel.
-        return kernel_from_sensor(options.sensor, max(scale, 2), model=options.kernel_model)  # type: ignore[arg-type]
+        scale = max(scale, DEBLUR_SCALE)
+        return kernel_from_sensor(options.sensor, scale, model=options.kernel_model)  # type: ignore[arg-type]
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
     try:

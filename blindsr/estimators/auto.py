@@ -28,10 +28,9 @@ STAGE = "auto"
 _SHAKE = KINDS.index("shake")
 _SHAKE_PROBABILITY = 0.3  # above which a free-form kernel is estimated; it costs about a second
 # Distances of the free-form kernel from the posterior mean between which its weight falls to 0.
-_AGREEMENT = (0.26, 0.34)
+_AGREEMENT = (0.24, 0.32)
 _MAX_WEIGHT = 0.75  # about what inverse variances give: the two errors are 0.1 and 0.2
-# kernel_error of the average as a share of the distance between the two estimates, which are independent.
-_FREE_FORM_ERROR, _MIN_ERROR = 0.4, 0.04
+_FREE_FORM_ERROR = 0.12  # kernel_error of the average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,6 @@ def _combined(
         return replace(estimate, metrics=metrics)
     joint = estimate_of(posterior.mixed(free, weight), estimate.kernel.scale, config)
     share = weight / _MAX_WEIGHT
-    agreed = max(_MIN_ERROR, _FREE_FORM_ERROR * distance)
-    kernel_error = share * agreed + (1 - share) * float(joint.kernel_error or 0.0)
+    kernel_error = share * _FREE_FORM_ERROR + (1 - share) * float(joint.kernel_error or 0.0)
     metrics = {**joint.metrics, **metrics, "kernel_error": kernel_error}
     return replace(joint, metrics=metrics, kernel_error=kernel_error)

@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import KernelEstimate, bicubic
 
-__all__ = ["BicubicKernel", "KernelEstimator"]
+__all__ = ["BicubicKernel", "KernelEstimator", "check_image"]
 
 
 class KernelEstimator(Protocol):
@@ -42,6 +43,26 @@ class KernelEstimator(Protocol):
             ImageError: A side is shorter than `min_side`.
             DivergenceError: A training diverged.
         """
+
+
+def check_image(lr: Tensor, scale: int, estimator: type[KernelEstimator]) -> None:
+    """Check what an estimator is given.
+
+    Raises:
+        ImageError: Not one image, (1, C, H, W), or a side is shorter than the estimator's `min_side`.
+        ConfigError: The estimator does not know the scale.
+    """
+    if lr.ndim != 4 or lr.shape[0] != 1:
+        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
+    height, width, side = *lr.shape[-2:], estimator.min_side
+    if min(height, width) < side:
+        raise ImageError(
+            f"the {estimator.name} estimator needs at least {side}×{side} px, got {width}×{height} px; use a larger "
+            "image or a known kernel."
+        )
+    if scale not in estimator.scales:
+        known = ", ".join(map(str, estimator.scales))
+        raise ConfigError(f"the {estimator.name} estimator knows the scales {known}, got {scale!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

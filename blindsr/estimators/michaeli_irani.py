@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import ConfigError
+from blindsr.estimators.base import check_image
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, centre, compose, resample
 from blindsr.ops import luma
@@ -117,15 +118,7 @@ def estimate_kernel(
         Michaeli, Irani, ICCV 2013: §3 (the optimal kernel is not the point spread function), §4 (the algorithm).
     """
     config = MichaeliIraniConfig() if config is None else config
-    if scale not in MichaeliIraniEstimator.scales:
-        raise ConfigError(f"{STAGE} estimates kernels for a scale of 2, 3 or 4, got {scale!r}.")
-    if lr.ndim != 4 or lr.shape[0] != 1:
-        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
-    if min(lr.shape[-2:]) < MIN_SIDE:
-        raise ImageError(
-            f"{STAGE} needs an image of at least {MIN_SIDE}×{MIN_SIDE} px, got {lr.shape[-1]}×{lr.shape[-2]} px; "
-            "use a larger image, or a known kernel."
-        )
+    check_image(lr, scale, MichaeliIraniEstimator)
     listener(StageStarted(stage=STAGE, max_steps=config.iterations))
     image = luma(lr).detach().cpu().double().numpy()
     fit = _Recurrence(image, config)

@@ -37,7 +37,7 @@ _Kernels = Kernel | KernelStack
 _Warnings = tuple[str, ...]
 
 
-DEBLURS = 2  # the scale that is run for 1, deblurring: a kernel that is stored for it serves as well
+DEBLUR_SCALE: Final = 2  # what is run for the scale 1 (`blindsr.pipelines.deblur`): a kernel for it serves as well
 
 
 def as_kernel(value: object, scale: int, **options: Any) -> _Kernels:  # noqa: ANN401 - the options of load_kernel
@@ -92,7 +92,7 @@ def _load(
 ) -> tuple[_Kernels, _Warnings]:
     value = value.kernel if isinstance(value, KernelEstimate) else value
     if isinstance(value, Kernel | KernelStack):
-        if value.scale not in (scale, DEBLURS if scale == 1 else scale):
+        if value.scale not in (scale, DEBLUR_SCALE if scale == 1 else scale):
             raise KernelError(
                 f"the kernel is for scale {value.scale}, but scale {scale} was requested; use scale {value.scale}, or "
                 "convert it with blindsr.kernels.resample."
@@ -111,7 +111,9 @@ def _load(
                     f"files, not to {value!r}; leave them out."
                 )
             if name == "sensor":
-                loaded: tuple[_Kernels, _Warnings] = _sensors("catalogue").kernel_from_sensor(rest, max(scale, DEBLURS))
+                loaded: tuple[_Kernels, _Warnings] = _sensors("catalogue").kernel_from_sensor(
+                    rest, max(scale, DEBLUR_SCALE)
+                )
                 return loaded
             return parse_kernel(str(value), scale), ()
         if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
@@ -155,8 +157,8 @@ def _load_file(
 def _kernels_of(
     raw: "RawArrays", scale: int, convention: AnyConvention, index: int | str | None
 ) -> tuple[_Kernels, _Warnings]:
-    if scale == 1 and raw.scale == DEBLURS:
-        scale = DEBLURS
+    if scale == 1 and raw.scale == DEBLUR_SCALE:
+        scale = DEBLUR_SCALE
     if raw.scale is not None and raw.scale != scale:
         raise KernelError(
             f"{raw.file} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "

@@ -15,12 +15,12 @@ from torch import Tensor
 from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, compose
+from blindsr.kernels.files import DEBLUR_SCALE
 from blindsr.kernels.kernel import KernelStack
 from blindsr.ops import imresize
 
-__all__ = ["RUN_SCALE", "estimate_blur", "for_run"]
+__all__ = ["estimate_blur", "for_run"]
 
-RUN_SCALE = 2  # what is run for the scale 1
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
 _DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
@@ -51,7 +51,7 @@ def for_run(kernel: Kernel | KernelStack) -> Kernel | KernelStack:
 
 
 def _composed(blur: Kernel) -> Kernel:
-    return Kernel(compose(bicubic(RUN_SCALE), blur).array, RUN_SCALE, {**blur.provenance, "deblurs": True})
+    return Kernel(compose(bicubic(DEBLUR_SCALE), blur).array, DEBLUR_SCALE, {**blur.provenance, "deblurs": True})
 
 
 def estimate_blur(
@@ -89,7 +89,7 @@ def estimate_blur(
         return estimate
     listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
     kernel = Kernel(
-        bicubic(RUN_SCALE).array, RUN_SCALE, {"made_by": "bicubic", "in_place_of": {"made_by": estimate.method}}
+        bicubic(DEBLUR_SCALE).array, DEBLUR_SCALE, {"made_by": "bicubic", "in_place_of": {"made_by": estimate.method}}
     )
     return replace(estimate, kernel=kernel, warnings=(_NOTHING_FOUND,), kernel_error=0.0)
 

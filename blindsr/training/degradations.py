@@ -30,6 +30,7 @@ __all__ = [
     "add_noise",
     "degrade_periodic",
     "draw_kernels",
+    "jpeg_quality",
     "through_camera",
 ]
 
@@ -297,6 +298,16 @@ def _steps(quality: int) -> tuple[Tensor, Tensor, float, float]:
     )
     sigmas = [jpeg_noise_sigma([steps.ravel().tolist()]) for steps in (luma, chroma)]
     return torch.from_numpy(luma).float(), torch.from_numpy(chroma).float(), sigmas[0], sigmas[1]
+
+
+def jpeg_quality(sigma: float) -> int:
+    """The quality, 1 to 100, whose tables leave this error in luma, [0, 1] units; 100 for less than half a grey level.
+
+    What a camera's noise adds to the error makes the quality too low.
+    """
+    if sigma < 0.5 / 255:
+        return 100
+    return min(range(1, 101), key=lambda quality: abs(_steps(quality)[2] - sigma))
 
 
 def _quantised(planes: Tensor, steps: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from blindsr.kernels.random import labelled_training_kernel
 from blindsr.ops import dihedral
 from blindsr.ops.color import BT601
 from blindsr.training.dataset import Images, Photographs
-from blindsr.training.degradations import NoiseLaw, add_noise
+from blindsr.training.degradations import NoiseLaw, add_noise, jpeg_quality
 
 __all__ = [
     "Example",
@@ -293,12 +293,7 @@ def _noisy(lr: _Array, law: ExampleLaw, in_colour: bool, rng: np.random.Generato
     y, by, ry = result[0].numpy()
     rgb = np.stack([y + ry, y - (red * ry + blue * by) / green, y + by], -1)
     error = 255 * float(told[0])
-    return np.asarray(rgb if in_colour else rgb[..., :1], np.float32), error, _jpeg_quality(error, in_colour)
-
-
-def _jpeg_quality(error: float, in_colour: bool) -> float:
-    """JPEG quality, 30 to 100, from the error in grey levels of its tables, which a camera adds its noise to."""
-    return 100.0 if in_colour and error < 0.6 else float(np.clip(100 - 12 * error, 30, 98))
+    return np.asarray(rgb if in_colour else rgb[..., :1], np.float32), error, jpeg_quality(error / 255)
 
 
 def _enlarged(gray: _Array, factor: float, rng: np.random.Generator) -> _Array:
@@ -478,7 +473,7 @@ def _risk(estimate: Tensor, variance: Tensor | float, truth: Tensor, noise: Tens
     return error.mean((1, 2))
 
 
-def _losses(posterior: Posterior, targets: _Targets, config: KernelTrainingConfig) -> dict[str, Tensor]:
+def _losses(posterior: Posterior, targets: _Targets) -> dict[str, Tensor]:
     """The parts of the loss, the mean over images each."""
     tables = _tables()
     kind, sharpening, log_noise, quality, enlarged, log_factor, _ = targets.numbers.unbind(1)
@@ -580,7 +575,7 @@ def train_kernel_network(
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * rate
         noise = torch.randn(features.shape, generator=generator) * config.feature_noise * network.feature_width
-        losses = _losses(network(features + noise, scale), targets, config)
+        losses = _losses(network(features + noise, scale), targets)
         loss = _total(losses, config)
         if not bool(torch.isfinite(loss)):
             raise DivergenceError(f"the training of the kernel network diverged at step {step}; lower learning_rate.")
@@ -630,7 +625,6 @@ def examine(weights: dict[str, Tensor], examples: Path, *, count: int = 2000) ->
     network.eval()
     rows = _read_examples(examples)[:count]
     sums: dict[str, float] = {}
-    config = KernelTrainingConfig()
     for start in range(0, len(rows), 250):
         part = rows[start : start + 250]
         order = np.arange(_TILES)[None] % part["tiles"][:, None]
@@ -638,7 +632,7 @@ def examine(weights: dict[str, Tensor], examples: Path, *, count: int = 2000) ->
         pairs = np.moveaxis(part["transfer"].astype(np.float32), 1, -1)
         numbers = torch.from_numpy(np.array(part["numbers"]))
         targets = _Targets(torch.view_as_complex(torch.from_numpy(pairs).contiguous()), numbers)
-        for name, value in _losses(network(features, numbers[:, 6]), targets, config).items():
+        for name, value in _losses(network(features, numbers[:, 6]), targets).items():
             sums["held_" + name] = sums.get("held_" + name, 0.0) + float(value) * len(part) / len(rows)
     return sums
 

@@ -66,7 +66,7 @@ def test_a_worker_that_dies_loses_nothing(cluster, tmp_path):
     assert sorted(row["target"] for row in rows if row["status"] == "done") == [f"{i}_blindsr_x2" for i in range(6)]
     # Progress comes from the workers.
     assert {e.source.name for e in events if isinstance(e, ImageStarted)} >= {f"{i}.png" for i in range(6)}
-    assert any(isinstance(e, ImageEvent) and e.event.stage == "zssr" for e in events)
+    assert any(isinstance(e, ImageEvent) and e.event.stage == "pretrained" for e in events)
     again = run(tmp_path / "in", tmp_path / "out", options=options, engine=engine)
     assert statuses(again) == {"bad.png": "failed"} | {f"{i}.png": "kept" for i in range(6)}
 

@@ -436,6 +436,6 @@ def test_real_processes_run_a_batch_and_survive_the_death_of_one(photos, results
     )
     assert killed
     assert statuses(result) == {"a.png": "done", "b.png": "done", "bad.png": "failed", "c.png": "done"}
-    assert any(isinstance(e, ImageEvent) and e.event.stage == "zssr" for e in events)
+    assert any(isinstance(e, ImageEvent) and e.event.stage == "pretrained" for e in events)
     assert {e.worker for e in events if isinstance(e, ImageStarted)} <= {"1 (cpu)", "2 (cpu)"}
     assert active_children() == []

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import ConfigError
+from blindsr.estimators.base import check_image
 from blindsr.estimators.blind_l0.deconvolution import Plane, kernel_for, sharp_image
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
@@ -98,13 +99,7 @@ def estimate_kernel(
         "Deblurring text images via L0-regularized intensity and gradient prior", CVPR 2014.
     """
     config = L0Config() if config is None else config
-    if lr.ndim != 4 or lr.shape[0] != 1:
-        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
-    if min(lr.shape[-2:]) < MIN_SIDE:
-        raise ImageError(
-            f"the free-form estimate needs at least {MIN_SIDE}×{MIN_SIDE} px, got {lr.shape[-1]}×{lr.shape[-2]} px; "
-            "use the spectral estimate or a known kernel instead."
-        )
+    check_image(lr, scale, BlindL0Estimator)
     listener(StageStarted(stage=STAGE, max_steps=3))
     window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
     kernel, halves = _estimate_with_halves(window, config)

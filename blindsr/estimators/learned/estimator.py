@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import ConfigError
+from blindsr.estimators.base import check_image
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_network
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
@@ -196,15 +197,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
         ConfigError: Another scale.
     """
-    if lr.ndim != 4 or lr.shape[0] != 1:
-        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
-    if min(lr.shape[-2:]) < MIN_SIDE:
-        raise ImageError(
-            f"the learned estimate needs at least {MIN_SIDE}×{MIN_SIDE} px, got {lr.shape[-1]}×{lr.shape[-2]} px; "
-            "use a known kernel instead."
-        )
-    if scale not in LearnedEstimator.scales:
-        raise ConfigError(f"the learned estimate is for a scale of 2, 3 or 4, got {scale}.")
+    check_image(lr, scale, LearnedEstimator)
     tiles = textured_tiles(luma(lr.detach()).cpu().float() * 255, config.max_tiles)
     if not len(tiles):
         return None

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import ConfigError
+from blindsr.estimators.base import check_image
 from blindsr.estimators.spectral.defocus import disc_kernel, fit_disc
 from blindsr.estimators.spectral.model import ExponentPrior, SpectrumFit, fit_spectrum, spectrum_points
 from blindsr.estimators.spectral.periodogram import MIN_SIDE, Periodogram, tile_spectra
@@ -100,8 +101,7 @@ def estimate_kernel(
         ImageError: Not (1, C, H, W), or a side is shorter than 16 px.
     """
     config = SpectralConfig() if config is None else config
-    if lr.ndim != 4 or lr.shape[0] != 1:
-        raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
+    check_image(lr, scale, SpectralEstimator)
     listener(StageStarted(stage=STAGE))
     spectra = tile_spectra(luma(lr), tile=config.tile, max_tiles=config.max_tiles, seed=config.seed)
     periodogram = spectra.mean()

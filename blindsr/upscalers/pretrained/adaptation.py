@@ -28,7 +28,7 @@ from blindsr.upscalers.pretrained.network import ConditionedNetwork, linear_base
 
 __all__ = ["CHROMA_WEIGHT", "STAGE", "SharpPairs", "adapt"]
 
-STAGE = "zssr"
+STAGE = "pretrained"
 # Sizes of the targets relative to the prediction. Small ones are sharper, large ones have more pixels.
 TARGET_SIZES = (0.6, 0.75, 0.9)
 VALIDATION_SIZE = 0.5  # size of the target that is never trained on: its pairs decide whether the steps are kept
@@ -149,7 +149,7 @@ def adapt(
         config: Settings.
         conditioning: Noise level and uncertainty of the kernel.
         dtype: Type of the network's arithmetic.
-        listener: Receives the events of the stage "zssr".
+        listener: Receives the events of the stage "pretrained".
 
     Returns:
         The adapted network (the given one if the loss on the validation patch did not fall), the curves, and the steps.

@@ -89,7 +89,7 @@ class PretrainedUpscaler:
         Args:
             source: The photograph; it is left unchanged.
             degradation: Its measured degradation.
-            listener: Receives the events of the stage "zssr".
+            listener: Receives the events of the stage "pretrained".
 
         Returns:
             A model of windows. Without steps its history is empty.

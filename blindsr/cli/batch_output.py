@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from blindsr.batch.plan import BatchPlan, Item, State
 from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
+from blindsr.batch.wording import duration, plan_lines, planned_sizes, planned_target, printable, reason
 from blindsr.cli.output import Terminal, wide_console
 from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
@@ -26,25 +26,6 @@ _TRAINING = 0.8
 # The share of a batch from which on the time left is shown.
 _MIN_SHARE = 0.02
 _MAX_NAMES = 5  # that a line lists
-
-
-def printable(path: Path) -> str:
-    """A path that cannot control a terminal: control characters and bytes that are no text are written as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "40 s", "12 min", "3 h 20 min"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def reason(source: Path, row: dict[str, Any]) -> str:
-    """Why a photograph failed, without its name at the beginning, which workers know as an absolute one."""
-    error = str(row.get("error", "unknown"))
-    return error.removeprefix(f"{source.absolute()}: ").removeprefix(f"{source}: ")
 
 
 def _names(paths: Iterable[Path]) -> str:
@@ -170,40 +151,20 @@ _STATUS = {
     "failed": "failed",
     "left": "not begun",
 }
-_PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "fail"}
 
 
 def show_plan(result: BatchResult, *, as_json: bool) -> None:
     """Print what a batch would do, on stdout."""
+    if not as_json:
+        *lines, last = plan_lines(result)
+        for line in lines:
+            click.echo(line)
+        click.echo(f"{last} Nothing was done.")
+        return
     plan = result.plan
     for item in plan.items:
-        known = item.exists or item.target
-        target = known if plan.has_suffix or item.exists else Path(f"{known}.png or .tif")
-        if as_json:
-            names = {"status": item.state, "source": str(item.source), "target": str(target)}
-            click.echo(json.dumps(names | _sizes(item, plan)))
-        elif item.state == "failed":
-            click.echo(f"fails: {printable(item.source)}: {reason(item.source, item.row or {})}")
-        else:
-            verb, before, after = "to do" if item.state == "open" else item.state, "", ""
-            if sizes := _sizes(item, plan):
-                before = f" ({sizes['width']}×{sizes['height']} px)"
-                after = f" ({sizes['result_width']}×{sizes['result_height']} px)"
-            click.echo(f"{verb}: {printable(item.source)}{before} → {printable(target)}{after}")
-    if not as_json:
-        counts = ", ".join(f"{plan.count(s)} {words}" for s, words in _PLANNED.items() if plan.count(s) or s == "open")
-        memory = "" if result.memory is None else f" Memory: up to about {result.memory / 2**30:.1f} GiB."
-        noun = "photograph" if len(plan.items) == 1 else "photographs"
-        click.echo(f"{len(plan.items)} {noun}: {counts}.{memory} Nothing was done.")
-
-
-def _sizes(item: Item, plan: BatchPlan) -> dict[str, int]:
-    """The sizes of an image and of its result, px; empty if that of the image is unknown."""
-    if item.size is None:
-        return {}
-    height, width, bands = item.size
-    rows, columns = plan.options.settings.output_size(height, width)
-    return {"height": height, "width": width, "bands": bands, "result_height": rows, "result_width": columns}
+        names = {"status": item.state, "source": str(item.source), "target": str(planned_target(item, plan))}
+        click.echo(json.dumps(names | planned_sizes(item, plan)))
 
 
 def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:

@@ -33,6 +33,7 @@ _COMMANDS = {
     "ablate": "blindsr.cli.commands.evaluation:ablate",
     "report": "blindsr.cli.commands.evaluation:report",
     "train": "blindsr.cli.commands.train:train",
+    "app": "blindsr.cli.commands.app:app",
     "doctor": "blindsr.cli.commands.info:doctor",
 }
 _INTERNAL_ERROR, _INTERRUPTED = 70, 130

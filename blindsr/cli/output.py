@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,10 +26,8 @@ from rich.table import Table
 from blindsr.cli.options import Options
 from blindsr.errors import OutputError
 from blindsr.events import Event, Notice, StageDone, StageStarted, StepDone
-from blindsr.kernels import Kernel
-from blindsr.kernels.metrics import SplitHalf, widths_text
-from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.files import FileResult
+from blindsr.pipelines.summary import describe_kernel, summary_lines
 
 __all__ = [
     "ProgressListener", "Terminal", "csv_text", "describe_kernel", "print_table", "results_folder", "show", "summary",
@@ -158,18 +156,6 @@ class ProgressListener(Terminal):
             self.progress.update(task, total=max(event.steps, 1), completed=max(event.steps, 1))
 
 
-def describe_kernel(kernel: Kernel) -> str:
-    """A kernel in words: widths in pixels of the result."""
-    size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
-    if "in_place_of" in kernel.provenance:
-        return f"bicubic, because no kernel could be estimated ({size})"
-    if kernel.provenance.get("made_by") in ("bicubic", "box"):
-        return f"{kernel.provenance['made_by']} ({size})"
-    is_free, is_disc = kernel.provenance.get("made_by") == "l0", "disc_radius_lr" in kernel.provenance
-    kind = "a defocus disc, " if is_disc else "free-form, " if is_free else ""
-    return f"{kind}{widths_text(kernel)} ({size})"
-
-
 @contextmanager
 def results_folder(folder: Path) -> Iterator[Path]:
     """A folder for results; where nothing was written into it, what was made of it is removed.
@@ -204,44 +190,9 @@ def summary(result: FileResult, listener: ProgressListener, *, files: str) -> No
     """Print a summary of a result on stderr; `files` says where it was written."""
     for warning in result.warnings:
         listener.warn(warning)
-    listener.line(f"kernel: {_origin(result)}{describe_kernel(result.kernel)}")
-    if text := _scale_text(result):
-        listener.line(f"scale: {text}")
-    if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
-        listener.line(f"confidence: {halves}")
-    size = ""
-    if result.run is not None:
-        listener.line(f"consistency: {result.run.consistency_db:.1f} dB. {CONSISTENCY_MEANING}")
-        size = f": {result.run.size[1]}×{result.run.size[0]} px"
-    listener.line(f"done in {result.seconds:.1f} s{size}")
+    for line in summary_lines(result):
+        listener.line(line)
     listener.line(f"files: {files}")
-
-
-def _scale_text(result: FileResult) -> str:
-    """How a scale that is no factor of the network is computed; empty for one that is."""
-    scale = result.kernel.scale
-    record: Mapping[str, Any] = result.record
-    if result.run is None:
-        wanted = record["settings"]["scale"]
-        return "" if wanted == scale else f"×{wanted:g} is upscaled at ×{scale}, which the kernel is for, and reduced"
-    (height, width), computed = result.run.size, [scale * record["input"][side] for side in ("width", "height")]
-    if computed == [width, height]:
-        return ""
-    return (
-        f"the kernel for ×{scale} is used, and the result of {computed[0]}×{computed[1]} px is reduced to "
-        f"{width}×{height} px"
-    )
-
-
-def _origin(result: FileResult) -> str:
-    """Where the kernel comes from, before its description; a fixed or replaced kernel is described by its name."""
-    if result.run is not None and result.run.estimate is None:
-        return "given, "
-    record: Mapping[str, Any] = result.record
-    method = (record["estimate"] or {}).get("method", "")
-    if "in_place_of" in result.kernel.provenance or method == result.kernel.provenance.get("made_by") == "bicubic":
-        return ""
-    return f"estimated by {method}, "
 
 
 def _as_json(result: FileResult) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blindsr.registry import Registry
 
 __all__ = [
-    "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice", "OutputPath",
+    "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice",
+    "OutputPath",
 ]  # fmt: skip
 
 
@@ -184,4 +185,5 @@ PHOTO, OUTPUT = _FileType(), _OutputType()
 REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
 INDEX, PAIR = _Parsed("n|all", _index), _Parsed("value|along,across", _pair)
 MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
+FILE_SIZE = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="a size", example="256MB"))
 PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

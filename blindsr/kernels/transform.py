@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from blindsr.errors import KernelError
@@ -119,12 +120,34 @@ def resample(kernel: Kernel, scale: int, *, residual_hr_blur: float = 1.0) -> Ke
     """
     if kernel.scale < 2 or scale < 2:
         raise KernelError(f"kernels are resampled between scales of 2 or more, got {kernel.scale} and {scale}.")
-    stretch = math.sqrt((scale**2 - residual_hr_blur) / (kernel.scale**2 - residual_hr_blur))
-    size = math.ceil(kernel.size * stretch)
+    factor = math.sqrt((scale**2 - residual_hr_blur) / (kernel.scale**2 - residual_hr_blur))
+    array = _stretched(kernel, factor, scale)
+    return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})
+
+
+def stretch(kernel: Kernel, factor: float) -> Kernel:
+    """Make a kernel wider or narrower by a factor, with its scale, its centre and its shape.
+
+    Args:
+        kernel: Any kernel.
+        factor: New width over old width, above 0; 1 is the kernel itself.
+
+    Raises:
+        KernelError: The factor is not above 0.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise KernelError(f"a kernel is stretched by a factor above 0, got {factor}.")
+    if factor == 1:
+        return kernel
+    array = _stretched(kernel, factor, kernel.scale)
+    return Kernel.normalised(array, kernel.scale, {**kernel.provenance, "stretched_by": round(factor, 4)})
+
+
+def _stretched(kernel: Kernel, factor: float, scale: int) -> NDArray[np.float64]:
+    """The weights of a kernel on a grid that is finer by a factor, with the parity of a scale; not normalised."""
+    size = max(scale, math.ceil(kernel.size * factor))
     size += (size - scale) % 2
-    step = [1.0 / stretch] * 2
+    step = [1.0 / factor] * 2
     offset = (kernel.size - 1) / 2 - step[0] * ((size - 1) / 2)
     array = ndimage.affine_transform(kernel.array, step, offset=offset, output_shape=(size, size), order=3)
-    if kernel.array.min() >= 0:
-        array = np.clip(array, 0, None)
-    return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})
+    return np.asarray(np.clip(array, 0, None) if kernel.array.min() >= 0 else array)

@@ -28,8 +28,8 @@ _FIXED = {"": 0, BICUBIC: 1, "true": 4}
 _ESTIMATES = (2, 3, 6, 7)
 
 
-def data_uri(content: NDArray[np.uint8] | bytes, kind: str, *, quality: int = 90) -> str:
-    """An image, (H, W, 1 or 3) or encoded, as a URI that contains it."""
+def data_uri(content: NDArray[np.uint8] | bytes, kind: str, *, quality: int | None = 90) -> str:
+    """An image, (H, W, 1 or 3) or encoded, as a URI that contains it; the quality is that of `image_bytes`."""
     encoded = content if isinstance(content, bytes) else image_bytes(content, kind, quality=quality)
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 

@@ -1,0 +1,69 @@
+"""A result in sentences, as the command line and the page show it: the kernel, its confidence, the consistency."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from blindsr.kernels import Kernel
+from blindsr.kernels.metrics import SplitHalf, widths_text
+from blindsr.pipelines.checks import CONSISTENCY_MEANING
+from blindsr.pipelines.files import FileResult
+
+__all__ = ["describe_kernel", "summary_lines"]
+
+
+def summary_lines(result: FileResult) -> list[str]:
+    """A result in lines, each with its heading: kernel, scale, confidence, consistency, time and size.
+
+    The warnings are not among them (`FileResult.warnings`).
+    """
+    lines = [f"kernel: {_origin(result)}{describe_kernel(result.kernel)}"]
+    if text := _scale_text(result):
+        lines.append(f"scale: {text}")
+    if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
+        lines.append(f"confidence: {halves}")
+    size = ""
+    if result.run is not None:
+        lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {CONSISTENCY_MEANING}")
+        size = f": {result.run.size[1]}×{result.run.size[0]} px"
+    return [*lines, f"done in {result.seconds:.1f} s{size}"]
+
+
+def describe_kernel(kernel: Kernel) -> str:
+    """A kernel in words: widths in pixels of the result."""
+    size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
+    if (factor := kernel.provenance.get("stretched_by")) is not None:
+        return f"{widths_text(kernel)}, its width changed by a factor of {factor} ({size})"
+    if "in_place_of" in kernel.provenance:
+        return f"bicubic, because no kernel could be estimated ({size})"
+    if kernel.provenance.get("made_by") in ("bicubic", "box"):
+        return f"{kernel.provenance['made_by']} ({size})"
+    is_free, is_disc = kernel.provenance.get("made_by") == "l0", "disc_radius_lr" in kernel.provenance
+    kind = "a defocus disc, " if is_disc else "free-form, " if is_free else ""
+    return f"{kind}{widths_text(kernel)} ({size})"
+
+
+def _scale_text(result: FileResult) -> str:
+    """How a scale that is no factor of the network is computed; empty for one that is."""
+    scale = result.kernel.scale
+    record: Mapping[str, Any] = result.record
+    if result.run is None:
+        wanted = record["settings"]["scale"]
+        return "" if wanted == scale else f"×{wanted:g} is upscaled at ×{scale}, which the kernel is for, and reduced"
+    (height, width), computed = result.run.size, [scale * record["input"][side] for side in ("width", "height")]
+    if computed == [width, height]:
+        return ""
+    return (
+        f"the kernel for ×{scale} is used, and the result of {computed[0]}×{computed[1]} px is reduced to "
+        f"{width}×{height} px"
+    )
+
+
+def _origin(result: FileResult) -> str:
+    """Where the kernel comes from, before its description; a fixed or replaced kernel is described by its name."""
+    if result.run is not None and result.run.estimate is None:
+        return "given, "
+    record: Mapping[str, Any] = result.record
+    method = (record["estimate"] or {}).get("method", "")
+    if "in_place_of" in result.kernel.provenance or method == result.kernel.provenance.get("made_by") == "bicubic":
+        return ""
+    return f"estimated by {method}, "

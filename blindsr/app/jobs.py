@@ -91,7 +91,7 @@ class Progress:
         if number == 0:
             self._started = time.monotonic()
         self._number, self._share = number, 0.0
-        self._note("reading")
+        self._note("reading and measuring the photograph")
         self.check()
 
     def end(self) -> None:
@@ -115,7 +115,7 @@ class Progress:
             if self._steps:
                 self._share = max(self._share, _TRAINING * min(1.0, event.step / self._steps))
         elif isinstance(event, StageDone):
-            self._note(_AFTER.get(event.stage, "measuring the photograph"))
+            self._note(_AFTER.get(event.stage, "preparing the network"))
 
     def _note(self, doing: str, steps: int = 0) -> None:
         self._doing, self._step, self._steps, self._noted = doing, 0, steps, time.monotonic()
@@ -423,6 +423,18 @@ class Sessions:
                 folder = self.folder / "sessions" / f"session-{secrets.token_hex(8)}"
                 self._sessions[name] = Session(folder, self.max_upload, self.device)
             return self._sessions[name]
+
+    def uploads(self, value: object) -> list[tuple[Path, str]]:
+        """Uploaded files and the names that they had, of what a browser sends; anything else is ignored."""
+        found = []
+        for item in value if isinstance(value, list) else [value]:
+            path, name = (item.get(key) for key in ("path", "orig_name")) if isinstance(item, dict) else (None, None)
+            if not isinstance(path, str):
+                continue
+            resolved = Path(path).resolve()
+            if resolved.is_relative_to((self.folder / "uploads").resolve()) and resolved.is_file():
+                found.append((resolved, name if isinstance(name, str) and name else resolved.name))
+        return found
 
     def download(self, key: str, name: str) -> Path | None:
         """The file that a session offers under a name; None if there is none."""

@@ -102,11 +102,9 @@ class _Page:
                 self.scale = gr.Radio(_SCALES, value=2, label="Scale")
                 self.preset = gr.Radio(_PRESETS, value="default", label="Preset: speed against quality")
                 self.kernel = gr.Radio(_KERNELS, value="estimated", label="Kernel: the blur that is undone")
-                self.sigma = gr.Number(
-                    1.2, label="σ of the Gaussian, in pixels of the result", minimum=0.1, step=0.1, visible=False
-                )
+                self.sigma = gr.Number(1.2, label="σ of the Gaussian, in pixels of the result", step=0.1, visible=False)
                 self.kernel_file = gr.File(
-                    label="Kernel file: .npz, .npy, .mat, .txt, .csv, or an image of a point", height=170, visible=False
+                    label="Kernel file: .npz, .npy, .mat, .txt, .csv, .tif, .png", height=170, visible=False
                 )
                 self.plan = html(_plan([]), elem_id="bs-plan")
                 with gr.Row():
@@ -146,9 +144,16 @@ class _Page:
             self._add,
             [self.upload, *choices],
             [self.upload, self.problems, *planned],
+            preprocess=False,  # which would replace the names of the files
             **quiet | {"show_progress": "minimal"},
         )
-        self.kernel_file.upload(self._add_kernel, [self.kernel_file, *choices], [self.kernel_file, *planned], **quiet)
+        self.kernel_file.upload(
+            self._add_kernel,
+            [self.kernel_file, *choices],
+            [self.kernel_file, *planned],
+            preprocess=False,
+            **quiet,
+        )
         self.remove.click(self._remove, choices, [self.problems, *planned], **quiet)
         for choice in choices:
             choice.change(self._plan, choices, [self.sigma, self.kernel_file, *planned], **quiet)
@@ -177,8 +182,7 @@ class _Page:
         request: gr.Request,
     ) -> dict[Any, Any]:
         session = self._session(request)
-        uploads = [(Path(str(file)), Path(str(file)).name) for file in files or ()]
-        problems = session.add_photos(uploads)
+        problems = session.add_photos(self._sessions.uploads(files))
         return {
             self.upload: None,
             self.problems: _problems(problems),
@@ -186,11 +190,11 @@ class _Page:
         }
 
     def _add_kernel(
-        self, file: str | None, scale: int, preset: str, kernel: str, sigma: float | None, request: gr.Request
+        self, file: object, scale: int, preset: str, kernel: str, sigma: float | None, request: gr.Request
     ) -> dict[Any, Any]:
         session = self._session(request)
-        if file is not None:
-            session.add_kernel(Path(str(file)), Path(str(file)).name)
+        for path, name in self._sessions.uploads(file):
+            session.add_kernel(path, name)
         return {self.kernel_file: None, **self._planned(session, scale, preset, kernel, sigma)}
 
     def _remove(self, scale: int, preset: str, kernel: str, sigma: float | None, request: gr.Request) -> dict[Any, Any]:
@@ -352,7 +356,7 @@ def _choices(session: Session, scale: int, preset: str, kernel: str, sigma: floa
         if known is None:
             raise KernelError("a kernel file is needed; drop one on the field above, or choose another kernel.")
     elif kernel == "gaussian":
-        if sigma is None or not sigma > 0:
+        if not isinstance(sigma, int | float) or not sigma > 0:
             raise KernelError(f"σ of the Gaussian must be above 0 pixels of the result, got {sigma}.")
         known = f"gaussian:{sigma:g}"
     elif kernel == "bicubic":

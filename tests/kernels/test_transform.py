@@ -16,6 +16,7 @@ from blindsr.kernels import (
     normalised_cross_correlation,
     resample,
     shift,
+    stretch,
 )
 from blindsr.kernels.transform import centre_with_warning
 from blindsr.ops import degrade
@@ -145,6 +146,28 @@ def test_resampling_to_four_agrees_with_composing():
 def test_resampling_from_or_to_scale_one_is_refused(old, new):
     with pytest.raises(KernelError, match="scales of 2 or more"):
         resample(gaussian(1.0, old), new)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.5])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_stretching_multiplies_the_widths(scale, factor):
+    kernel = gaussian(3.0 * COVARIANCE, scale)
+    stretched = stretch(kernel, factor)
+    assert stretched.scale == scale
+    assert stretched.provenance["stretched_by"] == factor
+    np.testing.assert_allclose(stretched.covariance, factor**2 * kernel.covariance, rtol=0.015)
+    np.testing.assert_allclose(stretched.centroid, 0, atol=1e-6)
+
+
+def test_stretching_by_one_changes_nothing():
+    kernel = bicubic(2)
+    assert stretch(kernel, 1) is kernel
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), float("inf")])
+def test_a_factor_that_is_no_width_is_refused(factor):
+    with pytest.raises(KernelError, match="factor above 0"):
+        stretch(bicubic(2), factor)
 
 
 def test_flipping_turns_counter_clockwise():

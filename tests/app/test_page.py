@@ -220,7 +220,7 @@ def test_a_newcomer_upscales_photographs_in_a_browser(serve, browser, tmp_path, 
     page.get_by_text("Kernel with the factor 1.05").wait_for()
     with page.expect_download() as expected:
         page.get_by_role("link", name="Download the result").click()
-    assert expected.value.suggested_filename == "photo & <b>_blindsr_x3.png"
+    assert expected.value.suggested_filename == "photo & _b__blindsr_x3.png"  # which Chromium makes of it
     with Image.open(expected.value.path()) as result:
         assert result.size == (240, 288)
 

@@ -19,6 +19,7 @@ _EXTRAS = {
     "h5py": "read kernels in MATLAB v7.3 files",
     "distributed": "run a batch on many machines (--executor dask)",
     "matplotlib": "draw the figures of an ablation as PDF and PNG",
+    "gradio": "open the page in the browser (blindsr app)",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -32,7 +32,7 @@ from blindsr.pipelines.files import FileResult, upscale_file
 from blindsr.runtime import is_out_of_memory, prepare_process, release_memory
 from blindsr.settings import Settings, preset
 
-__all__ = ["Cancelled", "Choices", "Job", "Outcome", "Progress", "Session", "Sessions"]
+__all__ = ["Cancelled", "Choices", "Job", "Outcome", "Progress", "Session", "Sessions", "error_line"]
 
 _MAX_NAMES = 5  # that a line lists
 _TRAINING = 0.8  # the share of a photograph that its adaptation is; the rest is estimating, upscaling and writing
@@ -207,6 +207,7 @@ class Session:
     kernel_file: Path | None = None  # the last one that was uploaded
     outcomes: list[Outcome] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # of the last job
+    finished: int = 0  # photographs, of the last job
     downloads: dict[str, Path] = field(default_factory=dict)  # files by the name under which they are served
     job: Job | None = None
     _runs: int = 0
@@ -269,7 +270,7 @@ class Session:
 
     def _problem(self, error: Exception, path: Path) -> str:
         """An error in one line that begins with the file's name and does not show its folder."""
-        text = reason(path, {"error": _in_words(error)}).replace(f"{path.parent}/", "")
+        text = reason(path, {"error": error_line(error)}).replace(f"{path.parent}/", "")
         return text if text.startswith(path.name) else f"{path.name}: {text}"
 
     def plan(self, choices: Choices) -> list[str]:
@@ -296,26 +297,33 @@ class Session:
     def run(self, choices: Choices, progress: Progress) -> None:
         """Upscale the photographs; failures are collected, and the others are done.
 
+        What is finished replaces the outcomes of before, also if the job is cancelled then.
+
         Raises:
-            Cancelled: By `progress`. What was finished before is kept.
+            Cancelled: By `progress`.
             BlindSRError: The choices are not usable.
         """
         folder = self._new_folder()
         plan: BatchPlan = self._dry_run(choices, folder).plan
         folder.mkdir()
-        self.outcomes, self.failures = [], [reason(i.source, i.row or {}) for i in plan.items if i.state == "failed"]
-        for number, item in enumerate(plan.open):
-            progress.begin(number)
-            self._upscale(
-                item.source,
-                choices.settings,
-                kernel=plan.options.kernel,
-                kernel_warnings=plan.options.kernel_warnings,
-                stem=item.target,
-                progress=progress,
-            )
-        progress.end()
-        self._offer_downloads(folder)
+        self.failures = [reason(item.source, item.row or {}) for item in plan.items if item.state == "failed"]
+        self.finished, outcomes = 0, []
+        try:
+            for number, item in enumerate(plan.open):
+                progress.begin(number)
+                outcomes += self._upscaled(
+                    item.source,
+                    choices.settings,
+                    kernel=plan.options.kernel,
+                    kernel_warnings=plan.options.kernel_warnings,
+                    stem=item.target,
+                    progress=progress,
+                )
+                self.finished = len(outcomes)
+            progress.end()
+        finally:
+            if outcomes:
+                self._offer(outcomes, folder)
 
     def run_again(self, number: int, kernel: Kernel, progress: Progress) -> None:
         """Upscale the photograph of an outcome again, with another kernel and the same settings.
@@ -325,26 +333,24 @@ class Session:
         """
         outcome, folder = self.outcomes[number], self._new_folder()
         folder.mkdir()
+        self.failures, self.finished = [], 0
         progress.begin(0)
-        run = outcome.result.run
-        settings = (
-            outcome.settings if run is None else replace(outcome.settings, kernel_error=run.degradation.kernel_error)
+        settings, run = outcome.settings, outcome.result.run
+        if run is not None:  # as uncertain as the estimate that was changed
+            settings = replace(settings, kernel_error=run.degradation.kernel_error)
+        stem = folder / outcome.image.stem
+        again = self._upscaled(
+            outcome.source, settings, kernel=kernel, kernel_warnings=(), stem=stem, progress=progress
         )
-        self.failures, kept = [], list(self.outcomes)
-        self.outcomes = []
-        try:
-            stem = folder / outcome.image.stem
-            self._upscale(outcome.source, settings, kernel=kernel, kernel_warnings=(), stem=stem, progress=progress)
-        finally:
-            self.outcomes = [*kept[:number], *(self.outcomes or [outcome]), *kept[number + 1 :]]
         progress.end()
-        self._offer_downloads(folder)
+        if again:
+            self._offer([*self.outcomes[:number], *again, *self.outcomes[number + 1 :]], folder)
 
     def _new_folder(self) -> Path:
         self._runs += 1
         return self.folder / f"results-{self._runs}"
 
-    def _upscale(
+    def _upscaled(
         self,
         source: Path,
         settings: Settings,
@@ -353,7 +359,8 @@ class Session:
         kernel_warnings: tuple[str, ...],
         stem: Path,
         progress: Progress,
-    ) -> None:
+    ) -> list[Outcome]:
+        """The outcome of a photograph, or nothing, and a line in `failures`."""
         try:
             result = upscale_file(
                 source,
@@ -369,29 +376,28 @@ class Session:
             raise
         except Exception as error:  # the other photographs are done all the same
             self.failures.append(self._problem(error, source))
-        else:
-            outcome = Outcome(source=source, settings=settings, result=result, was_estimated=kernel is None)
-            self.outcomes.append(outcome)
+            return []
         finally:
             release_memory()
+        return [Outcome(source=source, settings=settings, result=result, was_estimated=kernel is None)]
 
-    def _offer_downloads(self, folder: Path) -> None:
-        """One file and the rest as a zip, or a zip of everything."""
-        self.downloads = {}
-        if not self.outcomes:
-            return
-        first = self.outcomes[0]
-        if len(self.outcomes) == 1:
-            self.downloads[first.image.name] = first.image
-        name = f"{first.image.stem}.zip" if len(self.outcomes) == 1 else f"blindsr_{first.settings.label}.zip"
+    def _offer(self, outcomes: list[Outcome], folder: Path) -> None:
+        """Replace the outcomes; offer one result and all of its files as a zip, or a zip of everything."""
+        first, downloads = outcomes[0], {}
+        if len(outcomes) == 1:
+            downloads[first.image.name] = first.image
+        name = f"{first.image.stem}.zip" if len(outcomes) == 1 else f"blindsr_{first.settings.label}.zip"
         with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_STORED) as archive:  # images are compressed already
-            for outcome in self.outcomes:
+            for outcome in outcomes:
                 for path in reversed(outcome.result.outputs.all()):
                     archive.write(path, path.name)
-        self.downloads[name] = folder / name
+        self.outcomes, self.downloads = outcomes, {**downloads, name: folder / name}
+        used = {folder, *(outcome.image.parent for outcome in outcomes)}
+        for old in set(self.folder.glob("results-*")) - used:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def _in_words(error: Exception) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line; that of a defect is recorded with its traceback on the server's standard error."""
     if isinstance(error, BlindSRError | OSError) or is_out_of_memory(error):
         return error_text(error).replace("use fewer jobs (jobs=, --jobs), or a smaller scale", "choose a smaller scale")

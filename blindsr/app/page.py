@@ -10,13 +10,12 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from blindsr.app.jobs import Cancelled, Choices, Job, Progress, Session, Sessions
+from blindsr.app.jobs import Cancelled, Choices, Job, Progress, Session, Sessions, error_line
 from blindsr.app.views import Comparison, Place, Viewer
-from blindsr.batch.task import error_text
 from blindsr.errors import BlindSRError, KernelError
 from blindsr.evaluation.report.pictures import data_uri
 from blindsr.kernels import stretch
-from blindsr.kernels.plot import kernel_plot_png
+from blindsr.kernels.metrics import widths_text
 from blindsr.pipelines.summary import describe_kernel, summary_lines
 
 __all__ = ["TITLE", "assets", "build_page", "page_theme"]
@@ -90,14 +89,12 @@ class _Page:
         html(
             f"<header class='bs-head'><h1>{TITLE}</h1><p>The blur of a photograph is estimated from the photograph "
             f"itself, and a network enlarges it with that blur undone. All work is done on {escape(where)}: no file "
-            "leaves it, and files are removed when this page is closed.</p></header>"
+            "is sent anywhere else, and files are removed when this page is closed.</p></header>"
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=340):
                 limit = f"{sessions.max_upload / 2**20:.4g} MB"
-                self.upload = gr.File(
-                    label=f"Photographs: drop one or several, up to {limit} each", file_count="multiple", height=170
-                )
+                self.upload = gr.File(label=f"Photographs, up to {limit} each", file_count="multiple", height=170)
                 self.problems = html("", elem_id="bs-problems")
                 self.scale = gr.Radio(_SCALES, value=2, label="Scale")
                 self.preset = gr.Radio(_PRESETS, value="default", label="Preset: speed against quality")
@@ -214,8 +211,6 @@ class _Page:
         buttons = {self.remove: gr.update(interactive=bool(session.photos) and is_free)}
         try:
             choices = _choices(session, scale, preset, kernel, sigma)
-            if session.photos and choices.kernel is not None:
-                choices.known_kernel()
             lines = session.plan(choices)
         except BlindSRError as error:
             text = str(error).replace(f"{session.folder}/kernels/", "")
@@ -262,12 +257,12 @@ class _Page:
         problems, status = list(session.failures), ""
         error = None if job.future.cancelled() else job.future.exception()
         if job.future.cancelled() or isinstance(error, Cancelled):
-            done = f" {len(session.outcomes)} finished before." if session.outcomes else ""
-            status = f"<p class='bs-note'>Cancelled; nothing incomplete was left.{done}</p>"
+            done = f"; {session.finished} finished before, and kept" if session.finished else ""
+            status = f"<p class='bs-note'>Cancelled{done}. Nothing incomplete was left.</p>"
         elif error is not None:
-            problems.append(error_text(error))
+            problems.append(error_line(error))
         yield {self.status: status, self.problems: _problems(problems), **free}
-        if session.outcomes:
+        if session.finished:
             yield self._result(session, min(number, len(session.outcomes) - 1), request)
 
     def _cancel(self, request: gr.Request) -> str:
@@ -295,7 +290,6 @@ class _Page:
             old.close()
         outcome = session.outcomes[number]
         viewer = self._viewers[name] = Viewer(outcome)
-        kernel = outcome.result.kernel
         names = [(o.source.name, n) for n, o in enumerate(session.outcomes)]
         return {
             self.empty: gr.update(visible=False),
@@ -303,20 +297,23 @@ class _Page:
             self.shown: gr.update(choices=names, value=number, visible=len(names) > 1),
             self.downloads: _downloads(session),
             self.facts: _facts(summary_lines(outcome.result), outcome.result.warnings),
-            self.plot: _plot(kernel_plot_png(kernel), f"Plot of the kernel: {describe_kernel(kernel)}"),
+            self.plot: _plot(
+                outcome.result.outputs.plot.read_bytes(), f"Plot of the kernel: {describe_kernel(kernel)}"
+            ),
             **self._place(viewer),
         }
 
     def _place(self, viewer: Viewer) -> dict[Any, Any]:
         """What depends on the place that is shown."""
         self._sessions.submit(partial(viewer.trial, 1.0))  # ready when the slider is moved
-        compared = viewer.compare()
+        compared, run = viewer.compare(), viewer.outcome.result.run
+        has_one = run is None or run.band_kernels is None  # one kernel, whose width can be changed
         return {
             self.comparison: _comparison(compared, "bicubic interpolation", "result"),
             self.overview: _overview(viewer, compared),
-            self.factor: 1.0,
+            self.factor: gr.update(value=1.0, visible=has_one),
             self.trial: "",
-            self.again: gr.update(interactive=False),
+            self.again: gr.update(interactive=False, visible=has_one),
         }
 
     def _move(self, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
@@ -341,9 +338,9 @@ class _Page:
         try:
             compared, kernel = job.future.result()
         except Exception as error:  # one line, whatever it is
-            yield {self.trial: _problems([error_text(error)])}
+            yield {self.trial: _problems([error_line(error)])}
             return
-        text = f"<p>Kernel with the factor {factor:g}: {escape(describe_kernel(kernel))}.</p>"
+        text = f"<p>Kernel with the factor {factor:g}: {escape(widths_text(kernel))}.</p>"
         shown = _comparison(compared, "the kernel of the result", f"its width × {factor:g}")
         yield {self.trial: text + shown, self.again: gr.update(interactive=True)}
 
@@ -448,8 +445,8 @@ def _comparison(compared: Comparison, left: str, right: str) -> str:
     )
 
 
-def _plot(png: bytes, description: str) -> str:
+def _plot(png: bytes, kernel: str) -> str:
     return (
         "<section><h2>Kernel</h2><div class='bs-plot' tabindex='0' role='group' aria-label='Kernel'>"
-        f"<img alt='{escape(description)}' src='{data_uri(png, 'png')}'></div></section>"
+        f"<img alt='Plot of the kernel: {escape(kernel)}' src='{data_uri(png, 'png')}'></div></section>"
     )

@@ -20,6 +20,7 @@ from blindsr.ops import imresize
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import most_textured, spread_windows
 from blindsr.pipelines.files import ColorSource
+from blindsr.pipelines.linear_light import LinearLight
 from blindsr.settings import Settings, preset
 
 __all__ = ["OVERVIEW", "Comparison", "Place", "Viewer"]
@@ -133,9 +134,11 @@ class Viewer:
     def _upscaled(self, rows: slice, columns: slice, kernel: Kernel) -> _Pixels:
         with self._lock:
             photo = self._lr.window(rows, columns)
-        resolver = SuperResolver(preset=self._trial_settings(), device="cpu", linear_light="off")
-        result = resolver(photo.pixels, kernel=kernel, jpeg_tables=self._lr.jpeg_tables)
-        return _three_bands(to_uint8(result.image))
+        # As in the run: only a kernel that was given may be one of optics, which act on linear light.
+        linear: LinearLight = "off" if self.outcome.was_estimated else "auto"
+        resolver = SuperResolver(preset=self._trial_settings(), device="cpu", linear_light=linear)
+        result = resolver(to_uint8(photo.pixels), kernel=kernel, jpeg_tables=self._lr.jpeg_tables)
+        return _three_bands(result.image)
 
     def _trial_settings(self) -> Settings:
         # An estimate is uncertain, which the network takes into account: also for a trial of another width.

@@ -190,6 +190,32 @@ def test_cancelling_stops_at_the_next_event_and_leaves_nothing(session, upload, 
     assert progress.sentence() == "Stopping at the next step."
 
 
+def test_what_was_finished_before_a_cancellation_replaces_the_results_of_before(session, upload, pixels):
+    session.add_photos([upload("a.png", pixels), upload("b.png", pixels)])
+    session.run(FAST, Progress(["a.png", "b.png"]))
+    before, downloads = session.outcomes, session.downloads
+
+    class Late(Progress):
+        def begin(self, number):
+            if number == self.last:
+                self.cancelled.set()
+            super().begin(number)
+
+    late = Late(["a.png", "b.png"])
+    late.last = 0
+    with pytest.raises(Cancelled):
+        session.run(FAST, late)
+    assert (session.outcomes, session.downloads, session.finished) == (before, downloads, 0)
+    late = Late(["a.png", "b.png"])
+    late.last = 1
+    with pytest.raises(Cancelled):
+        session.run(Choices(preset="fast", scale=3, kernel="bicubic"), late)
+    assert [outcome.image.name for outcome in session.outcomes] == ["a_blindsr_x3.png"]
+    assert list(session.downloads) == ["a_blindsr_x3.png", "a_blindsr_x3.zip"]
+    assert session.finished == 1
+    assert not before[0].image.exists()  # room for the next ones
+
+
 def test_another_width_replaces_the_result_and_is_recorded(session, upload, pixels):
     session.add_photos([upload("a.png", pixels)])
     session.run(Choices(preset="fast"), Progress(["a.png"]))

@@ -297,9 +297,7 @@ class _Page:
             self.shown: gr.update(choices=names, value=number, visible=len(names) > 1),
             self.downloads: _downloads(session),
             self.facts: _facts(summary_lines(outcome.result), outcome.result.warnings),
-            self.plot: _plot(
-                outcome.result.outputs.plot.read_bytes(), f"Plot of the kernel: {describe_kernel(kernel)}"
-            ),
+            self.plot: _plot(outcome.result.outputs.plot.read_bytes(), describe_kernel(outcome.result.kernel)),
             **self._place(viewer),
         }
 

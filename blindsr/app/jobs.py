@@ -218,6 +218,11 @@ class Session:
         for name in ("photos", "kernels"):
             (self.folder / name).mkdir()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job of it waits or runs."""
+        return self.job is not None and not self.job.future.done()
+
     def add_photos(self, uploads: Sequence[tuple[Path, str]]) -> list[str]:
         """Move uploaded files into the session, and return a line for each that is no usable photograph.
 
@@ -344,6 +349,7 @@ class Session:
         )
         progress.end()
         if again:
+            self.finished = 1
             self._offer([*self.outcomes[:number], *again, *self.outcomes[number + 1 :]], folder)
 
     def _new_folder(self) -> Path:
@@ -460,9 +466,8 @@ class Sessions:
 
     def _before(self, job: Job) -> int:
         with self._lock:
-            return (
-                0 if job not in self._queue else sum(not j.future.done() for j in self._queue[: self._queue.index(job)])
-            )
+            before = self._queue[: self._queue.index(job)] if job in self._queue else []
+        return sum(not other.future.done() for other in before)
 
     def close(self, name: str) -> None:
         """End the session of a page: stop its job, and remove its files."""

@@ -1,7 +1,7 @@
 """The page: its components in Gradio, and what they do. It holds no state but the files that each page looks at."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -171,7 +171,7 @@ class _Page:
 
     def _add(
         self,
-        files: Sequence[Any] | None,
+        files: object,
         scale: int,
         preset: str,
         kernel: str,
@@ -179,7 +179,10 @@ class _Page:
         request: gr.Request,
     ) -> dict[Any, Any]:
         session = self._session(request)
-        problems = session.add_photos(self._sessions.uploads(files))
+        uploads = self._sessions.uploads(files)
+        problems = session.add_photos(uploads)
+        if isinstance(files, list) and len(uploads) < len(files):  # another page took the same file at that moment
+            problems.append("a file did not arrive; drop it again.")
         return {
             self.upload: None,
             self.problems: _problems(problems),
@@ -207,8 +210,7 @@ class _Page:
         return fields | self._planned(self._session(request), scale, preset, kernel, sigma)
 
     def _planned(self, session: Session, scale: int, preset: str, kernel: str, sigma: float | None) -> dict[Any, Any]:
-        is_free = session.job is None or session.job.future.done()
-        buttons = {self.remove: gr.update(interactive=bool(session.photos) and is_free)}
+        buttons = {self.remove: gr.update(interactive=bool(session.photos) and not session.is_busy)}
         try:
             choices = _choices(session, scale, preset, kernel, sigma)
             lines = session.plan(choices)
@@ -216,7 +218,7 @@ class _Page:
             text = str(error).replace(f"{session.folder}/kernels/", "")
             return {self.plan: _problems([text]), self.run: gr.update(interactive=False), **buttons}
         known = f"Kernel: {session.kernel_file.name}" if kernel == "file" and session.kernel_file else ""
-        ready = gr.update(interactive=bool(session.photos) and is_free)
+        ready = gr.update(interactive=bool(session.photos) and not session.is_busy)
         return {self.plan: _plan(lines, known), self.run: ready, **buttons}
 
     # --- The work ---------------------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ class _Page:
         self, scale: int, preset: str, kernel: str, sigma: float | None, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
         session = self._session(request)
-        if session.job is not None and not session.job.future.done():
+        if session.is_busy:
             return
         try:
             choices = _choices(session, scale, preset, kernel, sigma)
@@ -233,20 +235,29 @@ class _Page:
             yield {self.problems: _problems([str(error)])}
             return
         progress = Progress([path.name for path in session.photos])
-        session.job = self._sessions.submit(partial(session.run, choices, progress), progress)
-        yield from self._follow(session, session.job, request)
+        yield from self._follow(session, partial(session.run, choices, progress), progress, request)
 
     def _run_again(self, shown: int | None, factor: float, request: gr.Request) -> Iterator[dict[Any, Any]]:
         session, number = self._session(request), int(shown or 0)
-        if number >= len(session.outcomes) or (session.job is not None and not session.job.future.done()):
+        if session.is_busy or number >= len(session.outcomes):
             return
         outcome = session.outcomes[number]
         kernel = stretch(outcome.result.kernel, float(factor))
         progress = Progress([outcome.source.name])
-        session.job = self._sessions.submit(partial(session.run_again, number, kernel, progress), progress)
-        yield from self._follow(session, session.job, request, number)
+        work = partial(session.run_again, number, kernel, progress)
+        yield from self._follow(session, work, progress, request, number)
 
-    def _follow(self, session: Session, job: Job, request: gr.Request, number: int = 0) -> Iterator[dict[Any, Any]]:
+    def _follow(
+        self,
+        session: Session,
+        work: Callable[[], None],
+        progress: Progress,
+        request: gr.Request,
+        number: int = 0,
+    ) -> Iterator[dict[Any, Any]]:
+        """Queue a job, show how it goes, and then its result."""
+        session.failures, session.finished = [], 0
+        session.job = job = self._sessions.submit(work, progress)
         busy = {self.run: gr.update(interactive=False), self.remove: gr.update(interactive=False)}
         busy |= {self.again: gr.update(interactive=False), self.problems: ""}
         yield {self.status: _status(job), self.cancel: gr.update(interactive=True), **busy}
@@ -267,7 +278,7 @@ class _Page:
 
     def _cancel(self, request: gr.Request) -> str:
         session = self._session(request)
-        if session.job is None or session.job.future.done():
+        if session.job is None or not session.is_busy:
             return ""
         session.job.cancel()
         return _status(session.job)

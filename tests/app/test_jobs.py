@@ -226,6 +226,7 @@ def test_another_width_replaces_the_result_and_is_recorded(session, upload, pixe
     assert again.image != first.image
     assert again.result.record["kernel"]["provenance"]["stretched_by"] == 1.3
     assert session.downloads[again.image.name] == again.image
+    assert session.finished == 1
     cancelled = Progress(["a.png"])
     cancelled.cancelled.set()
     with pytest.raises(Cancelled):

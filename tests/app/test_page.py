@@ -154,6 +154,7 @@ def test_it_serves_a_page_that_asks_nobody_and_leaves_nothing(serve):
     assert "Traceback" not in server.end()
     assert server.process.returncode == 0
     assert list(server.temporary.iterdir()) == []
+    assert "127.0.0.1" in server.connections()  # its own, looked up to listen on
     assert {host for host in server.connections() if not is_here(host)} == set()
 
 
@@ -218,6 +219,8 @@ def test_a_newcomer_upscales_photographs_in_a_browser(serve, browser, tmp_path, 
     width.focus()
     page.keyboard.press("ArrowRight")
     page.get_by_text("Kernel with the factor 1.05").wait_for()
+    page.locator("#bs-again:not([disabled])").click()
+    page.locator("#bs-facts").get_by_text("its width changed by a factor of 1.05").wait_for()
     with page.expect_download() as expected:
         page.get_by_role("link", name="Download the result").click()
     assert expected.value.suggested_filename == "photo & _b__blindsr_x3.png"  # which Chromium makes of it

@@ -490,8 +490,15 @@ class Sessions:
                 if path.stat().st_mtime < time.time() - _UPLOAD_AGE:
                     path.rmdir() if path.is_dir() else path.unlink()
 
+    def cancel_all(self) -> None:
+        """Stop all jobs at their next event; this takes no lock, so that a signal handler can call it."""
+        for session in tuple(self._sessions.values()):
+            if session.job is not None:
+                session.job.cancel()
+
     def close_all(self) -> None:
         """End all sessions, and the thread."""
+        self.cancel_all()
         for name in list(self._sessions):
             self.close(name)
         self._executor.shutdown(wait=False, cancel_futures=True)

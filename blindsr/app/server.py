@@ -8,6 +8,7 @@ one, and forbids the browser to request anything from elsewhere.
 import errno
 import ipaddress
 import json
+import logging
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -371,5 +373,15 @@ def serve(options: AppOptions, *, started: Callable[[str], object], open_browser
         if open_browser:
             # Some browsers block until they are closed.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        server = uvicorn.Server(config)
+        stop = server.handle_exit
+
+        def handle_exit(number: int, frame: FrameType | None) -> None:
+            # An open page keeps its connections, and cutting them is no error to be printed.
+            logging.getLogger("uvicorn.error").disabled = True
+            app.sessions.cancel_all()
+            stop(number, frame)
+
+        server.handle_exit = handle_exit
         with suppress(KeyboardInterrupt):  # the ordinary end
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])

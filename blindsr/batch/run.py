@@ -198,10 +198,8 @@ def upscale_files(
             from blindsr.batch.shared_kernel import shared_kernel_for
 
             paths = [file.path for file in found.files]
-            kernel, kernel_warnings = shared_kernel_for(
-                paths, settings, opened, device=devices[0], files=files, listener=listener
-            )
-            options = replace(options, kernel=kernel, kernel_warnings=kernel_warnings)
+            shared = shared_kernel_for(paths, settings, opened, device=devices[0], files=files, listener=listener)
+            options = replace(options, kernel=shared.kernel, noise=shared.noise, kernel_warnings=shared.warnings)
         return run_batch(plan_with(options, opened), engine, listener=listener)
 
 

@@ -114,7 +114,7 @@ class Options:
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "
         "help.")
     output_format: str | None = _option("Files", "--format", toml="files:format",
-        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic", "gif"]),
+        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic", "fits", "gif"]),
         help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
     quality: int | None = _option("Files", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
         help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")

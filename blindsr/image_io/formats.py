@@ -83,6 +83,12 @@ FORMATS: tuple[FileFormat, ...] = (
     FileFormat("webp", "WebP", (".webp",), ((8, b"WEBP"),), "pillow", _PLAIN, max_side=16383, **_ANIMATED),
     FileFormat("avif", "AVIF", (".avif",), (), "pillow", _PLAIN, max_side=65536),
     FileFormat("heic", "HEIC", (".heic", ".heif"), (), "heif", _PLAIN, bits=12, max_side=65535, extra="heic"),
+    FileFormat(
+        *("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),), "fits", _ANY, 32, None, False),
+        **_EXACT,
+        keeps=("cards",),
+        extra="astro",
+    ),
     FileFormat("jpeg2000", "JPEG 2000", (".jp2", ".j2k"), _JP2_MAGIC, "jpeg2000"),
     FileFormat("bmp", "BMP", (".bmp",), ((0, b"BM"),), "pillow"),
     # Written because animations are exchanged in it: 256 colours, and transparency of one bit.
@@ -91,7 +97,6 @@ FORMATS: tuple[FileFormat, ...] = (
     FileFormat("raw", "camera raw", _RAW_SUFFIXES, codec="raw", extra="raw"),
     # Recognised, so that the message names them.
     FileFormat("jxl", "JPEG XL", (".jxl",), ((0, b"\xff\x0a"), (4, b"JXL \r\n\x87\n"))),
-    FileFormat("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),)),
     FileFormat("dicom", "DICOM", (".dcm",), ((128, b"DICM"),)),
     FileFormat("psd", "Photoshop (PSD)", (".psd", ".psb"), ((0, b"8BPS"),)),
     FileFormat("pdf", "PDF", (".pdf",), ((0, b"%PDF"),)),
@@ -148,12 +153,15 @@ def detect_format(head: bytes, path: Path) -> FileFormat | None:
 
 
 def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
-    """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for all others.
+    """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for others.
 
-    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration.
+    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration. A FITS
+    image becomes one again (".fits").
     `channels`, the bands without alpha, are needed if `photo` is only a header.
     """
     bands = getattr(photo, "channels", None) if channels is None else channels
+    if photo.cards is not None:
+        return ".fits"
     png = _BY_NAME["png"]
     is_plain = photo.dtype.name in png.dtypes and not (photo.geo or photo.calibration or photo.has_mask)
     is_measured = bands == 3 and photo.is_rgb is False

@@ -54,6 +54,7 @@ class PhotoHeader:
     png_colour: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks that define the colour space: name, content
     geo: "Georeference | None" = None
     calibration: "Calibration | None" = None  # size of a pixel, as microscopes write it into a TIFF
+    cards: str | None = None  # the header of a FITS file, 80 characters for each card, without those of the storage
     value_range: tuple[float, float] = (0.0, 1.0)  # the file's values that are 0 and 1 in `Photo.pixels`
     nodata: float | None = None  # the value of missing samples in the file
     texts: tuple[tuple[str, str], ...] = ()  # under keywords, as a PNG has them

@@ -93,12 +93,18 @@ def _losses(target: Target) -> list[str]:
         warnings.append(f"texts of the file ({', '.join(names)}) are kept in a PNG only: they are left out")
     if header.iptc and "iptc" not in keeps:
         warnings.append("the IPTC captions are kept in a TIFF or JPEG only: they are left out")
+    if format_.name == "fits" and header.icc_profile:
+        warnings.append("the colour profile has no place in a FITS file: it is left out")
+    if header.cards and "cards" not in keeps:
+        warnings.append("the header of the FITS file, with its sky coordinates, is kept in a FITS file only: left out")
     measured = {
         "the georeference": header.geo,
         "the size of a pixel (ImageJ, OME)": header.calibration,
         f"the no-data value {header.nodata or 0:g}": header.nodata,
         "the mask of missing data": header.has_mask or None,
     }
+    if format_.name == "fits":  # has a value of its own for missing data
+        measured = {name: value for name, value in measured.items() if value != header.nodata}
     losses = [f"{name} is kept in a TIFF only: it is left out" for name, value in measured.items() if value is not None]
     return warnings + (losses if "geo" not in keeps else [])
 

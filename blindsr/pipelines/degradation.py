@@ -10,7 +10,7 @@ from torch import Tensor
 from blindsr.errors import ConfigError
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import linear_to_srgb, plane_count, srgb_to_linear, to_planes
-from blindsr.ops.noise import estimate_blocking, estimate_noise
+from blindsr.ops.noise import estimate_background_noise, estimate_blocking, estimate_noise
 from blindsr.ops.windows import Source, spread_windows, whole
 from blindsr.registry import ESTIMATORS
 from blindsr.settings import Settings
@@ -144,7 +144,8 @@ def measure_noise(source: Source) -> Noise:
         )
         if is_small and not is_chroma:
             blocking = max(blocking, estimate_blocking(plane))
-        sigmas[number] = sigma if sigma > CLEAN else 0.0
+        # Less is texture, unless it is the noise of an empty background, as the sky between stars.
+        sigmas[number] = sigma if sigma > CLEAN else estimate_background_noise(plane)
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
 

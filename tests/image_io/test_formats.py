@@ -174,7 +174,7 @@ def test_a_side_that_a_format_cannot_hold_is_refused(tmp_path, suffix, longest):
 
 
 def test_every_list_of_suffixes_is_that_of_the_table():
-    assert writable_formats() == ("png", "tiff", "jpeg", "webp", "avif", "heic", "gif")
+    assert writable_formats() == ("png", "tiff", "jpeg", "webp", "avif", "heic", "fits", "gif")
     assert set(writable_suffixes()) < set(readable_suffixes())
     assert {".jp2", ".heic", ".dng", ".gif", ".tif"} < set(readable_suffixes())
     suffixes = [suffix for row in FORMATS for suffix in row.suffixes]

@@ -213,7 +213,8 @@ def upscale_file(
     Args:
         path: The photograph.
         settings: The default preset if None.
-        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it.
+        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it. Of a file that is one
+            band, by its name ("…_B04_10m.jp2"), the kernel of that band is used.
         noise: The noise of the series that the photograph is part of; used if its own, measured, is near it.
         kernel_warnings: Warnings from reading the kernel, for the record.
         linear_light: With a known kernel: whether to undo the sRGB curve before upscaling ("auto", "on" or "off").
@@ -240,6 +241,11 @@ def upscale_file(
     """
     settings = Settings() if settings is None else settings
     job, torch_device = _Job(listener), choose_device(device)
+    if isinstance(kernel, KernelStack) and (band := kernel.of_file(path.name)) is not None:
+        others = tuple(f"band {name}: " for name in kernel.names if name != band[0])
+        kernel_warnings = tuple(text for text in kernel_warnings if not text.startswith(others))
+        kernel = band[1]
+        listener(Notice(stage=STAGE, message=f"the kernel of band {band[0]}, by the name of the file", is_plain=True))
     if files.page == ALL_PAGES:
         with job.timed("read"):
             frames = open_frames(path, options=files)

@@ -214,7 +214,8 @@ def test_the_remedy_for_floats_is_a_tiff(tmp_path):
 def test_what_can_be_written_is_known_without_encoding(tmp_path, monkeypatch):
     photo = _photo(tmp_path)
     monkeypatch.setattr(Image.Image, "save", None)
-    for suffix in writable_suffixes():
+    without_extras = [row for row in FORMATS if row.is_written and row.extra != "astro"]
+    for suffix in (suffix for row in without_extras for suffix in row.suffixes):
         check_format(photo, 3, tmp_path / f"a{suffix}", size=(74, 62), is_transparent=False)
     monkeypatch.setattr(features, "check", lambda name: name != "avif")
     with pytest.raises(OutputError, match=r"this Pillow was built without AVIF; write a\.png"):

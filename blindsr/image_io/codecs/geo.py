@@ -23,6 +23,9 @@ GEO_TAGS = (
 )
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2  # a GeoKey and its value: coordinates name the centres of pixels
 _POLYNOMIAL_LENGTH = 92
+# Rows of the key directory: the model is a projection, coordinates name the corners of pixels, and the number of a key.
+_PROJECTED, _PIXEL_IS_AREA, _PROJECTED_SYSTEM = (1024, 0, 1, 1), (1025, 0, 1, 1), 3072
+_UTM_OF_GML = re.compile(r"srsName=[\"'][^\"']*EPSG:[^\"']*?(32[67]\d\d)[\"']")
 # Minimum, maximum, mean … of the old samples.
 _STATISTICS = re.compile(r"<Item name=\"STATISTICS_[^<>]*>[^<]*</Item>")
 
@@ -71,6 +74,40 @@ class Georeference:
     def _numbers(self, tag: int) -> _Numbers:
         value = self.tags.get(tag, ())
         return value if isinstance(value, tuple) else ()
+
+
+def georeference_of_gml(data: bytes) -> Georeference | None:
+    """The georeference of GML in JPEG 2000 as Sentinel-2 has it: a rectified grid in UTM, rows from north to south.
+
+    The origin is the centre of the first pixel. None for other systems, whose order of axes is another matter, for
+    rotated grids, and for what cannot be read.
+    """
+    text = data.decode("utf-8", errors="replace").strip("\x00 \r\n\t")
+    system = _UTM_OF_GML.search(text)
+    if system is None or "<!DOCTYPE" in text or "<!ENTITY" in text:
+        return None
+    try:
+        nodes = list(ElementTree.fromstring(text[text.index("<") :]).iter())
+        grid = next(node for node in nodes if node.tag.endswith("}RectifiedGrid"))
+        numbers = {
+            name: [tuple(map(float, (node.text or "").split())) for node in grid.iter() if node.tag.endswith(name)]
+            for name in ("}pos", "}offsetVector")
+        }
+        ((east, north),), (across, down) = numbers["}pos"], numbers["}offsetVector"]
+    except (ElementTree.ParseError, StopIteration, ValueError, RecursionError):
+        return None
+    if len(across) != 2 or len(down) != 2 or across[1] != 0 or down[0] != 0:
+        return None
+    x, y = across[0], down[1]
+    if not (x > 0 > y and all(map(math.isfinite, (east, north, x, y)))):
+        return None
+    keys = (1, 1, 0, 3, *_PROJECTED, *_PIXEL_IS_AREA, _PROJECTED_SYSTEM, 0, 1, int(system[1]))
+    tags: dict[int, _Numbers | str] = {
+        PIXEL_SCALE: (x, -y, 0.0),
+        TIEPOINTS: (0.0, 0.0, 0.0, east - x / 2, north - y / 2, 0.0),
+        GEO_KEYS: keys,
+    }
+    return Georeference(tags=tags)
 
 
 def is_usable(tags: Mapping[int, tuple[object, ...] | str]) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, Label, LineEdit, PushButton, create_widget
 from numpy.typing import NDArray
 
 from blindsr import KernelEstimate, SuperResolver
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-__all__ = ["BlindsrWidget", "estimate_layer", "kernel_layer", "upscale_layer"]
+__all__ = ["Panel", "estimate_layer", "kernel_layer", "make_widget", "upscale_layer"]
 
 # Appearance that a result has in common with its image.
 _LOOK = ("gamma", "opacity", "blending", "visible")
@@ -132,18 +131,26 @@ def _place(layer: "Image", scale: float) -> dict[str, Any]:
     return {"scale": layer.scale / factors, "translate": layer.translate + shift, "affine": affine, **kept}
 
 
-class BlindsrWidget(Container):  # type: ignore[misc]  # its types are not read
+def make_widget(napari_viewer: "Viewer") -> Any:  # noqa: ANN401 - a Container of magicgui
+    """The panel as napari docks it; napari passes the viewer by the name of the argument."""
+    panel = Panel(napari_viewer)
+    panel.container._panel = panel  # the buttons hold their functions weakly
+    return panel.container
+
+
+class Panel:
     """Choose a layer, estimate its kernel, upscale it. Work runs in a thread; results are layers.
 
     Args:
-        viewer: The viewer, which napari passes.
+        viewer: The viewer.
         in_thread: Whether work runs in a thread of its own; a test waits for it otherwise.
     """
 
-    def __init__(self, napari_viewer: "Viewer", *, in_thread: bool = True) -> None:
+    def __init__(self, viewer: "Viewer", *, in_thread: bool = True) -> None:
+        from magicgui.widgets import ComboBox, Container, FloatSpinBox, Label, LineEdit, PushButton, create_widget
         from napari.layers import Image
 
-        self._viewer, self._in_thread = napari_viewer, in_thread
+        self._viewer, self._in_thread = viewer, in_thread
         self.layer = create_widget(annotation=Image, label="image")
         self.scale = FloatSpinBox(label="scale", value=2, min=1, max=8, step=1, tooltip="1 deblurs without enlarging")
         self.preset = ComboBox(label="preset", choices=("fast", "default", "best"), value="fast")
@@ -153,7 +160,7 @@ class BlindsrWidget(Container):  # type: ignore[misc]  # its types are not read
         self.message = Label(value="")
         self.message.native.setWordWrap(True)  # a long warning would widen the window's dock
         parts = (self.layer, self.scale, self.preset, self.kernel, self.estimate_button, self.upscale_button)
-        super().__init__(widgets=[*parts, self.message])
+        self.container = Container(widgets=[*parts, self.message])
         self.estimate_button.changed.connect(self.estimate)
         self.upscale_button.changed.connect(self.upscale)
 

@@ -20,7 +20,7 @@ with warnings.catch_warnings():  # napari and its libraries warn of themselves w
     from napari.qt import get_qapp
     from npe2 import PluginManifest
 
-    from blindsr.napari_widget import BlindsrWidget, estimate_layer, kernel_layer, upscale_layer
+    from blindsr.napari_widget import Panel, estimate_layer, kernel_layer, make_widget, upscale_layer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of napari, Qt and pydantic
 PHOTO = np.ascontiguousarray(data.camera()[100:164, 180:260])
@@ -99,7 +99,7 @@ def test_the_buttons_add_layers_and_errors_are_shown():
     get_qapp()
     viewer = ViewerModel()  # without a window, which needs OpenGL
     viewer.add_image(PHOTO, name="cells", scale=(0.5, 0.5))
-    widget = BlindsrWidget(viewer, in_thread=False)
+    widget = Panel(viewer, in_thread=False)
     widget.estimate_button.changed.emit(True)
     assert widget.message.value == "needed an image layer; open an image, and choose it"
     widget.layer.choices = tuple(viewer.layers)
@@ -114,3 +114,4 @@ def test_the_buttons_add_layers_and_errors_are_shown():
     widget.upscale_button.changed.emit(True)
     assert widget.message.value.startswith("error: ")
     assert widget.upscale_button.enabled
+    assert len(make_widget(viewer)) == 7

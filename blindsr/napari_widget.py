@@ -131,9 +131,11 @@ def _place(layer: "Image", scale: float) -> dict[str, Any]:
     return {"scale": layer.scale / factors, "translate": layer.translate + shift, "affine": affine, **kept}
 
 
-def make_widget(napari_viewer: "Viewer") -> Any:  # noqa: ANN401 - a Container of magicgui
-    """The panel as napari docks it; napari passes the viewer by the name of the argument."""
-    panel = Panel(napari_viewer)
+def make_widget() -> Any:  # noqa: ANN401 - a Container of magicgui
+    """The panel for the current viewer, as napari docks it."""
+    from napari import current_viewer
+
+    panel = Panel(current_viewer())
     panel.container._panel = panel  # the buttons hold their functions weakly
     return panel.container
 

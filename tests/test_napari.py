@@ -114,4 +114,4 @@ def test_the_buttons_add_layers_and_errors_are_shown():
     widget.upscale_button.changed.emit(True)
     assert widget.message.value.startswith("error: ")
     assert widget.upscale_button.enabled
-    assert len(make_widget(viewer)) == 7
+    assert len(make_widget()) == 7

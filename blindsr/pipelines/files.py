@@ -428,6 +428,9 @@ def _upscale_frames(
         worst = min(results, key=lambda result: result.consistency_db)
         job.warnings.extend((*kernel_warnings, *worst.warnings))
         job.timings["apply"] = sum(result.timings["apply"] for result in results)
+        if kernel is None and worst.estimate is None:
+            estimate = KernelEstimate(kernel=worst.kernel, method=settings.create_estimator().name)
+            worst = replace(worst, estimate=estimate)
         described: dict[str, object] = {"count": count, "channels": len(series)}
         if frames.animation is not None:
             described |= {"durations_ms": list(frames.animation.durations), "plays": frames.animation.plays}

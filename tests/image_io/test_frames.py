@@ -143,6 +143,7 @@ def test_an_imagej_stack_stays_one_with_its_calibration_scaled(tmp_path):
     with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
         assert (tiff.series[0].axes, tiff.series[0].kind) == ("ZCYX", "imagej")
         assert np.array_equal(tiff.asarray(), STACK.repeat(2, 2).repeat(2, 3))
+        assert {page.predictor for page in tiff.pages} == {1}  # ImageJ ignores that of Deflate
         assert (tiff.imagej_metadata["unit"], tiff.imagej_metadata["spacing"]) == ("um", 2.5)
         assert [tiff.pages[5].tags[tag].value for tag in ("XResolution", "YResolution")] == [(10, 1), (8, 1)]
 

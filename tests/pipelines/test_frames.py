@@ -82,6 +82,7 @@ def test_kernel_noise_and_frames_are_recorded(noisy):
     record = json.loads(result.outputs.record.read_text())
     assert record["frames"] == {"count": 3, "channels": 1, "durations_ms": [80.0] * 3, "plays": 0}
     assert record["kernel"]["provenance"]["shared_by"] == 3
+    assert record["estimate"]["method"] == "auto"
     assert record["output"] == {"width": 224, "height": 192}
     assert 0.5 < 255 * record["degradation"]["noise_sigma"][0] < 2.5
 

@@ -407,7 +407,7 @@ _STRIP_BYTES = 2**20  # unpacked; a reader of a window unpacks whole strips
 #: Offsets of a classic TIFF have 32 bits. The effect of compression is not known beforehand.
 CLASSIC_LIMIT = 2**32 - 2**25
 _COMPRESSION_LEVEL, _DEFLATE = 6, 8
-_HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
+_NO_DIFFERENCES, _HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or numbers
@@ -416,10 +416,10 @@ _Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or number
 class _Strips:
     """Rows regrouped into strips of equal height, compressed and written; offsets and sizes are kept."""
 
-    def __init__(self, file: BinaryIO, rows_per_strip: int) -> None:
+    def __init__(self, file: BinaryIO, rows_per_strip: int, *, has_predictor: bool = True) -> None:
         self.offsets: list[int] = []
         self.counts: list[int] = []
-        self.rows_per_strip, self._file = rows_per_strip, file
+        self.rows_per_strip, self._file, self._has_predictor = rows_per_strip, file, has_predictor
         self._pending: list[NDArray[Any]] = []
         self._pending_rows = 0
 
@@ -437,7 +437,10 @@ class _Strips:
         """Write the last strip, which may be lower."""
         if not self._pending:
             return
-        packed = imagecodecs.deflate_encode(_with_predictor(np.concatenate(self._pending)), _COMPRESSION_LEVEL)
+        strip = np.concatenate(self._pending)
+        plain = strip.astype(strip.dtype.newbyteorder("<"), copy=False)
+        samples = _with_predictor(strip) if self._has_predictor else plain.tobytes()
+        packed = imagecodecs.deflate_encode(samples, _COMPRESSION_LEVEL)
         self._pending, self._pending_rows = [], 0
         self.offsets.append(self._file.tell())
         self.counts.append(self._file.write(packed))
@@ -473,7 +476,11 @@ class TiffEncoder:
         self._target, self.dtype = target, target.header.dtype
         height, width, channels = target.shape
         row_bytes = width * channels * self.dtype.itemsize
-        self._strips = _Strips(self._file, min(height, max(1, _STRIP_BYTES // row_bytes)))
+        # ImageJ undoes the differences of LZW only, and shows them otherwise.
+        calibration = target.header.calibration
+        self._has_predictor = calibration is None or calibration.convention != "ImageJ"
+        rows = min(height, max(1, _STRIP_BYTES // row_bytes))
+        self._strips = _Strips(self._file, rows, has_predictor=self._has_predictor)
         self._mask = _Strips(self._file, min(height, max(1, _STRIP_BYTES * 8 // width)))
 
     def next_image(self, target: Target) -> None:
@@ -511,6 +518,7 @@ class TiffEncoder:
         is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
         extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
         predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES
+        predictor = predictor if self._has_predictor else _NO_DIFFERENCES
         entries: _Entries = {
             258: (_SHORT, [8 * self.dtype.itemsize] * channels),
             262: (_SHORT, [_RGB if is_rgb else _MIN_IS_BLACK]),

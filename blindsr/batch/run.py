@@ -213,7 +213,10 @@ def _with_kernels(found: Inputs, kernel: Kernel | KernelStack | None, listener: 
     if not bands:
         return found
     if not files:
-        raise ImageError(f"the sensor has kernels for {', '.join(kernel.names)}, the images are {', '.join(bands)}.")
+        raise ImageError(
+            f"the sensor has kernels for {', '.join(kernel.names)}, the images are {', '.join(bands)}; choose another "
+            "sensor, or estimate the kernels (blindsr estimate-and-upscale)."
+        )
     text = f"left out, because the sensor has no kernel for them: {', '.join(bands)}; its bands are "
     listener(Notice(stage="batch", message=text + ", ".join(kernel.names) + "."))
     return replace(found, files=files)

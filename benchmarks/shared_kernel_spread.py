@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from skimage import data
 from torch import Tensor
 
-from blindsr.batch.shared_kernel import _MAX_BICUBIC_SHARE, _MAX_SPREAD, _inliers
 from blindsr.events import ignore
 from blindsr.kernels import Kernel, gaussian
 from blindsr.kernels.analytic import parse_kernel
@@ -22,6 +21,7 @@ from blindsr.kernels.metrics import bicubic_share
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
+from blindsr.pipelines.shared_kernel import _MAX_BICUBIC_SHARE, _MAX_SPREAD, _inliers
 from blindsr.settings import Settings
 
 NAMES = (

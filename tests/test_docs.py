@@ -238,6 +238,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / folder).mkdir()
     for name in ("photo.jpg", "photo.png", "photos/one.png", "holidays/two.jpg"):
         crop.save(tmp_path / name)
+    crop.save(tmp_path / "film.gif", save_all=True, append_images=[crop.rotate(180)], duration=100)
+    crop.save(tmp_path / "stack.tif", save_all=True, append_images=[crop.rotate(180)])
     photograph.crop((140, 90, 268, 186)).save(tmp_path / "examples" / "chelsea.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from blindsr.settings import Settings
 __all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "common_scale", "find_inputs", "is_pattern"]
 
 DEFAULT_NAME = "{stem}_blindsr_{label}"
+_SAFE_BAND = re.compile(r"_(B\d\d|B8A)(?:_(\d+)m)?\.jp2$")  # of level 1C, or of 2A with its resolution
 _FIELDS = ("stem", "suffix", "folder", "label", "scale", "preset")
 
 
@@ -24,6 +26,7 @@ class InputFile:
 
     path: Path
     folder: PurePath = field(default_factory=PurePath)
+    band: str | None = None  # of a Sentinel-2 product
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in readable_suffixes() and not path.stem.endswith(".kernel")
 
 
+def is_safe(path: Path) -> bool:
+    """Whether a path is the folder of a Sentinel-2 product."""
+    return path.name.upper().endswith(".SAFE") and os.path.isdir(path)  # noqa: PTH112
+
+
 def is_pattern(argument: Path) -> bool:
     """Whether an argument is a glob pattern: it has `*`, `?` or `[`, and no file has this very name."""
     return glob.has_magic(str(argument)) and not os.path.lexists(argument)
@@ -54,6 +62,9 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     """Find the images that files, folders and glob patterns ("shots/*.jpg") name, each once.
 
     A folder stands for its images by suffix that are not hidden, with `recursive` also for those in its folders.
+    A folder NAME.SAFE is a Sentinel-2 product: it stands for its bands, each at its own resolution (`IMG_DATA/R10m`
+    before `R20m`), and not for its masks, classifications and previews.
+
     Symbolic links to folders are followed; one that leads back into itself ends there. A file is used whatever its
     suffix is, even if it is missing: the run reports it. Images that blindsr has written are left out, so that a
     command can be repeated where the results lie beside the images, unless one is the only argument. The folder
@@ -115,6 +126,8 @@ class _Search:
     def add_argument(self, argument: Path, *, is_single: bool) -> None:
         if is_pattern(argument):
             self._add_pattern(argument)
+        elif is_safe(argument):
+            self._add_safe(argument, PurePath())
         elif os.path.isdir(argument):  # noqa: PTH112  # False where pathlib raises, such as for a name that is too long
             self._add_folder(argument, PurePath(), ())
         elif is_single:
@@ -148,10 +161,27 @@ class _Search:
                 continue
             if os.path.isdir(entry):  # noqa: PTH112
                 self.folders += 1
-                if self.recursive and os.path.realpath(entry) != self.exclude:
+                if self.recursive and is_safe(entry):
+                    self._add_safe(entry, relative / entry.name)
+                elif self.recursive and os.path.realpath(entry) != self.exclude:
                     self._add_folder(entry, relative / entry.name, (*ancestors, identity))
             elif is_image(entry):
                 self._add_image(entry, relative)
+
+    def _add_safe(self, folder: Path, relative: PurePath) -> None:
+        """Add the bands of a Sentinel-2 product."""
+        best: dict[tuple[Path, str], tuple[int, Path]] = {}
+        for path in sorted(folder.glob("GRANULE/*/IMG_DATA/**/*.jp2")):
+            if match := _SAFE_BAND.search(path.name):
+                granule, resolution = path.relative_to(folder).parts[1], int(match[2] or 0)
+                key = (folder / granule, match[1])
+                if key not in best or resolution < best[key][0]:
+                    best[key] = (resolution, path)
+        if not best:
+            problem = "the Sentinel-2 product has no band (GRANULE/*/IMG_DATA/…_B04.jp2); get a complete one"
+            self.problems.append((folder, f"{folder}: {problem}."))
+        for (_, band), (_, path) in sorted(best.items(), key=lambda item: item[0]):
+            self._add_file(path, relative, band)
 
     def _add_image(self, path: Path, relative: PurePath) -> None:
         if _is_result(path):
@@ -159,12 +189,12 @@ class _Search:
         else:
             self._add_file(path, relative)
 
-    def _add_file(self, path: Path, relative: PurePath) -> None:
+    def _add_file(self, path: Path, relative: PurePath, band: str | None = None) -> None:
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # reading a pipe may block for ever
             self.problems.append((path, f"{path}: this is a device or a pipe; save it as a file."))
             return
         # One file by two arguments is one image. Two links to it are two: they have names of their own.
-        self.files.setdefault(os.path.normpath(path.absolute()), InputFile(path, relative))
+        self.files.setdefault(os.path.normpath(path.absolute()), InputFile(path, relative, band))
 
 
 def _is_result(path: Path) -> bool:

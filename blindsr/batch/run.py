@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from blindsr.batch.inputs import DEFAULT_NAME, Naming, find_inputs
+from blindsr.batch.inputs import DEFAULT_NAME, Inputs, Naming, find_inputs
 from blindsr.batch.plan import MANIFEST, BatchPlan, Item, Manifest, locked, make_plan
 from blindsr.batch.task import (
     BatchListener,
@@ -26,7 +26,7 @@ from blindsr.batch.task import (
     run_task,
     throttled,
 )
-from blindsr.errors import ConfigError, OutputError
+from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Listener, Notice
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
@@ -171,6 +171,7 @@ def upscale_files(
     devices = _devices(device, jobs, executor)
     engine = _engine(executor, devices, threads, retries, scheduler, task_resources)
     found = find_inputs(map(Path, inputs), recursive=recursive, exclude=output)
+    found = _with_kernels(found, kernel, listener)
     naming = Naming(
         output=output,
         template=name,
@@ -198,11 +199,27 @@ def upscale_files(
             from blindsr.batch.shared_kernel import shared_kernel_for
 
             paths = [file.path for file in found.files]
-            kernel, kernel_warnings = shared_kernel_for(
-                paths, settings, opened, device=devices[0], files=files, listener=listener
-            )
-            options = replace(options, kernel=kernel, kernel_warnings=kernel_warnings)
+            shared = shared_kernel_for(paths, settings, opened, device=devices[0], files=files, listener=listener)
+            options = replace(options, kernel=shared.kernel, noise=shared.noise, kernel_warnings=shared.warnings)
         return run_batch(plan_with(options, opened), engine, listener=listener)
+
+
+def _with_kernels(found: Inputs, kernel: Kernel | KernelStack | None, listener: BatchListener) -> Inputs:
+    """Leave out the bands of a Sentinel-2 product that the sensor has no kernel for."""
+    if not isinstance(kernel, KernelStack):
+        return found
+    files = tuple(file for file in found.files if file.band is None or kernel.of_file(file.path.name) is not None)
+    bands = sorted({str(file.band) for file in found.files} - {str(file.band) for file in files})
+    if not bands:
+        return found
+    if not files:
+        raise ImageError(
+            f"the sensor has kernels for {', '.join(kernel.names)}, the images are {', '.join(bands)}; choose another "
+            "sensor, or estimate the kernels (blindsr estimate-and-upscale)."
+        )
+    text = f"left out, because the sensor has no kernel for them: {', '.join(bands)}; its bands are "
+    listener(Notice(stage="batch", message=text + ", ".join(kernel.names) + "."))
+    return replace(found, files=files)
 
 
 def _devices(names: str, jobs: int | None, executor: Executor) -> tuple[str, ...]:

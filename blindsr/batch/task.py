@@ -15,6 +15,7 @@ from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
 from blindsr.kernels.kernel import KernelStack
+from blindsr.pipelines.degradation import Noise
 from blindsr.pipelines.files import upscale_file
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.outputs import Outputs, image_outputs, leftovers
@@ -77,6 +78,7 @@ class TaskOptions:
 
     settings: Settings = field(default_factory=Settings)  # the settings of each run
     kernel: Kernel | KernelStack | None = None  # a known or shared kernel; None estimates one for each image
+    noise: Noise | None = None  # of most images of the batch; each whose own is near it gets it
     kernel_warnings: tuple[str, ...] = ()  # remarks on the kernel for the record
     linear_light: LinearLight = "auto"  # whether the sRGB curve is undone before upscaling with a known kernel
     files: FileOptions = DEFAULT_FILES  # how images are read and written
@@ -201,6 +203,7 @@ def _upscale(task: Task, device: str, listener: Listener) -> Mapping[str, Any]:
             task.source,
             options.settings,
             kernel=options.kernel,
+            noise=options.noise,
             kernel_warnings=options.kernel_warnings,
             linear_light=options.linear_light,
             output=task.target if task.has_suffix else None,

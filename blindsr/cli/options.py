@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from blindsr.cli.main import VERBOSE
-from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
+from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PAGE, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
 
 __all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
 
@@ -114,12 +114,13 @@ class Options:
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "
         "help.")
     output_format: str | None = _option("Files", "--format", toml="files:format",
-        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic"]),
+        type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic", "fits", "gif"]),
         help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
     quality: int | None = _option("Files", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
         help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")
-    page: int | None = _option("Files", toml="files:page", type=click.IntRange(1), metavar="N", show_default="1",
-        help="Page of a multi-page TIFF, or frame of an animation, counted from 1.")
+    page: int | str | None = _option("Files", toml="files:page", type=PAGE, metavar="N|all", show_default="1",
+        help="Page of a multi-page TIFF, or frame of an animation, counted from 1. all upscales every one with one "
+        "kernel, into one file: PNG, WebP or GIF for an animation, TIFF for pages.")
     strip_metadata: bool | None = _option("Files", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "

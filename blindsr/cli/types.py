@@ -135,6 +135,15 @@ def _index(value: str | int) -> int | str:
     return int(text)
 
 
+def _page(value: str | int) -> int | str:
+    text = str(value)
+    if text == "all":
+        return text
+    if not text.isdecimal() or len(text) > 6 or int(text) == 0:
+        raise ValueError(f"needs a whole number counted from 1, or all, got {text!r}.")
+    return int(text)
+
+
 def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
     try:
         numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -183,7 +192,7 @@ class MethodChoice(click.ParamType[str]):
 
 PHOTO, OUTPUT = _FileType(), _OutputType()
 REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
-INDEX, PAIR = _Parsed("n|all", _index), _Parsed("value|along,across", _pair)
+INDEX, PAGE, PAIR = _Parsed("n|all", _index), _Parsed("n|all", _page), _Parsed("value|along,across", _pair)
 MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
 FILE_SIZE = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="a size", example="256MB"))
 PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

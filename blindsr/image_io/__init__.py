@@ -7,6 +7,7 @@ module for each library or format.
 
 from blindsr.image_io.codecs.pillow import image_bytes, jpeg_round_trip, to_uint8
 from blindsr.image_io.formats import (
+    ALL_PAGES,
     DEFAULT_FILES,
     FileOptions,
     default_suffix,
@@ -15,22 +16,27 @@ from blindsr.image_io.formats import (
     writable_suffixes,
 )
 from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
-from blindsr.image_io.samples import Photo, PhotoHeader, Strip
+from blindsr.image_io.samples import Animation, Photo, PhotoHeader, Strip
 from blindsr.image_io.source import (
     FileSource,
+    FrameSource,
     ImageSource,
     MemorySource,
     image_size,
     jpeg_noise_sigma,
+    open_frames,
     open_image,
     read_photo,
 )
 from blindsr.image_io.write import atomic_write_bytes, check_format, check_output, open_writer, write_photo
 
 __all__ = [
+    "ALL_PAGES",
     "DEFAULT_FILES",
+    "Animation",
     "FileOptions",
     "FileSource",
+    "FrameSource",
     "ImageSource",
     "MemorySource",
     "Photo",
@@ -46,6 +52,7 @@ __all__ = [
     "image_size",
     "jpeg_noise_sigma",
     "jpeg_round_trip",
+    "open_frames",
     "open_image",
     "open_writer",
     "read_photo",

@@ -35,6 +35,7 @@ class FileFormat:
     max_side: int | None = None  # pixels per side that can be written at most
     lossless: bool = False  # every bit is kept: there is no quality to choose
     streams: bool = False  # rows are written as they come; other encoders need all of them in memory
+    frames: str = ""  # several images in one file: "animation" or "pages"; empty if only one is written
     keeps: tuple[str, ...] = ()  # metadata beside profile, EXIF and XMP: "colour chunks", "iptc", "texts", "geo", …
     extra: str | None = None  # optional dependency of blindsr that the format needs
 
@@ -65,25 +66,37 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _PNG_KEEPS, _TAGS, _JPEG_KEEPS = ("colour chunks", "texts", "comment"), ("iptc", "geo"), ("iptc", "comment")
 
 _EXACT: dict[str, Any] = {"lossless": True, "streams": True}
+_ANIMATED: dict[str, Any] = {"frames": "animation"}
+
+#: Value of `FileOptions.page` for all pages or frames of a file.
+ALL_PAGES = "all"
 
 # The limits of a side are those of libjpeg, VP8, AV1 and x265.
 FORMATS: tuple[FileFormat, ...] = (
-    FileFormat("png", "PNG", (".png",), _PNG_MAGIC, "png", _PLAIN, 16, keeps=_PNG_KEEPS, **_EXACT),
-    FileFormat("tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff", _ANY, 32, None, keeps=_TAGS, **_EXACT),
+    FileFormat("png", "PNG", (".png",), _PNG_MAGIC, "png", _PLAIN, 16, keeps=_PNG_KEEPS, **_EXACT, **_ANIMATED),
+    FileFormat(
+        "tiff", "TIFF", (".tif", ".tiff"), _TIFF_MAGIC, "tiff", _ANY, 32, None, keeps=_TAGS, frames="pages", **_EXACT
+    ),
     FileFormat(
         "jpeg", "JPEG", (".jpg", ".jpeg"), _JPEG_MAGIC, "pillow", _PLAIN, alpha=False, max_side=65500, keeps=_JPEG_KEEPS
     ),
-    FileFormat("webp", "WebP", (".webp",), ((8, b"WEBP"),), "pillow", _PLAIN, max_side=16383),
+    FileFormat("webp", "WebP", (".webp",), ((8, b"WEBP"),), "pillow", _PLAIN, max_side=16383, **_ANIMATED),
     FileFormat("avif", "AVIF", (".avif",), (), "pillow", _PLAIN, max_side=65536),
     FileFormat("heic", "HEIC", (".heic", ".heif"), (), "heif", _PLAIN, bits=12, max_side=65535, extra="heic"),
+    FileFormat(
+        *("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),), "fits", _ANY, 32, None, False),
+        **_EXACT,
+        keeps=("cards",),
+        extra="astro",
+    ),
     FileFormat("jpeg2000", "JPEG 2000", (".jp2", ".j2k"), _JP2_MAGIC, "jpeg2000"),
     FileFormat("bmp", "BMP", (".bmp",), ((0, b"BM"),), "pillow"),
-    FileFormat("gif", "GIF", (".gif",), ((0, b"GIF8"),), "pillow"),
+    # Written because animations are exchanged in it: 256 colours, and transparency of one bit.
+    FileFormat("gif", "GIF", (".gif",), ((0, b"GIF8"),), "pillow", _PLAIN, max_side=65535, **_ANIMATED),
     # Most raw files are TIFF files whose first page is a small preview: the suffix has to decide.
     FileFormat("raw", "camera raw", _RAW_SUFFIXES, codec="raw", extra="raw"),
     # Recognised, so that the message names them.
     FileFormat("jxl", "JPEG XL", (".jxl",), ((0, b"\xff\x0a"), (4, b"JXL \r\n\x87\n"))),
-    FileFormat("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),)),
     FileFormat("dicom", "DICOM", (".dcm",), ((128, b"DICM"),)),
     FileFormat("psd", "Photoshop (PSD)", (".psd", ".psb"), ((0, b"8BPS"),)),
     FileFormat("pdf", "PDF", (".pdf",), ((0, b"%PDF"),)),
@@ -140,12 +153,15 @@ def detect_format(head: bytes, path: Path) -> FileFormat | None:
 
 
 def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
-    """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for all others.
+    """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for others.
 
-    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration.
+    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration. A FITS
+    image becomes one again (".fits").
     `channels`, the bands without alpha, are needed if `photo` is only a header.
     """
     bands = getattr(photo, "channels", None) if channels is None else channels
+    if photo.cards is not None:
+        return ".fits"
     png = _BY_NAME["png"]
     is_plain = photo.dtype.name in png.dtypes and not (photo.geo or photo.calibration or photo.has_mask)
     is_measured = bands == 3 and photo.is_rgb is False
@@ -163,7 +179,7 @@ class FileOptions:
     format: str | None = None  # of the output, one of `writable_formats()`; None: by its suffix, or by the photograph
     quality: int | None = None  # 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP
     strip_metadata: bool = False  # leave out EXIF, XMP, IPTC, texts, georeference and provenance
-    page: int = 1  # page of a multi-page TIFF, or frame of another file, counted from 1
+    page: int | str = 1  # page of a multi-page TIFF, or frame of another file, counted from 1, or `ALL_PAGES`
     # Larger images are refused, because a small file may unpack to more than the memory. Not in the text of the
     # options: results do not depend on it, so a batch with a raised limit keeps what it has.
     max_pixels: int = field(default=MAX_PIXELS, repr=False)
@@ -174,9 +190,10 @@ class FileOptions:
             raise ConfigError(f"format must be one of {', '.join(writable_formats())}, got {self.format!r}.")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ConfigError(f"quality must be 1 to 100, got {self.quality}.")
-        for name, value in (("page", self.page), ("max_pixels", self.max_pixels)):
-            if value < 1:
-                raise ConfigError(f"{name} must be 1 or more, got {value}.")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels must be 1 or more, got {self.max_pixels}.")
+        if self.page != ALL_PAGES and (not isinstance(self.page, int) or self.page < 1):
+            raise ConfigError(f"page must be 1 or more, or {ALL_PAGES!r}, got {self.page!r}.")
 
     def suffix(self, default: str) -> str:
         """Suffix of an output that has no name yet; `default` if no format was requested."""

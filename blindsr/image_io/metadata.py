@@ -269,9 +269,9 @@ def with_provenance(header: _Header, provenance: Provenance) -> _Header:
 
 
 def without_metadata(header: _Header) -> _Header:
-    """Drop what identifies persons, places and devices: EXIF, XMP, IPTC, texts, georeference, calibration.
+    """Drop what identifies persons, places and devices: EXIF, XMP, IPTC, texts, georeference, calibration, FITS cards.
 
     Colour profile and resolution stay, because the image would look or print differently without them; so do the
     no-data value and the mask.
     """
-    return replace(header, exif=None, xmp=None, iptc=None, texts=(), geo=None, calibration=None)
+    return replace(header, exif=None, xmp=None, iptc=None, texts=(), geo=None, calibration=None, cards=None)

@@ -28,6 +28,14 @@ _MIN_LEVELS = 16  # the quantisation of an integer image with fewer must not bec
 _MIN_SPAN = 1e-5  # of floats, relative: smaller differences are rounding errors
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Animation:
+    """How the frames of a file follow each other."""
+
+    durations: tuple[float, ...]  # of each frame, ms
+    plays: int = 0  # how often all frames are shown; 0 is without end
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhotoHeader:
     """Everything of a photograph but its samples: what the output file needs to be of the same kind."""
@@ -46,6 +54,7 @@ class PhotoHeader:
     png_colour: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks that define the colour space: name, content
     geo: "Georeference | None" = None
     calibration: "Calibration | None" = None  # size of a pixel, as microscopes write it into a TIFF
+    cards: str | None = None  # the header of a FITS file, 80 characters for each card, without those of the storage
     value_range: tuple[float, float] = (0.0, 1.0)  # the file's values that are 0 and 1 in `Photo.pixels`
     nodata: float | None = None  # the value of missing samples in the file
     texts: tuple[tuple[str, str], ...] = ()  # under keywords, as a PNG has them
@@ -218,6 +227,10 @@ class SampleScan:
             if max(-low, high) > _MAX_FLOAT:
                 raise ImageError(f"samples must fit in float32, they span [{low:g}, {high:g}]; scale the file before")
             self._low, self._high = min(self._low, low), max(self._high, high)
+
+    def drop_alpha(self) -> None:
+        """Samples that are mapped from now on have no alpha."""
+        self._has_alpha = False
 
     @property
     def is_complete(self) -> bool:

@@ -3,10 +3,10 @@
 import errno
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io import metadata
-from blindsr.image_io.codecs import Decoded, decoding, unknown_format
+from blindsr.image_io.codecs import Decoded, Frames, decoding, unknown_format
 from blindsr.image_io.formats import DEFAULT_FILES, MAX_PIXELS, FileOptions, detect_format, readable_titles
-from blindsr.image_io.samples import Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
+from blindsr.image_io.samples import Animation, Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
 
 _SCAN_SAMPLES = 2**19  # read together when a file is scanned
 _HEAD_BYTES = 132  # DICOM's signature is at byte 128
@@ -44,18 +44,11 @@ class ImageSource:
         jpeg_tables: Quantisation tables of a JPEG, each of 64 steps in row-major order, luma first; otherwise None.
     """
 
-    def __init__(self, decoded: Decoded, path: Path | None = None) -> None:
+    def __init__(self, decoded: Decoded, path: Path | None = None, scan: SampleScan | None = None) -> None:
         header, self._orientation = _clean_header(decoded)
         self._samples, self._mask = samples, mask = decoded.samples, decoded.mask
         height, width, count = samples.shape
-        has_mask = mask is not None
-        self._scan = SampleScan(samples.dtype, header.nodata, has_alpha=header.has_alpha, has_mask=has_mask)
-        step = max(1, _SCAN_SAMPLES // (width * count))
-        for top in range(0, height, step):
-            if self._scan.is_complete:
-                break
-            window = (slice(top, min(height, top + step)), slice(0, width))
-            self._scan.add(samples[window], None if mask is None else mask[window])
+        self._scan = _scanned([decoded], header) if scan is None else scan
         warnings = dict.fromkeys((*header.warnings, *self._scan.warnings()))
         self.header = replace(header, value_range=self._scan.value_range, warnings=tuple(warnings))
         self.path, self.warnings, self.dtype = path, self.header.warnings, header.dtype
@@ -121,6 +114,26 @@ class ImageSource:
         """Release the file, if there is one. Windows of formats that were decoded whole can still be read."""
 
 
+def _scanned(images: Iterable[Decoded], header: PhotoHeader) -> SampleScan:
+    """Statistics of all samples of images that have the same kind of samples as this header."""
+    scan: SampleScan | None = None
+    for image in images:
+        samples, mask = image.samples, image.mask
+        height, width, count = samples.shape
+        if scan is None:
+            has_mask = mask is not None
+            scan = SampleScan(samples.dtype, header.nodata, has_alpha=header.has_alpha, has_mask=has_mask)
+        step = max(1, _SCAN_SAMPLES // (width * count))
+        for top in range(0, height, step):
+            if scan.is_complete:
+                return scan
+            window = (slice(top, min(height, top + step)), slice(0, width))
+            scan.add(samples[window], None if mask is None else mask[window])
+    if scan is None:
+        raise ImageError("the file has no image; get an intact copy")
+    return scan
+
+
 class FileSource(ImageSource):
     """An open image file. See `open_image`."""
 
@@ -166,7 +179,130 @@ def open_image(path: Path, *, options: FileOptions = DEFAULT_FILES, max_pixels: 
             large, has samples of an unsupported type or no such page, or a package is not installed.
     """
     limit = options.max_pixels if max_pixels is None else max_pixels
+    if not isinstance(options.page, int):
+        raise ImageError(f"{path}: one page is needed here, got {options.page!r}; choose a number from 1 on")
     return FileSource(path, page=options.page, max_pixels=limit)
+
+
+class FrameSource:
+    """The images of one file: frames of an animation, pages of a TIFF. See `open_frames`.
+
+    Attributes:
+        path: The file.
+        animation: Durations and loops; None where the images are pages, or one image.
+        groups: For each image the number of its group: images of one channel and one kind of samples, which are mapped
+            to [0, 1] by the same range, and have one kernel and noise.
+    """
+
+    def __init__(self, path: Path, *, max_pixels: int) -> None:
+        self.path, self._file = path, _open_file(path)
+        try:
+            with _named_errors(path), decoding(max_pixels):
+                codec = _codec_of(self._file, path)
+                self._frames: Frames = getattr(codec, "frames", partial(_SingleFrame, codec))(
+                    self._file, max_pixels=max_pixels
+                )
+                self.animation: Animation | None = self._frames.animation
+            self._max_pixels = max_pixels
+            keys = []
+            self._scans: list[SampleScan] = []
+            for index in range(len(self)):
+                decoded = self._decode(index)
+                header = decoded.header
+                kind = (header.dtype, header.has_alpha, decoded.samples.shape[2], decoded.mask is not None)
+                keys.append((self._frames.channels[index], *kind, header.nodata))
+            order = list(dict.fromkeys(keys))
+            self.groups = tuple(order.index(key) for key in keys)
+            with _named_errors(path):
+                for group in range(len(order)):
+                    members = [index for index in range(len(self)) if self.groups[index] == group]
+                    header = _clean_header(self._decode(members[0]))[0]
+                    self._scans.append(_scanned(map(self._decode, members), header))
+            # Frames are decoded with alpha, because any of them may be transparent.
+            self._drops_alpha = self.animation is not None and all(scan.is_opaque for scan in self._scans)
+            if self._drops_alpha:
+                for scan in self._scans:
+                    scan.drop_alpha()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def _decode(self, index: int) -> Decoded:
+        with _named_errors(self.path), decoding(self._max_pixels) as logged:
+            decoded = self._frames[index]
+        warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
+        return replace(decoded, header=replace(decoded.header, warnings=warnings))
+
+    def __getitem__(self, index: int, /) -> ImageSource:
+        """An image, counted from 0."""
+        decoded = self._decode(index)
+        if self._drops_alpha and decoded.header.has_alpha:
+            rows, columns, _ = decoded.samples.shape
+            colours = decoded.samples[slice(0, rows), slice(0, columns)][..., :-1]
+            decoded = replace(decoded, samples=colours, header=replace(decoded.header, has_alpha=False))
+        with _named_errors(self.path):
+            return _Frame(decoded, self.path, self._scans[self.groups[index]], self)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the file's bytes."""
+        with _named_errors(self.path):
+            position = self._file.tell()  # decoders of animations continue where they were
+            self._file.seek(0)
+            digest = hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]
+            self._file.seek(position)
+        return digest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._file.close()
+
+
+class _Frame(ImageSource):
+    """One image of a file."""
+
+    def __init__(self, decoded: Decoded, path: Path, scan: SampleScan, owner: FrameSource) -> None:
+        super().__init__(decoded, path, scan)
+        self._owner = owner
+
+    @cached_property
+    def sha256(self) -> str:
+        """That of the file."""
+        return self._owner.sha256
+
+
+class _SingleFrame:
+    """The one image of a format without several."""
+
+    animation, channels = None, (0,)
+
+    def __init__(self, codec: Any, file: BinaryIO, *, max_pixels: int) -> None:  # noqa: ANN401 - a module
+        self._codec, self._file, self._max_pixels = codec, file, max_pixels
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        self._file.seek(0)
+        decoded: Decoded = self._codec.decode(self._file, page=1, max_pixels=self._max_pixels)
+        return decoded
+
+
+def open_frames(path: Path, *, options: FileOptions = DEFAULT_FILES) -> FrameSource:
+    """Open an image file as all of its images; a context manager. A file with one image has one.
+
+    Each image is an `ImageSource` with its own header. All images of a group are mapped to [0, 1] by the same range, so
+    that equal values of the file stay equal. They are decoded when they are asked for; in order is fastest.
+
+    Raises:
+        ImageError: As `open_image`, for any of the images.
+    """
+    return FrameSource(path, max_pixels=options.max_pixels)
 
 
 def read_photo(path: Path, *, page: int = 1, max_pixels: int = MAX_PIXELS) -> Photo:

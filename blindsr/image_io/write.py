@@ -5,14 +5,15 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from blindsr.errors import BlindSRError, OutputError
 from blindsr.image_io.codecs import Encoder, Target
 from blindsr.image_io.formats import FileFormat, default_suffix, format_of, writable_suffixes
 from blindsr.image_io.metadata import OWN_KEYWORDS
-from blindsr.image_io.samples import Photo, PhotoHeader, Strip, file_samples
+from blindsr.image_io.samples import Animation, Photo, PhotoHeader, Strip, file_samples
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -30,6 +31,8 @@ def check_format(
     size: tuple[int, int],
     is_transparent: bool,
     quality: int | None = None,
+    images: int = 1,
+    animation: Animation | None = None,
 ) -> FileFormat:
     """Refuse, before the work and without encoding anything, what could not be written; arguments as `open_writer`.
 
@@ -50,6 +53,8 @@ def check_format(
         raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
     if quality is not None and format_.lossless:
         raise OutputError(f"quality is for JPEG, WebP, AVIF and HEIC, {suffix} keeps every bit; leave it out")
+    if quality is not None and format_.name == "gif":
+        raise OutputError("quality is for JPEG, WebP, AVIF and HEIC, a GIF has none to choose; leave it out")
     if header.dtype.name not in format_.dtypes:
         kind = "floats" if header.dtype.kind == "f" else f"{header.dtype} samples"
         raise OutputError(f"{suffix} holds no {kind}; write {stem}.tif")
@@ -61,15 +66,21 @@ def check_format(
         )
     if is_transparent and not format_.alpha:
         raise OutputError(f"{suffix} holds no alpha channel; write {stem}.png")
+    if images > 1 and format_.frames != "pages" and (animation is None or not format_.frames):
+        kind = "frames: write .png, .webp, .gif or .tif" if animation else f"pages: write {stem}.tif"
+        raise OutputError(f"{suffix} cannot store {images} {kind}, or choose one page")
     missing = getattr(format_.module, "missing", None)
     if missing is not None and (reason := missing(format_)) is not None:
         raise OutputError(f"{reason}; write {stem}.png")
     return format_
 
 
-def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
+def _losses(target: Target) -> list[str]:
     """Sentences on the metadata that a format has no place for."""
+    header, format_ = target.header, target.format
     warnings: list[str] = []
+    if target.animation is not None and format_.frames != "animation":
+        warnings.append("the durations of the frames are kept in a PNG, WebP or GIF only: they are left out")
     # sRGB is what a reader without a profile assumes anyway, and a profile has precedence over all others but cICP.
     chunks = [name.decode() for name, _ in header.png_colour if name != b"sRGB"]
     has_srgb = any(name == b"sRGB" for name, _ in header.png_colour)
@@ -82,12 +93,18 @@ def _losses(header: PhotoHeader, format_: FileFormat) -> list[str]:
         warnings.append(f"texts of the file ({', '.join(names)}) are kept in a PNG only: they are left out")
     if header.iptc and "iptc" not in keeps:
         warnings.append("the IPTC captions are kept in a TIFF or JPEG only: they are left out")
+    if format_.name == "fits" and header.icc_profile:
+        warnings.append("the colour profile has no place in a FITS file: it is left out")
+    if header.cards and "cards" not in keeps:
+        warnings.append("the header of the FITS file, with its sky coordinates, is kept in a FITS file only: left out")
     measured = {
         "the georeference": header.geo,
         "the size of a pixel (ImageJ, OME)": header.calibration,
         f"the no-data value {header.nodata or 0:g}": header.nodata,
         "the mask of missing data": header.has_mask or None,
     }
+    if format_.name == "fits":  # has a value of its own for missing data
+        measured = {name: value for name, value in measured.items() if value != header.nodata}
     losses = [f"{name} is kept in a TIFF only: it is left out" for name, value in measured.items() if value is not None]
     return warnings + (losses if "geo" not in keeps else [])
 
@@ -97,14 +114,22 @@ class ImageWriter:
 
     def __init__(self, target: Target, path: Path) -> None:
         self._target, self._path, self._rows = target, path, 0
-        target.warnings.extend(_losses(target.header, target.format))
+        target.warnings.extend(_losses(target))
         with self._errors():
             self._encoder: Encoder = target.format.module.encoder(target)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what the format cannot keep; complete once the writer is closed."""
-        return tuple(self._target.warnings)
+        return tuple(dict.fromkeys(self._target.warnings))
+
+    def next_image(self, header: PhotoHeader, *, size: tuple[int, int], channels: int) -> None:
+        """End an image, and begin the next page or frame of the same file."""
+        self._check_rows()
+        self._rows = 0
+        self._target = replace(self._target, header=header, size=size, channels=channels)
+        with self._errors():
+            self._encoder.next_image(self._target)
 
     def write(self, rows: Strip) -> None:
         """Write the next rows, over the whole width, any number of them."""
@@ -121,11 +146,14 @@ class ImageWriter:
 
     def close(self) -> None:
         """Finish the content; an OutputError if rows are missing, or the encoder or the system refuses."""
-        if self._rows != self._target.shape[0]:
-            raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
+        self._check_rows()
         with self._errors():
             self._encoder.close()
             self._target.file.flush()
+
+    def _check_rows(self) -> None:
+        if self._rows != self._target.shape[0]:
+            raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -147,7 +175,14 @@ class ImageWriter:
 
 @contextlib.contextmanager
 def open_writer(
-    path: Path, header: PhotoHeader, *, size: tuple[int, int], channels: int, quality: int | None = None
+    path: Path,
+    header: PhotoHeader,
+    *,
+    size: tuple[int, int],
+    channels: int,
+    quality: int | None = None,
+    images: int = 1,
+    animation: Animation | None = None,
 ) -> Iterator[ImageWriter]:
     """Open an image file for writing, row by row; if the block of the context manager raises, the file is removed.
 
@@ -161,15 +196,20 @@ def open_writer(
         size: Width and height of the result.
         channels: Bands without alpha; alpha is written if the header has it.
         quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP.
+        images: Images that the file will have; from the second on, each begins with `ImageWriter.next_image`.
+        animation: Durations and loops, where they are frames.
 
     Raises:
         OutputError: As `check_format`, or the system refuses.
     """
-    format_ = check_format(header, channels, path, size=size, is_transparent=False, quality=quality)
+    several: dict[str, Any] = {"images": images, "animation": animation}
+    format_ = check_format(header, channels, path, size=size, is_transparent=False, quality=quality, **several)
     with _output_errors(path):
         file = path.open("w+b")
     try:
-        target = Target(file=file, format=format_, header=header, size=size, channels=channels, quality=quality)
+        target = Target(
+            file=file, format=format_, header=header, size=size, channels=channels, quality=quality, **several
+        )
         writer = ImageWriter(target, path)
         yield writer
         writer.close()

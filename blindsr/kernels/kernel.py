@@ -6,6 +6,7 @@ other conventions are converted once, when they are read (`blindsr.kernels.conve
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE: Final = 1001  # px a side; a larger array is an image, and the arithmetic on it would take minutes
 _SUM_TOLERANCE = 1e-6
+_BAND = re.compile(r"(?<![^_.-])[A-Za-z]{1,4}\d{1,2}[A-Za-z]?(?![^_.-])")  # "B04", "B8A", "SR_B2" has "B2"
 _MIN_MOMENT = 1e-6  # HR px²; the second moments of the bicubic kernel are zero except for rounding
 
 
@@ -171,6 +173,11 @@ class Kernel:
         return f"Kernel({self.size}×{self.size}, scale={self.scale}, {shape})"
 
 
+def plain_name(name: str) -> str:
+    """The name of a band in lower case, without the zeros before its numbers: "B04" is "b4"."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class KernelStack:
     """The kernels of the bands of one image, in the order of its channels.
@@ -207,6 +214,15 @@ class KernelStack:
     def provenance(self) -> Mapping[str, object]:
         """Origin of the first kernel."""
         return self.kernels[0].provenance
+
+    def of_file(self, name: str) -> tuple[str, Kernel] | None:
+        """The band that the name of a file has as one of its words, and its kernel; None if there is none, or several.
+
+        A satellite's product has a file for each band: "T31TCJ_20170808T105651_B04_10m.jp2" is of the band B4.
+        """
+        words = {plain_name(word) for word in _BAND.findall(name.rpartition(".")[0] or name)}
+        found = [number for number, band in enumerate(self.names) if plain_name(band) in words]
+        return (self.names[found[0]], self.kernels[found[0]]) if len(found) == 1 else None
 
     def check_channels(self, channels: int) -> None:
         """Raise a KernelError if an image has not as many channels as there are kernels."""

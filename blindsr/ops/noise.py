@@ -23,6 +23,9 @@ _RANGES, _MIN_RANGE = 4, 8  # ranges of brightness, and tiles in each, for noise
 _MIN_RATIO = 1.35  # standard deviation in the brightest range over the darkest; with less, the noise is uniform
 _MIN_SIGMA = 2 / 255  # in the brightest range; texture is measured as less
 _MAX_MISFIT = 0.2  # of the fit, relative to the variance in the brightest range
+# Tiles of background: their share, the quantile of the noise variance that theirs is near, and their variance over it.
+_BACKGROUND_SHARE, _BACKGROUND_QUANTILE, _BACKGROUND_EXCESS = 0.25, 0.3, 2.0
+_FINEST = 1e-7  # of float32: less is not noise but nothing
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -75,6 +78,30 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
         brightness = functional.avg_pool2d(grey[..., 2:-2, 2:-2], _TILE).flatten()
         noise = max(noise, _signal_dependent(usable, coarse, brightness[unclipped], brightness))
     return math.sqrt(max(0.0, noise - _ROUNDING**2))
+
+
+def estimate_background_noise(image: Tensor) -> float:
+    """Estimate noise that is finer than the rounding to 8 bits, in an image that has tiles of nothing but noise.
+
+    The sky between stars is such a background: in floats, whose range ends at the brightest star, its noise may be a
+    thousandth of a grey level of 255. A tile counts as background if its samples vary no more than white noise with the
+    fourth difference of the median tile does.
+
+    Args:
+        image: As for `estimate_noise`.
+
+    Returns:
+        σ in [0, 1] units; 0.0 where less than a quarter of the tiles are background, or the noise is coarser.
+    """
+    planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float64)
+    fine = _variance(planes, _LINE)
+    inner = planes[..., 2:-2, 2:-2]
+    total = functional.avg_pool2d(inner.square(), _TILE) - functional.avg_pool2d(inner, _TILE).square()
+    variance = float(fine.quantile(_BACKGROUND_QUANTILE))
+    is_background = total.flatten() <= _BACKGROUND_EXCESS * variance
+    if not _FINEST**2 < variance < _ROUNDING**2 or float(is_background.double().mean()) < _BACKGROUND_SHARE:
+        return 0.0
+    return math.sqrt(float(fine[is_background].median()))
 
 
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:

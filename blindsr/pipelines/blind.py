@@ -5,7 +5,7 @@ for the image or one for each band.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from blindsr.ops.windows import BandSource, Source
 from blindsr.pipelines import deblur
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
-from blindsr.pipelines.degradation import is_estimated, measure_degradation
+from blindsr.pipelines.degradation import Noise, is_estimated, measure_degradation
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands
 from blindsr.upscalers.tiling import tiled_rows
@@ -73,6 +73,10 @@ class Fitted:
     history: Mapping[str, tuple[float, ...]]
     timings: Mapping[str, float]
     warnings: tuple[str, ...]
+
+    def applied_to(self, source: Source, min_side: int) -> "Fitted":
+        """The same model for another image of the same series, as the frames of a film are one."""
+        return replace(self, source=source, extended=MirroredSource(source, min_side))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,7 @@ def fit(
     kernel: Kernel | KernelStack | None = None,
     compression_sigma: float = 0.0,
     linear_light: bool = False,
+    noise: Sequence[Noise] | None = None,
     listener: Listener = ignore,
 ) -> Fitted:
     """The first half of the method: kernel, degradation, fitted model. Its cost does not grow with the image.
@@ -212,6 +217,7 @@ def fit(
         kernel: A known kernel, or one for each band; None estimates it.
         compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
         linear_light: The source is decoded to linear light.
+        noise: What was measured before, one for the image, or one for each band that has a kernel; None measures it.
         listener: Receives the events.
 
     Raises:
@@ -255,6 +261,7 @@ def fit(
             settings,
             compression_sigma=compression_sigma,
             linear_light=linear_light,
+            noise=None if noise is None else noise[number],
         )
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
         warnings += [prefix + text for text in said]

@@ -1,25 +1,66 @@
 """Measure the degradation of a photograph: the noise of each plane, and how uncertain its kernel is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import linear_to_srgb, plane_count, srgb_to_linear, to_planes
-from blindsr.ops.noise import estimate_blocking, estimate_noise
+from blindsr.ops.noise import estimate_background_noise, estimate_blocking, estimate_noise
 from blindsr.ops.windows import Source, spread_windows, whole
 from blindsr.registry import ESTIMATORS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import CLEAN
 
-__all__ = ["MIN_NOISE_SIDE", "is_estimated", "kernel_error_of", "measure_degradation"]
+__all__ = [
+    "MIN_NOISE_SIDE",
+    "Noise",
+    "common_noise",
+    "is_estimated",
+    "kernel_error_of",
+    "measure_degradation",
+    "measure_noise",
+]
 
 MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
 _WORTH_SAYING = 1 / 255  # noise or error of compression above which there is a warning
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
+
+
+# Images whose noise differs from that of their series by less have the same: the scatter of the measurement of frames
+# of one scene, and the bound below which noise counts as none.
+_SAME_NOISE, _MIN_SAME_NOISE = 0.3, 0.6 / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The measured noise of an image, [0, 1] units."""
+
+    sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
+    blocking: float = 0.0  # error that the seams between JPEG blocks show of an earlier compression
+
+    def is_near(self, other: "Noise") -> bool:
+        """Whether two images have the same noise, as far as it can be measured."""
+        own, others = ((*noise.sigmas, noise.blocking) for noise in (self, other))
+        return len(own) == len(others) and all(
+            abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True)
+        )
+
+
+def common_noise(measured: Sequence[Noise]) -> Noise | None:
+    """The noise of a series of images, the median of each plane; None if their planes differ, or there are none."""
+    if len({len(noise.sigmas) for noise in measured}) != 1:
+        return None
+    sigmas = np.median([noise.sigmas for noise in measured], axis=0)
+    blocking = float(np.median([noise.blocking for noise in measured]))
+    return Noise(sigmas=tuple(float(sigma) for sigma in sigmas), blocking=blocking)
 
 
 def measure_degradation(
@@ -30,6 +71,7 @@ def measure_degradation(
     *,
     compression_sigma: float = 0.0,
     linear_light: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[Degradation, tuple[str, ...]]:
     """Measure the degradation of a photograph with a kernel that was estimated or is known.
 
@@ -40,6 +82,7 @@ def measure_degradation(
         settings: The noise and the kernel's error that the user gave replace what would be measured.
         compression_sigma: Error of a JPEG's quantisation, from its tables; [0, 1] units.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
+        noise: What was measured before, of this image or of its series; None measures it.
 
     Returns:
         The degradation, and warnings.
@@ -51,7 +94,8 @@ def measure_degradation(
         sigma = settings.noise_sigma
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
         return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
-    sigmas, blocking = _measure(source)
+    noise = measure_noise(source) if noise is None else noise
+    sigmas, blocking = noise.sigmas, noise.blocking
     warnings = []
     if max(compression_sigma, blocking) > _WORTH_SAYING:
         found = f"at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
@@ -80,11 +124,11 @@ def _jpeg_quality(sigma: float) -> int:
     return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
-def _measure(source: Source) -> tuple[tuple[float, ...], float]:
-    """The noise of each plane, and what the seams between JPEG blocks show of an earlier compression."""
+def measure_noise(source: Source) -> Noise:
+    """Measure the noise of each plane, and what the seams between JPEG blocks show of an earlier compression."""
     bands, height, width = source.shape
     if min(height, width) < MIN_NOISE_SIDE:
-        return (0.0,) * bands, 0.0
+        return Noise(sigmas=(0.0,) * bands)
     is_small = height * width * plane_count(bands) <= _WHOLE_PIXELS
     if is_small:
         parts = whole(source)
@@ -100,9 +144,10 @@ def _measure(source: Source) -> tuple[tuple[float, ...], float]:
         )
         if is_small and not is_chroma:
             blocking = max(blocking, estimate_blocking(plane))
-        sigmas[number] = sigma if sigma > CLEAN else 0.0
+        # Less is texture, unless it is the noise of an empty background, as the sky between stars.
+        sigmas[number] = sigma if sigma > CLEAN else estimate_background_noise(plane)
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
-    return tuple(sigmas), blocking if blocking > CLEAN else 0.0
+    return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
 
 
 def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:

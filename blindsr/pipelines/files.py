@@ -1,11 +1,16 @@
-"""Jobs on files: a photograph in; a larger photograph, its kernel and the record of the run out."""
+"""Jobs on files: a photograph in; a larger photograph, its kernel and the record of the run out.
+
+A file with several images, an animation or a stack of pages, is one series: one kernel and one noise level for all of
+its images, and one fitted model, so that nothing flickers that does not flicker in the file.
+"""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,17 +18,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from blindsr.events import Listener, Notice, ignore
+from blindsr.errors import ImageError
+from blindsr.events import Event, Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import (
+    ALL_PAGES,
     DEFAULT_FILES,
+    Animation,
     FileOptions,
     FileSource,
+    FrameSource,
     ImageSource,
     PhotoHeader,
     Strip,
     check_format,
     default_suffix,
     jpeg_noise_sigma,
+    open_frames,
     open_image,
     open_writer,
     with_provenance,
@@ -35,13 +45,16 @@ from blindsr.kernels.kernel import KernelStack
 from blindsr.kernels.plot import kernel_plot_png, stack_plot_png
 from blindsr.ops.color import linear_to_srgb
 from blindsr.ops.resize import imresize_rows
-from blindsr.ops.windows import LinearLightSource, Source
+from blindsr.ops.windows import BandSource, LinearLightSource, Source
 from blindsr.pipelines import blind
 from blindsr.pipelines.blind import Fitted, RunResult
+from blindsr.pipelines.crop import estimation_crop
+from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.linear_light import LinearLight, decide_linear_light
 from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import distinct, file_record, provenance_of, record_bytes
+from blindsr.pipelines.shared_kernel import estimate_shared_kernel
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
 
@@ -56,6 +69,8 @@ __all__ = [
 ]
 
 STAGE = "photo"
+_FRAMES_STAGE = "frames"
+_MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
 _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
 _EXTENSION_RADII = 4.0  # radius of a window in σ
 _EXTENSION = 36  # px, the largest radius
@@ -174,6 +189,7 @@ def upscale_file(
     settings: Settings | None = None,
     *,
     kernel: Kernel | KernelStack | None = None,
+    noise: Noise | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
     output: Path | None = None,
@@ -191,10 +207,15 @@ def upscale_file(
     upscaled separately by bicubic interpolation; the colors are extended under transparent pixels and upscaled as they
     are, so that neither hidden colors nor the edges of the opacity change visible ones.
 
+    With `files.page` = "all" the result has all frames or pages of the file. Those of one channel have one kernel (the
+    mean of the estimates from some of them), one noise level (the median) and one range of values.
+
     Args:
         path: The photograph.
         settings: The default preset if None.
-        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it.
+        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it. Of a file that is one
+            band, by its name ("…_B04_10m.jp2"), the kernel of that band is used.
+        noise: The noise of the series that the photograph is part of; used if its own, measured, is near it.
         kernel_warnings: Warnings from reading the kernel, for the record.
         linear_light: With a known kernel: whether to undo the sRGB curve before upscaling ("auto", "on" or "off").
         output: The image to write; None is PHOTO_blindsr_x2.png (or .tif) beside the photograph.
@@ -220,6 +241,32 @@ def upscale_file(
     """
     settings = Settings() if settings is None else settings
     job, torch_device = _Job(listener), choose_device(device)
+    if isinstance(kernel, KernelStack) and (band := kernel.of_file(path.name)) is not None:
+        others = tuple(f"band {name}: " for name in kernel.names if name != band[0])
+        kernel_warnings = tuple(text for text in kernel_warnings if not text.startswith(others))
+        kernel = band[1]
+        listener(Notice(stage=STAGE, message=f"the kernel of band {band[0]}, by the name of the file", is_plain=True))
+    if files.page == ALL_PAGES:
+        with job.timed("read"):
+            frames = open_frames(path, options=files)
+        with frames:
+            if len(frames) > 1:
+                return _upscale_frames(
+                    frames,
+                    settings,
+                    job,
+                    kernel=kernel,
+                    kernel_warnings=kernel_warnings,
+                    linear_light=linear_light,
+                    output=output,
+                    output_stem=output_stem,
+                    run_id=run_id,
+                    overwrite=overwrite,
+                    device=torch_device,
+                    files=files,
+                    max_memory=max_memory,
+                )
+        files = replace(files, page=1)
     with _opened(path, files, job) as image:
         width, height = image.size
         settings = settings.for_image(height, width)
@@ -232,8 +279,15 @@ def upscale_file(
         _check_before_the_work(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
         out_height, out_width = settings.output_size(height, width)
         tile = tile_for(image, settings, torch_device, max_memory)
+        own = None if noise is None else measure_noise(ColorSource(image, torch_device))
         fitted, linear = fit_image(
-            image, settings, kernel=kernel, linear_light=linear_light, device=torch_device, listener=listener
+            image,
+            settings,
+            kernel=kernel,
+            linear_light=linear_light,
+            device=torch_device,
+            noise=None if noise is None or own is None else (noise if own.is_near(noise) else own,),
+            listener=listener,
         )
         with staged(outputs, run_id) as staging:
             if outputs.image is None:
@@ -255,6 +309,188 @@ def upscale_file(
             result = replace(result, timings={**result.timings, "write": writer.seconds})
             job.timings.update(result.timings)
             return _finish(job, path, image, settings, torch_device, outputs, staging, result, run_id, overwrite)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Series:
+    """Images of a file that are upscaled by one model: those of one channel, at one whole-number scale."""
+
+    members: tuple[int, ...]
+    kernel: Kernel | KernelStack | None  # None of a method that estimates its own
+    noise: tuple[Noise, ...] | None  # for each band with a kernel, or for the image; None if they differ in planes
+
+    @property
+    def middle(self) -> int:
+        """The image that the model is fitted to."""
+        return self.members[len(self.members) // 2]
+
+
+def _upscale_frames(
+    frames: FrameSource,
+    settings: Settings,
+    job: _Job,
+    *,
+    kernel: Kernel | KernelStack | None,
+    kernel_warnings: tuple[str, ...],
+    linear_light: LinearLight,
+    output: Path | None,
+    output_stem: Path | None,
+    run_id: str | None,
+    overwrite: bool,
+    device: torch.device,
+    files: FileOptions,
+    max_memory: int | None,
+) -> FileResult:
+    """Upscale all images of a file into one file; arguments as `upscale_file`."""
+    first, count, path = frames[0], len(frames), frames.path
+    shapes, headers = [], []
+    for index in range(count):
+        image = frames[index]
+        shapes.append(image.shape)
+        headers.append(without_metadata(image.header) if files.strip_metadata else image.header)
+    run_settings = [settings.for_image(*shape[1:]) for shape in shapes]
+    suffix = files.suffix(default_suffix(first.header, first.channels))
+    suffix = ".tif" if frames.animation is None and files.format is None else suffix
+    if output_stem is not None:
+        output = output_stem.with_name(output_stem.name + suffix)
+    outputs = image_outputs(path, settings.label, suffix, output)
+    several: Mapping[str, Any] = {"images": count, "animation": frames.animation}
+    for index, number in enumerate(frames.groups):
+        if frames.groups.index(number) == index:
+            image, header = frames[index], headers[index]
+            _check_before_the_work(
+                image, path, header, run_settings[index], outputs, kernel, files, overwrite=overwrite, **several
+            )
+    job.warn(distinct(text for header in headers for text in header.warnings))
+    job.warn(settings.shape_warnings(first.shape[1], first.shape[2]))
+    keys = list(zip(frames.groups, (each.run_scale for each in run_settings), strict=True))
+    series: dict[tuple[int, int], _Series] = {}
+    with job.timed("kernel"):
+        for key in dict.fromkeys(keys):
+            members = tuple(i for i in range(count) if keys[i] == key)
+            name = f"channel {len(series) + 1}: " if len(set(keys)) > 1 else ""
+            series[key] = _measured_series(frames, members, run_settings[members[0]], kernel, device, job, name)
+    fits: dict[tuple[int, int], tuple[Fitted, bool]] = {}
+    quiet = _notices_only(job.listener)
+    upscaler = settings.create_upscaler()
+
+    def fit_to(index: int) -> tuple[Fitted, bool]:
+        of_file = series[keys[index]]
+        return fit_image(
+            frames[index],
+            run_settings[index],
+            kernel=of_file.kernel,
+            linear_light=linear_light,
+            device=device,
+            noise=of_file.noise,
+            listener=quiet,
+        )
+
+    def fitted_to(index: int) -> tuple[Fitted, bool]:
+        if upscaler.needs_whole_image:
+            return fit_to(index)
+        if keys[index] not in fits:
+            fits[keys[index]] = fit_to(series[keys[index]].middle)
+        fitted, linear = fits[keys[index]]
+        source: Source = ColorSource(frames[index], device)
+        min_side = upscaler.min_side(fitted.model.scale)
+        return fitted.applied_to(LinearLightSource(source) if linear else source, min_side), linear
+
+    results: list[RunResult] = []
+    with staged(outputs, run_id) as staging:
+        if outputs.image is None:
+            raise RuntimeError("upscaling writes an image")
+        fitted, linear = fitted_to(0)
+        if not files.strip_metadata:
+            provenance = provenance_of(settings, _first_kernel(fitted.kernel), frames.sha256)
+            headers[0] = with_provenance(headers[0], provenance)
+        job.listener(StageStarted(stage=_FRAMES_STAGE, max_steps=count))
+        with open_writer(
+            staging.path(outputs.image),
+            headers[0],
+            size=run_settings[0].output_size(*first.shape[1:])[::-1],
+            channels=first.channels,
+            quality=files.quality,
+            **several,
+        ) as image_writer:
+            for index in range(count):
+                image, size = frames[index], run_settings[index].output_size(*shapes[index][1:])
+                if index:
+                    fitted, linear = fitted_to(index)
+                    image_writer.next_image(headers[index], size=size[::-1], channels=image.channels)
+                writer = ImageRows(image_writer, image, size, linear=linear)
+                tile = tile_for(image, run_settings[index], device, max_memory)
+                results.append(blind.apply(fitted, run_settings[index], writer, tile=tile, listener=quiet))
+                job.timings["write"] = job.timings.get("write", 0.0) + writer.seconds
+                job.listener(StepDone(stage=_FRAMES_STAGE, step=index + 1))
+        job.listener(StageDone(stage=_FRAMES_STAGE, steps=count))
+        job.warn(image_writer.warnings)
+        worst = min(results, key=lambda result: result.consistency_db)
+        job.warnings.extend((*kernel_warnings, *worst.warnings))
+        job.timings["apply"] = sum(result.timings["apply"] for result in results)
+        if kernel is None and worst.estimate is None:
+            estimate = KernelEstimate(kernel=worst.kernel, method=settings.create_estimator().name)
+            worst = replace(worst, estimate=estimate)
+        described: dict[str, object] = {"count": count, "channels": len(series)}
+        if frames.animation is not None:
+            described |= {"durations_ms": list(frames.animation.durations), "plays": frames.animation.plays}
+        if len(series) > 1 and kernel is None:
+            used = [each.kernel for each in series.values() if isinstance(each.kernel, Kernel)]
+            if len(used) == len(series) and len({each.scale for each in used}) == 1:
+                stack = KernelStack(used, [f"channel {number + 1}" for number in range(len(used))])
+                worst = replace(worst, band_kernels=stack)
+        return _finish(
+            job, path, first, run_settings[0], device, outputs, staging, worst, run_id, overwrite, {"frames": described}
+        )
+
+
+def _measured_series(
+    frames: FrameSource,
+    members: tuple[int, ...],
+    settings: Settings,
+    kernel: Kernel | KernelStack | None,
+    device: torch.device,
+    job: _Job,
+    name: str,
+) -> _Series:
+    """Measure the kernel, unless it is known, and the noise of a series of images on some of them."""
+    chosen = sorted({members[i] for i in np.linspace(0, len(members) - 1, _MEASURED_FRAMES).round().astype(int)})
+    sources = {index: ColorSource(frames[index], device) for index in chosen}
+    if kernel is None and not getattr(settings.create_upscaler(), "estimates_kernel", False):
+        images = [
+            (f"image {index + 1}", partial(estimation_crop, source, settings.region))
+            for index, source in sources.items()
+        ]
+        try:
+            shared = estimate_shared_kernel(images, replace(settings, region=None), listener=job.listener)
+        except ImageError:  # none of them shows a blur: as of a single image
+            middle = sources[chosen[len(chosen) // 2]]
+            estimate = blind.estimate_kernel(middle, settings, fallback=True, listener=job.listener)
+            kernel = estimate.kernel
+            job.warnings.extend(estimate.warnings)
+        else:
+            kernel = shared.kernel
+            job.listener(Notice(stage=_FRAMES_STAGE, message=name + str(shared), is_plain=True))
+            job.warn(tuple(name + text for text in shared.warnings() if "is an outlier" not in text))
+    bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
+    if bands:
+        parts = [[measure_noise(BandSource(source, i)) for source in sources.values()] for i in range(bands)]
+    else:
+        parts = [[measure_noise(source) for source in sources.values()]]
+    noise = tuple(common for part in parts if (common := common_noise(part)) is not None)
+    return _Series(members=members, kernel=kernel, noise=noise if len(noise) == len(parts) else None)
+
+
+def _notices_only(listener: Listener) -> Listener:
+    """A listener for each of many images: their notices alone, once."""
+    passed: set[str] = set()
+
+    def listen(event: Event, /) -> None:
+        if isinstance(event, Notice) and event.message not in passed:
+            passed.add(event.message)
+            listener(event)
+
+    return listen
 
 
 def tile_for(image: ImageSource, settings: Settings, device: torch.device, max_memory: int | None = None) -> int:
@@ -279,6 +515,7 @@ def fit_image(
     kernel: Kernel | KernelStack | None,
     linear_light: LinearLight,
     device: torch.device,
+    noise: Sequence[Noise] | None = None,
     listener: Listener,
 ) -> tuple[Fitted, bool]:
     """Fit the upscaler to an open image: a file, or an array in memory.
@@ -301,6 +538,7 @@ def fit_image(
         kernel=kernel,
         compression_sigma=jpeg_noise_sigma(image.jpeg_tables),
         linear_light=linear,
+        noise=noise,
         listener=listener,
     )
     return replace(fitted, warnings=(*warnings, *fitted.warnings)), linear
@@ -369,6 +607,8 @@ def _check_before_the_work(
     files: FileOptions,
     *,
     overwrite: bool,
+    images: int = 1,
+    animation: Animation | None = None,
 ) -> None:
     """Refuse now what could not be written after the work."""
     if outputs.image is None:
@@ -386,6 +626,8 @@ def _check_before_the_work(
         size=(out_width, out_height),
         is_transparent=image.is_transparent,
         quality=files.quality,
+        images=images,
+        animation=animation,
     )
 
 
@@ -476,6 +718,7 @@ def _finish(
     result: RunResult | KernelEstimate,
     run_id: str | None,
     overwrite: bool,
+    details: Mapping[str, object] | None = None,
 ) -> FileResult:
     """Write the sidecar files and give all files their names at once."""
     with job.timed("write"):
@@ -496,6 +739,7 @@ def _finish(
         seconds=job.seconds,
         image_file=None if outputs.image is None else staging.path(outputs.image),
     )
+    record = {**record, **(details or {})}
     staging.path(outputs.record).write_bytes(record_bytes(record))
     staging.release(outputs, overwrite=overwrite)
     return FileResult(

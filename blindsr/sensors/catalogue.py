@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal, cast, get_args
 from blindsr.errors import ConfigError, did_you_mean
 from blindsr.kernels import Kernel, KernelStack
 from blindsr.kernels.analytic import rotated_covariance
+from blindsr.kernels.kernel import plain_name
 from blindsr.kernels.metrics import FWHM_PER_SIGMA
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, System, SystemKernel, design, design_warnings
@@ -275,7 +275,7 @@ class Sensor:
         if band in self.bands:
             return band
         for name in self.bands:
-            if _plain(name) == _plain(band):
+            if plain_name(name) == plain_name(band):
                 return name
         raise ConfigError(f"{listed}, band {band!r} was requested{f' ({self.note})' if self.note else ''}.")
 
@@ -290,11 +290,6 @@ class Sensor:
         origin: dict[str, object] = {"sensor": self.name, **({"band": band} if band else {}), "encoding": self.encoding}
         model = model or self.model or DEFAULT_MODEL
         return design(self.system(band), scale, model=model, size=self.size, provenance=origin)
-
-
-def _plain(name: str) -> str:
-    """A name in lower case, without the zeros before its numbers: "B04" is "b4"."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
 
 
 def parse_sensor(text: str, name: str) -> Sensor:

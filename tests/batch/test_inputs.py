@@ -218,3 +218,46 @@ def test_two_images_with_one_result_or_one_record_are_refused():
         _targets("a.jpg", "a.png", "a_png.tif")
     with pytest.raises(OutputError, match="and 2 more"):
         Naming(output=Path()).targets([InputFile(Path(str(i)) / "a.png") for i in range(6)])
+
+
+@pytest.fixture
+def product(tmp_path):
+    """The folders of a Sentinel-2 product of level 2A, without the samples."""
+    images = tmp_path / "S2A_MSIL2A_20240512T105621_T31TCJ.SAFE/GRANULE/L2A_T31TCJ_A0/IMG_DATA"
+    for resolution, bands in (
+        (10, ("AOT", "B02", "B03", "B04", "B08", "TCI", "WVP")),
+        (20, ("B02", "B03", "B04", "B05", "B8A", "SCL")),
+        (60, ("B01", "B04", "B09")),
+    ):
+        (images / f"R{resolution}m").mkdir(parents=True)
+        for band in bands:
+            (images / f"R{resolution}m" / f"T31TCJ_20240512T105621_{band}_{resolution}m.jp2").touch()
+    masks = images.parent / "QI_DATA"
+    masks.mkdir()
+    (masks / "MSK_CLDPRB_20m.jp2").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_sentinel_2_product_stands_for_its_bands_at_their_own_resolution(product, recursive):
+    (safe,) = product.iterdir()
+    found = find_inputs([product if recursive else safe], recursive=recursive)
+    assert [(file.band, file.path.parent.name) for file in found.files] == [
+        ("B01", "R60m"), ("B02", "R10m"), ("B03", "R10m"), ("B04", "R10m"), ("B05", "R20m"), ("B08", "R10m"),
+        ("B09", "R60m"), ("B8A", "R20m"),
+    ]  # fmt: skip
+    assert {str(file.folder) for file in found.files} == {safe.name if recursive else "."}
+
+
+def test_a_product_of_level_1c_has_its_bands_in_one_folder(tmp_path):
+    images = tmp_path / "S2A_MSIL1C.SAFE/GRANULE/L1C_T31TCJ_A0/IMG_DATA"
+    images.mkdir(parents=True)
+    for band in ("B02", "B10", "B8A", "TCI"):
+        (images / f"T31TCJ_20240512T105621_{band}.jp2").touch()
+    assert [file.band for file in find_inputs([tmp_path / "S2A_MSIL1C.SAFE"]).files] == ["B02", "B10", "B8A"]
+
+
+def test_a_product_without_bands_is_reported(tmp_path):
+    (tmp_path / "S2A.SAFE").mkdir()
+    ((_, reason),) = find_inputs([tmp_path / "S2A.SAFE"]).problems
+    assert "the Sentinel-2 product has no band" in reason

@@ -8,7 +8,7 @@ from skimage import data
 
 from blindsr.batch import shared_kernel as shared_module
 from blindsr.batch.plan import Manifest
-from blindsr.batch.shared_kernel import estimate_shared_kernel, shared_kernel_for
+from blindsr.batch.shared_kernel import shared_kernel_for
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Notice, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
@@ -16,6 +16,7 @@ from blindsr.kernels.metrics import covariance_error
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
+from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 
 SPECTRAL = Settings(estimator="spectral")
@@ -150,7 +151,7 @@ def test_an_estimate_that_is_mostly_bicubic_has_no_part_in_the_kernel(estimates)
 
 
 def test_a_shared_kernel_in_words():
-    shared = shared_module.SharedKernel(kernel=bicubic(2), estimates=(), spread=0.123, error=0.04)
+    shared = SharedKernel(kernel=bicubic(2), estimates=(), spread=0.123, error=0.04)
     assert str(shared) == (
         "shared kernel from 0 of 0 images: FWHM 2.18 px in all directions; the widths vary by 12 %, the standard error "
         "of their mean is 4 %."
@@ -205,10 +206,11 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     (folder / "out").mkdir()
     paths, manifest = [*sorted(folder.glob("*.png")), folder / "missing.png"], Manifest(folder / "out" / "m.jsonl")
     events = []
-    kernel, for_all = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
+    first = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
     notices = [(event.is_plain, event.message) for event in events if isinstance(event, Notice)]
     assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
-    assert for_all == ()
+    assert first.warnings == ()
+    assert first.noise.sigmas[1:] == pytest.approx((0.0055, 0.0046), rel=0.2)  # of B − Y and R − Y
     assert notices[0][0]
     assert notices[0][1].startswith("shared kernel from 2 of 3 images: FWHM ")
     damaged = folder / "damaged.png"
@@ -218,8 +220,9 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     }
     monkeypatch.setattr(shared_module, "estimate_shared_kernel", lambda *_, **__: pytest.fail("estimated again"))
     events.clear()
-    again, for_all = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
-    assert np.allclose(again.array, kernel.array, atol=1e-7)
+    again = shared_kernel_for(paths, SPECTRAL, manifest, device="cpu", listener=events.append)
+    assert np.allclose(again.kernel.array, first.kernel.array, atol=1e-7)
+    assert again.noise == first.noise
     assert [(event.is_plain, event.message) for event in events] == notices
     with pytest.raises(pytest.fail.Exception):
         shared_kernel_for(paths[1:], SPECTRAL, manifest, device="cpu")

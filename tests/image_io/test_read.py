@@ -230,7 +230,6 @@ def test_what_is_no_image_has_no_size(tmp_path):
 
 
 UNREAD = {
-    "FITS": b"SIMPLE  =                    T",
     "DICOM": bytes(128) + b"DICM",
     "Photoshop": b"8BPS" + bytes(40),
     "PDF": b"%PDF-1.7",

@@ -110,7 +110,7 @@ def test_the_first_of_several_pages_is_used_with_a_warning(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
     photo = read_photo(tmp_path / "a.tif")
     np.testing.assert_allclose(photo.pixels[..., 0] * 255, pages[0], atol=0.01)
-    assert photo.warnings == ("the TIFF has 3 pages: page 1 is used",)
+    assert photo.warnings == ('the TIFF has 3 pages: page 1 is used; page="all" (--page all) upscales every page',)
 
 
 def test_a_float_file_in_the_unit_range_is_not_touched(tmp_path):
@@ -287,7 +287,7 @@ def test_straight_alpha_restores_colour_where_anything_is_visible():
 def test_an_animated_gif_gives_its_first_image_with_a_warning(tmp_path):
     frames = [Image.fromarray(random_samples(np.uint8, 3, seed)) for seed in (0, 1)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read_photo(tmp_path / "a.gif").warnings == ("the file has 2 images: image 1 is used",)
+    assert read_photo(tmp_path / "a.gif").warnings[0].startswith("the file has 2 images: image 1 is used; page=")
 
 
 def cmyk_profile():

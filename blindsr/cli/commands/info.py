@@ -14,6 +14,7 @@ _REQUIRED = (
     "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "click", "rich", "safetensors",
 )  # fmt: skip
 _EXTRAS = {
+    "astropy": "read and write FITS, the format of telescopes",
     "pillow-heif": "read and write HEIC, the format of smartphones",
     "rawpy": "read raw files of cameras",
     "h5py": "read kernels in MATLAB v7.3 files",

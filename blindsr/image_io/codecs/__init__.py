@@ -1,8 +1,9 @@
 """Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
 
 Each module that reads has `decode(file, *, page, max_pixels) -> Decoded` and
-`size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. Who calls them puts the
-name of the file before the text of an error.
+`size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. A module whose files may hold
+several images has `frames(file, *, max_pixels) -> Frames` as well. Who calls them puts the name of the file before the
+text of an error.
 """
 
 import logging
@@ -23,7 +24,7 @@ from PIL import Image, ImageCms
 from blindsr.errors import ImageError
 from blindsr.image_io.formats import MAX_PIXELS, FileFormat, readable_titles
 from blindsr.image_io.metadata import exif_for_size, xmp_for_size
-from blindsr.image_io.samples import PhotoHeader, StoredSamples
+from blindsr.image_io.samples import Animation, PhotoHeader, StoredSamples
 
 #: Why few bits become 8.
 LEVELS_NEEDED = "the enlarged image needs the levels between"
@@ -56,6 +57,23 @@ class Decoded:
     mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 
 
+class Frames(Protocol):
+    """The images of one file, decoded one at a time, in any order; the one after the last one costs least."""
+
+    @property
+    def animation(self) -> Animation | None:
+        """Durations and loops; None where the images are pages."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """For each image a number that those of one optical channel share: they have one kernel, noise and range."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        """Decode an image, counted from 0, without a warning that there are others."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """What an encoder writes."""
@@ -67,6 +85,8 @@ class Target:
     channels: int  # without alpha
     quality: int | None = None
     warnings: list[str] = field(default_factory=list)  # what is lost
+    animation: Animation | None = None  # of a file with several frames
+    images: int = 1  # that will be written
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,6 +104,9 @@ class Encoder(Protocol):
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Write the next rows, (h, W, C with alpha), and which of their samples are valid, (h, W, C)."""
 
+    def next_image(self, target: Target) -> None:
+        """End an image, and begin the next one of the same file; of formats that have several (`FileFormat.frames`)."""
+
     def close(self) -> None:
         """Write the rest of the file."""
 
@@ -97,15 +120,22 @@ class CollectingEncoder:
             target.warnings.append(f"{target.format.title} stores {stored} bits: the {bits}-bit samples were rounded")
         self._target, self._encode, self.dtype = target, encode, dtype
         self._samples, self._rows = np.empty(target.shape, dtype), 0
+        self._earlier: list[NDArray[Any]] = []
 
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Collect rows."""
         self._samples[self._rows : self._rows + len(samples)] = samples
         self._rows += len(samples)
 
+    def next_image(self, target: Target) -> None:
+        """Keep an image, and collect the next one."""
+        self._earlier.append(self._samples)
+        self._samples, self._rows = np.empty(target.shape, self.dtype), 0
+
     def close(self) -> None:
-        """Encode and write."""
-        self._target.file.write(self._encode(self._target, self._samples))
+        """Encode and write: one image, (H, W, C), or the frames of an animation, (N, H, W, C)."""
+        samples = np.stack([*self._earlier, self._samples]) if self._earlier else self._samples
+        self._target.file.write(self._encode(self._target, samples))
 
 
 def gray_as_rgb(target: Target, samples: NDArray[Any], suffix: str = "") -> tuple[NDArray[Any], bytes | None]:
@@ -129,11 +159,14 @@ def check_size(width: int, height: int, max_pixels: int, *, samples: int = 1) ->
         raise _too_large(max_pixels, f"{width}×{height}{bands}")
 
 
-def check_page_number(page: int, count: int, title: str = "file", unit: str = "image") -> list[str]:
-    """Refuse a page that the file does not have; warn where it has more than one."""
+def check_page_number(
+    page: int, count: int, title: str = "file", unit: str = "image", *, has_frames: bool = False
+) -> list[str]:
+    """Refuse a page that the file does not have; warn where it has more than one, which `Frames` may give all."""
     if not 1 <= page <= count:
         raise ImageError(f"page {page} was requested, the file has {count}; choose one of them")
-    return [f"the {title} has {count} {unit}s: {unit} {page} is used"] if count > 1 else []
+    advice = f'; page="all" (--page all) upscales every {unit}' if has_frames else ""
+    return [f"the {title} has {count} {unit}s: {unit} {page} is used{advice}"] if count > 1 else []
 
 
 def with_bands(samples: NDArray[Any], size: tuple[int, int], title: str) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """JPEG 2000, as Sentinel-2 is delivered: decoded by OpenJPEG (imagecodecs), metadata read box by box.
 
-Sources: ISO/IEC 15444-1, annexes A (code stream) and I (JP2 boxes); GeoJP2 (a GeoTIFF without samples in a UUID box).
+Sources: ISO/IEC 15444-1, annexes A (code stream) and I (JP2 boxes); GeoJP2 (a GeoTIFF without samples in a UUID box);
+OGC 08-085r8, GML in JPEG 2000.
 """
 
 import io
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io.codecs import Decoded, check_page_number, check_size, unprinted, with_bands
+from blindsr.image_io.codecs.geo import georeference_of_gml
 from blindsr.image_io.codecs.tiff import georeference_of
 from blindsr.image_io.samples import PhotoHeader
 
@@ -42,7 +44,7 @@ class _Boxes:
     icc_profile: bytes | None = None
     channel_types: dict[int, int] = field(default_factory=dict)
     uuids: dict[bytes, bytes] = field(default_factory=dict)  # by identifier: metadata in other formats
-    has_gml: bool = False
+    gml: bytes | None = None
 
 
 def _boxes(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
@@ -89,7 +91,7 @@ def _read(data: bytes) -> _Boxes:
         elif name == b"uuid":
             header.uuids[body[:16]] = body[16:]
         elif name == b"xml " and b"gml" in body[:4096]:
-            header.has_gml = True
+            header.gml = body
     return header
 
 
@@ -123,9 +125,14 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     has_alpha = header.channel_types.get(bands - 1) == _OPACITY and bands in (2, 4) and not header.is_signed
     if _PREMULTIPLIED_OPACITY in kinds or (_OPACITY in kinds and not has_alpha):
         warnings.append("an alpha channel among other bands is treated as one of the bands")
-    if header.has_gml and _GEO not in header.uuids:
-        warnings.append("the georeference of this JPEG 2000 file is in GML, which is not read: it is not carried over")
     geo = nodata = None
+    if header.gml is not None and _GEO not in header.uuids:
+        geo = georeference_of_gml(header.gml)
+        if geo is None:
+            warnings.append(
+                "the georeference of this JPEG 2000 file is GML of another kind than that of Sentinel-2 (UTM, rows "
+                "from north to south): it is not carried over"
+            )
     if _GEO in header.uuids:  # of GeoJP2: a TIFF of one pixel with the tags of a GeoTIFF
         geo, nodata = georeference_of(io.BytesIO(header.uuids[_GEO]), warnings)
     photo = PhotoHeader(

@@ -1,7 +1,9 @@
-"""JPEG, WebP, AVIF, BMP and GIF through Pillow; conversion of CMYK; images encoded in memory."""
+"""JPEG, WebP, AVIF, BMP and GIF through Pillow, with their animations; conversion of CMYK; images in memory."""
 
 import contextlib
 import io
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,13 +25,16 @@ from blindsr.image_io.codecs import (
 )
 from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import exif_orientation, iptc_marker, plausible_dpi, upright_size, xmp_bytes
-from blindsr.image_io.samples import PhotoHeader
+from blindsr.image_io.samples import Animation, PhotoHeader
 
 # Formats whose samples Pillow gives in full. Others may have more bits than it passes on.
 _PILLOW_FORMATS = ("JPEG", "WEBP", "AVIF", "BMP", "GIF")
 _IPTC = 0x0404  # among the resources of a JPEG's marker APP13
 _MARKER_BYTES = 65533  # of one JPEG marker at most
 _XMP_SIGNATURE_BYTES = 29
+_ANIMATED = ("GIF", "WEBP", "AVIF", "PNG")
+_GIF_COLOURS = 256
+_OPAQUE = 128  # alpha from which a pixel of a GIF is visible
 _IN_MEMORY_FORMATS = {"png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
 
 
@@ -42,16 +47,26 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
 
 def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode an image, of an animation the frame `page`."""
+    image = _opened(file, max_pixels)
+    count = int(getattr(image, "n_frames", 1))
+    warnings = check_page_number(page, count, has_frames=image.format in _ANIMATED)
+    if count > 1:
+        image.seek(page - 1)
+    return _decoded(image, warnings)
+
+
+def _opened(file: BinaryIO, max_pixels: int, formats: tuple[str, ...] = _PILLOW_FORMATS) -> Image.Image:
     try:
-        image: Image.Image = Image.open(file, formats=_PILLOW_FORMATS)
+        image: Image.Image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
         raise unknown_format() from None
     check_size(*image.size, max_pixels)
+    return image
+
+
+def _decoded(image: Image.Image, warnings: list[str]) -> Decoded:
+    """The samples and metadata of the frame that an open image is at."""
     format_ = "JPEG" if image.format == "MPO" else str(image.format)
-    frames = int(getattr(image, "n_frames", 1))
-    warnings = check_page_number(page, frames)
-    if frames > 1:
-        image.seek(page - 1)
     if format_ == "AVIF":
         warnings.append("AVIF is read with 8 bits per channel")
     icc_profile, tables = image.info.get("icc_profile"), getattr(image, "quantization", None)
@@ -92,6 +107,75 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     return Decoded(samples=samples, header=header, jpeg_tables=jpeg_tables)
 
 
+class PillowFrames:
+    """The frames of an animation, each complete: what it looks like when the ones before it have been drawn.
+
+    Args:
+        file: The file.
+        max_pixels: The largest frame that is decoded.
+        header: Metadata of all frames where Pillow does not give them all (PNG).
+    """
+
+    def __init__(self, file: BinaryIO, *, max_pixels: int, header: PhotoHeader | None = None) -> None:
+        self._file, self._max_pixels = file, max_pixels
+        self._image = self._open()
+        count = int(getattr(self._image, "n_frames", 1)) if self._image.format in _ANIMATED else 1
+        # An APNG may have another image for readers without animations.
+        self._first = int(bool(getattr(self._image, "default_image", False)) and count > 1)
+        self._count, self._header = count - self._first, header
+        self._at, self._current = -1, self._image  # the frame that was decoded last, and its copy
+        self.channels = (0,) * self._count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def animation(self) -> Animation | None:
+        """Durations and loops."""
+        if self._count == 1:
+            return None
+        durations = [float(self._frame(index).info.get("duration", 0)) for index in range(self._count)]
+        loop = self._image.info.get("loop")
+        if self._image.format == "GIF":  # counts the repetitions after the first time, and has none without the block
+            loop = 1 if loop is None else loop + 1 if loop else 0
+        return Animation(durations=tuple(durations), plays=int(loop or 0))
+
+    def _open(self) -> Image.Image:
+        self._file.seek(0)
+        return _opened(self._file, self._max_pixels, (*_PILLOW_FORMATS, "PNG"))
+
+    def _frame(self, index: int) -> Image.Image:
+        """A frame as RGBA: frames without transparency may be followed by others with it."""
+        wanted = self._first + index
+        if wanted == self._at:
+            return self._current
+        # Pillow fails at an APNG whose frames are skipped, loaded twice or gone back to: one after the other.
+        if wanted < self._at:
+            self._image, self._at = self._open(), -1
+        while self._at < wanted:
+            self._at += 1
+            self._image.seek(self._at)
+            self._image.load()  # WebP: Pillow knows the duration only now
+        self._current = self._image.convert("RGBA")
+        self._current.format, self._current.info = self._image.format, dict(self._image.info)
+        self._current.info.pop("transparency", None)
+        return self._current
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        """Decode a frame."""
+        decoded = _decoded(self._image if self._count == 1 else self._frame(index), [])
+        if self._header is None:
+            return decoded
+        of_frame = decoded.header
+        header = replace(self._header, has_alpha=of_frame.has_alpha, dtype=of_frame.dtype)
+        return replace(decoded, header=header)
+
+
+def frames(file: BinaryIO, *, max_pixels: int) -> PillowFrames:
+    """The frames of a GIF, WebP or AVIF; those of other files are one."""
+    return PillowFrames(file, max_pixels=max_pixels)
+
+
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes, str]:
     """Convert CMYK through its profile, the one colour conversion that is made: image, sRGB profile, and a warning."""
     srgb, converted = srgb_profile(), None
@@ -114,12 +198,12 @@ def missing(format_: FileFormat) -> str | None:
 
 
 def encoder(target: Target) -> CollectingEncoder:
-    """Begin a JPEG, WebP or AVIF of 8 bits."""
+    """Begin a JPEG, WebP, AVIF or GIF of 8 bits."""
     if target.format.name == "jpeg" and target.header.has_alpha:
         target.warnings.append(
             "JPEG cannot store an alpha channel: the one of the file, opaque everywhere, is left out"
         )
-    encode = _encode_jpeg if target.format.name == "jpeg" else _encode_webp_or_avif
+    encode = {"jpeg": _encode_jpeg, "gif": _encode_gif}.get(target.format.name, _encode_webp_or_avif)
     return CollectingEncoder(target, encode, np.dtype(np.uint8))
 
 
@@ -150,9 +234,51 @@ def _encode_webp_or_avif(target: Target, samples: NDArray[Any]) -> bytes:
         options["subsampling"] = "4:4:4"
     elif target.quality is None:
         options = {"lossless": True, "exact": True}
-    samples, profile = gray_as_rgb(target, samples)
+    frames, profile = list(samples) if samples.ndim == 4 else [samples], None
+    for number, frame in enumerate(frames):
+        frames[number], profile = gray_as_rgb(target, frame)
+    if target.animation is not None and len(frames) > 1:
+        durations = [round(duration) for duration in target.animation.durations]
+        options |= {"save_all": True, "duration": durations, "loop": target.animation.plays}
+        if target.header.has_alpha:  # complete frames: Pillow reads a file of opaque parts as one without transparency
+            options |= {"kmin": 0, "kmax": 1}
+        options["append_images"] = [Image.fromarray(frame) for frame in frames[1:]]
     metadata = embedded_metadata(target, profile, target.header.dpi)
-    return _saved(samples, target.format.title.upper(), **metadata, **options)
+    return _saved(frames[0], target.format.title.upper(), **metadata, **options)
+
+
+def _encode_gif(target: Target, samples: NDArray[Any]) -> bytes:
+    """Each frame has its own palette and replaces the one before it, which is the same to see under every disposal."""
+    frames = list(samples) if samples.ndim == 4 else [samples]
+    target.warnings.append(f"GIF stores {_GIF_COLOURS} colours for each frame: the others were dithered")
+    if target.header.has_alpha and ((samples[..., -1] > 0) & (samples[..., -1] < 255)).any():
+        target.warnings.append("a pixel of a GIF is transparent or not: partly transparent ones were decided")
+    images = [_with_palette(frame, has_alpha=target.header.has_alpha) for frame in frames]
+    options: dict[str, Any] = {"disposal": 2 if target.header.has_alpha else 1, "optimize": False}
+    if target.header.has_alpha:
+        options["transparency"] = _GIF_COLOURS - 1
+    if target.animation is not None and len(images) > 1:
+        durations = [round(duration) for duration in target.animation.durations]
+        options |= {"save_all": True, "append_images": images[1:], "duration": durations}
+        if target.animation.plays != 1:
+            options["loop"] = max(0, target.animation.plays - 1)
+    file = io.BytesIO()
+    images[0].save(file, "GIF", **options)
+    return file.getvalue()
+
+
+def _with_palette(samples: NDArray[Any], *, has_alpha: bool) -> Image.Image:
+    """Reduce (H, W, C) samples to 256 colours; with alpha the last one is that of transparent pixels."""
+    colours = samples[..., :-1] if has_alpha else samples
+    rgb = Image.fromarray(np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else np.ascontiguousarray(colours))
+    image = rgb.quantize(_GIF_COLOURS - has_alpha)
+    if has_alpha:
+        indices = np.asarray(image).copy()
+        indices[samples[..., -1] < _OPAQUE] = _GIF_COLOURS - 1
+        palette = (image.getpalette() or []) + [0] * (3 * _GIF_COLOURS)
+        image = Image.fromarray(indices, "P")
+        image.putpalette(palette[: 3 * _GIF_COLOURS])
+    return image
 
 
 def _saved(samples: NDArray[Any], format_: str, **options: Any) -> bytes:  # noqa: ANN401 - of Pillow

@@ -10,7 +10,7 @@ import contextlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -18,9 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
-from blindsr.image_io.codecs import LEVELS_NEEDED, Decoded, Target, check_page_number, check_size, unprinted, with_bands
+from blindsr.image_io.codecs import (
+    LEVELS_NEEDED,
+    Decoded,
+    Frames,
+    Target,
+    check_page_number,
+    check_size,
+    unprinted,
+    with_bands,
+)
+from blindsr.image_io.codecs.pillow import PillowFrames
 from blindsr.image_io.metadata import exif_for_size, exif_orientation, plausible_dpi, upright_size, xmp_for_size
-from blindsr.image_io.samples import PhotoHeader
+from blindsr.image_io.samples import Animation, PhotoHeader
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -37,6 +47,7 @@ _EXIF_HEADER = b"Exif\x00\x00"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; 3 is a palette
 _COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 _BLOCK = 64  # rows that are filtered together
+_LEAVE, _REPLACE = 0, 0  # values of dispose_op and blend_op of a frame
 _COMPRESSION = 6  # zlib's own default; 9 takes three times as long for about 1 %
 _Bytes = NDArray[np.uint8]
 
@@ -53,6 +64,11 @@ class PngHeader:
     xmp: bytes | None = None
     texts: list[tuple[str, str]] = field(default_factory=list)
     raw_profiles: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Number of frames of an animation; 1 of any other PNG."""
+        return max(1, int.from_bytes(self.single.get(b"acTL", b"")[:4], "big"))
 
     @property
     def exif(self) -> bytes | None:
@@ -136,12 +152,13 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Decode a PNG of any kind; of an animation the first image."""
     header = read_chunks(file)
     check_size(header.width, header.height, max_pixels)
-    check_page_number(page, 1)
-    warnings = []
+    count = header.images
+    warnings = check_page_number(page, count, "PNG", has_frames=True)
+    if page > 1:
+        frame = frames(file, max_pixels=max_pixels)[page - 1]
+        return replace(frame, header=replace(frame.header, warnings=(*warnings, *frame.header.warnings)))
     if header.depth < 8 and header.colour_type == 0:
         warnings.append(f"gray of {header.depth} bit is written with 8 bits: {LEVELS_NEEDED}")
-    if b"acTL" in header.single:
-        warnings.append("the PNG is animated: its first image is used")
     file.seek(0)
     with unprinted():
         samples: NDArray[Any] = imagecodecs.png_decode(file.read())
@@ -164,6 +181,35 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
         warnings=tuple(warnings),
     )
     return Decoded(samples=samples, header=photo)
+
+
+class _OneImage:
+    """The image of a PNG that is not animated."""
+
+    animation, channels = None, (0,)
+
+    def __init__(self, file: BinaryIO, max_pixels: int) -> None:
+        self._file, self._max_pixels = file, max_pixels
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        return decode(self._file, page=1, max_pixels=self._max_pixels)
+
+
+def frames(file: BinaryIO, *, max_pixels: int) -> Frames:
+    """The frames of an animation (APNG), as they look after those before them; a PNG without one has one image."""
+    chunks = read_chunks(file)
+    if chunks.images == 1:
+        return _OneImage(file, max_pixels)
+    header = decode(file, page=1, max_pixels=max_pixels).header
+    warnings = tuple(text for text in header.warnings if "image 1 is used" not in text)
+    if chunks.depth > 8:
+        warnings += ("the frames of an animated PNG of 16 bits are read with 8",)
+    file.seek(0)
+    # What describes the samples is that of the frame.
+    return PillowFrames(file, max_pixels=max_pixels, header=replace(header, warnings=warnings))
 
 
 def _iptc_records(profile: bytes | None) -> bytes | None:
@@ -202,17 +248,57 @@ def _metadata(header: PhotoHeader, image_size: tuple[int, int]) -> bytes:
 
 
 class PngEncoder:
-    """Writes a PNG of uint8 or uint16, (H, W, 1 to 4), row by row; `metadata` are chunks between header and samples."""
+    """Writes a PNG of uint8 or uint16, (H, W, 1 to 4), row by row; `metadata` are chunks between header and samples.
+
+    The frames of an animation (sections 7 and 11.3.6) are complete images: each replaces the one before it.
+    """
 
     def __init__(
-        self, file: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype[Any], metadata: bytes = b""
+        self,
+        file: BinaryIO,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        metadata: bytes = b"",
+        animation: Animation | None = None,
     ) -> None:
         height, width, channels = shape
-        self.dtype, self._file = dtype, file
-        self._engine = zlib.compressobj(_COMPRESSION)
-        self._previous = np.zeros((width, channels * dtype.itemsize), np.uint8)
+        self.dtype, self._file, self._animation = dtype, file, animation
+        self._size, self._frame, self._sequence = (width, height), -1, 0
+        self._row_shape = (width, channels * dtype.itemsize)
         header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
-        file.write(SIGNATURE + chunk(b"IHDR", header) + metadata)
+        file.write(SIGNATURE + chunk(b"IHDR", header))
+        if animation is not None:
+            file.write(chunk(b"acTL", struct.pack(">II", len(animation.durations), animation.plays)))
+        file.write(metadata)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a frame."""
+        self._engine = zlib.compressobj(_COMPRESSION)
+        self._previous = np.zeros(self._row_shape, np.uint8)
+        self._frame += 1
+        if self._animation is None:
+            return
+        duration = self._animation.durations[self._frame]
+        delay = (round(duration), 1000) if duration < 2**16 else (min(2**16 - 1, round(duration / 1000)), 1)
+        control = (*self._size, 0, 0, *delay, _LEAVE, _REPLACE)
+        self._file.write(chunk(b"fcTL", struct.pack(">IIIIIHHBB", self._next_number(), *control)))
+
+    def _next_number(self) -> int:
+        """The sequence number of a chunk of an animation."""
+        self._sequence += 1
+        return self._sequence - 1
+
+    def _write_packed(self, packed: bytes) -> None:
+        if self._frame == 0:
+            self._file.write(chunk(b"IDAT", packed))
+        else:
+            self._file.write(chunk(b"fdAT", struct.pack(">I", self._next_number()) + packed))
+
+    def next_image(self, target: Target) -> None:
+        """End a frame, and begin the next one."""
+        self._write_packed(self._engine.flush())
+        self._begin()
 
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> None:
         """Write the next rows, (h, W, C)."""
@@ -221,17 +307,19 @@ class PngEncoder:
             big_endian = np.ascontiguousarray(block, self.dtype.newbyteorder(">"))
             rows = big_endian.view(np.uint8).reshape(len(block), *self._previous.shape)
             if packed := self._engine.compress(filter_rows(rows, self._previous).tobytes()):
-                self._file.write(chunk(b"IDAT", packed))
+                self._write_packed(packed)
             self._previous = rows[-1]
 
     def close(self) -> None:
         """Write the end of the file."""
-        self._file.write(chunk(b"IDAT", self._engine.flush()) + chunk(b"IEND", b""))
+        self._write_packed(self._engine.flush())
+        self._file.write(chunk(b"IEND", b""))
 
 
 def encoder(target: Target) -> PngEncoder:
     """Begin a PNG."""
-    return PngEncoder(target.file, target.shape, target.header.dtype, _metadata(target.header, target.size))
+    metadata = _metadata(target.header, target.size)
+    return PngEncoder(target.file, target.shape, target.header.dtype, metadata, target.animation)
 
 
 def filter_rows(rows: _Bytes, previous: _Bytes) -> _Bytes:

@@ -61,9 +61,46 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
 def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     """Open a page of a TIFF."""
     tiff = tifffile.TiffFile(file)
-    pages, mask_index = _pages(tiff, page)
-    warnings = check_page_number(page, len(pages), "TIFF", "page")
-    chosen = _page(tiff, pages[page - 1])
+    pages, masks = _pages(tiff)
+    warnings = check_page_number(page, len(pages), "TIFF", "page", has_frames=True)
+    return _decoded(tiff, pages[page - 1], masks.get(page), file, max_pixels, warnings)
+
+
+class TiffPages:
+    """The pages of a TIFF that are images of their own, each with its channel if ImageJ or OME describe a stack."""
+
+    animation = None
+
+    def __init__(self, file: BinaryIO, *, max_pixels: int) -> None:
+        self._tiff, self._file, self._max_pixels = tifffile.TiffFile(file), file, max_pixels
+        self._pages, self._masks = _pages(self._tiff)
+        text = self._tiff.pages.first.tags.valueof(_DESCRIPTION)
+        self._stack = geo.read_stack(text, len(self._pages)) if isinstance(text, str) else None
+        self.channels = (0,) * len(self._pages) if self._stack is None else self._stack.channels
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        """Open a page."""
+        mask = self._masks.get(index + 1)
+        decoded = _decoded(self._tiff, self._pages[index], mask, self._file, self._max_pixels, [])
+        if self._stack is None or decoded.header.calibration is None:
+            return decoded
+        calibration = replace(decoded.header.calibration, stack=self._stack)
+        return replace(decoded, header=replace(decoded.header, calibration=calibration))
+
+
+def frames(file: BinaryIO, *, max_pixels: int) -> TiffPages:
+    """The pages of a TIFF."""
+    return TiffPages(file, max_pixels=max_pixels)
+
+
+def _decoded(
+    tiff: tifffile.TiffFile, index: int, mask_index: int | None, file: BinaryIO, max_pixels: int, warnings: list[str]
+) -> Decoded:
+    """A page, with the page that masks it, by their indices."""
+    chosen = _page(tiff, index)
     length = file.seek(0, os.SEEK_END)
     _check_page(chosen, max_pixels, length)
     header, orientation = _header(tiff, chosen, file, warnings), chosen.tags.valueof(_ORIENTATION, 1)
@@ -93,11 +130,11 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     return Decoded(samples=samples, header=header, orientation=orientation, mask=mask)
 
 
-def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:
-    """Indices of the pages that are images of their own, and of the mask of the chosen one."""
+def _pages(tiff: tifffile.TiffFile) -> tuple[list[int], dict[int, int]]:
+    """Indices of the pages that are images of their own, and of their masks by number, counted from 1."""
     count = len(tiff.pages)
     if count > _MAX_TYPED_PAGES:
-        return list(range(count)), None
+        return list(range(count)), {}
     images: list[int] = []
     masks: dict[int, int] = {}
     for index in range(count):
@@ -107,7 +144,7 @@ def _pages(tiff: tifffile.TiffFile, page: int) -> tuple[list[int], int | None]:
             images.append(index)
         elif kind == _MASK_PAGE:
             masks.setdefault(len(images), index)
-    return images, masks.get(page)
+    return images, masks
 
 
 def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
@@ -370,7 +407,7 @@ _STRIP_BYTES = 2**20  # unpacked; a reader of a window unpacks whole strips
 #: Offsets of a classic TIFF have 32 bits. The effect of compression is not known beforehand.
 CLASSIC_LIMIT = 2**32 - 2**25
 _COMPRESSION_LEVEL, _DEFLATE = 6, 8
-_HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
+_NO_DIFFERENCES, _HORIZONTAL_DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or numbers
@@ -379,10 +416,10 @@ _Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or number
 class _Strips:
     """Rows regrouped into strips of equal height, compressed and written; offsets and sizes are kept."""
 
-    def __init__(self, file: BinaryIO, rows_per_strip: int) -> None:
+    def __init__(self, file: BinaryIO, rows_per_strip: int, *, has_predictor: bool = True) -> None:
         self.offsets: list[int] = []
         self.counts: list[int] = []
-        self.rows_per_strip, self._file = rows_per_strip, file
+        self.rows_per_strip, self._file, self._has_predictor = rows_per_strip, file, has_predictor
         self._pending: list[NDArray[Any]] = []
         self._pending_rows = 0
 
@@ -400,7 +437,10 @@ class _Strips:
         """Write the last strip, which may be lower."""
         if not self._pending:
             return
-        packed = imagecodecs.deflate_encode(_with_predictor(np.concatenate(self._pending)), _COMPRESSION_LEVEL)
+        strip = np.concatenate(self._pending)
+        plain = strip.astype(strip.dtype.newbyteorder("<"), copy=False)
+        samples = _with_predictor(strip) if self._has_predictor else plain.tobytes()
+        packed = imagecodecs.deflate_encode(samples, _COMPRESSION_LEVEL)
         self._pending, self._pending_rows = [], 0
         self.offsets.append(self._file.tell())
         self.counts.append(self._file.write(packed))
@@ -418,19 +458,36 @@ def _with_predictor(strip: NDArray[Any]) -> bytes:
 
 
 class TiffEncoder:
-    """Writes one deflated image, and its mask as a second one; a BigTIFF if it may pass 4 GB."""
+    """Writes one deflated image, and its mask as a second one, or several pages; a BigTIFF if it may pass 4 GB."""
 
     def __init__(self, target: Target) -> None:
-        self._target, self._file = target, target.file
-        self.dtype = target.header.dtype
+        self._file, self._page = target.file, 0
+        height, width, channels = target.shape
+        page_bytes = height * width * channels * target.header.dtype.itemsize
+        self._is_big = page_bytes * target.images > CLASSIC_LIMIT
+        self._offset, self._pointer = (_LONG8, "<Q") if self._is_big else (_LONG, "<I")
+        # The offset of each directory is filled in when it is written, after its strips: here that of the first one.
+        self._link_at = 8 if self._is_big else 4
+        self._file.write(b"II+\x00\x08\x00\x00\x00" + bytes(8) if self._is_big else b"II*\x00" + bytes(4))
+        self._begin(target)
+
+    def _begin(self, target: Target) -> None:
+        """Begin a page."""
+        self._target, self.dtype = target, target.header.dtype
         height, width, channels = target.shape
         row_bytes = width * channels * self.dtype.itemsize
-        self._is_big = height * row_bytes > CLASSIC_LIMIT
-        self._offset, self._pointer = (_LONG8, "<Q") if self._is_big else (_LONG, "<I")
-        self._strips = _Strips(self._file, min(height, max(1, _STRIP_BYTES // row_bytes)))
+        # ImageJ undoes the differences of LZW only, and shows them otherwise.
+        calibration = target.header.calibration
+        self._has_predictor = calibration is None or calibration.convention != "ImageJ"
+        rows = min(height, max(1, _STRIP_BYTES // row_bytes))
+        self._strips = _Strips(self._file, rows, has_predictor=self._has_predictor)
         self._mask = _Strips(self._file, min(height, max(1, _STRIP_BYTES * 8 // width)))
-        # The offset of the first directory, which is written last, is filled in by `close`.
-        self._file.write(b"II+\x00\x08\x00\x00\x00" + bytes(8) if self._is_big else b"II*\x00" + bytes(4))
+
+    def next_image(self, target: Target) -> None:
+        """End a page, and begin the next one."""
+        self.close()
+        self._page += 1
+        self._begin(target)
 
     def write(self, samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Write the next rows, (h, W, C), and which of their samples are valid."""
@@ -440,7 +497,7 @@ class TiffEncoder:
             self._mask.write(np.packbits(pixels, axis=1))
 
     def close(self) -> None:
-        """Write the last strips and the directories."""
+        """Write the last strips and the directories of a page."""
         self._strips.flush()
         self._mask.flush()
         exif = metadata.load_exif(metadata.exif_for_size(self._target.header.exif, self._target.size))
@@ -448,17 +505,20 @@ class TiffEncoder:
         for tag in metadata.EXIF_DIRECTORIES:
             if values := exif.get_ifd(tag):
                 entries[tag] = (self._offset, [self._write_exif(tag, values)])
-        first = self._write_directory(entries)
+        directories = [entries]
         if self._target.header.has_mask:
             mask = {254: (_LONG, [_MASK_PAGE]), 258: (_SHORT, [1]), 262: (_SHORT, [_MASK]), 277: (_SHORT, [1])}
-            self._link(self._next_link, self._write_directory(mask | self._strip_entries(self._mask)))
-        self._link(8 if self._is_big else 4, first)
+            directories.append(mask | self._strip_entries(self._mask))
+        for directory in directories:
+            link_at = self._link_at
+            self._link(link_at, self._write_directory(directory))
 
     def _sample_entries(self) -> _Entries:
         header, colours, channels = self._target.header, self._target.channels, self._target.shape[2]
         is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
         extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
         predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES
+        predictor = predictor if self._has_predictor else _NO_DIFFERENCES
         entries: _Entries = {
             258: (_SHORT, [8 * self.dtype.itemsize] * channels),
             262: (_SHORT, [_RGB if is_rgb else _MIN_IS_BLACK]),
@@ -497,7 +557,9 @@ class TiffEncoder:
         resolution, unit = header.dpi, _INCH
         if header.calibration is not None:
             calibration = header.calibration.scaled(*header.scale_to(size))
-            entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
+            entries.pop(_DESCRIPTION, None)
+            if self._page == 0:  # that of the first page describes all
+                entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
             if isinstance(calibration.unit, int):  # ImageJ reads the resolution, OME its own description
                 resolution, unit = calibration.resolution, calibration.unit
         elif (record := dict(header.texts).get(metadata.PROVENANCE_KEYWORD)) is not None:
@@ -528,8 +590,8 @@ class TiffEncoder:
         """Write a directory, and then what does not fit into it; return its offset."""
         start = self._aligned()
         count, entry, inline = ("<Q", "<HHQ", 8) if self._is_big else ("<H", "<HHI", 4)
-        self._next_link = start + struct.calcsize(count) + len(entries) * (struct.calcsize(entry) + inline)
-        at = self._next_link + inline
+        self._link_at = start + struct.calcsize(count) + len(entries) * (struct.calcsize(entry) + inline)
+        at = self._link_at + inline
         directory, contents = [struct.pack(count, len(entries))], []
         for tag, (kind, value) in sorted(entries.items()):
             number, content = _packed(kind, value)

@@ -61,6 +61,8 @@ _MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the contr
 
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
+_NOISE_WIDTHS = 3.0  # standard deviations that a difference by noise has at most
+_RING_AREA = 5  # LR pixels, side of the area whose darkest one bounds a result on an empty background
 _CORRECTION_AREA = 17  # LR pixels, side of the area over which the power of the difference is averaged
 
 
@@ -214,12 +216,21 @@ class _Predictor:
             border=border,
         )
         for _ in range(corrections):
-            sr = back_project(sr, planes, self.kernel, kernel_error=conditioning.kernel_error, border=border)
+            sr = back_project(
+                *(sr, planes, self.kernel),
+                kernel_error=conditioning.kernel_error,
+                border=border,
+                levels=(conditioning.noise_sigma, conditioning.chroma_sigma),
+            )
         return cropped(sr, border * self.kernel.scale)
 
     def __call__(self, window: Tensor) -> Tensor:
         groups = zip(_groups(window), self.conditionings, strict=True)
-        return clip_keeping_mean(_image([self.of_group(*group) for group in groups]), window)
+        sr = _image([self.of_group(*group) for group in groups])
+        background = max(conditioning.noise_sigma for conditioning in self.conditionings)
+        if 0 < background <= CLEAN:
+            sr = without_dark_rings(sr, window, background)
+        return clip_keeping_mean(sr, window)
 
 
 def _adapted(
@@ -374,7 +385,34 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def back_project(sr: Tensor, planes: Tensor, kernel: Kernel, *, kernel_error: float = 0.0, border: int = 0) -> Tensor:
+def without_dark_rings(sr: Tensor, lr: Tensor, noise_sigma: float) -> Tensor:
+    """Raise what is darker than anything around it in the image: the rings of a bright star on an empty background.
+
+    The sky around a star is never darker than the sky elsewhere, but a filter that ends at the limit of the pixels
+    makes it so, by some per cent of the star's peak: many times the noise of the sky.
+
+    Args:
+        sr: (1, C, s·h, s·w).
+        lr: The image, (1, C, h, w).
+        noise_sigma: Noise of its background, [0, 1] units.
+
+    Returns:
+        (1, C, s·h, s·w), at least the minimum of the image around each pixel less three standard deviations.
+    """
+    darkest = -local_maximum(-lr, _RING_AREA) - _NOISE_WIDTHS * noise_sigma
+    return torch.maximum(sr, functional.interpolate(darkest, size=sr.shape[-2:], mode="nearest"))
+
+
+@torch.no_grad()
+def back_project(
+    sr: Tensor,
+    planes: Tensor,
+    kernel: Kernel,
+    *,
+    kernel_error: float = 0.0,
+    border: int = 0,
+    levels: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
     """Back-projection whose upsampling operator is the Wiener filter W: x ← x + w·W(y − (x ⋆ k)↓s).
 
     Interpolation, the usual operator, lets errors grow where the kernel's transfer is small or negative (motion,
@@ -389,12 +427,16 @@ def back_project(sr: Tensor, planes: Tensor, kernel: Kernel, *, kernel_error: fl
         kernel: Downscaling kernel k.
         kernel_error: Standard deviation of the error of its transfer function.
         border: LR pixels that `sr` shows beyond the image; with none, it is continued by mirroring.
+        levels: Noise of a background, of luma (or a band) and chroma, [0, 1] units: what may be noise is not corrected.
 
     Returns:
         The corrected planes, of the shape of `sr`.
     """
     weights, scale = kernel.tensor(sr), kernel.scale
     difference = planes - cropped(degrade(sr, weights, scale), border)
+    if max(levels) > 0:
+        noise = _NOISE_WIDTHS * torch.tensor([levels[0], *levels[1:] * (planes.shape[1] - 1)]).to(planes)
+        difference = functional.relu(difference.abs() - noise[None, :, None, None]) * difference.sign()
     if border:
         # Nothing is known of the difference beyond the image, where its mean is 0.
         up = wiener_periodic(functional.pad(difference, (2 * border,) * 4), weights, scale, (0.0, 0.0), kernel_error)

@@ -291,7 +291,7 @@ class TestFiles:
         [
             (["--quality", "80"], "quality is for JPEG, WebP, AVIF and HEIC"),
             (["-o", "o.bmp"], "BMP is not written; name the output o.png"),
-            (["-o", "o.gif"], "GIF is not written; name the output o.png"),
+            (["-o", "o.gif", "--quality", "80"], "a GIF has none to choose"),
             (["-o", "o.png", "--format", "jpeg"], "name it o.jpg"),
             (["--page", "3"], "page 3 was requested, the file has 1"),
         ],

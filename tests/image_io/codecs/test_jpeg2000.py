@@ -88,10 +88,41 @@ def test_xmp_and_the_georeference_of_geojp2_are_read(tmp_path):
         assert file.pages.first.tags[33550].value == (5.0, 5.0, 0.0)
 
 
-def test_a_georeference_in_gml_is_reported(tmp_path):
-    gml = box(b"asoc", box(b"lbl ", b"gml.data") + box(b"asoc", box(b"xml ", b'<gml:FeatureCollection xmlns:gml="">')))
-    (tmp_path / "a.jp2").write_bytes(jp2(SAMPLES, gml))
-    assert any("GML, which is not read" in warning for warning in read_photo(tmp_path / "a.jp2").warnings)
+GML = """<?xml version="1.0" encoding="UTF-8"?>
+<gml:FeatureCollection xmlns:gml="http://www.opengis.net/gml"><gml:featureMember><gml:FeatureCollection>
+<gml:featureMember><gml:RectifiedGridCoverage><gml:rectifiedGridDomain><gml:RectifiedGrid dimension="2">
+<gml:origin><gml:Point srsName="urn:ogc:def:crs:EPSG::{code}"><gml:pos>600005 4899995</gml:pos></gml:Point></gml:origin>
+<gml:offsetVector srsName="urn:ogc:def:crs:EPSG::{code}">{across}</gml:offsetVector>
+<gml:offsetVector srsName="urn:ogc:def:crs:EPSG::{code}">0 -10</gml:offsetVector>
+</gml:RectifiedGrid></gml:rectifiedGridDomain></gml:RectifiedGridCoverage></gml:featureMember>
+</gml:FeatureCollection></gml:featureMember></gml:FeatureCollection>"""
+
+
+def with_gml(samples, code=32631, across="10 0"):
+    """A JP2 with the georeference that ESA's Sentinel-2 products have: GML, and nothing else."""
+    text = GML.format(code=code, across=across).encode()
+    label = box(b"asoc", box(b"lbl ", b"gml.root-instance") + box(b"xml ", text))
+    return jp2(samples, box(b"asoc", box(b"lbl ", b"gml.data") + label))
+
+
+def test_the_georeference_of_sentinel_2_is_kept_in_a_tiff_and_scaled(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    (tmp_path / "a.jp2").write_bytes(with_gml(SAMPLES[..., 0]))
+    photo = read_photo(tmp_path / "a.jp2")
+    assert photo.warnings == ()
+    assert default_suffix(photo) == ".tif"
+    write_photo(photo.with_result(photo.pixels.repeat(2, 0).repeat(2, 1)), tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as tiff:
+        assert tiff.crs.to_epsg() == 32631
+        assert tiff.transform.to_gdal() == (600000, 5, 0, 4900000, 0, -5)
+
+
+@pytest.mark.parametrize("other", [{"code": 4326}, {"code": 2180}, {"across": "10 1"}, {"across": "-10 0"}])
+def test_other_gml_is_reported(tmp_path, other):
+    (tmp_path / "a.jp2").write_bytes(with_gml(SAMPLES, **other))
+    photo = read_photo(tmp_path / "a.jp2")
+    assert photo.geo is None
+    assert any("GML of another kind than that of Sentinel-2" in warning for warning in photo.warnings)
 
 
 @pytest.mark.parametrize("part", [0.01, 0.2, 0.5, 0.8, 0.97, 0.999])

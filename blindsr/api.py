@@ -19,7 +19,7 @@ from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
-from blindsr.settings import Settings
+from blindsr.settings import DIALS, Dial, Settings
 from blindsr.settings import preset as named_preset
 
 __all__ = [
@@ -54,6 +54,11 @@ class SuperResolver:
         seed: Random seed: results are reproducible to the bit for one seed, device and number of threads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is the device of a tensor that is on a GPU.
         linear_light: With a known kernel, whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
+            None of this and of the next three is that of the preset, at which nothing changes.
+        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        denoise: Share of the noise that is removed, 0 to 1 or "auto", which is 1.
+        halo: Share of the overshoot at edges that is left, 0 to 1 or "auto", which is 1.
 
     Raises:
         ConfigError: A value is out of its bounds, or a method is unknown.
@@ -72,6 +77,10 @@ class SuperResolver:
     seed: int | None = None
     device: str = "auto"
     linear_light: LinearLight = "auto"
+    kernel_width: float | None = None
+    strength: float | None = None
+    denoise: Dial | None = None
+    halo: Dial | None = None
 
     def __post_init__(self) -> None:
         """Check the settings now, not at the first image."""
@@ -101,7 +110,8 @@ class SuperResolver:
                 name = registry.name_of(method)
                 configs = {**configs, name: method}
             settings = replace(settings, configs=configs, **{registry.kind: name})
-        return settings if self.seed is None else replace(settings, seed=self.seed)
+        given = {name: getattr(self, name) for name in ("seed", *DIALS)}
+        return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def __call__(
         self,
@@ -191,6 +201,10 @@ def estimate_and_upscale(
     upscaler: Any | None = None,
     seed: int | None = None,
     device: str = "auto",
+    kernel_width: float | None = None,
+    strength: float | None = None,
+    denoise: Dial | None = None,
+    halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool = False,
@@ -208,6 +222,11 @@ def estimate_and_upscale(
         upscaler: Name or settings of an upscaler; None is that of the preset.
         seed: Random seed; None is that of the preset, which is 0.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
+            The next three are those of `SuperResolver` too.
+        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        denoise: Share of the noise that is removed, 0 to 1 or "auto".
+        halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
         data_range: Values of black and white of a floating-point image; None is (0, 1).
         has_alpha: Whether the last channel of an array is alpha.
@@ -226,7 +245,16 @@ def estimate_and_upscale(
         (128, 128)
     """
     resolver = SuperResolver(
-        scale=scale, preset=preset, estimator=estimator, upscaler=upscaler, seed=seed, device=device
+        scale=scale,
+        preset=preset,
+        estimator=estimator,
+        upscaler=upscaler,
+        seed=seed,
+        device=device,
+        kernel_width=kernel_width,
+        strength=strength,
+        denoise=denoise,
+        halo=halo,
     )
     return resolver(
         image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
@@ -243,6 +271,10 @@ def upscale(
     seed: int | None = None,
     device: str = "auto",
     linear_light: LinearLight = "auto",
+    kernel_width: float | None = None,
+    strength: float | None = None,
+    denoise: Dial | None = None,
+    halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool = False,
@@ -260,6 +292,11 @@ def upscale(
         seed: Random seed.
         device: Name of the device.
         linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        kernel_width: Factor of the width of the kernel; this argument and the next three are those of
+            `estimate_and_upscale`.
+        strength: Share of the result.
+        denoise: Share of the noise that is removed.
+        halo: Share of the overshoot at edges that is left.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
         has_alpha: Whether the last channel of an array is alpha.
@@ -279,7 +316,16 @@ def upscale(
         (128, 128)
     """
     resolver = SuperResolver(
-        scale=scale, preset=preset, upscaler=upscaler, seed=seed, device=device, linear_light=linear_light
+        scale=scale,
+        preset=preset,
+        upscaler=upscaler,
+        seed=seed,
+        device=device,
+        linear_light=linear_light,
+        kernel_width=kernel_width,
+        strength=strength,
+        denoise=denoise,
+        halo=halo,
     )
     return resolver(
         image, kernel=kernel, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress

@@ -256,7 +256,8 @@ def shared_kernel_for(
             digests[path] = manifest.digest(path)
         except OSError:
             continue
-    content = {"inputs": sorted(digests.values()), "settings": settings.as_dict(), "source": source_digest()}
+    measured = settings.without_dials.as_dict()
+    content = {"inputs": sorted(digests.values()), "settings": measured, "source": source_digest()}
     key = cache_key(content)
     base = manifest.path.parent / f"{_NAME}.kernel"
     kernel_path, plot_path, record_path = (base.with_name(f"{base.name}{s}") for s in (".npz", ".png", ".json"))

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from blindsr.cli.main import VERBOSE
-from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
+from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SHARE, SIZE, MethodChoice, OutputPath
 
 __all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
 
@@ -32,7 +32,7 @@ _ELSEWHERE = {
 }
 CONVENTIONS = ("blindsr", "kernelgan", "generator", "kair", "fkp", "mzsr")
 #: Groups of options in the order of `--help`.
-GROUPS = ("Common", "Method", "Known kernel", "Files", "Batch", "Machine", "Cluster", "Output")
+GROUPS = ("Common", "Dial", "Method", "Known kernel", "Files", "Batch", "Machine", "Cluster", "Output")
 
 
 def _option(group: str, *flags: str, toml: str = "", **declaration: Any) -> Any:  # noqa: ANN401 - a dataclass field
@@ -67,6 +67,17 @@ class Options:
         help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well; "
         "paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
+    kernel_width: float | None = _option("Dial", toml="run", type=click.FloatRange(0.25, 4), metavar="FACTOR",
+        show_default="1", help="Width of the kernel that is used, as a factor on the estimated or known one: below 1 "
+        "sharpens less, above 1 more.")
+    strength: float | None = _option("Dial", toml="run", type=click.FloatRange(0, 1), metavar="0-1", show_default="1",
+        help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
+    denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
+        help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
+        "PHOTO. --noise sets what counts as noise.")
+    halo: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
+        help="Share of the overshoot at edges that is left: 1 is what the method gives, as auto is, 0 keeps every "
+        "pixel within the range of PHOTO around it.")
     estimator: str | None = _option("Method", toml="run", type=MethodChoice("estimator"), show_default="auto",
         help="Kernel estimation method, listed below. auto suits nearly every photograph; choose another one where "
         "you know better, such as l0 for camera shake.")
@@ -86,7 +97,9 @@ class Options:
         "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with "
         "that kernel.  [default: the whole image]")
     noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
-        show_default="measured", help="Noise to suppress: its standard deviation in grey levels of 255. 0 keeps grain.")
+        show_default="measured",
+        help="What counts as noise: its standard deviation in grey levels of 255. With 0 all grain is sharpened as "
+        "detail; --denoise 0 keeps it as it is.")
     seed: int | None = _option("Method", toml="run", type=click.IntRange(0, 2**32 - 1), metavar="N", show_default="0",
         help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.")
     config: Path | None = _option("Method", type=click.Path(exists=True, dir_okay=False, path_type=Path),  # noqa: RUF009

@@ -15,7 +15,7 @@ from blindsr.cli.options import STDIO, Options, toml_keys, type_of
 from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
-from blindsr.settings import Region, Settings, preset
+from blindsr.settings import DIALS, Region, Settings, preset
 
 __all__ = ["Run", "kernel_scale", "load_kernel_file", "load_known_kernel", "make_run", "single_kernel"]
 
@@ -61,7 +61,7 @@ def make_run(options: Options) -> Run:
             "--zssr-setting."
         )
     settings = preset(name, init=run.get("init", "pretrained"))
-    values: dict[str, Any] = {key: run[key] for key in ("size", "estimator", "upscaler", "seed") if key in run}
+    values: dict[str, Any] = {key: run[key] for key in ("size", "estimator", "upscaler", "seed", *DIALS) if key in run}
     configs = dict(settings.configs)
     if "zssr_setting" in run:
         configs["zssr"] = UPSCALERS.get("zssr").config_type.named(run["zssr_setting"])

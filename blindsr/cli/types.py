@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blindsr.registry import Registry
 
 __all__ = [
-    "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice", "OutputPath",
+    "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE", "SIZE", "MethodChoice",
+    "OutputPath",
 ]  # fmt: skip
 
 
@@ -134,6 +135,18 @@ def _index(value: str | int) -> int | str:
     return int(text)
 
 
+def _share(value: str | float) -> float | str:
+    if value == "auto":
+        return "auto"
+    try:
+        share = float(value)
+    except (ValueError, TypeError):
+        share = math.nan
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ValueError(f"needs auto or a number from 0 to 1, got {value!r}.")
+    return share
+
+
 def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
     try:
         numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -182,6 +195,7 @@ class MethodChoice(click.ParamType[str]):
 
 PHOTO, OUTPUT = _FileType(), _OutputType()
 REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
-INDEX, PAIR = _Parsed("n|all", _index), _Parsed("value|along,across", _pair)
+INDEX, SHARE = _Parsed("n|all", _index), _Parsed("auto|0-1", _share)
+PAIR = _Parsed("value|along,across", _pair)
 MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
 PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

@@ -7,7 +7,7 @@ from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelStack
 from blindsr.kernels.metrics import SplitHalf, compare, covariance_error, describe, normalised_cross_correlation
 from blindsr.kernels.plot import kernel_plot_png, stack_plot_png
 from blindsr.kernels.random import Law, draw_kernel
-from blindsr.kernels.transform import centre, compose, fit, flip, resample, shift
+from blindsr.kernels.transform import centre, compose, dilate, fit, flip, resample, shift
 
 __all__ = [
     "Convention",
@@ -26,6 +26,7 @@ __all__ = [
     "defocus",
     "describe",
     "detect",
+    "dilate",
     "draw_kernel",
     "fit",
     "flip",

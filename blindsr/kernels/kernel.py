@@ -6,7 +6,7 @@ other conventions are converted once, when they are read (`blindsr.kernels.conve
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -197,6 +197,10 @@ class KernelStack:
     def scale(self) -> int:
         """Factor from LR to HR."""
         return self.kernels[0].scale
+
+    def each(self, function: Callable[[Kernel], Kernel]) -> "KernelStack":
+        """The stack of what a function makes of each kernel."""
+        return KernelStack([function(kernel) for kernel in self.kernels], self.names)
 
     @property
     def digest(self) -> str:

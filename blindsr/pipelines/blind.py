@@ -23,6 +23,7 @@ from blindsr.pipelines import deblur
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import is_estimated, measure_degradation
+from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands
 from blindsr.upscalers.tiling import tiled_rows
@@ -54,7 +55,8 @@ class Fitted:
 
     Args:
         source: The image.
-        kernel: The kernel, or one for each band.
+        kernel: The kernel that is used, or one for each band.
+        measured_kernel: The estimated or known kernel, or kernels, before their width was changed.
         estimate: How the kernel was estimated; None if it is known.
         degradations: One for the image, or one for each band.
         model: The fitted model.
@@ -66,6 +68,7 @@ class Fitted:
 
     source: Source
     kernel: Kernel | KernelStack
+    measured_kernel: Kernel | KernelStack
     estimate: KernelEstimate | None
     degradations: tuple[Degradation, ...]
     model: TiledModel
@@ -84,12 +87,13 @@ class RunResult:
         size: Height and width of the result.
         kernel: The kernel that was used, or that of the first band.
         band_kernels: The kernels of the bands, where each had its own.
-        estimate: How the kernel was estimated; None if it was known.
+        estimate: How the kernel was estimated, with its measured width; None if it was known.
+        measured_kernel: The estimated or known kernel, or those of the bands, before `Settings.kernel_width`.
         degradation: The measured degradation (of the first band, where each has its own).
         settings: The settings of the run.
         history: Curves by name, one value per report.
         timings: Seconds by stage.
-        consistency_db: PSNR between the input and the result degraded by the kernel, dB.
+        consistency_db: PSNR between the input and the result degraded by the kernel, dB; before halo and strength.
         dtype: Type of the network's arithmetic, "bfloat16" or "float32".
         warnings: Sentences for the user.
     """
@@ -99,6 +103,7 @@ class RunResult:
     kernel: Kernel
     band_kernels: KernelStack | None
     estimate: KernelEstimate | None
+    measured_kernel: Kernel | KernelStack
     degradation: Degradation
     settings: Settings
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -228,8 +233,8 @@ def fit(
         estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
         kernel = estimate.kernel
         timings["kernel"] = time.perf_counter() - started
-    if settings.scale == 1:
-        kernel = deblur.for_run(kernel)
+    measured = kernel
+    kernel = used_kernel(measured, settings)
     if kernel.scale != settings.run_scale:
         raise KernelError(
             f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
@@ -240,6 +245,9 @@ def fit(
     warnings = list(estimate.warnings) if estimate else []
     if is_blind and not kernel_is_open:
         warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
+    if settings.kernel_width != 1 and (is_blind or not getattr(upscaler, "uses_kernel", True)):
+        why = "estimates its own kernel" if is_blind else "does not use the kernel"
+        warnings.append(f"{upscaler.name} {why}, whose width (kernel_width, --kernel-width) has no effect.")
     if is_blind and isinstance(kernel, KernelStack):
         raise ConfigError(f"{upscaler.name} estimates one kernel for all bands; choose another upscaler.")
     parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []
@@ -260,16 +268,18 @@ def fit(
         warnings += [prefix + text for text in said]
         degradations.append(degradation)
         extended_part = extended if part is source else BandSource(extended, number)
-        models.append(_fit_upscaler(upscaler, extended_part, degradation, listener))
+        models.append(with_grain(_fit_upscaler(upscaler, extended_part, degradation, listener), degradation, settings))
     model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
     timings["fit"] = time.perf_counter() - started
     if model.kernel is not None:
-        kernel, estimate = model.kernel, KernelEstimate(kernel=model.kernel, method=upscaler.name)
+        kernel = measured = model.kernel
+        estimate = KernelEstimate(kernel=model.kernel, method=upscaler.name)
         degradations = [replace(degradation, kernel=kernel) for degradation in degradations]
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,
         kernel=kernel,
+        measured_kernel=measured,
         estimate=estimate,
         degradations=tuple(degradations),
         model=model,
@@ -319,6 +329,7 @@ def apply(
     else:
         meters, first = [ConsistencyMeter(source, kernel)], kernel
     check = None if is_estimated(first, fitted.estimate) else RegistrationCheck(source, first)
+    dials = RowDials(source, settings, settings.output_size(height, width))
     resizer = RowResizer((scale * height, scale * width), settings.output_size(height, width))
     for rows in fitted.extended.inner_rows(
         tiled_rows(fitted.model, fitted.extended, tile=tile, listener=listener), scale
@@ -328,7 +339,7 @@ def apply(
         if check is not None:
             check.update(rows)
         for finished in resizer.push(rows):
-            writer.write(finished)
+            writer.write(dials(finished))
         del rows  # not kept while the next rows are made
     consistency_db = psnr_of(meters)
     suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
@@ -339,6 +350,7 @@ def apply(
         kernel=first,
         band_kernels=kernel if isinstance(kernel, KernelStack) else None,
         estimate=fitted.estimate,
+        measured_kernel=fitted.measured_kernel,
         degradation=fitted.degradations[0],
         settings=settings,
         history=fitted.history,

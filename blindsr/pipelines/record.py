@@ -102,6 +102,7 @@ def file_record(
         **({} if run_id is None else {"run_id": run_id}),
         "files": outputs.names(),
         "kernel": describe_kernel(result.kernel),
+        **_describe_measured(result, settings),
         "estimate": None if estimate is None else describe_estimate(estimate),
         **(_describe_result(result) if isinstance(result, RunResult) else {}),
         "warnings": list(warnings),
@@ -135,6 +136,17 @@ def describe_kernel(kernel: Kernel) -> dict[str, object]:
         "convention": "correlation on the HR grid, reference point at the geometric centre, sum 1",
         "provenance": plain(kernel.provenance),
     }
+
+
+def _describe_measured(result: RunResult | KernelEstimate, settings: Settings) -> dict[str, object]:
+    """The kernel as it was estimated or given, where another width is used."""
+    if not isinstance(result, RunResult) or settings.kernel_width == 1:
+        return {}
+    measured = result.measured_kernel
+    if isinstance(measured, Kernel):
+        return {"measured_kernel": describe_kernel(measured)}
+    named = zip(measured.names, measured.kernels, strict=True)
+    return {"measured_band_kernels": {name: describe_kernel(kernel) for name, kernel in named}}
 
 
 def describe_estimate(estimate: KernelEstimate) -> dict[str, object]:

@@ -47,6 +47,7 @@ class Settings:
             with its setting `file`.
         configs: Settings of methods by their names; a method that is missing has its defaults. Its seed is `seed`.
         region: Rectangle from which the kernel is estimated; None is the whole image.
+        varying: Estimate kernels that vary over the photograph, where they measurably do.
         noise_sigma: Standard deviation of the photograph's noise, [0, 1] units; None measures it.
         kernel_error: Standard deviation of the error of the kernel's transfer function; None is that of the estimate,
             and 0 for a known kernel.
@@ -69,6 +70,7 @@ class Settings:
     upscaler: str = "pretrained"
     configs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     region: Region | None = None
+    varying: bool = False
     noise_sigma: float | None = None
     kernel_error: float | None = None
     kernel_width: float = 1.0
@@ -95,6 +97,10 @@ class Settings:
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+        if self.varying and self.region is not None:
+            raise ConfigError(
+                "a kernel that varies is estimated from the whole image; leave out the region, or varying."
+            )
         low, high = KERNEL_WIDTHS
         if not _is_within(self.kernel_width, low, high):
             raise ConfigError(f"kernel_width must be a factor from {low} to {high}, got {self.kernel_width!r}.")

@@ -19,7 +19,7 @@ from torch import Tensor
 from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
-from blindsr.errors import BlindSRError, ImageError, listed
+from blindsr.errors import BlindSRError, ConfigError, ImageError, listed
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, open_image
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
@@ -248,6 +248,8 @@ def shared_kernel_for(
         ConfigError: An output size leads to different factors.
         OutputError: The files cannot be written.
     """
+    if settings.varying:
+        raise ConfigError("a shared kernel is one for all images (shared_kernel, --shared-kernel); leave out varying.")
     if settings.size is not None:
         settings = replace(settings, scale=float(common_scale(settings, paths)), factors=None, size=None)
     digests: dict[Path, str] = {}

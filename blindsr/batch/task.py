@@ -14,7 +14,7 @@ from blindsr.errors import BlindSRError, OutputError
 from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.pipelines.files import upscale_file
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.outputs import Outputs, image_outputs, leftovers
@@ -76,7 +76,7 @@ class TaskOptions:
     """What the images of a batch have in common."""
 
     settings: Settings = field(default_factory=Settings)  # the settings of each run
-    kernel: Kernel | KernelStack | None = None  # a known or shared kernel; None estimates one for each image
+    kernel: AnyKernel | None = None  # a known or shared kernel; None estimates one for each image
     kernel_warnings: tuple[str, ...] = ()  # remarks on the kernel for the record
     linear_light: LinearLight = "auto"  # whether the sRGB curve is undone before upscaling with a known kernel
     files: FileOptions = DEFAULT_FILES  # how images are read and written
@@ -113,6 +113,8 @@ def task_key(digest: str, options: TaskOptions) -> str:
 
 
 def _by_content(value: object) -> object:
+    if isinstance(value, KernelMap):
+        return {"rows": value.shape[0], "kernels": [_by_content(kernel) for kernel in value.flat]}
     if isinstance(value, KernelStack):
         return [_by_content(kernel) for kernel in value.kernels]
     if isinstance(value, Kernel):  # an estimated kernel has an error, a known one has none: its origin counts too

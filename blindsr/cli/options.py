@@ -96,6 +96,9 @@ class Options:
         help="Estimate the kernel from this rectangle of PHOTO only: left edge, top edge, width and height in pixels. "
         "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with "
         "that kernel.  [default: the whole image]")
+    varying: bool | None = _option("Method", "--varying/--one-kernel", toml="run", default=None,
+        help="Estimate kernels that vary over PHOTO, as with soft corners or a shallow focus, where they measurably "
+        "do; the kernel file is then a map.  [default: one kernel]")
     noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
         show_default="measured",
         help="What counts as noise: its standard deviation in grey levels of 255. With 0 all grain is sharpened as "
@@ -110,6 +113,8 @@ class Options:
         help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), or "
         "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
         "pixels of the result, ANGLE in degrees.")
+    kernel_map: Path | None = _option("Known kernel", type=click.Path(path_type=Path), metavar="FILE.npz",  # noqa: RUF009
+        help="Kernels that vary over PHOTO, as `estimate-kernel --varying` writes them; see docs/dials.md.")
     sensor: str | None = _option("Known kernel", metavar="NAME[:BAND]|SPEC.toml",
         help="The kernel of an instrument: one that `blindsr kernel sensors` lists, or your own specification. "
         "Several bands, as in sentinel2:B4,B3,B2, are those of the channels in their order.")
@@ -188,6 +193,8 @@ class Options:
         self._exclude("quiet", "verbose")
         self._exclude("scale", "size")
         self._exclude("kernel", "sensor")
+        self._exclude("kernel", "kernel_map")
+        self._exclude("sensor", "kernel_map")
         if self.sensor is None and self.kernel_model is not None:
             raise click.UsageError("--kernel-model is for --sensor; leave it out.")
         if self.sensor is not None:

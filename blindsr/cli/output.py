@@ -204,7 +204,9 @@ def summary(result: FileResult, listener: ProgressListener, *, files: str) -> No
     """Print a summary of a result on stderr; `files` says where it was written."""
     for warning in result.warnings:
         listener.warn(warning)
-    listener.line(f"kernel: {_origin(result)}{describe_kernel(result.kernel)}")
+    kernel_map: Mapping[str, Any] | None = result.record.get("kernel_map")  # type: ignore[assignment]
+    prefix = "" if kernel_map is None else f"a map of {kernel_map['rows']}×{kernel_map['columns']} kernels, their mean "
+    listener.line(f"kernel: {_origin(result)}{prefix}{describe_kernel(result.kernel)}")
     if text := _scale_text(result):
         listener.line(f"scale: {text}")
     if (halves := SplitHalf.from_kernel(result.kernel)) is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blindsr.kernels import Kernel, dilate
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel
 from blindsr.ops import degrade, imresize
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import local_maximum
@@ -23,9 +23,8 @@ __all__ = ["RowDials", "used_kernel", "with_grain"]
 _NEIGHBOURHOOD = 3  # side of the square of LR pixels whose range limits overshoot
 
 
-def used_kernel(kernel: Kernel | KernelStack, settings: Settings) -> Kernel | KernelStack:
+def used_kernel(kernel: AnyKernel, settings: Settings) -> AnyKernel:
     """The kernel that is run of one that was measured or given: with the width of the dial, and for ×2 at scale 1."""
-
     if settings.scale != 1 and settings.kernel_width == 1:
         return kernel
 

@@ -67,14 +67,14 @@ class Options:
         help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well; "
         "paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
-    kernel_width: float | None = _option("Dial", toml="run", type=click.FloatRange(0.25, 4), metavar="FACTOR",
-        show_default="1", help="Width of the kernel that is used, as a factor on the estimated or known one: below 1 "
-        "sharpens less, above 1 more.")
+    kernel_width: float | None = _option("Dial", toml="run", type=click.FloatRange(0.25, 4), metavar="RATIO",
+        show_default="1", help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
+        "below 1 sharpens less, above 1 more.")
     strength: float | None = _option("Dial", toml="run", type=click.FloatRange(0, 1), metavar="0-1", show_default="1",
         help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
     denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
-        "PHOTO. --noise sets what counts as noise.")
+        "PHOTO. --noise says how much noise there is.")
     halo: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the overshoot at edges that is left: 1 is what the method gives, as auto is, 0 keeps every "
         "pixel within the range of PHOTO around it.")
@@ -101,8 +101,8 @@ class Options:
         "do; the kernel file is then a map.  [default: one kernel]")
     noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
         show_default="measured",
-        help="What counts as noise: its standard deviation in grey levels of 255. With 0 all grain is sharpened as "
-        "detail; --denoise 0 keeps it as it is.")
+        help="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
+        "sharpened as detail; --denoise 0 keeps it as it is.")
     seed: int | None = _option("Method", toml="run", type=click.IntRange(0, 2**32 - 1), metavar="N", show_default="0",
         help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.")
     config: Path | None = _option("Method", type=click.Path(exists=True, dir_okay=False, path_type=Path),  # noqa: RUF009

@@ -141,6 +141,10 @@ def _load_map(path: Path, scale: int) -> tuple[Any, tuple[str, ...]]:
     from blindsr.kernels import KernelMap
     from blindsr.kernels.files import load_kernel
 
+    if path.suffix.lower() != ".npz":
+        raise click.UsageError(
+            f"a map of kernels is a .npz file, got {path.name}; `estimate-kernel --varying` writes one."
+        )
     loaded = load_kernel(path, scale)
     if not isinstance(loaded[0], KernelMap):
         raise click.UsageError(

@@ -256,7 +256,7 @@ def _has_map(path: Path) -> bool:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return isinstance(archive, np.lib.npyio.NpzFile) and _MAP_KEY in archive.files
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return False
 
 

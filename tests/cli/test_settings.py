@@ -61,6 +61,7 @@ def test_every_key_of_run_changes_the_run(make):
         "init": '"random"',
         "zssr_setting": '"real"',
         "region": "[1, 2, 30, 40]",
+        "varying": "true",
         "kernel_width": "0.9",
         "strength": "0.5",
         "denoise": "0.5",

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 import blindsr
+from blindsr.batch.task import TaskOptions, task_key
 from blindsr.kernels import KernelStack, dilate, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
@@ -169,6 +170,12 @@ def test_the_width_does_not_change_what_was_measured():
     stack = KernelStack([KERNEL] * 3, ["R", "G", "B"])
     bands = blindsr.SuperResolver(preset="fast", kernel_width=0.5)(image, kernel=stack)
     assert {k.digest for k in bands.band_kernels.kernels} == {dilate(KERNEL, 0.5).digest}
+
+
+def test_every_dial_is_part_of_the_key_of_a_result():
+    keys = [task_key("", TaskOptions(settings=Settings(**dial))) for dial in ({}, *({n: v} for n, v in ALL.items()))]
+    assert len(set(keys)) == 5
+    assert keys[0] == task_key("", TaskOptions(settings=replace(Settings(), **ALL).without_dials))
 
 
 def test_a_wider_kernel_sharpens_more():

@@ -241,7 +241,7 @@ def _estimated_map(
         differ = variation(windows)
         one = replace(one, metrics={**one.metrics, "kernel_variation": differ})
         if differ > MIN_VARIATION:
-            kernels = map_of(windows, shape)
+            kernels = map_of(windows, shape, estimator.name)
             return replace(one, kernel=kernels.mean, kernel_map=kernels, warnings=())
         text = f"the kernels of {len(windows)} parts of the photograph do not differ by more than their errors"
     warning = f"{text}; one kernel is used for all of it."

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from blindsr.kernels import Kernel, KernelEstimate, KernelMap
 from blindsr.ops.windows import Source
+from blindsr.pipelines.degradation import kernel_error_of
 from blindsr.upscalers.base import TiledModel
 
 __all__ = [
@@ -127,6 +128,7 @@ class WindowEstimate:
 
     kernel: Kernel
     error: float  # standard deviation of the error of the transfer function, before any bicubic part was added
+    kernel_error: float = 0.0  # the error of which an upscaler is told
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
@@ -149,10 +151,11 @@ def windows_of(height: int, width: int) -> list[tuple[slice, slice]]:
 
 def window_estimate(estimate: KernelEstimate) -> WindowEstimate:
     """What an estimate from a window is worth: the error that was predicted, or the usual one of the method."""
-    error = estimate.metrics.get("predicted_error", estimate.kernel_error)
+    told = kernel_error_of(estimate.kernel, estimate)
+    error = estimate.metrics.get("predicted_error", told)
     if "in_place_of" in estimate.kernel.provenance:
         error = _UNKNOWN_ERROR
-    return WindowEstimate(kernel=estimate.kernel, error=_UNKNOWN_ERROR if error is None else min(error, _UNKNOWN_ERROR))
+    return WindowEstimate(kernel=estimate.kernel, error=min(error, _UNKNOWN_ERROR), kernel_error=told)
 
 
 def variation(windows: Sequence[WindowEstimate]) -> float:
@@ -169,7 +172,7 @@ def variation(windows: Sequence[WindowEstimate]) -> float:
     return float((weights * squares).sum() / (len(windows) - 1))
 
 
-def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int]) -> KernelMap:
+def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int], made_by: str) -> KernelMap:
     """The map of the estimates of its windows, smoothed over the grid by inverse variance.
 
     A window that does not show its blur gets the kernels of its neighbours.
@@ -177,6 +180,7 @@ def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int]) -> KernelM
     Args:
         windows: Of the cells, row by row.
         shape: Rows and columns.
+        made_by: The estimator.
     """
     rows, columns = shape
     grid = [[window.kernel for window in windows[row * columns : (row + 1) * columns]] for row in range(rows)]
@@ -186,24 +190,18 @@ def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int]) -> KernelM
     near = np.exp(-squares / (2 * _SMOOTHING**2)) + _FAR
     weights = near / np.array([window.error**2 + _ERROR_FLOOR**2 for window in windows])
     weights = weights / weights.sum(1, keepdims=True)
-    errors = weights @ np.array([kernel_error(window) for window in windows])
+    errors = weights @ np.array([window.kernel_error for window in windows])
     side = math.isqrt(arrays.shape[1])
-    first = windows[0].kernel
+    scale = windows[0].kernel.scale
     kernels = [
         Kernel.normalised(
             (weight @ arrays).reshape(side, side),
-            first.scale,
-            {"made_by": first.provenance.get("made_by", ""), "kernel_error": round(float(error), 4), "varying": True},
+            scale,
+            {"made_by": made_by, "kernel_error": round(float(error), 4), "varying": True},
         )
         for weight, error in zip(weights, errors, strict=True)
     ]
     return KernelMap([kernels[row * columns : (row + 1) * columns] for row in range(rows)])
-
-
-def kernel_error(window: WindowEstimate) -> float:
-    """The error that the upscaler is told of the kernel of a window."""
-    stored = window.kernel.provenance.get("kernel_error")
-    return float(stored) if isinstance(stored, int | float) else 0.0
 
 
 def _transfer(kernel: Kernel) -> NDArray[np.complex128]:

@@ -180,13 +180,14 @@ def test_windows_that_differ_by_less_than_their_errors_are_one_kernel():
 def test_a_window_without_texture_takes_the_kernel_of_its_neighbours():
     kernels = [NARROW, NARROW, bicubic(2), NARROW, NARROW, WIDE, WIDE, WIDE]
     errors = [0.1, 0.1, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1]
-    made = map_of(estimates(kernels, errors), (1, 8))
+    made = map_of(estimates(kernels, errors), (1, 8), "auto")
     expected = NARROW.covariance
     np.testing.assert_allclose(made.kernels[0][2].covariance, expected, rtol=0.1, atol=0.03)
     np.testing.assert_allclose(made.kernels[0][7].covariance, WIDE.covariance, rtol=0.05, atol=0.03)
     assert np.trace(made.kernels[0][4].covariance) > np.trace(made.kernels[0][3].covariance)
-    same = map_of(estimates([NARROW] * 4, [0.1, 1.0, 0.2, 0.3]), (2, 2))
+    same = map_of(estimates([NARROW] * 4, [0.1, 1.0, 0.2, 0.3]), (2, 2), "auto")
     for kernel in same.flat:
+        assert kernel.provenance["made_by"] == "auto"
         np.testing.assert_allclose(kernel.array, NARROW.array, atol=1e-12)
 
 
@@ -221,6 +222,7 @@ def test_a_photograph_with_two_halves_gets_a_map(half, scale, tmp_path):
     assert widths[1] > 1.5 * widths[0]
     assert result.metrics["kernel_variation"] > varying.MIN_VARIATION
     assert result.kernel.digest == result.kernel_map.mean.digest
+    assert {k.provenance["kernel_error"] for k in result.kernel_map.flat} == {0.05}
 
 
 def test_a_photograph_with_one_blur_gets_one_kernel_and_a_line_says_so(half):

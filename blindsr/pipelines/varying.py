@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.kernels import Kernel, KernelEstimate, KernelMap
+from blindsr.kernels.metrics import bicubic_share
 from blindsr.ops.windows import Source
 from blindsr.pipelines.degradation import kernel_error_of
 from blindsr.upscalers.base import TiledModel
@@ -30,6 +31,7 @@ _WINDOW = 1.5  # side of a window over that of its cell
 _MAX_CELLS = 8  # along a side: more kernels take more time, and vary less from one to the next
 _ERROR_FLOOR = 0.03  # what an estimator does not know of its own error, added to that of the transfer function
 _UNKNOWN_ERROR = 1.0  # of a window that shows no blur
+_SHARP, _MIN_SHARE = 0.3, 0.05  # probability of a sharp window, for which the bicubic kernel is evidence
 _SMOOTHING = 0.4  # standard deviation of the smoothing of a map, cells: wider, kernels of sharp and soft parts mix
 _FAR = 1e-4  # weight of distant windows: what a cell gets where no window near it shows the blur
 MIN_VARIATION = 1.3  # of maps that are used; photographs with one blur have up to 1.0 (docs/notes)
@@ -155,6 +157,9 @@ def window_estimate(estimate: KernelEstimate) -> WindowEstimate:
     error = estimate.metrics.get("predicted_error", told)
     if "in_place_of" in estimate.kernel.provenance:
         error = _UNKNOWN_ERROR
+    elif estimate.metrics.get("kind_sharp", 0.0) < _SHARP:
+        # The bicubic part of an uncertain kernel is no evidence: what is left of the measurement counts as much less.
+        error /= max(1 - bicubic_share(estimate.kernel), _MIN_SHARE)
     return WindowEstimate(kernel=estimate.kernel, error=min(error, _UNKNOWN_ERROR), kernel_error=told)
 
 

@@ -12,7 +12,7 @@ import blindsr
 from blindsr.batch.task import TaskOptions, task_key
 from blindsr.errors import ConfigError, KernelError, OutputError
 from blindsr.estimators.auto import AutoConfig
-from blindsr.kernels import Kernel, KernelMap, KernelStack, bicubic, dilate, gaussian, kernel_bytes
+from blindsr.kernels import Kernel, KernelEstimate, KernelMap, KernelStack, bicubic, dilate, gaussian, kernel_bytes
 from blindsr.kernels.files import load_kernel, read_kernel
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
@@ -177,6 +177,18 @@ def test_windows_that_differ_by_less_than_their_errors_are_one_kernel():
     assert variation(estimates([NARROW], [0.1])) == 0
 
 
+def test_the_bicubic_part_of_an_uncertain_window_is_no_evidence():
+    def estimate(share, sharp):
+        kernel = Kernel(NARROW.array, 2, {"made_by": "auto", "bicubic_share": share, "kernel_error": 0.03})
+        metrics = {"predicted_error": 0.1, "kind_sharp": sharp}
+        return varying.window_estimate(KernelEstimate(kernel=kernel, method="auto", metrics=metrics, kernel_error=0.03))
+
+    assert estimate(0.0, 0.0).error == pytest.approx(0.1)
+    assert estimate(0.75, 0.9).error == pytest.approx(0.1)
+    assert estimate(0.5, 0.1).error == pytest.approx(0.2)
+    assert estimate(0.97, 0.1).error == 1.0
+
+
 def test_a_window_without_texture_takes_the_kernel_of_its_neighbours():
     kernels = [NARROW, NARROW, bicubic(2), NARROW, NARROW, WIDE, WIDE, WIDE]
     errors = [0.1, 0.1, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1]
@@ -198,7 +210,7 @@ class HalfAndHalf:
 
     def estimate(self, lr, scale, *, listener):
         kernel = gaussian(3.0 if float(lr.mean()) > 0.55 else 0.8, scale)
-        return blindsr.kernels.KernelEstimate(
+        return KernelEstimate(
             kernel=Kernel(kernel.array, scale, {"made_by": "auto", "kernel_error": 0.05}), method="auto",
             kernel_error=0.05,
         )  # fmt: skip

@@ -23,6 +23,7 @@ from .errors import OutputError as OutputError
 from .evaluation import metrics as metrics
 from .kernels import Kernel as Kernel
 from .kernels import KernelEstimate as KernelEstimate
+from .kernels import KernelMap as KernelMap
 from .kernels import KernelStack as KernelStack
 from .kernels.files import read_kernel as read_kernel
 from .pipelines.files import FileResult as FileResult

@@ -13,13 +13,13 @@ from blindsr._arrays import SampleWriter, opened_input
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, KernelEstimate, as_kernel
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines import blind
 from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
-from blindsr.settings import Settings
+from blindsr.settings import DIALS, Dial, Settings
 from blindsr.settings import preset as named_preset
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "list_upscalers", "upscale",
 ]  # fmt: skip
 
-KernelLike = Kernel | KernelStack | ArrayLike | str | Path
+KernelLike = AnyKernel | ArrayLike | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,12 @@ class SuperResolver:
         seed: Random seed: results are reproducible to the bit for one seed, device and number of threads.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is the device of a tensor that is on a GPU.
         linear_light: With a known kernel, whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        varying: Estimate kernels that vary over the image, where they measurably do.
+        kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
+            None of this and of the next three is that of the preset, at which nothing changes.
+        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        denoise: Share of the noise that is removed, 0 to 1 or "auto", which is 1.
+        halo: Share of the overshoot at edges that is left, 0 to 1 or "auto", which is 1.
 
     Raises:
         ConfigError: A value is out of its bounds, or a method is unknown.
@@ -72,6 +78,11 @@ class SuperResolver:
     seed: int | None = None
     device: str = "auto"
     linear_light: LinearLight = "auto"
+    varying: bool | None = None
+    kernel_width: float | None = None
+    strength: float | None = None
+    denoise: Dial | None = None
+    halo: Dial | None = None
 
     def __post_init__(self) -> None:
         """Check the settings now, not at the first image."""
@@ -101,7 +112,8 @@ class SuperResolver:
                 name = registry.name_of(method)
                 configs = {**configs, name: method}
             settings = replace(settings, configs=configs, **{registry.kind: name})
-        return settings if self.seed is None else replace(settings, seed=self.seed)
+        given = {name: getattr(self, name) for name in ("seed", "varying", *DIALS)}
+        return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def __call__(
         self,
@@ -191,6 +203,11 @@ def estimate_and_upscale(
     upscaler: Any | None = None,
     seed: int | None = None,
     device: str = "auto",
+    varying: bool | None = None,
+    kernel_width: float | None = None,
+    strength: float | None = None,
+    denoise: Dial | None = None,
+    halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool = False,
@@ -208,6 +225,12 @@ def estimate_and_upscale(
         upscaler: Name or settings of an upscaler; None is that of the preset.
         seed: Random seed; None is that of the preset, which is 0.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        varying: Estimate kernels that vary over the image, where they measurably do.
+        kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
+            The next three are those of `SuperResolver` too.
+        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        denoise: Share of the noise that is removed, 0 to 1 or "auto".
+        halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
         data_range: Values of black and white of a floating-point image; None is (0, 1).
         has_alpha: Whether the last channel of an array is alpha.
@@ -226,7 +249,17 @@ def estimate_and_upscale(
         (128, 128)
     """
     resolver = SuperResolver(
-        scale=scale, preset=preset, estimator=estimator, upscaler=upscaler, seed=seed, device=device
+        scale=scale,
+        preset=preset,
+        estimator=estimator,
+        upscaler=upscaler,
+        seed=seed,
+        device=device,
+        varying=varying,
+        kernel_width=kernel_width,
+        strength=strength,
+        denoise=denoise,
+        halo=halo,
     )
     return resolver(
         image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
@@ -243,6 +276,10 @@ def upscale(
     seed: int | None = None,
     device: str = "auto",
     linear_light: LinearLight = "auto",
+    kernel_width: float | None = None,
+    strength: float | None = None,
+    denoise: Dial | None = None,
+    halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool = False,
@@ -260,6 +297,11 @@ def upscale(
         seed: Random seed.
         device: Name of the device.
         linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        kernel_width: Factor of the width of the kernel; this argument and the next three are those of
+            `estimate_and_upscale`.
+        strength: Share of the result.
+        denoise: Share of the noise that is removed.
+        halo: Share of the overshoot at edges that is left.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
         has_alpha: Whether the last channel of an array is alpha.
@@ -279,7 +321,16 @@ def upscale(
         (128, 128)
     """
     resolver = SuperResolver(
-        scale=scale, preset=preset, upscaler=upscaler, seed=seed, device=device, linear_light=linear_light
+        scale=scale,
+        preset=preset,
+        upscaler=upscaler,
+        seed=seed,
+        device=device,
+        linear_light=linear_light,
+        kernel_width=kernel_width,
+        strength=strength,
+        denoise=denoise,
+        halo=halo,
     )
     return resolver(
         image, kernel=kernel, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
@@ -294,6 +345,7 @@ def estimate_kernel(
     estimator: Any | None = None,
     seed: int | None = None,
     device: str = "auto",
+    varying: bool | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool = False,
@@ -308,6 +360,7 @@ def estimate_kernel(
         estimator: Name or settings of a kernel estimator.
         seed: Random seed.
         device: Name of the device.
+        varying: Estimate kernels that vary over the image as well, as `kernel_map` of the estimate.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
         has_alpha: Whether the last channel of an array is alpha.
@@ -319,7 +372,7 @@ def estimate_kernel(
     Raises:
         ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
     """
-    resolver = SuperResolver(scale=scale, preset=preset, estimator=estimator, seed=seed, device=device)
+    resolver = SuperResolver(scale=scale, preset=preset, estimator=estimator, seed=seed, device=device, varying=varying)
     return resolver.estimate_kernel(
         image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
     )
@@ -364,8 +417,8 @@ def degrade(
     if not (math.isfinite(noise_sigma) and noise_sigma >= 0):
         raise ConfigError(f"noise_sigma must be 0 or more, got {noise_sigma}.")
     known = _kernel(kernel, 2 if scale is None else int(scale))
-    if isinstance(known, KernelStack):
-        raise ConfigError("degrade takes one kernel for all bands; degrade the bands one by one.")
+    if not isinstance(known, Kernel):
+        raise ConfigError("degrade takes one kernel for all bands and places; degrade bands and parts one by one.")
     if scale is not None and known.scale != scale:
         raise KernelError(
             f"the degradation by {scale} needs a kernel for scale {scale}, this one is for scale {known.scale}; "
@@ -393,9 +446,9 @@ def list_upscalers() -> dict[str, str]:
     return {name: UPSCALERS.describe(name) for name in UPSCALERS.names()}
 
 
-def _kernel(kernel: KernelLike, scale: int) -> Kernel | KernelStack:
+def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
     """A kernel of any kind, for this scale where it does not carry its own."""
-    return kernel if isinstance(kernel, Kernel | KernelStack) else as_kernel(kernel, scale)
+    return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, scale)
 
 
 def _device(name: str, own: torch.device | None) -> torch.device:

@@ -2,19 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS
 
-__all__ = ["PRESETS", "RUN_SCALES", "Region", "Settings", "preset"]
+__all__ = ["DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "preset"]
 
 MAX_SCALE = 8
 # Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
 # the next larger one and resized.
 RUN_SCALES = (2, 3, 4, 6, 8)
+KERNEL_WIDTHS = (0.25, 4)
+Dial = float | Literal["auto"]
+#: Settings by which a user changes a result and not what is measured (docs/dials.md).
+DIALS = ("kernel_width", "strength", "denoise", "halo")
 PRESETS = ("fast", "default", "best", "paper")
 
 
@@ -42,9 +47,16 @@ class Settings:
             with its setting `file`.
         configs: Settings of methods by their names; a method that is missing has its defaults. Its seed is `seed`.
         region: Rectangle from which the kernel is estimated; None is the whole image.
+        varying: Estimate kernels that vary over the photograph, where they measurably do.
         noise_sigma: Standard deviation of the photograph's noise, [0, 1] units; None measures it.
         kernel_error: Standard deviation of the error of the kernel's transfer function; None is that of the estimate,
             and 0 for a known kernel.
+        kernel_width: Factor of the width of the kernel that is used, 0.25 to 4, whether it is estimated or known.
+        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the photograph itself at scale 1.
+        denoise: Share of the noise that is removed, 0 to 1; "auto" is 1. Noise that is kept is that of the photograph,
+            interpolated.
+        halo: Share of the overshoot at edges that is left, 0 to 1; "auto" is 1. At 0 no pixel is outside of the range
+            of the photograph around it.
         seed: Random seed.
 
     Raises:
@@ -58,8 +70,13 @@ class Settings:
     upscaler: str = "pretrained"
     configs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     region: Region | None = None
+    varying: bool = False
     noise_sigma: float | None = None
     kernel_error: float | None = None
+    kernel_width: float = 1.0
+    strength: float = 1.0
+    denoise: Dial = "auto"
+    halo: Dial = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,6 +97,17 @@ class Settings:
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+        if self.varying and self.region is not None:
+            raise ConfigError(
+                "a kernel that varies is estimated from the whole image; leave out the region, or varying."
+            )
+        low, high = KERNEL_WIDTHS
+        if not _is_within(self.kernel_width, low, high):
+            raise ConfigError(f"kernel_width must be a factor from {low} to {high}, got {self.kernel_width!r}.")
+        for name, share in (("strength", self.strength), ("denoise", self.denoise), ("halo", self.halo)):
+            if not _is_within(share, 0, 1) and (name == "strength" or share != "auto"):
+                needed = "from 0 to 1" if name == "strength" else "from 0 to 1, or 'auto'"
+                raise ConfigError(f"{name} must be {needed}, got {share!r}.")
         method, separator, file = self.upscaler.partition(":")
         if separator and method == "checkpoint":
             config = self.configs.get(method) or UPSCALERS.get(method).config_type()
@@ -98,6 +126,12 @@ class Settings:
     def kernel_scale(self) -> int:
         """The scale that a kernel without one of its own is for: `run_scale`, but 1 for deblurring."""
         return 1 if self.scale == 1 else self.run_scale
+
+    @property
+    def without_dials(self) -> "Settings":
+        """These settings with all dials at their defaults: what is measured does not depend on them."""
+        defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in DIALS}
+        return replace(self, **defaults)
 
     @property
     def label(self) -> str:
@@ -180,6 +214,11 @@ class Settings:
     def used_configs(self) -> dict[str, Any]:
         """The complete settings of the two methods that are run, by name."""
         return {self.estimator: self.create_estimator().config, self.upscaler: self.create_upscaler().config}
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    """Whether a value is a number within bounds."""
+    return isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

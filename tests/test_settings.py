@@ -47,6 +47,12 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
         ({"size": (0, 0)}, "1 px or more"),
         ({"noise_sigma": -0.1}, "noise_sigma"),
         ({"kernel_error": float("inf")}, "kernel_error"),
+        ({"kernel_width": 0.2}, "kernel_width must be a factor from 0.25 to 4, got 0.2"),
+        ({"kernel_width": float("nan")}, "kernel_width must be a factor"),
+        ({"strength": 1.1}, "strength must be from 0 to 1, got 1.1"),
+        ({"strength": "auto"}, "strength must be from 0 to 1, got 'auto'"),
+        ({"denoise": -0.1}, "denoise must be from 0 to 1, or 'auto', got -0.1"),
+        ({"halo": True}, "halo must be from 0 to 1, or 'auto', got True"),
         (
             {"estimator": "guess"},
             "estimator must be one of auto, spectral, l0, kernelgan, .*, got 'guess'",

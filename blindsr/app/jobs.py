@@ -27,7 +27,7 @@ from blindsr.events import Event, StageDone, StageStarted, StepDone
 from blindsr.image_io import open_image
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import load_kernel
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines.files import FileResult, upscale_file
 from blindsr.runtime import is_out_of_memory, prepare_process, release_memory
 from blindsr.settings import Settings, preset
@@ -68,7 +68,7 @@ class Choices:
         """The settings of a run; a ConfigError if one is out of its bounds."""
         return replace(preset(self.preset), scale=float(self.scale))
 
-    def known_kernel(self) -> tuple[Kernel | KernelStack | None, tuple[str, ...]]:
+    def known_kernel(self) -> tuple[AnyKernel | None, tuple[str, ...]]:
         """The known kernel, if there is one, with warnings; a KernelError or ConfigError if it is not usable."""
         return (None, ()) if self.kernel is None else load_kernel(self.kernel, self.settings.kernel_scale)
 
@@ -361,7 +361,7 @@ class Session:
         source: Path,
         settings: Settings,
         *,
-        kernel: Kernel | KernelStack | None,
+        kernel: AnyKernel | None,
         kernel_warnings: tuple[str, ...],
         stem: Path,
         progress: Progress,

@@ -14,7 +14,7 @@ from blindsr.app.jobs import Cancelled, Choices, Job, Progress, Session, Session
 from blindsr.app.views import Comparison, Place, Viewer
 from blindsr.errors import BlindSRError, KernelError
 from blindsr.evaluation.report.pictures import data_uri
-from blindsr.kernels import stretch
+from blindsr.kernels import dilate
 from blindsr.kernels.metrics import widths_text
 from blindsr.pipelines.summary import describe_kernel, summary_lines
 
@@ -242,7 +242,7 @@ class _Page:
         if session.is_busy or number >= len(session.outcomes):
             return
         outcome = session.outcomes[number]
-        kernel = stretch(outcome.result.kernel, float(factor))
+        kernel = dilate(outcome.result.kernel, float(factor))
         progress = Progress([outcome.source.name])
         work = partial(session.run_again, number, kernel, progress)
         yield from self._follow(session, work, progress, request, number)

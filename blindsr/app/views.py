@@ -15,7 +15,7 @@ from torch import Tensor
 from blindsr.api import SuperResolver
 from blindsr.app.jobs import Outcome
 from blindsr.image_io import FileSource, ImageSource, Photo, open_image, to_uint8
-from blindsr.kernels import Kernel, stretch
+from blindsr.kernels import Kernel, dilate
 from blindsr.ops import imresize
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import most_textured, spread_windows
@@ -124,7 +124,7 @@ class Viewer:
         side = min(_TRIAL, _MAX_TRIAL // self.scale)
         rows, columns = self._window(side, side)
         kernel = self.outcome.result.kernel
-        changed = stretch(kernel, factor)
+        changed = dilate(kernel, factor)
         if self._trial is None or self._trial[0] != place:
             self._trial = place, self._upscaled(rows, columns, kernel)
         left = self._trial[1]

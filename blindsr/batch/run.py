@@ -29,8 +29,7 @@ from blindsr.batch.task import (
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Listener, Notice
 from blindsr.image_io import DEFAULT_FILES, FileOptions
-from blindsr.kernels import Kernel
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.memory import available_memory
 from blindsr.pipelines.outputs import image_outputs, leftovers
@@ -101,7 +100,7 @@ def upscale_files(
     output: str | Path | None = None,
     *,
     settings: Settings | None = None,
-    kernel: Kernel | KernelStack | None = None,
+    kernel: AnyKernel | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
     shared_kernel: bool = False,
@@ -204,7 +203,7 @@ def upscale_files(
         return run_batch(plan_with(options, opened), engine, listener=listener)
 
 
-def _with_kernels(found: Inputs, kernel: Kernel | KernelStack | None, listener: BatchListener) -> Inputs:
+def _with_kernels(found: Inputs, kernel: AnyKernel | None, listener: BatchListener) -> Inputs:
     """Leave out the bands of a Sentinel-2 product that the sensor has no kernel for."""
     if not isinstance(kernel, KernelStack):
         return found

@@ -12,6 +12,7 @@ from torch import Tensor
 from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
+from blindsr.errors import ConfigError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, open_image
 from blindsr.kernels import Kernel
@@ -62,6 +63,8 @@ def shared_kernel_for(
         ConfigError: An output size leads to different factors.
         OutputError: The files cannot be written.
     """
+    if settings.varying:
+        raise ConfigError("a shared kernel is one for all images (shared_kernel, --shared-kernel); leave out varying.")
     if settings.size is not None:
         settings = replace(settings, scale=float(common_scale(settings, paths)), factors=None, size=None)
     digests: dict[Path, str] = {}
@@ -70,7 +73,8 @@ def shared_kernel_for(
             digests[path] = manifest.digest(path)
         except OSError:
             continue
-    content = {"inputs": sorted(digests.values()), "settings": settings.as_dict(), "source": source_digest()}
+    undialled = settings.without_dials.as_dict()
+    content = {"inputs": sorted(digests.values()), "settings": undialled, "source": source_digest()}
     key = cache_key(content)
     base = manifest.path.parent / f"{_NAME}.kernel"
     kernel_path, plot_path, record_path = (base.with_name(f"{base.name}{s}") for s in (".npz", ".png", ".json"))

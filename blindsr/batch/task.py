@@ -14,7 +14,7 @@ from blindsr.errors import BlindSRError, OutputError
 from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.pipelines.degradation import Noise
 from blindsr.pipelines.files import upscale_file
 from blindsr.pipelines.linear_light import LinearLight
@@ -77,7 +77,7 @@ class TaskOptions:
     """What the images of a batch have in common."""
 
     settings: Settings = field(default_factory=Settings)  # the settings of each run
-    kernel: Kernel | KernelStack | None = None  # a known or shared kernel; None estimates one for each image
+    kernel: AnyKernel | None = None  # a known or shared kernel; None estimates one for each image
     noise: Noise | None = None  # of most images of the batch; each whose own is near it gets it
     kernel_warnings: tuple[str, ...] = ()  # remarks on the kernel for the record
     linear_light: LinearLight = "auto"  # whether the sRGB curve is undone before upscaling with a known kernel
@@ -115,6 +115,8 @@ def task_key(digest: str, options: TaskOptions) -> str:
 
 
 def _by_content(value: object) -> object:
+    if isinstance(value, KernelMap):
+        return {"rows": value.shape[0], "kernels": [_by_content(kernel) for kernel in value.flat]}
     if isinstance(value, KernelStack):
         return [_by_content(kernel) for kernel in value.kernels]
     if isinstance(value, Kernel):  # an estimated kernel has an error, a known one has none: its origin counts too

@@ -14,7 +14,20 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from blindsr.cli.main import VERBOSE
-from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PAGE, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice, OutputPath
+from blindsr.cli.types import (
+    INDEX,
+    MEMORY,
+    OUTPUT,
+    PAGE,
+    PHOTO,
+    PIXELS,
+    REGION,
+    SCALE,
+    SHARE,
+    SIZE,
+    MethodChoice,
+    OutputPath,
+)  # fmt: skip
 
 __all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
 
@@ -32,7 +45,7 @@ _ELSEWHERE = {
 }
 CONVENTIONS = ("blindsr", "kernelgan", "generator", "kair", "fkp", "mzsr")
 #: Groups of options in the order of `--help`.
-GROUPS = ("Common", "Method", "Known kernel", "Files", "Batch", "Machine", "Cluster", "Output")
+GROUPS = ("Common", "Dial", "Method", "Known kernel", "Files", "Batch", "Machine", "Cluster", "Output")
 
 
 def _option(group: str, *flags: str, toml: str = "", **declaration: Any) -> Any:  # noqa: ANN401 - a dataclass field
@@ -67,6 +80,17 @@ class Options:
         help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well; "
         "paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
+    kernel_width: float | None = _option("Dial", toml="run", type=click.FloatRange(0.25, 4), metavar="RATIO",
+        show_default="1", help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
+        "below 1 sharpens less, above 1 more.")
+    strength: float | None = _option("Dial", toml="run", type=click.FloatRange(0, 1), metavar="0-1", show_default="1",
+        help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
+    denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
+        help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
+        "PHOTO. --noise says how much noise there is.")
+    halo: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
+        help="Share of the overshoot at edges that is left: 1 is what the method gives, as auto is, 0 keeps every "
+        "pixel within the range of PHOTO around it.")
     estimator: str | None = _option("Method", toml="run", type=MethodChoice("estimator"), show_default="auto",
         help="Kernel estimation method, listed below. auto suits nearly every photograph; choose another one where "
         "you know better, such as l0 for camera shake.")
@@ -85,8 +109,13 @@ class Options:
         help="Estimate the kernel from this rectangle of PHOTO only: left edge, top edge, width and height in pixels. "
         "Useful where lettering, frames or parts out of focus would decide; the whole image is upscaled with "
         "that kernel.  [default: the whole image]")
+    varying: bool | None = _option("Method", "--varying/--one-kernel", toml="run", default=None,
+        help="Estimate kernels that vary over PHOTO, as with soft corners or a shallow focus, where they measurably "
+        "do; the kernel file is then a map.  [default: one kernel]")
     noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
-        show_default="measured", help="Noise to suppress: its standard deviation in grey levels of 255. 0 keeps grain.")
+        show_default="measured",
+        help="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
+        "sharpened as detail; --denoise 0 keeps it as it is.")
     seed: int | None = _option("Method", toml="run", type=click.IntRange(0, 2**32 - 1), metavar="N", show_default="0",
         help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.")
     config: Path | None = _option("Method", type=click.Path(exists=True, dir_okay=False, path_type=Path),  # noqa: RUF009
@@ -97,6 +126,8 @@ class Options:
         help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), or "
         "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
         "pixels of the result, ANGLE in degrees.")
+    kernel_map: Path | None = _option("Known kernel", type=click.Path(path_type=Path), metavar="FILE.npz",  # noqa: RUF009
+        help="Kernels that vary over PHOTO, as `estimate-kernel --varying` writes them; see docs/dials.md.")
     sensor: str | None = _option("Known kernel", metavar="NAME[:BAND]|SPEC.toml",
         help="The kernel of an instrument: one that `blindsr kernel sensors` lists, or your own specification. "
         "Several bands, as in sentinel2:B4,B3,B2, are those of the channels in their order.")
@@ -176,6 +207,8 @@ class Options:
         self._exclude("quiet", "verbose")
         self._exclude("scale", "size")
         self._exclude("kernel", "sensor")
+        self._exclude("kernel", "kernel_map")
+        self._exclude("sensor", "kernel_map")
         if self.sensor is None and self.kernel_model is not None:
             raise click.UsageError("--kernel-model is for --sensor; leave it out.")
         if self.sensor is not None:

@@ -15,7 +15,7 @@ from blindsr.cli.options import STDIO, Options, toml_keys, type_of
 from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
-from blindsr.settings import Region, Settings, preset
+from blindsr.settings import DIALS, Region, Settings, preset
 
 __all__ = ["Run", "kernel_scale", "load_kernel_file", "load_known_kernel", "make_run", "single_kernel"]
 
@@ -61,7 +61,9 @@ def make_run(options: Options) -> Run:
             "--zssr-setting."
         )
     settings = preset(name, init=run.get("init", "pretrained"))
-    values: dict[str, Any] = {key: run[key] for key in ("size", "estimator", "upscaler", "seed") if key in run}
+    values: dict[str, Any] = {
+        key: run[key] for key in ("size", "estimator", "upscaler", "seed", "varying", *DIALS) if key in run
+    }
     configs = dict(settings.configs)
     if "zssr_setting" in run:
         configs["zssr"] = UPSCALERS.get("zssr").config_type.named(run["zssr_setting"])
@@ -117,14 +119,38 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         # Deblurring runs at ×2, for which a sensor has a kernel.
         scale = max(scale, DEBLUR_SCALE)
         return kernel_from_sensor(options.sensor, scale, model=options.kernel_model)  # type: ignore[arg-type]
+    if options.kernel_map is not None:
+        return _load_map(options.kernel_map, scale)
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
     try:
-        return load_kernel_file(options.kernel, options, scale)
+        loaded = load_kernel_file(options.kernel, options, scale)
+        from blindsr.kernels import KernelMap
+
+        if not isinstance(loaded[0], KernelMap):
+            return loaded
+        raise click.UsageError(f"{options.kernel} is a map of kernels; name it with --kernel-map.")
     except (ConfigError, KernelError) as error:
         if os.path.lexists(options.kernel):
             raise
         raise click.BadParameter(str(error), param_hint="--kernel") from error  # what was written, not a file, is wrong
+
+
+def _load_map(path: Path, scale: int) -> tuple[Any, tuple[str, ...]]:
+    """Load the kernel map of a file."""
+    from blindsr.kernels import KernelMap
+    from blindsr.kernels.files import load_kernel
+
+    if path.suffix.lower() != ".npz":
+        raise click.UsageError(
+            f"a map of kernels is a .npz file, got {path.name}; `estimate-kernel --varying` writes one."
+        )
+    loaded = load_kernel(path, scale)
+    if not isinstance(loaded[0], KernelMap):
+        raise click.UsageError(
+            f"{path.name} is no map of kernels; a kernel for the whole image is named with --kernel."
+        )
+    return loaded
 
 
 def load_kernel_file(text: str, options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
@@ -180,7 +206,7 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
         if key not in keys:
             raise ConfigError(_no_key(name, key, keys))
         option_type = type_of(keys[key])
-        is_switch = key == "strip_metadata"
+        is_switch = key in ("strip_metadata", "varying")
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
         if isinstance(value, bool) != is_switch or (is_text and not is_switch and not isinstance(value, str)):
             needed = "true or false" if is_switch else "a text" if is_text else _type_in_words(option_type)
@@ -285,8 +311,10 @@ def _in_words(hint: object) -> str:
 
 def single_kernel(loaded: Any) -> Any:  # noqa: ANN401 - Kernel, without importing NumPy here
     """The kernel where a command takes only one, and not one for each band."""
-    from blindsr.kernels import KernelStack
+    from blindsr.kernels import KernelMap, KernelStack
 
+    if isinstance(loaded, KernelMap):
+        raise click.UsageError("one kernel is needed, got a map of kernels that vary over an image.")
     if isinstance(loaded, KernelStack):
         raise click.UsageError(f"one kernel is needed, got several ({', '.join(loaded.names)}); name one band.")
     return loaded

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blindsr.registry import Registry
 
 __all__ = [
-    "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SIZE", "MethodChoice",
+    "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE", "SIZE",
+    "MethodChoice",
     "OutputPath",
 ]  # fmt: skip
 
@@ -144,6 +145,18 @@ def _page(value: str | int) -> int | str:
     return int(text)
 
 
+def _share(value: str | float) -> float | str:
+    if value == "auto":
+        return "auto"
+    try:
+        share = float(value)
+    except (ValueError, TypeError):
+        share = math.nan
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ValueError(f"needs auto or a number from 0 to 1, got {value!r}.")
+    return share
+
+
 def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
     try:
         numbers = [float(part) for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -193,6 +206,7 @@ class MethodChoice(click.ParamType[str]):
 PHOTO, OUTPUT = _FileType(), _OutputType()
 REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
 INDEX, PAGE, PAIR = _Parsed("n|all", _index), _Parsed("n|all", _page), _Parsed("value|along,across", _pair)
+SHARE = _Parsed("auto|0-1", _share)
 MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
 FILE_SIZE = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="a size", example="256MB"))
 PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

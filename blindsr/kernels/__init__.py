@@ -3,16 +3,17 @@
 from blindsr.kernels.analytic import bicubic, box, defocus, gaussian, motion, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
 from blindsr.kernels.files import as_kernel, kernel_bytes, load_kernel, read_kernel
-from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelStack
+from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelMap, KernelStack
 from blindsr.kernels.metrics import SplitHalf, compare, covariance_error, describe, normalised_cross_correlation
-from blindsr.kernels.plot import kernel_plot_png, stack_plot_png
+from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
 from blindsr.kernels.random import Law, draw_kernel
-from blindsr.kernels.transform import centre, compose, fit, flip, resample, shift, stretch
+from blindsr.kernels.transform import centre, compose, dilate, fit, flip, resample, shift
 
 __all__ = [
     "Convention",
     "Kernel",
     "KernelEstimate",
+    "KernelMap",
     "KernelStack",
     "Law",
     "SplitHalf",
@@ -26,6 +27,7 @@ __all__ = [
     "defocus",
     "describe",
     "detect",
+    "dilate",
     "draw_kernel",
     "fit",
     "flip",
@@ -34,6 +36,7 @@ __all__ = [
     "kernel_bytes",
     "kernel_plot_png",
     "load_kernel",
+    "map_plot_png",
     "motion",
     "normalised_cross_correlation",
     "parse_kernel",
@@ -41,6 +44,5 @@ __all__ = [
     "resample",
     "shift",
     "stack_plot_png",
-    "stretch",
     "to_convention",
 ]

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
-from blindsr.kernels.kernel import MAX_SIZE, Kernel, KernelEstimate, KernelStack
+from blindsr.kernels.kernel import MAX_SIZE, AnyKernel, Kernel, KernelEstimate, KernelMap, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
 from blindsr.kernels.transform import centre_with_warning
 
@@ -33,7 +34,8 @@ _MAX_BYTES: Final = 1 << 28
 _MAX_NUMBERS: Final = 1 << 25  # in one array
 
 AnyConvention = Convention | Literal["auto"]
-_Kernels = Kernel | KernelStack
+_Kernels = AnyKernel
+_MAP_KEY: Final = "kernel_map"  # array (rows, columns, K, K) of a file with a map
 _Warnings = tuple[str, ...]
 
 
@@ -68,7 +70,8 @@ def load_kernel(
         recentre: Move the centre of mass to the centre.
 
     Returns:
-        One kernel, or a `KernelStack` with one for each band; and warnings, as sentences for the user.
+        One kernel, a `KernelStack` with one for each band, or the `KernelMap` of a file; and warnings, as
+        sentences for the user.
 
     Raises:
         KernelError: The value does not describe a kernel for this scale.
@@ -79,7 +82,7 @@ def load_kernel(
         ((0.5, 0.5), 12)
     """
     kernels, warnings = _load(value, scale, convention or "auto", key, index)
-    if not recentre:
+    if not recentre or isinstance(kernels, KernelMap):
         return kernels, warnings
     parts = kernels.kernels if isinstance(kernels, KernelStack) else (kernels,)
     centred, shifts = zip(*map(centre_with_warning, parts), strict=True)
@@ -90,8 +93,8 @@ def load_kernel(
 def _load(
     value: object, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
 ) -> tuple[_Kernels, _Warnings]:
-    value = value.kernel if isinstance(value, KernelEstimate) else value
-    if isinstance(value, Kernel | KernelStack):
+    value = (value.kernel_map or value.kernel) if isinstance(value, KernelEstimate) else value
+    if isinstance(value, Kernel | KernelStack | KernelMap):
         if value.scale not in (scale, DEBLUR_SCALE if scale == 1 else scale):
             raise KernelError(
                 f"the kernel is for scale {value.scale}, but scale {scale} was requested; use scale {value.scale}, or "
@@ -119,6 +122,8 @@ def _load(
         if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
             close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
             raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
+        if path.suffix.lower() == ".npz" and path.is_file() and _has_map(path):
+            return _read_map(path, scale), ()
         kernels, warnings = _load_file(path, scale, convention, key, index)
     else:
         kernels, warnings = _kernels_of(_raw_array(value), scale, convention, index)
@@ -144,7 +149,7 @@ def _raw_array(value: object) -> "RawArrays":
 
 def _load_file(
     path: Path, scale: int, convention: AnyConvention, key: str | None, index: int | str | None
-) -> tuple[_Kernels, _Warnings]:
+) -> tuple[Kernel | KernelStack, _Warnings]:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if key is not None or index == "all":
             raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
@@ -156,7 +161,7 @@ def _load_file(
 
 def _kernels_of(
     raw: "RawArrays", scale: int, convention: AnyConvention, index: int | str | None
-) -> tuple[_Kernels, _Warnings]:
+) -> tuple[Kernel | KernelStack, _Warnings]:
     if scale == 1 and raw.scale == DEBLUR_SCALE:
         scale = DEBLUR_SCALE
     if raw.scale is not None and raw.scale != scale:
@@ -244,6 +249,61 @@ def kernel_from_array(
         warnings.append(reason)
     kernel = from_convention(values, scale, convention)
     return Kernel(kernel.array, scale, raw.provenance or {**origin, "convention": convention}), tuple(warnings)
+
+
+def _has_map(path: Path) -> bool:
+    """Whether a .npz file has a kernel map; of a damaged one the error comes when it is read."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return isinstance(archive, np.lib.npyio.NpzFile) and _MAP_KEY in archive.files
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return False
+
+
+def _read_map(path: Path, scale: int) -> KernelMap:
+    """Read a kernel map: `kernel_map` (rows, columns, K, K), `scale`, and `provenance`, a JSON list for each kernel.
+
+    Raises:
+        KernelError: The file is damaged, has another content, or is for another scale.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            for name in (_MAP_KEY, "scale"):
+                if name not in archive.files:
+                    raise KernelError(f"{path.name} must contain {name} beside {_MAP_KEY}; write it as documented.")
+            info = archive.zip.getinfo(f"{_MAP_KEY}.npy")
+            if info.file_size > _MAX_BYTES:
+                raise KernelError(f"{_MAP_KEY} in {path.name} is far too large for kernels.")
+            arrays, own_scale = archive[_MAP_KEY], archive["scale"]
+            text = str(archive["provenance"][()]) if "provenance" in archive.files else "[]"
+            origins = json.loads(text)
+    except KernelError:
+        raise
+    except Exception as error:  # the parsers raise anything for a damaged file
+        raise KernelError(
+            f"{path.name} cannot be read as a kernel map ({type(error).__name__}): it is damaged; save it again."
+        ) from error
+    shape = f"{'×'.join(map(str, arrays.shape))}"
+    if arrays.ndim != 4 or arrays.dtype.kind not in "fiu" or 0 in arrays.shape:
+        raise KernelError(f"{_MAP_KEY} in {path.name} must be numbers (rows, columns, K, K), got {shape}.")
+    if own_scale.size != 1 or own_scale.dtype.kind not in "iu" or own_scale.item() not in (scale, _run_scale(scale)):
+        raise KernelError(
+            f"{path.name} is a kernel map for scale {str(own_scale)[:20]}, but scale {scale} was requested; estimate "
+            "or make a map for this scale."
+        )
+    rows, columns = arrays.shape[:2]
+    if not isinstance(origins, list) or len(origins) != rows * columns:
+        origins = [{}] * (rows * columns)
+    flat = [
+        Kernel.normalised(_checked(array, path.name), int(own_scale.item()), {"made_by": "file", **origin})
+        for array, origin in zip(arrays.reshape(-1, *arrays.shape[2:]), origins, strict=True)
+    ]
+    return KernelMap([flat[row * columns : (row + 1) * columns] for row in range(rows)])
+
+
+def _run_scale(scale: int) -> int:
+    """The scale at which a run of this scale takes kernels as well."""
+    return DEBLUR_SCALE if scale == 1 else scale
 
 
 def stated_scale(path: Path | str) -> int | None:
@@ -398,6 +458,11 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
         names = list(archive.files)
+        if _MAP_KEY in names and key is None:
+            raise KernelError(
+                f"{path.name} is a map of kernels that vary over an image, and one kernel is needed; `blindsr upscale "
+                "--kernel-map` takes it, and its plot lies beside it."
+            )
         name = select_name(names, key, path)
         # A member that would fill the memory when it is unpacked is refused.
         entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
@@ -451,7 +516,7 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     """The content of a kernel file; the same kernel gives the same bytes.
 
     Args:
-        kernel: Any kernel; a stack, with a kernel for each band, for .npz alone.
+        kernel: Any kernel; a stack, with a kernel for each band, and a map for .npz alone.
         suffix: ".npz" (blindsr's convention, with scale and provenance), ".npy", ".txt" or ".csv" (the weights alone)
             or ".mat" (MATLAB v5).
         convention: Convention of the weights in the file; None is KernelGAN's for .mat and blindsr's for the others.
@@ -459,16 +524,20 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
     Raises:
         KernelError: The suffix is unknown, or a .npz is requested in another convention than blindsr's.
     """
-    if suffix not in ARRAY_SUFFIXES or (isinstance(kernel, KernelStack) and suffix != ".npz"):
-        formats = ".npz" if isinstance(kernel, KernelStack) else ", ".join(ARRAY_SUFFIXES)
+    is_several = isinstance(kernel, KernelStack | KernelMap)
+    if suffix not in ARRAY_SUFFIXES or (is_several and suffix != ".npz"):
+        formats = ".npz" if is_several else ", ".join(ARRAY_SUFFIXES)
         raise KernelError(f"a kernel file must be one of {formats}, got {suffix!r}.")
     if suffix == ".npz" and convention not in (None, "blindsr"):
         raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
     buffer = io.BytesIO()
-    if suffix == ".npz" or isinstance(kernel, KernelStack):
+    if suffix == ".npz" or isinstance(kernel, KernelStack | KernelMap):
         content: dict[str, Any] = {}
-        provenance: dict[str, Any]
-        if isinstance(kernel, KernelStack):
+        provenance: dict[str, Any] | list[dict[str, Any]]
+        if isinstance(kernel, KernelMap):
+            content[_MAP_KEY] = kernel.arrays()
+            provenance = [dict(part.provenance) for part in kernel.flat]
+        elif isinstance(kernel, KernelStack):
             side = max(part.size for part in kernel.kernels)
             content["kernels"] = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
             content["bands"] = np.array(kernel.names)

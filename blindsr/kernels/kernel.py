@@ -7,7 +7,7 @@ other conventions are converted once, when they are read (`blindsr.kernels.conve
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from blindsr.errors import KernelError
 if TYPE_CHECKING:
     import torch
 
+MAX_MAP_SIDE: Final = 64  # kernels along a side of a map
 MAX_SIZE: Final = 1001  # px a side; a larger array is an image, and the arithmetic on it would take minutes
 _SUM_TOLERANCE = 1e-6
 _BAND = re.compile(r"(?<![^_.-])[A-Za-z]{1,4}\d{1,2}[A-Za-z]?(?![^_.-])")  # "B04", "B8A", "SR_B2" has "B2"
@@ -205,6 +206,10 @@ class KernelStack:
         """Factor from LR to HR."""
         return self.kernels[0].scale
 
+    def each(self, function: Callable[[Kernel], Kernel]) -> "KernelStack":
+        """The stack of what a function makes of each kernel."""
+        return KernelStack([function(kernel) for kernel in self.kernels], self.names)
+
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify the weights, the scale and the order."""
@@ -233,6 +238,84 @@ class KernelStack:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """Kernels that vary over an image: a grid that divides it equally, with the kernel of the middle of each cell.
+
+    Between the middles of the cells, the result changes smoothly from one kernel to the next; beyond the outermost ones
+    it stays that of theirs.
+
+    Args:
+        kernels: Rows from top to bottom, each from left to right.
+
+    Raises:
+        KernelError: A row is empty or has another length, the scales differ, or a side has more than 64 kernels.
+    """
+
+    kernels: tuple[tuple[Kernel, ...], ...]
+
+    def __init__(self, kernels: Sequence[Sequence[Kernel]]) -> None:
+        object.__setattr__(self, "kernels", tuple(tuple(row) for row in kernels))
+        lengths = {len(row) for row in self.kernels}
+        if len(lengths) != 1 or not 1 <= min(lengths) <= max(*lengths, len(self.kernels)) <= MAX_MAP_SIDE:
+            raise KernelError(
+                f"a kernel map must have 1 to {MAX_MAP_SIDE} rows of as many kernels each, got rows of "
+                f"{sorted(lengths)} kernels; correct the grid."
+            )
+        scales = sorted({kernel.scale for kernel in self.flat})
+        if len(scales) > 1:
+            raise KernelError(f"the kernels of a map must be for one scale, got {scales}; resample some.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return len(self.kernels), len(self.kernels[0])
+
+    @property
+    def flat(self) -> tuple[Kernel, ...]:
+        """The kernels row by row."""
+        return tuple(kernel for row in self.kernels for kernel in row)
+
+    @property
+    def scale(self) -> int:
+        """Factor from LR to HR."""
+        return self.kernels[0][0].scale
+
+    @property
+    def size(self) -> int:
+        """Side of the largest kernel, HR pixels."""
+        return max(kernel.size for kernel in self.flat)
+
+    def arrays(self) -> NDArray[np.float64]:
+        """The weights, (rows, columns, K, K), of kernels that are padded with zeros to one size."""
+        padded = [np.pad(kernel.array, (self.size - kernel.size) // 2) for kernel in self.flat]
+        return np.stack(padded).reshape(*self.shape, self.size, self.size)
+
+    @cached_property
+    def mean(self) -> Kernel:
+        """The mean of the kernels, with the provenance of the first."""
+        return Kernel.normalised(self.arrays().mean((0, 1)), self.scale, self.provenance)
+
+    def each(self, function: Callable[[Kernel], Kernel]) -> "KernelMap":
+        """The map of what a function makes of each kernel."""
+        return KernelMap([[function(kernel) for kernel in row] for row in self.kernels])
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that identify the weights, the scale and the grid."""
+        rows = "/".join(" ".join(kernel.digest for kernel in row) for row in self.kernels)
+        return hashlib.sha256(rows.encode()).hexdigest()[:12]
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """Origin of the first kernel."""
+        return self.kernels[0][0].provenance
+
+
+#: One kernel for an image, one for each of its bands, or a map of kernels that vary over it.
+AnyKernel = Kernel | KernelStack | KernelMap
+
+
 @dataclass(frozen=True, kw_only=True)
 class KernelEstimate:
     """A kernel that was estimated from an image, and how.
@@ -241,7 +324,7 @@ class KernelEstimate:
         KernelError: `kernel_error` is negative, or `confidence` is outside [0, 1].
     """
 
-    kernel: Kernel
+    kernel: Kernel  # of a map, the mean
     method: str  # name of the estimator: "kernelgan", "spectral", …
     settings: Mapping[str, object] = field(default_factory=dict)  # of the estimator, JSON-able
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # training curves, one value per report
@@ -249,6 +332,7 @@ class KernelEstimate:
     warnings: tuple[str, ...] = ()  # sentences for the user, such as why a fallback was used
     kernel_error: float | None = None  # estimated standard deviation of the transfer function's error; None is unknown
     confidence: float | None = None  # reliability of the estimate, from 0 to 1; None is unknown
+    kernel_map: KernelMap | None = None  # kernels that vary over the image; None is one for all of it
 
     def __post_init__(self) -> None:
         """Check the bounds."""

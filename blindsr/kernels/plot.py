@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from blindsr.kernels.kernel import Kernel, KernelStack
+from blindsr.kernels.kernel import Kernel, KernelMap, KernelStack
 from blindsr.kernels.metrics import SplitHalf, fwhm, mtf_at_nyquist, provenance_text
 
 _Array = NDArray[np.float64]
@@ -68,6 +68,26 @@ def stack_plot_png(stack: KernelStack) -> bytes:
         sheet.paste(Image.open(io.BytesIO(plot)), (0, _SIZE[1] * row))
     sheet.save(buffer := io.BytesIO(), "PNG")
     return buffer.getvalue()
+
+
+def map_plot_png(kernel_map: KernelMap) -> bytes:
+    """Plot the kernels of a map as they lie over the image, with their widths, as a PNG file of 1500 × 960 px."""
+    canvas, (rows, columns) = _Canvas(), kernel_map.shape
+    canvas.text((70, 46), f"Kernel map of {rows} x {columns} cells, for a factor of {kernel_map.scale}", size=32)
+    arrays = kernel_map.arrays()
+    reach = max(kernel.support(0.99) for kernel in kernel_map.flat)
+    cut = (arrays.shape[-1] - reach) // 2
+    shown = arrays[:, :, cut : cut + reach, cut : cut + reach]
+    low, high = float(shown.min()), float(shown.max())
+    side = min(1360 // columns, 830 // rows)
+    for (row, column), kernel in zip(np.ndindex(rows, columns), kernel_map.flat, strict=True):
+        levels = (255 * (shown[row, column] - low) / (high - low)).round().astype(np.uint8)
+        left, top = 70 + column * side, 90 + row * side
+        inner = side - min(40, side // 4)
+        canvas.pixels(colour_map()[levels], (left, top, left + inner, top + inner))
+        width = math.sqrt(math.prod(fwhm(kernel)))
+        canvas.text((left, top + inner + 14), f"FWHM {width:.2f} px", size=max(9, min(17, side // 9)), colour=_GREY)
+    return canvas.png()
 
 
 class _Canvas:

@@ -170,22 +170,29 @@ def imresize(
 
 
 def imresize_rows(
-    rows: Callable[[int, int], Tensor], size: tuple[int, int], out_size: tuple[int, int], first: int, last: int
+    rows: Callable[[int, int], Tensor],
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    first: int,
+    last: int,
+    *,
+    method: Interpolation = "bicubic",
 ) -> Tensor:
     """Rows [first, last) of `imresize(image, size=out_size)`, up to rounding, from no more rows than they need.
 
     `rows(a, b)` returns rows [a, b) of the image, (B, C, b − a, W); sizes are (H, W) of all of input and output.
     """
-    index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0]))
+    index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0], method))
     a, b = int(index.min()), int(index.max()) + 1
     piece = rows(a, b)
     resized = _combined(piece, -2, index.to(piece.device) - a, weight.to(piece))
-    return _resize_axis(resized, -1, out_size[1], out_size[1] / size[1], border="symmetric", antialias=True)
+    scale = out_size[1] / size[1]
+    return _resize_axis(resized, -1, out_size[1], scale, border="symmetric", antialias=True, method=method)
 
 
-def _row_taps(height: int, out_height: int) -> tuple[Tensor, Tensor]:
+def _row_taps(height: int, out_height: int, method: Interpolation = "bicubic") -> tuple[Tensor, Tensor]:
     scale = out_height / height
-    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", torch.device("cpu"))
+    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", torch.device("cpu"), method)
 
 
 class RowBuffer:

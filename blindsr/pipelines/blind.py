@@ -4,6 +4,7 @@ Every job takes this path: arrays and files, small images and huge ones, an esti
 for the image or one for each band.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,16 +14,29 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError, ImageError, KernelError
-from blindsr.events import Listener, Notice, ignore
+from blindsr.estimators.base import KernelEstimator
+from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
-from blindsr.kernels.kernel import KernelStack
+from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowResizer
 from blindsr.ops.windows import BandSource, Source
 from blindsr.pipelines import deblur
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
-from blindsr.pipelines.degradation import Noise, is_estimated, measure_degradation
+from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
+from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
+from blindsr.pipelines.varying import (
+    MAP_STAGE,
+    MIN_VARIATION,
+    PositionedSource,
+    blended,
+    grid_shape,
+    map_of,
+    variation,
+    window_estimate,
+    windows_of,
+)
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands
 from blindsr.upscalers.tiling import tiled_rows
@@ -34,6 +48,7 @@ __all__ = [
     "apply",
     "estimate_kernel",
     "fit",
+    "representative",
     "run",
 ]
 
@@ -54,7 +69,8 @@ class Fitted:
 
     Args:
         source: The image.
-        kernel: The kernel, or one for each band.
+        kernel: The kernel that is used, or one for each band.
+        measured_kernel: The estimated or known kernel, or kernels, before their width was changed.
         estimate: How the kernel was estimated; None if it is known.
         degradations: One for the image, or one for each band.
         model: The fitted model.
@@ -65,7 +81,8 @@ class Fitted:
     """
 
     source: Source
-    kernel: Kernel | KernelStack
+    kernel: AnyKernel
+    measured_kernel: AnyKernel
     estimate: KernelEstimate | None
     degradations: tuple[Degradation, ...]
     model: TiledModel
@@ -86,14 +103,16 @@ class RunResult:
     Args:
         image: (1, C, H, W), [0, 1]; None where the rows went to a writer.
         size: Height and width of the result.
-        kernel: The kernel that was used, or that of the first band.
+        kernel: The kernel that was used, that of the first band, or the mean of a map.
         band_kernels: The kernels of the bands, where each had its own.
-        estimate: How the kernel was estimated; None if it was known.
+        kernel_map: The kernels that vary over the image, where they do.
+        estimate: How the kernel was estimated, with its measured width; None if it was known.
+        measured_kernel: The estimated or known kernel, or those of the bands, before `Settings.kernel_width`.
         degradation: The measured degradation (of the first band, where each has its own).
         settings: The settings of the run.
         history: Curves by name, one value per report.
         timings: Seconds by stage.
-        consistency_db: PSNR between the input and the result degraded by the kernel, dB.
+        consistency_db: PSNR between the input and the result degraded by the kernel, dB; before halo and strength.
         dtype: Type of the network's arithmetic, "bfloat16" or "float32".
         warnings: Sentences for the user.
     """
@@ -102,7 +121,9 @@ class RunResult:
     size: tuple[int, int]
     kernel: Kernel
     band_kernels: KernelStack | None
+    kernel_map: KernelMap | None
     estimate: KernelEstimate | None
+    measured_kernel: AnyKernel
     degradation: Degradation
     settings: Settings
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -116,7 +137,7 @@ def run(
     source: Source,
     settings: Settings | None = None,
     *,
-    kernel: Kernel | KernelStack | None = None,
+    kernel: AnyKernel | None = None,
     compression_sigma: float = 0.0,
     tile: int | None = None,
     listener: Listener = ignore,
@@ -162,8 +183,8 @@ def estimate_kernel(
         listener: Receives the events.
 
     Returns:
-        A kernel for `settings.run_scale`, and how it was estimated. For the scale 1 see
-        `blindsr.pipelines.deblur.estimate_blur`.
+        A kernel for `settings.run_scale`, and how it was estimated; with `settings.varying` a map of kernels, if they
+        differ by more than their errors. For the scale 1 see `blindsr.pipelines.deblur.estimate_blur`.
 
     Raises:
         ImageError: Too small for the estimator, without `fallback`.
@@ -184,11 +205,7 @@ def estimate_kernel(
         listener(Notice(stage=estimator.name, message=warning))
         kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": estimator.name}})
         return KernelEstimate(kernel=kernel, method=estimator.name, warnings=(warning,))
-    direct = scale in estimator.scales or scale not in FIRST_STAGE
-    with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
-        estimate: KernelEstimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
-        if settings.scale == 1:
-            estimate = deblur.estimate_blur(estimate, crop, estimator, listener)
+    estimate = _estimated(crop, estimator, settings, listener)
     if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
         warning = (
             f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "
@@ -196,14 +213,51 @@ def estimate_kernel(
         )
         listener(Notice(stage=estimator.name, message=warning))
         estimate = replace(estimate, warnings=(*estimate.warnings, warning))
+    return _estimated_map(estimate, source, estimator, settings, listener) if settings.varying else estimate
+
+
+def _estimated(
+    crop: Tensor, estimator: KernelEstimator, settings: Settings, listener: Listener = ignore
+) -> KernelEstimate:
+    """The estimate from a part of an image, for `settings.run_scale`."""
+    scale = settings.run_scale
+    direct = scale in estimator.scales or scale not in FIRST_STAGE
+    with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
+        estimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
+        if settings.scale == 1:
+            estimate = deblur.estimate_blur(estimate, crop, estimator, listener)
     return estimate if direct else resampled_estimate(estimate, scale)
+
+
+def _estimated_map(
+    one: KernelEstimate, source: Source, estimator: KernelEstimator, settings: Settings, listener: Listener
+) -> KernelEstimate:
+    """The estimate with the map of a kernel that varies, or with the reason why one kernel is used."""
+    _, height, width = source.shape
+    shape, windows = grid_shape(height, width), []
+    text = f"{width}×{height} px are too few for a map of kernels"
+    if shape != (1, 1):
+        listener(StageStarted(stage=MAP_STAGE, max_steps=math.prod(shape)))
+        for number, window in enumerate(windows_of(height, width), 1):
+            windows.append(window_estimate(_estimated(source.window(*window), estimator, settings)))
+            listener(StepDone(stage=MAP_STAGE, step=number))
+        listener(StageDone(stage=MAP_STAGE, steps=len(windows)))
+        differ = variation(windows)
+        one = replace(one, metrics={**one.metrics, "kernel_variation": differ})
+        if differ > MIN_VARIATION:
+            kernels = map_of(windows, shape, estimator.name)
+            return replace(one, kernel=kernels.mean, kernel_map=kernels, warnings=())
+        text = f"the kernels of {len(windows)} parts of the photograph do not differ by more than their errors"
+    warning = f"{text}; one kernel is used for all of it."
+    listener(Notice(stage=estimator.name, message=warning))
+    return replace(one, warnings=(*one.warnings, warning))
 
 
 def fit(
     source: Source,
     settings: Settings,
     *,
-    kernel: Kernel | KernelStack | None = None,
+    kernel: AnyKernel | None = None,
     compression_sigma: float = 0.0,
     linear_light: bool = False,
     noise: Sequence[Noise] | None = None,
@@ -232,10 +286,10 @@ def fit(
     elif kernel is None:
         started = time.perf_counter()
         estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
-        kernel = estimate.kernel
+        kernel = estimate.kernel_map or estimate.kernel
         timings["kernel"] = time.perf_counter() - started
-    if settings.scale == 1:
-        kernel = deblur.for_run(kernel)
+    measured = kernel
+    kernel = used_kernel(measured, settings)
     if kernel.scale != settings.run_scale:
         raise KernelError(
             f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
@@ -246,11 +300,20 @@ def fit(
     warnings = list(estimate.warnings) if estimate else []
     if is_blind and not kernel_is_open:
         warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
-    if is_blind and isinstance(kernel, KernelStack):
-        raise ConfigError(f"{upscaler.name} estimates one kernel for all bands; choose another upscaler.")
-    parts: list[tuple[Source, Kernel]] = [(source, kernel)] if isinstance(kernel, Kernel) else []
+    if settings.kernel_width != 1 and (is_blind or not getattr(upscaler, "uses_kernel", True)):
+        why = "estimates its own kernel" if is_blind else "does not use the kernel"
+        warnings.append(f"{upscaler.name} {why}, whose width (kernel_width, --kernel-width) has no effect.")
+    if is_blind and not isinstance(kernel, Kernel):
+        raise ConfigError(f"{upscaler.name} estimates one kernel for the whole image; choose another upscaler.")
+    if upscaler.needs_whole_image and isinstance(kernel, KernelMap):
+        raise ConfigError(
+            f"{upscaler.name} needs the whole image at once, and a kernel map is applied by parts of it; choose "
+            "another upscaler, or one kernel."
+        )
     if isinstance(kernel, KernelStack):
         kernel.check_channels(source.shape[0])
+    parts: list[tuple[Source, Kernel]] = [(source, representative(kernel))]
+    if isinstance(kernel, KernelStack):
         parts = [(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
     degradations, models = [], []
     for number, (part, part_kernel) in enumerate(parts):
@@ -267,16 +330,23 @@ def fit(
         warnings += [prefix + text for text in said]
         degradations.append(degradation)
         extended_part = extended if part is source else BandSource(extended, number)
-        models.append(_fit_upscaler(upscaler, extended_part, degradation, listener))
+        fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
+        if isinstance(kernel, KernelMap):
+            fitted = _fit_map(fitted, upscaler, extended, kernel, degradation, settings, listener)
+        else:
+            fitted = with_grain(fitted, degradation, settings)
+        models.append(fitted)
     model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
     timings["fit"] = time.perf_counter() - started
     if model.kernel is not None:
-        kernel, estimate = model.kernel, KernelEstimate(kernel=model.kernel, method=upscaler.name)
+        kernel = measured = model.kernel
+        estimate = KernelEstimate(kernel=model.kernel, method=upscaler.name)
         degradations = [replace(degradation, kernel=kernel) for degradation in degradations]
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,
         kernel=kernel,
+        measured_kernel=measured,
         estimate=estimate,
         degradations=tuple(degradations),
         model=model,
@@ -285,6 +355,36 @@ def fit(
         timings=timings,
         warnings=(*warnings, *model.warnings),
     )
+
+
+def representative(kernel: AnyKernel) -> Kernel:
+    """The kernel itself, that of the first band, or the mean of a map."""
+    if isinstance(kernel, Kernel):
+        return kernel
+    return kernel.kernels[0] if isinstance(kernel, KernelStack) else kernel.mean
+
+
+def _fit_map(
+    fitted: TiledModel,
+    upscaler: Upscaler,
+    extended: "MirroredSource",
+    kernel_map: KernelMap,
+    degradation: Degradation,
+    settings: Settings,
+    listener: Listener,
+) -> TiledModel:
+    """The joint model of a kernel map, of the model that is fitted to its mean; equal kernels are fitted once."""
+    models: dict[tuple[str, float], TiledModel] = {}
+    order = []
+    for kernel in kernel_map.flat:
+        error = kernel_error_of(kernel, None) if settings.kernel_error is None else settings.kernel_error
+        key = (kernel.digest, error)
+        if key not in models:
+            own = replace(degradation, kernel=kernel, kernel_error=error)
+            model = fitted.with_kernel(own) if fitted.with_kernel else _fit_upscaler(upscaler, extended, own, listener)
+            models[key] = with_grain(model, own, settings)
+        order.append(models[key])
+    return replace(blended(order, kernel_map, extended.inner_size), steps=fitted.steps)
 
 
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
@@ -320,22 +420,24 @@ def apply(
     started = time.perf_counter()
     source, kernel, scale = fitted.source, fitted.kernel, fitted.model.scale
     _, height, width = source.shape
+    first, seen = representative(kernel), fitted.extended.positioned() if isinstance(kernel, KernelMap) else None
     if isinstance(kernel, KernelStack):
         meters = [ConsistencyMeter(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
-        first = kernel.kernels[0]
     else:
-        meters, first = [ConsistencyMeter(source, kernel)], kernel
-    check = None if is_estimated(first, fitted.estimate) else RegistrationCheck(source, first)
+        meters = [ConsistencyMeter(source, kernel)]
+    is_unchecked = isinstance(kernel, KernelMap) or is_estimated(first, fitted.estimate)
+    check = None if is_unchecked else RegistrationCheck(source, first)
+    dials = RowDials(source, settings, settings.output_size(height, width))
     resizer = RowResizer((scale * height, scale * width), settings.output_size(height, width))
     for rows in fitted.extended.inner_rows(
-        tiled_rows(fitted.model, fitted.extended, tile=tile, listener=listener), scale
+        tiled_rows(fitted.model, seen or fitted.extended, tile=tile, listener=listener), scale
     ):
         for number, meter in enumerate(meters):
             meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])
         if check is not None:
             check.update(rows)
         for finished in resizer.push(rows):
-            writer.write(finished)
+            writer.write(dials(finished))
         del rows  # not kept while the next rows are made
     consistency_db = psnr_of(meters)
     suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
@@ -345,7 +447,9 @@ def apply(
         size=settings.output_size(height, width),
         kernel=first,
         band_kernels=kernel if isinstance(kernel, KernelStack) else None,
+        kernel_map=kernel if isinstance(kernel, KernelMap) else None,
         estimate=fitted.estimate,
+        measured_kernel=fitted.measured_kernel,
         degradation=fitted.degradations[0],
         settings=settings,
         history=fitted.history,
@@ -381,6 +485,15 @@ class MirroredSource:
         window = self._source.window(slice(first, int(row_index.max()) + 1), slice(left, int(column_index.max()) + 1))
         index = (row_index - first).to(window.device), (column_index - left).to(window.device)
         return window.index_select(-2, index[0]).index_select(-1, index[1])
+
+    @property
+    def inner_size(self) -> tuple[int, int]:
+        """Height and width of the image without its mirrored borders."""
+        return self._source.shape[1:]
+
+    def positioned(self) -> PositionedSource:
+        """The extended image with the places of its pixels in the image itself."""
+        return PositionedSource(self, (-self._top, -self._left))
 
     def inner_rows(self, results: Iterator[Tensor], scale: int) -> Iterator[Tensor]:
         """The rows of the image itself, of the rows of an enlarged result for the extended image."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ImageError
-from blindsr.kernels import Kernel
+from blindsr.kernels import Kernel, KernelMap
 from blindsr.ops import imresize
 from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowBuffer
 from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.pipelines.varying import axis_weights
 
 __all__ = [
     "CONSISTENCY_ALARM",
@@ -57,12 +58,14 @@ class ConsistencyMeter:
 
     Args:
         source: The input.
-        kernel: Kernel k for the scale s.
+        kernel: Kernel k for the scale s, or a map of kernels, whose degraded images are joined.
     """
 
-    def __init__(self, source: Source, kernel: Kernel) -> None:
+    def __init__(self, source: Source, kernel: Kernel | KernelMap) -> None:
         self._source, self._scale = source, kernel.scale
-        self._weights = kernel.tensor().float()
+        self._map = kernel if isinstance(kernel, KernelMap) else None
+        arrays = kernel.arrays() if isinstance(kernel, KernelMap) else kernel.array
+        self._weights = torch.from_numpy(np.array(arrays)).float().reshape(-1, 1, kernel.size, kernel.size)
         self._pad = (kernel.size - kernel.scale) // 2
         _, self._height, self._width = source.shape
         self._columns = mirror(
@@ -85,7 +88,7 @@ class ConsistencyMeter:
             first = int(index.min())
             taken = self._rows.take(first, int(index.max()) + 1)[0]
             padded = taken.index_select(-2, index - first).index_select(-1, self._columns)
-            degraded = functional.conv2d(padded[:, None], self._weights[None, None], stride=scale)[:, 0]
+            degraded = self._joined(functional.conv2d(padded[:, None], self._weights, stride=scale), top, bottom)
             lr = self._source.window(slice(top, bottom), slice(0, self._width))[0].cpu()
             b = self._border
             kept = slice(max(0, b - top), max(0, min(bottom, self._height - b) - top))
@@ -94,6 +97,18 @@ class ConsistencyMeter:
             self.count += error.numel()
             self._done = bottom
         self._rows.drop(min(self._done * scale - pad, high - pad))
+
+    def _joined(self, degraded: Tensor, top: int, bottom: int) -> Tensor:
+        """Rows degraded by each kernel, (C, N, rows, W), joined as the kernels of a map are: (C, rows, W)."""
+        if self._map is None:
+            return degraded[:, 0]
+        places = (torch.arange(top, bottom), torch.arange(self._width))
+        y, x = (
+            axis_weights(at, length, count)
+            for at, length, count in zip(places, (self._height, self._width), self._map.shape, strict=True)
+        )
+        weights = (y[:, None, :, None] * x[None, :, None, :]).flatten(0, 1).to(degraded)
+        return (degraded * weights).sum(1)
 
 
 def psnr_of(meters: list[ConsistencyMeter]) -> float:

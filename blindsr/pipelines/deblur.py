@@ -14,9 +14,8 @@ from torch import Tensor
 
 from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, compose
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, compose, dilate
 from blindsr.kernels.files import DEBLUR_SCALE
-from blindsr.kernels.kernel import KernelStack
 from blindsr.ops import imresize
 
 __all__ = ["estimate_blur", "for_run"]
@@ -38,16 +37,21 @@ _NOTHING_FOUND = (
 )
 
 
-def for_run(kernel: Kernel | KernelStack) -> Kernel | KernelStack:
+def for_run(kernel: Kernel, width: float = 1.0) -> Kernel:
     """The kernel for ×2 that is equivalent to a blur on the photograph's own grid, a kernel for the scale 1.
 
-    A kernel that is for ×2 already, such as one that an earlier run wrote, is returned as it is.
+    A kernel that is for ×2 already, such as one that an earlier run wrote, is returned as it is, with the width 1.
+
+    Args:
+        kernel: For the scale 1 or 2.
+        width: Factor of the width of the blur. The bicubic kernel, by which the result is reduced, is no part of the
+            blur and keeps its width: a narrower blur changes the photograph less, and no blur stays none.
     """
-    if kernel.scale != 1:
+    if kernel.scale == 1:
+        return _composed(dilate(kernel, width))
+    if width == 1 or kernel.provenance.get("made_by") == "bicubic":
         return kernel
-    if isinstance(kernel, KernelStack):
-        return KernelStack([_composed(k) for k in kernel.kernels], kernel.names)
-    return _composed(kernel)
+    return _composed(dilate(_without_bicubic(kernel, DEBLUR_SCALE), width))
 
 
 def _composed(blur: Kernel) -> Kernel:
@@ -94,13 +98,21 @@ def estimate_blur(
     return replace(estimate, kernel=kernel, warnings=(_NOTHING_FOUND,), kernel_error=0.0)
 
 
-def _without_bicubic(kernel: Kernel) -> Kernel:
-    """The blur of scale 1 that, followed by bicubic reduction, is a kernel: the quotient of the transfer functions."""
+def _without_bicubic(kernel: Kernel, pixel: int = 1) -> Kernel:
+    """The blur that together with bicubic reduction is a kernel: the quotient of the transfer functions.
+
+    Args:
+        kernel: For a scale of 2 or more.
+        pixel: Side of the pixels of the blur, in HR pixels of the kernel.
+
+    Returns:
+        The blur, for the scale 1 on its own pixels.
+    """
     frequencies = np.fft.fftfreq(_GRID)
 
     def transfer(k: Kernel) -> NDArray[np.complex128]:
         r = np.arange(k.size) - (k.size - 1) / 2
-        phase = np.exp(2j * np.pi * np.outer(frequencies, r))
+        phase = np.exp(2j * np.pi * np.outer(frequencies / pixel, r))
         return np.asarray(phase @ k.array @ phase.T)
 
     quotient = transfer(kernel) / np.maximum(transfer(bicubic(kernel.scale)).real, _MIN_BICUBIC)

@@ -108,8 +108,8 @@ def measure_degradation(
     elif compression_sigma == blocking == 0 and max(sigmas) > _WORTH_SAYING:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         warnings.append(
-            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, and is suppressed; a "
-            "noise level of 0 (noise_sigma=0, --noise 0) keeps grain."
+            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, and is suppressed; "
+            "denoise=0 (--denoise 0) keeps grain."
         )
     compression_sigma = max(compression_sigma, blocking)
     measured = Degradation(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from blindsr.errors import ImageError
+from blindsr.errors import ImageError, OutputError
 from blindsr.events import Event, Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import (
     ALL_PAGES,
@@ -41,8 +41,8 @@ from blindsr.image_io import (
 )
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.files import kernel_bytes
-from blindsr.kernels.kernel import KernelStack
-from blindsr.kernels.plot import kernel_plot_png, stack_plot_png
+from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
+from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
 from blindsr.ops.color import linear_to_srgb
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import BandSource, LinearLightSource, Source
@@ -188,7 +188,7 @@ def upscale_file(
     path: Path,
     settings: Settings | None = None,
     *,
-    kernel: Kernel | KernelStack | None = None,
+    kernel: AnyKernel | None = None,
     noise: Noise | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
@@ -292,7 +292,7 @@ def upscale_file(
         with staged(outputs, run_id) as staging:
             if outputs.image is None:
                 raise RuntimeError("upscaling writes an image")
-            used = _first_kernel(fitted.kernel)
+            used = blind.representative(fitted.kernel)
             if not files.strip_metadata:
                 header = with_provenance(header, provenance_of(settings, used, image.sha256))
             with open_writer(
@@ -316,7 +316,7 @@ class _Series:
     """Images of a file that are upscaled by one model: those of one channel, at one whole-number scale."""
 
     members: tuple[int, ...]
-    kernel: Kernel | KernelStack | None  # None of a method that estimates its own
+    kernel: AnyKernel | None  # None of a method that estimates its own
     noise: tuple[Noise, ...] | None  # for each band with a kernel, or for the image; None if they differ in planes
 
     @property
@@ -330,7 +330,7 @@ def _upscale_frames(
     settings: Settings,
     job: _Job,
     *,
-    kernel: Kernel | KernelStack | None,
+    kernel: AnyKernel | None,
     kernel_warnings: tuple[str, ...],
     linear_light: LinearLight,
     output: Path | None,
@@ -402,7 +402,7 @@ def _upscale_frames(
             raise RuntimeError("upscaling writes an image")
         fitted, linear = fitted_to(0)
         if not files.strip_metadata:
-            provenance = provenance_of(settings, _first_kernel(fitted.kernel), frames.sha256)
+            provenance = provenance_of(settings, blind.representative(fitted.kernel), frames.sha256)
             headers[0] = with_provenance(headers[0], provenance)
         job.listener(StageStarted(stage=_FRAMES_STAGE, max_steps=count))
         with open_writer(
@@ -448,7 +448,7 @@ def _measured_series(
     frames: FrameSource,
     members: tuple[int, ...],
     settings: Settings,
-    kernel: Kernel | KernelStack | None,
+    kernel: AnyKernel | None,
     device: torch.device,
     job: _Job,
     name: str,
@@ -512,7 +512,7 @@ def fit_image(
     image: ImageSource,
     settings: Settings,
     *,
-    kernel: Kernel | KernelStack | None,
+    kernel: AnyKernel | None,
     linear_light: LinearLight,
     device: torch.device,
     noise: Sequence[Noise] | None = None,
@@ -529,7 +529,7 @@ def fit_image(
     source: Source = ColorSource(image, device)
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
-        linear, warnings = decide_linear_light(linear_light, image, _first_kernel(kernel))
+        linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
     for warning in warnings:
         listener(Notice(stage=STAGE, message=warning))
     fitted = blind.fit(
@@ -578,6 +578,10 @@ def estimate_file_kernel(
     settings = Settings() if settings is None else settings
     job, torch_device = _Job(listener), choose_device(device)
     outputs = kernel_outputs(path, settings.label, output)
+    if settings.varying and outputs.kernel.suffix.lower() != ".npz":
+        raise OutputError(
+            f"kernels that vary are written to a .npz file, got {outputs.kernel.name}; change the suffix."
+        )
     with _opened(path, files, job) as image:
         job.warn(image.header.warnings)
         check_outputs(outputs, path, overwrite=overwrite)
@@ -603,7 +607,7 @@ def _check_before_the_work(
     header: PhotoHeader,
     settings: Settings,
     outputs: Outputs,
-    kernel: Kernel | KernelStack | None,
+    kernel: AnyKernel | None,
     files: FileOptions,
     *,
     overwrite: bool,
@@ -695,16 +699,13 @@ class ImageRows:
         return np.ascontiguousarray(valid[(rows - rows[0])[:, None], columns])
 
 
-def kernel_files(kernel: Kernel | KernelStack, outputs: Outputs) -> dict[Path, bytes]:
+def kernel_files(kernel: AnyKernel, outputs: Outputs) -> dict[Path, bytes]:
     """The files of a kernel by path: its weights and its plot."""
     if isinstance(kernel, KernelStack):
         return {outputs.kernel: kernel_bytes(kernel, ".npz"), outputs.plot: stack_plot_png(kernel)}
     weights = kernel_bytes(kernel, outputs.kernel.suffix.lower())
-    return {outputs.kernel: weights, outputs.plot: kernel_plot_png(kernel)}
-
-
-def _first_kernel(kernel: Kernel | KernelStack) -> Kernel:
-    return kernel.kernels[0] if isinstance(kernel, KernelStack) else kernel
+    plot = map_plot_png(kernel) if isinstance(kernel, KernelMap) else kernel_plot_png(kernel)
+    return {outputs.kernel: weights, outputs.plot: plot}
 
 
 def _finish(
@@ -722,7 +723,8 @@ def _finish(
 ) -> FileResult:
     """Write the sidecar files and give all files their names at once."""
     with job.timed("write"):
-        used = (result.band_kernels if isinstance(result, RunResult) else None) or result.kernel
+        bands = result.band_kernels if isinstance(result, RunResult) else None
+        used = bands or result.kernel_map or result.kernel
         for target, content in kernel_files(used, outputs).items():
             staging.path(target).write_bytes(content)
     warnings = distinct(job.warnings)

@@ -13,7 +13,8 @@ import torch
 
 from blindsr import __version__
 from blindsr.image_io import ImageSource, Provenance
-from blindsr.kernels import Kernel, KernelEstimate
+from blindsr.kernels import Kernel, KernelEstimate, KernelMap
+from blindsr.kernels.metrics import fwhm
 from blindsr.pipelines.blind import RunResult
 from blindsr.pipelines.checks import CONSISTENCY_ALARM, CONSISTENCY_MEANING
 from blindsr.pipelines.outputs import Outputs
@@ -102,6 +103,8 @@ def file_record(
         **({} if run_id is None else {"run_id": run_id}),
         "files": outputs.names(),
         "kernel": describe_kernel(result.kernel),
+        **({} if result.kernel_map is None else {"kernel_map": describe_map(result.kernel_map)}),
+        **_describe_measured(result, settings),
         "estimate": None if estimate is None else describe_estimate(estimate),
         **(_describe_result(result) if isinstance(result, RunResult) else {}),
         "warnings": list(warnings),
@@ -135,6 +138,28 @@ def describe_kernel(kernel: Kernel) -> dict[str, object]:
         "convention": "correlation on the HR grid, reference point at the geometric centre, sum 1",
         "provenance": plain(kernel.provenance),
     }
+
+
+def describe_map(kernel_map: KernelMap) -> dict[str, object]:
+    """A kernel map: full widths at half maximum, HR px, and what identifies the kernel, row by row."""
+    rows = [
+        [{"fwhm": [round(width, 3) for width in fwhm(kernel)], "digest": kernel.digest} for kernel in row]
+        for row in kernel_map.kernels
+    ]
+    return {"rows": kernel_map.shape[0], "columns": kernel_map.shape[1], "cells": rows, "digest": kernel_map.digest}
+
+
+def _describe_measured(result: RunResult | KernelEstimate, settings: Settings) -> dict[str, object]:
+    """The kernel as it was estimated or given, where another width is used."""
+    if not isinstance(result, RunResult) or settings.kernel_width == 1:
+        return {}
+    measured = result.measured_kernel
+    if isinstance(measured, Kernel):
+        return {"measured_kernel": describe_kernel(measured)}
+    if isinstance(measured, KernelMap):
+        return {"measured_kernel_map": describe_map(measured)}
+    named = zip(measured.names, measured.kernels, strict=True)
+    return {"measured_band_kernels": {name: describe_kernel(kernel) for name, kernel in named}}
 
 
 def describe_estimate(estimate: KernelEstimate) -> dict[str, object]:

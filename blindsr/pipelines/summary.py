@@ -16,7 +16,9 @@ def summary_lines(result: FileResult) -> list[str]:
 
     The warnings are not among them (`FileResult.warnings`).
     """
-    lines = [f"kernel: {_origin(result)}{describe_kernel(result.kernel)}"]
+    kernel_map: Mapping[str, Any] | None = result.record.get("kernel_map")  # type: ignore[assignment]
+    prefix = "" if kernel_map is None else f"a map of {kernel_map['rows']}×{kernel_map['columns']} kernels, their mean "
+    lines = [f"kernel: {_origin(result)}{prefix}{describe_kernel(result.kernel)}"]
     if text := _scale_text(result):
         lines.append(f"scale: {text}")
     if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
@@ -31,7 +33,7 @@ def summary_lines(result: FileResult) -> list[str]:
 def describe_kernel(kernel: Kernel) -> str:
     """A kernel in words: widths in pixels of the result."""
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
-    if (factor := kernel.provenance.get("stretched_by")) is not None:
+    if (factor := kernel.provenance.get("width_factor")) is not None:
         return f"{widths_text(kernel)}, its width changed by a factor of {factor} ({size})"
     if "in_place_of" in kernel.provenance:
         return f"bicubic, because no kernel could be estimated ({size})"

@@ -81,6 +81,7 @@ class TiledModel:
         dtype: Type of the network's arithmetic, "bfloat16" or "float32".
         warnings: Sentences for the user.
         kernel: The kernel that a method estimated itself, together with the image; None of all others.
+        with_kernel: Returns the same model for another kernel, without fitting it again; None of a method that cannot.
     """
 
     scale: int
@@ -93,6 +94,7 @@ class TiledModel:
     dtype: str = "float32"
     warnings: tuple[str, ...] = ()
     kernel: Kernel | None = None
+    with_kernel: "Callable[[Degradation], TiledModel] | None" = None
 
 
 class Upscaler(Protocol):

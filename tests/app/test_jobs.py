@@ -14,7 +14,7 @@ from blindsr.app.jobs import Cancelled, Choices, Progress, Sessions
 from blindsr.cli.main import cli
 from blindsr.errors import ConfigError, KernelError
 from blindsr.events import StageDone, StageStarted, StepDone
-from blindsr.kernels import gaussian, kernel_bytes, stretch
+from blindsr.kernels import dilate, gaussian, kernel_bytes
 
 FAST = Choices(preset="fast", kernel="bicubic")
 
@@ -220,11 +220,11 @@ def test_another_width_replaces_the_result_and_is_recorded(session, upload, pixe
     session.add_photos([upload("a.png", pixels)])
     session.run(Choices(preset="fast"), Progress(["a.png"]))
     first = session.outcomes[0]
-    session.run_again(0, stretch(first.result.kernel, 1.3), Progress(["a.png"]))
+    session.run_again(0, dilate(first.result.kernel, 1.3), Progress(["a.png"]))
     (again,) = session.outcomes
     assert again.image.name == first.image.name
     assert again.image != first.image
-    assert again.result.record["kernel"]["provenance"]["stretched_by"] == 1.3
+    assert again.result.record["kernel"]["provenance"]["width_factor"] == 1.3
     assert session.downloads[again.image.name] == again.image
     assert session.finished == 1
     cancelled = Progress(["a.png"])

@@ -9,7 +9,7 @@ from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
 from blindsr.cli.types import OutputPath
 from blindsr.errors import ConfigError, KernelError
 from blindsr.image_io import FileOptions
-from blindsr.settings import Region, Settings, preset
+from blindsr.settings import DIALS, Region, Settings, preset
 from blindsr.upscalers.pretrained.weights import BUNDLED
 
 
@@ -61,6 +61,11 @@ def test_every_key_of_run_changes_the_run(make):
         "init": '"random"',
         "zssr_setting": '"real"',
         "region": "[1, 2, 30, 40]",
+        "varying": "true",
+        "kernel_width": "0.9",
+        "strength": "0.5",
+        "denoise": "0.5",
+        "halo": "0.5",
         "noise": "5",
         "device": '"cpu"',
         "seed": "9",
@@ -97,6 +102,15 @@ def test_every_key_of_files_changes_the_run_and_options_override_it(make):
 )
 def test_a_name_on_the_command_line_overrides_the_format_of_the_file(make, options, expected):
     assert make('[files]\nformat = "heic"\nquality = 80\n', **options).files == expected
+
+
+def test_dials_on_the_command_line_override_those_of_the_file(make):
+    text = "[run]\nkernel_width = 2\nstrength = 0.5\ndenoise = 0\nhalo = 0.5\n"
+    settings = make(text, denoise="auto", halo=1.0).settings
+    assert [getattr(settings, name) for name in DIALS] == [2, 0.5, "auto", 1.0]
+    assert settings.without_dials == make().settings
+    with pytest.raises(ConfigError, match=r"\[run\] halo: .*needs auto or a number from 0 to 1, got 'none'"):
+        make('[run]\nhalo = "none"\n')
 
 
 def test_memory_is_an_amount_in_the_file_too(make):

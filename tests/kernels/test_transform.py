@@ -10,13 +10,14 @@ from blindsr.kernels import (
     box,
     centre,
     compose,
+    defocus,
+    dilate,
     fit,
     flip,
     gaussian,
     normalised_cross_correlation,
     resample,
     shift,
-    stretch,
 )
 from blindsr.kernels.transform import centre_with_warning
 from blindsr.ops import degrade
@@ -148,28 +149,6 @@ def test_resampling_from_or_to_scale_one_is_refused(old, new):
         resample(gaussian(1.0, old), new)
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.8, 1.5])
-@pytest.mark.parametrize("scale", [1, 2, 3])
-def test_stretching_multiplies_the_widths(scale, factor):
-    kernel = gaussian(3.0 * COVARIANCE, scale)
-    stretched = stretch(kernel, factor)
-    assert stretched.scale == scale
-    assert stretched.provenance["stretched_by"] == factor
-    np.testing.assert_allclose(stretched.covariance, factor**2 * kernel.covariance, rtol=0.015)
-    np.testing.assert_allclose(stretched.centroid, 0, atol=1e-6)
-
-
-def test_stretching_by_one_changes_nothing():
-    kernel = bicubic(2)
-    assert stretch(kernel, 1) is kernel
-
-
-@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), float("inf")])
-def test_a_factor_that_is_no_width_is_refused(factor):
-    with pytest.raises(KernelError, match="factor above 0"):
-        stretch(bicubic(2), factor)
-
-
 def test_flipping_turns_counter_clockwise():
     kernel = gaussian([[1.0, 0.0], [0.0, 4.0]], 2)
     assert kernel.angle == pytest.approx(0, abs=1e-6)
@@ -184,3 +163,36 @@ def test_centring_for_a_user_reports_the_shift():
     assert centred.provenance["recentred_by"] == pytest.approx([-1.5, 0.5], abs=0.01)
     assert "convention_guessed" not in centred.provenance
     assert centre_with_warning(bicubic(2)) == (bicubic(2), ()) or centre_with_warning(bicubic(2))[1] == ()
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.7, 0.9, 1.1, 1.5, 2.0, 3.7])
+@pytest.mark.parametrize("kernel", [off_centre(2), off_centre(3, (-1.2, 0.9)), defocus(5, 2), bicubic(4), box(3)])
+def test_a_dilated_kernel_keeps_its_centre_of_mass_and_has_another_width(kernel, factor):
+    wider = dilate(kernel, factor)
+    assert wider.scale == kernel.scale
+    np.testing.assert_allclose(wider.centroid, kernel.centroid, atol=2e-3)
+    np.testing.assert_allclose(wider.covariance, factor**2 * kernel.covariance, rtol=3e-3, atol=0.01)
+
+
+def test_a_dilated_kernel_is_that_of_the_formula():
+    for factor in (0.7, 1.0, 1.6):
+        ncc = normalised_cross_correlation(dilate(gaussian(2.25, 2), factor), gaussian(2.25 * factor**2, 2))
+        assert ncc > 0.9995, factor
+    frequencies = np.linspace(0, 0.15, 9)
+    for factor in (0.75, 1.5):
+        wider = dilate(bicubic(3), factor)
+        np.testing.assert_allclose(wider.transfer(frequencies), bicubic(3).transfer(factor * frequencies), atol=0.02)
+    kernel = bicubic(2)
+    assert dilate(kernel, 1) is kernel
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_dilation_commutes_with_flips(view):
+    kernel = off_centre(2)
+    np.testing.assert_allclose(dilate(flip(kernel, view), 1.3).array, flip(dilate(kernel, 1.3), view).array, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0, -1, float("nan")])
+def test_a_width_is_changed_by_a_positive_factor(factor):
+    with pytest.raises(KernelError, match="by a factor above 0"):
+        dilate(bicubic(2), factor)

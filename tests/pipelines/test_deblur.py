@@ -58,8 +58,7 @@ def test_a_blur_of_scale_one_is_one_kernel_with_the_reduction():
     twice = degrade(degrade(hr, bicubic(2).tensor(), 2), blur.tensor(), 1)
     once = degrade(hr, deblur.for_run(blur).tensor(), 2)
     assert (twice - once)[..., 5:-5, 5:-5].abs().max() < 1e-5
-    stack = deblur.for_run(KernelStack([blur, blur], ["R", "G"]))
-    assert stack.scale == 2
+    assert KernelStack([blur, blur], ["R", "G"]).each(deblur.for_run).scale == 2
     known = bicubic(2)
     assert deblur.for_run(known) is known
 

@@ -20,7 +20,7 @@ __all__ = ["estimate_and_upscale", "estimate_kernel", "upscale"]
 
 @command("estimate-and-upscale", "Estimate the kernel of a photograph, then upscale it.",
     "estimate-and-upscale photo.jpg --scale 2 --preset best -o larger.png",
-    PHOTOS, with_options("Common", "Method", "Files", "Batch", "Machine", "Cluster", "Output"),
+    PHOTOS, with_options("Common", "Dial", "Method", "Files", "Batch", "Machine", "Cluster", "Output"),
 )  # fmt: skip
 def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
     """Estimate the kernel of each PHOTO, and upscale it with that kernel.
@@ -42,7 +42,7 @@ def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
 @command("upscale", "Upscale with a known kernel.", "upscale photo.tif --sensor sentinel2:B4 --scale 2",
     PHOTOS,
     with_options(
-        "Common", "Known kernel", "Files", "Machine", "Cluster", "Output",
+        "Common", "Dial", "Known kernel", "Files", "Machine", "Cluster", "Output",
         "upscaler", "init", "zssr_setting", "noise", "seed", "config",
         "recursive", "name_template", "skip_existing", "dry_run", "jobs", "manifest", "retries",
     ),
@@ -60,10 +60,10 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
 
     run = make_run(options)
-    if options.kernel is None and options.sensor is None:
+    if options.kernel is None and options.sensor is None and options.kernel_map is None:
         raise click.UsageError(
-            "a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml; to estimate it: "
-            "blindsr estimate-and-upscale PHOTO …"
+            "a known kernel is needed: --kernel FILE|NAME, --kernel-map FILE or --sensor NAME[:BAND]|SPEC.toml; to "
+            "estimate it: blindsr estimate-and-upscale PHOTO …"
         )
     scale = kernel_scale(run.settings, photos, recursive=options.recursive)
     kernel, warnings = load_known_kernel(options, scale)
@@ -75,8 +75,8 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     "estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
     click.argument("photo", type=PHOTO),
     with_options(
-        "output", "scale", "preset", "force", "estimator", "region", "seed", "config", "page", "max_pixels", "device",
-        "threads", "Output",
+        "output", "scale", "preset", "force", "estimator", "region", "varying", "seed", "config", "page", "max_pixels",
+        "device", "threads", "Output",
         output="Kernel file to write (.npz, .npy, or .mat in KernelGAN's convention), or a folder for it (a new one is "
         "named with a slash at its end); plot and record get the same stem.  [default: beside PHOTO, as "
         "PHOTO_blindsr_x2.kernel.npz]",
@@ -242,6 +242,8 @@ def _check_batch(options: Options) -> None:
         raise click.UsageError(
             f"with several photographs -o names a folder, got {str(output.path)!r}; choose file names by --name."
         )
+    if options.shared_kernel and options.varying:
+        raise click.UsageError("--shared-kernel is one kernel for all photographs; leave out --varying.")
     if options.skip_existing and options.force:
         raise click.UsageError("--skip-existing keeps results and --force replaces them; give one of them.")
     dask = options.executor == "dask"

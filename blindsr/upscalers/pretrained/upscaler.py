@@ -118,9 +118,7 @@ class PretrainedUpscaler:
         network.require_scale(kernel.scale)
         dtype = choose_dtype(config.precision, source.device)
         bands = source.shape[0]
-        conditionings = tuple(
-            conditioning_of(degradation, group, colour=bands == 3) for group in range(1 if bands == 3 else bands)
-        )
+        conditionings = _conditionings(degradation, bands)
         views = _VIEW_ORDER[: self.for_size(source.shape[1] * source.shape[2] * kernel.scale**2).config.ensemble]
         predictor = _Predictor(network, kernel, conditionings, config, dtype, views)
         history: dict[str, tuple[float, ...]] = {}
@@ -133,18 +131,25 @@ class PretrainedUpscaler:
         else:
             listener(StageStarted(stage=STAGE, max_steps=0))
             listener(StageDone(stage=STAGE, steps=0, reason="compressed: no steps" if is_compressed else ""))
-        # The band with the least noise has the filter of the widest support.
-        widest = min(conditionings, key=lambda c: c.noise_sigma)
-        return TiledModel(
-            scale=kernel.scale,
-            predict=predictor,
-            retry=replace(predictor, dtype=torch.float32),
-            halo=cache(lambda: tile_halo(kernel, widest, network.halo)),
-            steps=steps,
-            history=history,
-            dtype=str(dtype).removeprefix("torch."),
-            warnings=warnings,
-        )
+
+        def model_of(predictor: _Predictor) -> TiledModel:
+            # The band with the least noise has the filter of the widest support.
+            widest = min(predictor.conditionings, key=lambda c: c.noise_sigma)
+            return TiledModel(
+                scale=kernel.scale,
+                predict=predictor,
+                retry=replace(predictor, dtype=torch.float32),
+                halo=cache(lambda: tile_halo(predictor.kernel, widest, network.halo)),
+                steps=steps,
+                history=history,
+                dtype=str(dtype).removeprefix("torch."),
+                warnings=warnings,
+                with_kernel=lambda other: model_of(
+                    replace(predictor, kernel=other.kernel, conditionings=_conditionings(other, bands))
+                ),
+            )
+
+        return model_of(predictor)
 
     def for_size(self, pixels: int) -> "PretrainedUpscaler":
         """The upscaler for a part of a result of so many HR pixels: with one view if these are too many for more."""
@@ -177,6 +182,11 @@ class PretrainedUpscaler:
                 else group
             )
         return _image(results).clamp_(0, 1)
+
+
+def _conditionings(degradation: Degradation, bands: int) -> tuple[Conditioning, ...]:
+    """The conditioning of what is processed together: of luma and chroma, or of each band."""
+    return tuple(conditioning_of(degradation, group, colour=bands == 3) for group in range(1 if bands == 3 else bands))
 
 
 def _groups(image: Tensor) -> list[Tensor]:

@@ -478,7 +478,7 @@ class TestKnownKernel:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            ([], 2, "--kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml"),
+            ([], 2, "--kernel FILE|NAME, --kernel-map FILE or --sensor NAME[:BAND]|SPEC.toml"),
             (["--kernel", "gaussian"], 2, "--kernel: the kernel gaussian is written gaussian:SIGMA"),
             (["--kernel", "gaussian:x"], 2, "the kernel gaussian is written gaussian:SIGMA or"),
             (["--kernel", ""], 2, "a kernel is needed, got an empty text; give a file"),

@@ -1,11 +1,11 @@
-"""The automatic estimator: the learned posterior, and a free-form kernel where both agree.
+"""The automatic estimator: the learned posterior, and a free-form kernel for camera shake where all agree.
 
 The learned estimator recognises camera shake, but its posterior mean is a blurred version of the path. Blind
 deconvolution finds the path itself, or something entirely different: its error is bimodal, and neither the agreement of
-two halves of an image nor the sparsity of a prediction separates the two. The posterior does. On photographs that were
-not trained on, 18 of 19 free-form kernels within a distance of 0.31 of the posterior mean were better than the mean,
-and 33 of 34 beyond it were worse (docs/notes/2026-11-28-learned-kernel.md). Two independent estimates that agree are
-averaged; their weight falls smoothly with the distance.
+two halves of an image nor the sparsity of a prediction separates the two. Two runs do that start from different
+kernels, one from coarse to fine and one from the posterior mean: where they end in the same kernel, and that is not far
+from the posterior, it is right in nearly all cases (docs/notes/2026-11-29-independent-estimates.md). Its weight falls
+smoothly with the distances.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,15 @@ from torch import Tensor
 from blindsr.estimators import blind_l0
 from blindsr.estimators.blind_l0.estimator import MIN_SIDE as FREE_FORM_SIDE
 from blindsr.estimators.blind_l0.estimator import L0Config
-from blindsr.estimators.learned.estimator import MIN_SIDE, ImagePosterior, LearnedConfig, estimate_of, posterior_of
+from blindsr.estimators.learned.estimator import (
+    MIN_SIDE,
+    ImagePosterior,
+    LearnedConfig,
+    estimate_of,
+    posterior_of,
+    transfer_distance,
+    transfer_of,
+)
 from blindsr.estimators.learned.network import KINDS
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate
@@ -27,10 +35,10 @@ __all__ = ["AutoConfig", "AutomaticEstimator"]
 STAGE = "auto"
 _SHAKE = KINDS.index("shake")
 _SHAKE_PROBABILITY = 0.3  # above which a free-form kernel is estimated; it costs about a second
-# Distances of the free-form kernel from the posterior mean between which its weight falls to 0.
-_AGREEMENT = (0.24, 0.32)
-_MAX_WEIGHT = 0.75  # about what inverse variances give: the two errors are 0.1 and 0.2
-_FREE_FORM_ERROR = 0.12  # kernel_error of the average
+# Distances between the two free-form kernels, and of their mean from the posterior mean, between which the weight of
+# their mean falls to 0.
+_AGREEMENT, _CREDIBLE = (0.12, 0.2), (0.3, 0.36)
+_FREE_FORM_ERROR, _ERROR_SLOPE = 0.07, 0.1  # kernel_error of their mean, and its growth with the second distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +70,9 @@ class AutomaticEstimator:
             listener: Receives the events.
 
         Returns:
-            The estimate as of `blindsr.estimators.learned.estimate_of`. The metrics have `free_form_weight`, the share
-            of the free-form kernel, and `free_form_distance`, where one was estimated.
+            The estimate as of `blindsr.estimators.learned.estimate_of`. Where free-form kernels were estimated, the
+            metrics have `free_form_weight`, the share of their mean; `free_form_spread`, the distance between them; and
+            `free_form_distance`, that of their mean from the posterior mean.
 
         Raises:
             ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
@@ -75,8 +84,8 @@ class AutomaticEstimator:
         estimate = estimate_of(posterior, scale, config.learned)
         is_shake = posterior is not None and posterior.kinds[_SHAKE] > _SHAKE_PROBABILITY
         if posterior is not None and is_shake and min(lr.shape[-2:]) >= FREE_FORM_SIDE:
-            free = blind_l0.estimate_kernel(lr, scale, config.l0)
-            estimate = _combined(estimate, posterior, free.kernel, config.learned)
+            free = blind_l0.independent_kernels(lr, scale, posterior.kernel, config.l0)
+            estimate = _combined(estimate, posterior, free, config.learned)
         for warning in estimate.warnings:
             listener(Notice(stage=STAGE, message=warning))
         listener(StageDone(stage=STAGE, steps=1))
@@ -93,17 +102,22 @@ def _named(estimate: KernelEstimate) -> Kernel:
 
 
 def _combined(
-    estimate: KernelEstimate, posterior: ImagePosterior, free: Kernel, config: LearnedConfig
+    estimate: KernelEstimate, posterior: ImagePosterior, free: tuple[Kernel, Kernel], config: LearnedConfig
 ) -> KernelEstimate:
-    """The mean of the learned estimate and a free-form kernel, by how far they agree."""
-    distance = posterior.distance(free)
-    near, far = _AGREEMENT
-    weight = _MAX_WEIGHT * float(np.clip((far - distance) / (far - near), 0, 1))
-    metrics = {**estimate.metrics, "free_form_distance": distance, "free_form_weight": weight}
+    """The learned estimate, or the mean of two free-form kernels, by how far all of them agree."""
+    first, second = (transfer_of(kernel) for kernel in free)
+    mean = (first + second) / 2
+    spread, distance = transfer_distance(first, second), transfer_distance(mean, posterior.transfer)
+    weight = _falling(spread, _AGREEMENT) * _falling(distance, _CREDIBLE)
+    metrics = {"free_form_spread": spread, "free_form_distance": distance, "free_form_weight": weight}
     if weight == 0:
-        return replace(estimate, metrics=metrics)
-    joint = estimate_of(posterior.mixed(free, weight), estimate.kernel.scale, config)
-    share = weight / _MAX_WEIGHT
-    kernel_error = share * _FREE_FORM_ERROR + (1 - share) * float(joint.kernel_error or 0.0)
-    metrics = {**joint.metrics, **metrics, "kernel_error": kernel_error}
-    return replace(joint, metrics=metrics, kernel_error=kernel_error)
+        return replace(estimate, metrics={**estimate.metrics, **metrics})
+    config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
+    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config)
+    error = weight * (_FREE_FORM_ERROR + _ERROR_SLOPE * distance) + (1 - weight) * float(joint.kernel_error or 0.0)
+    return replace(joint, metrics={**joint.metrics, **metrics, "kernel_error": error}, kernel_error=error)
+
+
+def _falling(value: float, bounds: tuple[float, float]) -> float:
+    """1 below the first bound, 0 above the second, linear between."""
+    return float(np.clip((bounds[1] - value) / (bounds[1] - bounds[0]), 0, 1))

@@ -1,4 +1,6 @@
-"""The estimator "auto": the learned posterior, and a free-form kernel where both agree."""
+"""The estimator "auto": the learned posterior, and free-form kernels where all agree."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators import auto
 from blindsr.estimators.auto import AutomaticEstimator
 from blindsr.estimators.learned import LearnedConfig, estimate_kernel
-from blindsr.estimators.learned.estimator import posterior_of
+from blindsr.estimators.learned.estimator import posterior_of, transfer_distance, transfer_of
 from blindsr.events import Notice, StageDone, StageStarted
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
+from blindsr.kernels import Kernel, bicubic, gaussian
 from blindsr.kernels.analytic import motion
 from blindsr.kernels.metrics import normalised_cross_correlation as ncc
 from blindsr.ops import degrade
@@ -44,36 +46,51 @@ def shake():
     return Kernel(motion(12, 30, 2).array, 2)
 
 
+OTHER = Kernel(np.pad(np.ones((2, 2)) / 4, 11), 2)
+
+
 @pytest.fixture
 def shaken(monkeypatch):
-    """A photograph with motion blur, taken for shake for certain; returns it and a function that sets the free form."""
+    """A photograph with motion blur, taken for shake for certain, and a function that sets the two free forms."""
     image = lr(shake())
-    posterior = posterior_of(image, 2, LearnedConfig())
-    certain = type(posterior)(posterior.transfer, posterior.variance, np.array([0, 0, 0, 1.0]), posterior.metrics)
+    certain = replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]))
     monkeypatch.setattr(auto, "posterior_of", lambda *_: certain)
 
-    def with_free_form(kernel):
-        found = KernelEstimate(kernel=kernel, method="l0")
-        monkeypatch.setattr(auto.blind_l0, "estimate_kernel", lambda *_, **__: found)
+    def with_free_forms(*kernels):
+        monkeypatch.setattr(auto.blind_l0, "independent_kernels", lambda *_, **__: kernels)
         return choose_kernel(image), certain
 
-    return with_free_form
+    return with_free_forms
 
 
-def test_a_free_form_kernel_that_agrees_is_averaged_with_the_learned_one(shaken):
-    estimate, posterior = shaken(shake())
+def test_free_form_kernels_that_agree_with_each_other_and_the_posterior_are_used(shaken):
+    estimate, posterior = shaken(shake(), shake())
     learned = auto.estimate_of(posterior, 2, LearnedConfig())
-    distance, weight = (estimate.metrics[f"free_form_{name}"] for name in ("distance", "weight"))
-    assert distance == pytest.approx(posterior.distance(shake()))
-    assert weight == pytest.approx(0.75 * np.clip((0.32 - distance) / 0.08, 0, 1))
-    assert weight > 0.2
-    assert ncc(estimate.kernel, shake()) > ncc(learned.kernel, shake())
-    assert estimate.kernel_error == estimate.metrics["kernel_error"] != learned.kernel_error
+    assert estimate.metrics["free_form_spread"] == 0
+    distance = estimate.metrics["free_form_distance"]
+    assert distance == pytest.approx(transfer_distance(transfer_of(shake()), posterior.transfer))
+    assert distance < 0.3
+    assert estimate.metrics["free_form_weight"] == 1
+    assert ncc(estimate.kernel, shake()) > 0.99 > ncc(learned.kernel, shake())
+    assert estimate.kernel_error == pytest.approx(0.07 + 0.1 * distance)
+    assert estimate.kernel_error == estimate.metrics["kernel_error"] < learned.kernel_error
     assert estimate.kernel.provenance["kernel_error"] == pytest.approx(estimate.kernel_error, abs=1e-4)
 
 
-def test_a_free_form_kernel_that_disagrees_is_left_out(shaken):
-    estimate, posterior = shaken(Kernel(np.pad(np.ones((2, 2)) / 4, 11), 2))
+def test_free_form_kernels_that_nearly_agree_are_averaged_with_the_posterior(shaken):
+    near = Kernel(motion(12, 42, 2).array, 2)
+    estimate, posterior = shaken(shake(), near)
+    spread, weight = estimate.metrics["free_form_spread"], estimate.metrics["free_form_weight"]
+    assert weight == pytest.approx((0.2 - spread) / 0.08)
+    assert 0 < weight < 1
+    mean = (transfer_of(shake()) + transfer_of(near)) / 2
+    expected = posterior.mixed(mean, weight).kernel
+    assert ncc(estimate.kernel, expected) > 0.9999
+
+
+@pytest.mark.parametrize("kernels", [(OTHER, OTHER), (shake(), OTHER)])
+def test_free_form_kernels_that_disagree_with_each_other_or_the_posterior_are_left_out(shaken, kernels):
+    estimate, posterior = shaken(*kernels)
     learned = auto.estimate_of(posterior, 2, LearnedConfig())
     assert estimate.metrics["free_form_weight"] == 0
     assert estimate.kernel.digest == learned.kernel.digest
@@ -82,7 +99,7 @@ def test_a_free_form_kernel_that_disagrees_is_left_out(shaken):
 
 def test_an_image_too_small_for_a_free_form_kernel_gets_the_learned_one(monkeypatch):
     monkeypatch.setattr(auto, "_SHAKE_PROBABILITY", -1.0)
-    monkeypatch.setattr(auto.blind_l0, "estimate_kernel", lambda *_, **__: pytest.fail("too small"))
+    monkeypatch.setattr(auto.blind_l0, "independent_kernels", lambda *_, **__: pytest.fail("too small"))
     assert "free_form_weight" not in choose_kernel(lr(shake(), np.s_[60:180, 120:244])).metrics
 
 

@@ -16,12 +16,21 @@ from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
 from blindsr.ops import luma
 
-__all__ = ["MIN_NCC", "MIN_SIDE", "BlindL0Estimator", "L0Config", "estimate_kernel", "shifted_ncc"]
+__all__ = [
+    "MIN_NCC",
+    "MIN_SIDE",
+    "BlindL0Estimator",
+    "L0Config",
+    "estimate_kernel",
+    "independent_kernels",
+    "shifted_ncc",
+]
 
 STAGE = "l0"
 MIN_NCC = 0.8  # of the kernels of the two halves of an image; below it, an estimate is considered unreliable
 MIN_SIDE = 64  # LR pixels; a smaller image has too few edges
-_MIN_WEIGHT = 0.002  # weights of the interpolated kernel below this share of the largest are ringing of the spline
+_MIN_WEIGHT = 0.01  # weights of the interpolated kernel below this share of the largest are ringing of the spline
+_MIN_INITIAL = 0.03  # weights of an initial kernel below this share of the largest are ringing
 _MAX_FRAME_SHARE = 0.02  # share of the weights on the outermost ring above which the kernel gets a larger frame
 
 
@@ -124,6 +133,35 @@ def estimate_kernel(
     )
 
 
+def independent_kernels(
+    lr: Tensor, scale: int, initial: Kernel, config: L0Config | None = None
+) -> tuple[Kernel, Kernel]:
+    """Two kernels of the same image whose alternations start from different kernels: coarse to fine, and a given one.
+
+    The alternations end in one of several minima. Two starts that know nothing of each other and end in the same one
+    are evidence for it, much more so than the agreement of two halves of an image.
+
+    Args:
+        lr: (1, C, H, W), [0, 1]; sides of 64 px or more.
+        scale: Factor from LR to HR.
+        initial: The kernel from which the second one starts.
+        config: Settings; the defaults if None.
+
+    Returns:
+        Both kernels, centred and non-negative.
+
+    Raises:
+        ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
+    """
+    config = L0Config() if config is None else config
+    check_image(lr, scale, BlindL0Estimator)
+    window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
+    weight, rounds = config.gradient_weight / 2, config.iterations + config.refinements
+    first = _alternate(window, _centre(_coarse_to_fine(window, config)), weight, config.refinements, config)
+    second = _alternate(window, _on_lr_grid(initial, config.side), weight, rounds, config)
+    return _on_hr_grid(first, scale), _on_hr_grid(second, scale)
+
+
 def shifted_ncc(first: Plane, second: Plane) -> float:
     """Normalised cross-correlation of two kernels of the same size at the shift where it is largest."""
     shape = (2 * first.shape[0], 2 * first.shape[1])
@@ -209,7 +247,9 @@ def _centre(kernel: Plane) -> Plane:
 
 def _on_hr_grid(kernel: Plane, scale: int) -> Kernel:
     """Interpolate a convolution kernel of the LR grid to a centred correlation kernel of the HR grid, sum 1."""
-    fine = np.clip(ndimage.zoom(kernel[::-1, ::-1].astype(np.float64), scale, order=3), 0, None)
+    taps = np.pad(kernel[::-1, ::-1].astype(np.float64), 1)
+    # Pixels are areas here: s samples for each, so that the kernel becomes exactly s times as wide.
+    fine = np.clip(ndimage.zoom(taps, scale, order=3, grid_mode=True, mode="grid-constant"), 0, None)
     padding = (fine.shape[0] - scale) % 2
     fine = np.pad(fine, ((0, padding), (0, padding)))
     offset = (np.array(fine.shape) - 1) / 2 - np.array(ndimage.center_of_mass(fine))
@@ -218,6 +258,16 @@ def _on_hr_grid(kernel: Plane, scale: int) -> Kernel:
     while fine.shape[0] > scale + 2 and not (fine[0].any() or fine[-1].any() or fine[:, 0].any() or fine[:, -1].any()):
         fine = fine[1:-1, 1:-1]
     return Kernel(fine / fine.sum(), scale, {"made_by": STAGE})
+
+
+def _on_lr_grid(kernel: Kernel, side: int) -> Plane:
+    """The convolution kernel (side, side) of the LR grid with the transfer function of a kernel up to LR's Nyquist."""
+    r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
+    distance = np.arange(side)[:, None] - side // 2 - r[None]
+    weights = np.sinc(distance)
+    taps = np.clip(weights @ kernel.array @ weights.T, 0, None)[::-1, ::-1]
+    taps[taps < _MIN_INITIAL * taps.max()] = 0
+    return _centre((taps / taps.sum()).astype(np.float32))
 
 
 def _most_edges(plane: Plane, side: int) -> Plane:

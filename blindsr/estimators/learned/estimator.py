@@ -15,10 +15,11 @@ from torch.nn import functional
 from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image
 from blindsr.estimators.learned.features import tile_features, view_tables
-from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_network
+from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
+from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
 from blindsr.ops.wiener import error_level
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "estimate_of",
     "posterior_of",
     "textured_tiles",
+    "transfer_distance",
+    "transfer_of",
 ]
 
 STAGE = "learned"
@@ -48,6 +51,11 @@ _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a 
 _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
+_MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
+_GAUSSIAN_PROBABILITIES = (
+    0.5,
+    0.8,
+)  # of a sharp image or a Gaussian, between which the fitted spectrum gets its weight
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
 
@@ -65,12 +73,19 @@ class LearnedConfig:
     max_tiles: int = 24  # number of the most textured tiles that are used, at most
     tiles_per_set: int = 8  # tiles from which the network computes one posterior; those of all sets are averaged
     views: int = 8  # dihedral views of each set whose posteriors are averaged: 1, 2, 4 or 8
-    # kernel_error as a share of the predicted error, by kind (sharp, Gaussian, disc, shake).
-    error_shares: tuple[float, float, float, float] = (0.35, 0.4, 0.55, 1.4)
+    # The Gaussian of the fitted spectrum is an estimate that is independent of the network. Its weight in the mean, for
+    # images that are sharp or have a Gaussian blur; 0 leaves it out. It falls to 0 between two distances of it from the
+    # network's mean.
+    spectral_weight: float = 0.5
+    spectral_distances: tuple[float, float] = (0.3, 0.6)
+    # What the error of this mean is computed from: these shares of the predicted error and of that distance.
+    error_parts: tuple[float, float] = (0.4, 0.6)
+    # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
+    error_shares: tuple[float, float, float, float] = (0.5, 0.55, 0.55, 1.4)
     max_kernel_error: float = 0.3  # upper bound of kernel_error; the upscaler was not trained for more than 0.4
-    # Predicted errors between which the estimate is blended into the bicubic kernel, unless it is a disc or a shake.
-    fallback_errors: tuple[float, float] = (0.12, 0.18)
-    max_fallback_share: float = 0.95  # share of the bicubic kernel from the second of these errors on; 0 for none
+    # Errors between which the estimate is blended into the bicubic kernel, unless it is a disc or a shake.
+    fallback_errors: tuple[float, float] = (0.1, 0.16)
+    max_fallback_share: float = 0.7  # share of the bicubic kernel from the second of these errors on; 0 for none
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
     sharp_probabilities: tuple[float, float] = (0.15, 0.3)
     max_sharp_share: float = 0.75  # share of the bicubic kernel from the second of these probabilities on
@@ -94,11 +109,15 @@ class LearnedConfig:
             raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
         if not self.max_kernel_error >= 0:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
-        for name in ("fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"):
+        if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
+            raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
+        pairs = ("spectral_distances", "fallback_errors", "sharp_probabilities", "enlarged_probabilities")
+        for name in (*pairs, "oversampled_ratios"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
-        for name in ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share"):
+        shares = ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share")
+        for name in ("spectral_weight", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
@@ -130,12 +149,14 @@ class ImagePosterior:
         variance: (33, 33), variance of its error, from −1 to 1 cycle per LR pixel.
         kinds: (4,), probabilities of `KINDS`.
         metrics: Sharpening, noise and the rest by name.
+        spectral: As `transfer`, the Gaussian of the fitted spectrum.
     """
 
     transfer: Plane
     variance: NDArray[np.float64]
     kinds: NDArray[np.float64]
     metrics: dict[str, float]
+    spectral: Plane
 
     @property
     def scale(self) -> int:
@@ -147,15 +168,14 @@ class ImagePosterior:
         """Predicted error of the mean transfer function (`blindsr.ops.wiener.error_level`)."""
         return _level(self.variance)
 
-    def distance(self, kernel: Kernel) -> float:
-        """Difference between a kernel's transfer function and the mean, in the same measure."""
-        middle = len(self.transfer) // 2
-        window = slice(middle - _STEPS, middle + _STEPS + 1)
-        return _level(np.abs(_transfer_of(kernel) - self.transfer)[window, window] ** 2)
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of the mean transfer function."""
+        return _kernel_of(self.transfer, self.scale)
 
-    def mixed(self, kernel: Kernel, weight: float) -> "ImagePosterior":
-        """The posterior whose mean is (1 − w) times this one's and w times another kernel."""
-        return replace(self, transfer=(1 - weight) * self.transfer + weight * _transfer_of(kernel))
+    def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
+        """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
+        return replace(self, transfer=(1 - weight) * self.transfer + weight * transfer)
 
 
 def estimate_kernel(
@@ -198,10 +218,11 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         ConfigError: Another scale.
     """
     check_image(lr, scale, LearnedEstimator)
-    tiles = textured_tiles(luma(lr.detach()).cpu().float() * 255, config.max_tiles)
+    plane = luma(lr.detach()).cpu().float() * 255
+    tiles = textured_tiles(plane, config.max_tiles)
     if not len(tiles):
         return None
-    posterior = _posterior_of(tiles, scale, config)
+    posterior = _posterior_of(tiles, _spectral_transfer(plane, scale), scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
@@ -231,12 +252,13 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             warnings=("the image is flat, so that no kernel can be estimated from it; the bicubic kernel is used.",),
             kernel_error=0.0,
         )
-    uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, config)
+    transfer, error = _with_spectral(posterior, config)
+    uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
-    kernel = _kernel_of((1 - share) * posterior.transfer + share * _bicubic_transfer(scale), scale)
+    kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
-    error = float(np.dot(posterior.kinds, config.error_shares)) * posterior.error * math.sqrt(1 - share)
-    kernel_error = min(error, config.max_kernel_error)
+    told = float(np.dot(posterior.kinds, config.error_shares)) * error * math.sqrt(1 - share)
+    kernel_error = min(told, config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
     if share >= _MIN_SHARE:
@@ -262,6 +284,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             f"drawn to the bicubic one. {_BRING}",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
+    metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
         kernel=kernel,
@@ -340,9 +363,8 @@ def _starts(length: int) -> list[int]:
 
 
 @torch.no_grad()
-def _posterior_of(tiles: Tensor, scale: int, config: LearnedConfig) -> ImagePosterior:
-    """The posterior of an image from its tiles, (N, 96, 96), grey levels: the mean over sets and views."""
-    network = load_network()
+def _posterior_of(tiles: Tensor, spectral: Plane, scale: int, config: LearnedConfig) -> ImagePosterior:
+    """The posterior of an image from its tiles, (N, 96, 96), grey levels: the mean over networks, sets and views."""
     features = tile_features(tiles).flat
     indices, signs = view_tables()
     views = range(0, 8, 8 // config.views)
@@ -351,13 +373,41 @@ def _posterior_of(tiles: Tensor, scale: int, config: LearnedConfig) -> ImagePost
     for number in range(sets):
         part = features[number::sets]
         batch = torch.stack([part[:, indices[view]] * signs[view] for view in views])
-        posteriors = network(batch, torch.full((len(batch),), scale))
-        parts += [_of_view(posteriors, row, view, scale) for row, view in enumerate(views)]
+        for network in load_networks():
+            posteriors = network(batch, torch.full((len(batch),), scale))
+            parts += [_of_view(posteriors, row, view, spectral) for row, view in enumerate(views)]
     return _mean(parts)
 
 
-def _of_view(posteriors: Posterior, row: int, view: int, scale: int) -> ImagePosterior:
+def _spectral_transfer(plane: Tensor, scale: int) -> Plane:
+    """The Gaussian that the mean spectrum of an image, (H, W), grey levels, shows; 1 everywhere for a flat one."""
+    frequencies = _frequencies(scale)
+    periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
+    if periodogram.tiles == 0:
+        return np.ones((len(frequencies), len(frequencies)), np.complex128)
+    fit = fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior())
+    (yy, yx), (_, xx) = gaussian_blur(fit, scale) / scale**2
+    y, x = frequencies[:, None], frequencies[None]
+    return np.asarray(np.exp(-2 * np.pi**2 * (yy * y * y + 2 * yx * y * x + xx * x * x)), np.complex128)
+
+
+def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Plane, float]:
+    """The mean of the posterior and the Gaussian of the fitted spectrum, and the error of this mean.
+
+    The network's predicted error is that on photographs like those of its training. How far an estimate that was not
+    trained is from it says more on others.
+    """
+    distance = transfer_distance(posterior.transfer, posterior.spectral)
+    gaussian = _ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
+    weight = config.spectral_weight * gaussian * (1 - _ramp(distance, config.spectral_distances))
+    predicted, apart = config.error_parts
+    error = math.hypot(predicted * posterior.error, apart * distance)
+    return posterior.mixed(posterior.spectral, weight).transfer, gaussian * error + (1 - gaussian) * posterior.error
+
+
+def _of_view(posteriors: Posterior, row: int, view: int, spectral: Plane) -> ImagePosterior:
     """One row of the network's output, computed from a dihedral view, in the orientation of the image."""
+    scale = (len(spectral) - 1) // _STEPS
     frequencies = torch.from_numpy(_frequencies(scale)).float()
     middle = _STEPS * scale // 2
     half = formula_transfer(posteriors.formulas[row : row + 1], frequencies, frequencies[middle:])[0]
@@ -379,6 +429,7 @@ def _of_view(posteriors: Posterior, row: int, view: int, scale: int) -> ImagePos
             "enlarged_probability": float(enlarged[0].sigmoid()),
             "enlarged_factor": float(enlarged[1].exp()),
         },
+        spectral=spectral,
     )
 
 
@@ -407,6 +458,7 @@ def _mean(parts: Sequence[ImagePosterior]) -> ImagePosterior:
         variance=np.asarray(within + 0.25 * between),
         kinds=np.asarray(np.tensordot(weights, np.stack([part.kinds for part in parts]), 1)),
         metrics={name: float(np.dot(weights, [part.metrics[name] for part in parts])) for name in parts[0].metrics},
+        spectral=parts[0].spectral,
     )
 
 
@@ -423,6 +475,13 @@ def _radius(scale: int) -> NDArray[np.float64]:
     return np.asarray(np.hypot(f[:, None], f[None]))
 
 
+def transfer_distance(first: Plane, second: Plane) -> float:
+    """Difference between two transfer functions up to 1 cycle per LR pixel, in the measure of `kernel_error`."""
+    middle = len(first) // 2
+    window = slice(middle - _STEPS, middle + _STEPS + 1)
+    return _level(np.abs(first - second)[window, window] ** 2)
+
+
 def _level(squared_error: NDArray[np.float64]) -> float:
     """`error_level` of a plane up to 1 cycle per LR pixel, (33, 33)."""
     return error_level(torch.from_numpy(squared_error), torch.from_numpy(_radius(2)))
@@ -430,17 +489,19 @@ def _level(squared_error: NDArray[np.float64]) -> float:
 
 @cache
 def _bicubic_transfer(scale: int) -> Plane:
-    return _transfer_of(bicubic(scale))
+    return transfer_of(bicubic(scale))
 
 
-def _transfer_of(kernel: Kernel) -> Plane:
-    """The transfer function of a kernel at `_frequencies`."""
+def transfer_of(kernel: Kernel) -> Plane:
+    """The transfer function of a kernel at the frequencies of `ImagePosterior.transfer`."""
     r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
     phase = np.exp(2j * np.pi * np.outer(_frequencies(kernel.scale), r))
     return np.asarray(phase @ kernel.array @ phase.T)
 
 
-def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, float, float, float]:
+def _fallback_shares(
+    posterior: ImagePosterior, error: float, config: LearnedConfig
+) -> tuple[float, float, float, float]:
     """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
 
     Soft subjects (clouds, dunes) do not show whether they are blurred. Discs and shakes are recognised by more than
@@ -448,7 +509,7 @@ def _fallback_shares(posterior: ImagePosterior, config: LearnedConfig) -> tuple[
     """
     gaussian_or_sharp = min(1.0, 2 * float(posterior.kinds[0] + posterior.kinds[1]))
     return (
-        gaussian_or_sharp * config.max_fallback_share * _ramp(posterior.error, config.fallback_errors),
+        gaussian_or_sharp * config.max_fallback_share * _ramp(error, config.fallback_errors),
         config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),
         config.max_enlarged_share * _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
         config.max_oversampled_share * (1 - _ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),

@@ -1,19 +1,22 @@
 """The network of the learned estimator: from the features of an image's tiles to a posterior over its kernel."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blindsr.estimators.learned.features import FEATURES, POLAR
 
-__all__ = ["KINDS", "Posterior", "formula_transfer", "load_network"]
+__all__ = ["KINDS", "Posterior", "formula_transfer", "load_networks", "read_weights", "write_weights"]
 
 KINDS = ("sharp", "gaussian", "disc", "shake")
-_WEIGHTS = Path(__file__).parent / "weights" / "kernel_network.safetensors"
+WEIGHTS = Path(__file__).parent / "weights" / "kernel_network.safetensors"
+_FACTOR = ".factor"  # of the rows of a matrix that is stored as integers
 _GRID = (33, 17)  # frequencies (y, x) of the half-plane f_x ≥ 0, by 1/16 up to 1 cycle per LR pixel
 _POINTS = _GRID[0] * _GRID[1]
 _FORMULAS = 5  # three Gaussians, an ellipse, a line
@@ -156,11 +159,44 @@ class KernelNetwork(nn.Module):
 
 
 @cache
-def load_network() -> KernelNetwork:
-    """The network with the bundled weights, in float32 on the CPU; loaded once."""
-    # On the "meta" device nothing is initialised, which would draw from the global random generator.
-    with torch.device("meta"):
-        network = KernelNetwork()
-    weights = {name: value.float() for name, value in load_file(_WEIGHTS).items()}
-    network.load_state_dict(weights, assign=True)
-    return network.requires_grad_(False).eval()
+def load_networks() -> tuple[KernelNetwork, ...]:
+    """The bundled networks, in float32 on the CPU, whose posteriors are averaged; loaded once."""
+    networks = []
+    for weights in read_weights(WEIGHTS):
+        # On the "meta" device nothing is initialised, which would draw from the global random generator.
+        with torch.device("meta"):
+            network = KernelNetwork()
+        network.load_state_dict(weights, assign=True)
+        networks.append(network.requires_grad_(False).eval())
+    return tuple(networks)
+
+
+def read_weights(path: Path) -> list[dict[str, Tensor]]:
+    """The weights of each network of a file of `write_weights`, in float32."""
+    networks: dict[str, dict[str, Tensor]] = {}
+    stored = load_file(path)
+    for key, value in stored.items():
+        if not key.endswith(_FACTOR):
+            number, _, name = key.partition(".")
+            networks.setdefault(number, {})[name] = value.float() * stored.get(key + _FACTOR, torch.ones(()))
+    return [networks[number] for number in sorted(networks, key=int)]
+
+
+def write_weights(path: Path, networks: Sequence[dict[str, Tensor]]) -> None:
+    """Write the weights of networks, atomically.
+
+    Matrices are stored as 8-bit integers with a factor for each row, vectors in half precision: 2.1 MB a network.
+    """
+    stored: dict[str, Tensor] = {}
+    for number, weights in enumerate(networks):
+        for name, value in weights.items():
+            key = f"{number}.{name}"
+            if value.ndim < 2:
+                stored[key] = value.half().contiguous()
+                continue
+            factor = value.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
+            stored[key] = (value / factor).round().to(torch.int8).contiguous()
+            stored[key + _FACTOR] = factor.float().contiguous()
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    save_file(stored, partial)
+    partial.replace(path)

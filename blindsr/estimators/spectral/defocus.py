@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 from scipy.ndimage import gaussian_filter
 
-from blindsr.estimators.spectral.model import ExponentPrior, SpectrumFit, SpectrumPoints
 from blindsr.kernels import Kernel
+from blindsr.ops.spectrum import ExponentPrior, SpectrumFit, SpectrumPoints
 
 __all__ = ["DiscFit", "disc_kernel", "fit_disc"]
 

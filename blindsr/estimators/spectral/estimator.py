@@ -9,12 +9,21 @@ from torch import Tensor
 from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image
 from blindsr.estimators.spectral.defocus import disc_kernel, fit_disc
-from blindsr.estimators.spectral.model import ExponentPrior, SpectrumFit, fit_spectrum, spectrum_points
-from blindsr.estimators.spectral.periodogram import MIN_SIDE, Periodogram, tile_spectra
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, bicubic, gaussian
 from blindsr.kernels.analytic import gaussian_size
 from blindsr.ops import luma
+from blindsr.ops.spectrum import (
+    MIN_SIDE,
+    RESIDUAL_HR_BLUR,
+    ExponentPrior,
+    Periodogram,
+    SpectrumFit,
+    fit_spectrum,
+    gaussian_blur,
+    spectrum_points,
+    tile_spectra,
+)
 
 __all__ = ["SpectralConfig", "SpectralEstimator", "estimate_kernel"]
 
@@ -36,7 +45,7 @@ class SpectralConfig:
     exponent: float = 2.2  # prior mean of α in |f|^−α, the spectrum of photographs
     exponent_sigma: float = 0.3  # prior standard deviation of α
     prior_weight: float = 0.03  # weight of the prior relative to one fitted frequency, times their number
-    residual_hr_blur: float = 0.25  # β in cov(k_s) = (s² − β)·Σ_LR: the blur that HR has itself; calibrated at ×2
+    residual_hr_blur: float = RESIDUAL_HR_BLUR  # β of `gaussian_blur`, the blur that HR has itself
     discs: bool = False  # also fit a disc of defocus, and use it if it explains the spectrum
     splits: int = 3  # number of random splits into halves, whose estimates give the uncertainty; 0 for none
     seed: int = 0  # seed of the selection of tiles and of the halves
@@ -135,7 +144,7 @@ def _fit_kernel(
     if disc is not None and disc.is_plausible(fit):
         sizes = {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
         return disc_kernel(disc, scale), metrics | sizes, fit
-    covariance = (scale**2 - config.residual_hr_blur) * fit.covariance
+    covariance = gaussian_blur(fit, scale, config.residual_hr_blur)
     max_size = _MAX_SIDE_LR * scale
     max_size += (max_size - scale) % 2
     kernel = gaussian(covariance, scale, size=min(gaussian_size(covariance, scale), max_size))

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.blind_l0 import BlindL0Estimator, L0Config, estimate_kernel
-from blindsr.estimators.blind_l0.estimator import MIN_NCC, shifted_ncc
-from blindsr.kernels import Kernel
+from blindsr.estimators.blind_l0.estimator import MIN_NCC, _on_hr_grid, _on_lr_grid, independent_kernels, shifted_ncc
+from blindsr.kernels import Kernel, normalised_cross_correlation
 from blindsr.ops import degrade
 
 
@@ -96,3 +96,24 @@ def test_halves_that_give_different_kernels_lead_to_a_warning():
     estimate = estimate_kernel(lr, 2, L0Config(side=11, iterations=2, refinements=0))
     assert estimate.metrics["split_half_ncc_lr"] < MIN_NCC
     assert "different kernels" in estimate.warnings[0]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_kernel_of_the_lr_grid_becomes_exactly_s_times_as_wide(scale):
+    offsets = np.arange(17) - 8.0
+    taps = np.exp(-0.5 * (offsets[:, None] ** 2 / 2.5 + offsets**2 / 4.0)).astype(np.float32)
+    taps /= taps.sum()
+    fine = _on_hr_grid(taps, scale)
+    # Interpolation by splines adds less than a hundredth of the variance; weights under a hundredth are cut off.
+    np.testing.assert_allclose(np.diag(fine.covariance) / scale**2, [2.5, 4.0], rtol=0.05)
+    np.testing.assert_allclose(_on_lr_grid(fine, 17), taps, atol=0.003)
+
+
+def test_two_starts_end_in_the_same_kernel_where_there_are_edges():
+    truth = bent_path()
+    lr = (degrade(photograph(), truth.tensor(), 2) * 255).round() / 255
+    first, second = independent_kernels(lr, 2, Kernel(ndimage.gaussian_filter(truth.array, 2.0), 2))
+    for kernel in (first, second):
+        assert kernel.scale == 2
+        assert normalised_cross_correlation(kernel, truth) > 0.9
+    assert normalised_cross_correlation(first, second) > 0.95

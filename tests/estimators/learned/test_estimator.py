@@ -1,5 +1,6 @@
 """The learned estimator as a whole."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,8 +12,18 @@ from blindsr import SuperResolver
 from blindsr.cli.output import describe_kernel
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
-from blindsr.estimators.learned.estimator import detail_ratios, textured_tiles
+from blindsr.estimators.learned.estimator import (
+    detail_ratios,
+    estimate_of,
+    posterior_of,
+    textured_tiles,
+    transfer_distance,
+    transfer_of,
+)
 from blindsr.estimators.learned.features import tile_features, view_tables
+from blindsr.estimators.learned.network import read_weights, write_weights
+from blindsr.estimators.spectral import SpectralConfig
+from blindsr.estimators.spectral import estimate_kernel as estimate_kernel_by_spectrum
 from blindsr.events import Notice
 from blindsr.kernels import Kernel, bicubic, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, luma
@@ -144,6 +155,55 @@ def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():
     assert never.warnings == ()
 
 
+def test_a_gaussian_blur_is_confirmed_by_the_fitted_spectrum():
+    lr = blurred()
+    posterior = posterior_of(lr, 2, LearnedConfig())
+    covariance = estimate_kernel_by_spectrum(lr, 2, SpectralConfig(splits=0)).kernel.covariance
+    axis = np.arange(-16, 17) / 16
+    y, x = axis[:, None], axis[None]
+    quadratic = covariance[0, 0] * y * y + 2 * covariance[0, 1] * y * x + covariance[1, 1] * x * x
+    np.testing.assert_allclose(posterior.spectral, np.exp(-2 * np.pi**2 * quadratic / 4), atol=0.01)
+    alone = estimate_kernel(lr, 2, LearnedConfig(spectral_weight=0.0))
+    both = estimate_kernel(lr, 2)
+    assert both.metrics["spectral_distance"] < 0.15
+    assert both.metrics["bicubic_share"] < 0.1
+    truth, spectral = transfer_of(TRUE), posterior.spectral
+    errors = [transfer_distance(transfer_of(estimate.kernel), truth) for estimate in (alone, both)]
+    assert errors[1] < max(errors[0], transfer_distance(spectral, truth))
+
+
+def test_an_estimate_that_the_fitted_spectrum_contradicts_is_uncertain():
+    posterior = posterior_of(blurred(), 2, LearnedConfig())
+    certain = replace(posterior, kinds=np.array([0.0, 1.0, 0.0, 0.0]))
+    confirmed, contradicted = (
+        estimate_of(replace(certain, spectral=spectral), 2, LearnedConfig())
+        for spectral in (posterior.transfer, transfer_of(gaussian(0.2, 2)))
+    )
+    assert confirmed.metrics["bicubic_share"] < 0.05 < 0.3 < contradicted.metrics["bicubic_share"]
+    assert confirmed.kernel_error == pytest.approx(0.55 * 0.4 * posterior.error)
+    assert contradicted.kernel_error > 2 * confirmed.kernel_error
+    # A shake or a disc has another spectrum, which contradicts nothing.
+    shake = replace(certain, kinds=np.array([0.0, 0.0, 0.0, 1.0]), spectral=transfer_of(gaussian(0.2, 2)))
+    estimate = estimate_of(shake, 2, LearnedConfig())
+    assert normalised_cross_correlation(estimate.kernel, shake.kernel) > 0.999
+
+
+def test_weights_are_read_back_to_half_a_step_of_eight_bits(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    networks = [
+        {"a.weight": torch.randn(5, 40, generator=generator), "a.bias": torch.randn(5, generator=generator)}
+        for _ in range(2)
+    ]
+    networks[0]["a.weight"][2] = 0
+    write_weights(tmp_path / "two.safetensors", networks)
+    assert [path.name for path in tmp_path.iterdir()] == ["two.safetensors"]
+    for weights, again in zip(networks, read_weights(tmp_path / "two.safetensors"), strict=True):
+        assert again.keys() == weights.keys()
+        step = weights["a.weight"].abs().amax(1, keepdim=True) / 127
+        assert bool(((again["a.weight"] - weights["a.weight"]).abs() <= 0.5001 * step + 1e-9).all())
+        torch.testing.assert_close(again["a.bias"], weights["a.bias"], atol=1e-3, rtol=1e-3)
+
+
 def test_a_sharp_image_gets_the_bicubic_kernel_by_its_probability():
     lr = degraded(bicubic(2), side=192)
     plain = estimate_kernel(lr, 2, LearnedConfig(max_sharp_share=0.0))
@@ -168,7 +228,13 @@ def test_an_image_that_was_enlarged_before_is_named_with_the_remedy():
 
 @pytest.mark.parametrize(
     "change",
-    [{"max_tiles": 2}, {"tiles_per_set": 3}, {"views": 1}, {"error_shares": (1.0, 1.0, 1.0, 1.0)}],
+    [
+        {"max_tiles": 2},
+        {"tiles_per_set": 3},
+        {"views": 1},
+        {"error_shares": (1.0, 1.0, 1.0, 1.0)},
+        {"spectral_weight": 0.0},
+    ],
 )
 def test_each_setting_changes_the_estimate(change):
     lr = blurred()
@@ -188,6 +254,9 @@ def test_each_setting_changes_the_estimate(change):
         {"max_fallback_share": 1.1},
         {"sharp_probabilities": (0.2,)},
         {"max_enlarged_share": -1},
+        {"spectral_weight": 1.5},
+        {"spectral_distances": (0.4, 0.2)},
+        {"error_parts": (-0.1, 0.5)},
     ],
 )
 def test_settings_out_of_bounds_name_the_field(bad):

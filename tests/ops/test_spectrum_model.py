@@ -5,8 +5,7 @@ import pytest
 from scipy import optimize
 
 from blindsr.estimators.spectral.defocus import fit_disc
-from blindsr.estimators.spectral.model import ExponentPrior, SpectrumFit, _Model, fit_spectrum, spectrum_points
-from blindsr.estimators.spectral.periodogram import Periodogram
+from blindsr.ops.spectrum import ExponentPrior, Periodogram, SpectrumFit, _Model, fit_spectrum, spectrum_points
 
 
 def test_the_parameters_of_a_synthetic_spectrum_are_recovered():

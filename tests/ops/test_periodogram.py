@@ -10,9 +10,9 @@ from PIL import Image
 from scipy import ndimage
 
 from blindsr.estimators.spectral import SpectralConfig, estimate_kernel
-from blindsr.estimators.spectral.periodogram import tile_spectra
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade, luma
+from blindsr.ops.spectrum import tile_spectra
 
 TRUTH = gaussian([[3.2, 0.9], [0.9, 1.9]], 2)
 

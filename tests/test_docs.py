@@ -6,6 +6,7 @@ In a page, `<!-- skip: REASON -->` before a block leaves it out, and `<!-- file:
 import functools
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import shutil
@@ -356,3 +357,17 @@ def test_the_generated_command_line_has_every_command(hooks: ModuleType):
 def test_every_marker_is_known(hooks: ModuleType):
     markers = {name for page in PAGES for name in hooks.MARKER.findall(page.read_text(encoding="utf-8"))}
     assert markers == set(hooks.GENERATED)
+
+
+# --- Figures -------------------------------------------------------------------------------------------------------
+
+
+def test_the_gallery_states_what_its_script_measured():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    measured = json.loads((ROOT / "benchmarks" / "gallery.json").read_text(encoding="utf-8"))["pictures"]
+    captions = dict(re.findall(r"\(images/gallery/(\w+)\.jpg\)(.*?)(?=\n#)", page, re.S))
+    assert list(captions) == list(measured)
+    for name, picture in measured.items():
+        stated = [float(figure) for figure in re.findall(r"(\d+\.\d\d) dB", captions[name])]
+        assert stated == list(picture.get("psnr_y", {}).values()), name
+        assert (ROOT / "docs" / "images" / "gallery" / f"{name}.jpg").stat().st_size == picture["bytes"] <= 60_000

@@ -21,10 +21,12 @@ from blindsr.estimators.learned.estimator import (
     MIN_SIDE,
     ImagePosterior,
     LearnedConfig,
+    confidence_of,
     estimate_of,
     posterior_of,
     transfer_distance,
     transfer_of,
+    width_error,
 )
 from blindsr.estimators.learned.network import KINDS
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
@@ -89,7 +91,8 @@ class AutomaticEstimator:
         for warning in estimate.warnings:
             listener(Notice(stage=STAGE, message=warning))
         listener(StageDone(stage=STAGE, steps=1))
-        return replace(estimate, kernel=_named(estimate), method=STAGE)
+        kernel = _named(estimate)
+        return replace(estimate, kernel=kernel, method=STAGE, confidence=confidence_of(kernel))
 
 
 def _named(estimate: KernelEstimate) -> Kernel:
@@ -98,6 +101,8 @@ def _named(estimate: KernelEstimate) -> Kernel:
     if "in_place_of" in kernel.provenance:
         return kernel
     own = {"made_by": STAGE, "kernel_error": round(float(estimate.kernel_error or 0.0), 4)}
+    if "width_error" in kernel.provenance:
+        own["width_error"] = round(width_error(kernel, estimate.metrics["expected_error"]), 3)
     return Kernel(kernel.array, kernel.scale, {**kernel.provenance, **own})
 
 
@@ -114,8 +119,13 @@ def _combined(
         return replace(estimate, metrics={**estimate.metrics, **metrics})
     config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
     joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config)
-    error = weight * (_FREE_FORM_ERROR + _ERROR_SLOPE * distance) + (1 - weight) * float(joint.kernel_error or 0.0)
-    return replace(joint, metrics={**joint.metrics, **metrics, "kernel_error": error}, kernel_error=error)
+    own = _FREE_FORM_ERROR + _ERROR_SLOPE * distance
+    error, expected = (
+        weight * own + (1 - weight) * of_posterior
+        for of_posterior in (float(joint.kernel_error or 0.0), joint.metrics["expected_error"])
+    )
+    metrics |= {"kernel_error": error, "expected_error": expected}
+    return replace(joint, metrics={**joint.metrics, **metrics}, kernel_error=error)
 
 
 def _falling(value: float, bounds: tuple[float, float]) -> float:

@@ -27,12 +27,14 @@ __all__ = [
     "ImagePosterior",
     "LearnedConfig",
     "LearnedEstimator",
+    "confidence_of",
     "estimate_kernel",
     "estimate_of",
     "posterior_of",
     "textured_tiles",
     "transfer_distance",
     "transfer_of",
+    "width_error",
 ]
 
 STAGE = "learned"
@@ -56,6 +58,7 @@ _GAUSSIAN_PROBABILITIES = (
     0.5,
     0.8,
 )  # of a sharp image or a Gaussian, between which the fitted spectrum gets its weight
+_WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
 
@@ -239,10 +242,12 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
         config: Settings.
 
     Returns:
-        The kernel with its `kernel_error`. A flat image gets the bicubic kernel, with a warning; there is a warning,
-        too, if most of a kernel is the bicubic one by its uncertainty. The metrics have `kernel_error`, the predicted
-        error that it is computed from, the share of the bicubic kernel, the probabilities of the kinds, and
-        sharpening, noise in grey levels, JPEG quality and previous enlargement.
+        The kernel with its `kernel_error`, and in its provenance `width_error`, the relative standard deviation of its
+        width, unless most of it is the bicubic kernel; `confidence` is computed from it. A flat image gets the bicubic
+        kernel, with a warning; there is a warning, too, if most of a kernel is the bicubic one by its uncertainty. The
+        metrics have `kernel_error`, the expected error that it is computed from, what the networks predict of it, the
+        share of the bicubic kernel, the probabilities of the kinds, and sharpening, noise in grey levels, JPEG quality
+        and previous enlargement.
     """
     if posterior is None:
         return KernelEstimate(
@@ -261,6 +266,8 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
     kernel_error = min(told, config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
+    if share < _WARNED_SHARE:
+        provenance["width_error"] = round(width_error(kernel, error), 3)
     if share >= _MIN_SHARE:
         provenance["bicubic_share"] = round(share, 3)
     kernel = Kernel(kernel.array, scale, provenance)
@@ -284,6 +291,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             f"drawn to the bicubic one. {_BRING}",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
+    metrics["expected_error"] = error
     metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
@@ -293,6 +301,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
         metrics=metrics | posterior.metrics,
         warnings=warnings,
         kernel_error=kernel_error,
+        confidence=confidence_of(kernel),
     )
 
 
@@ -492,9 +501,21 @@ def _bicubic_transfer(scale: int) -> Plane:
     return transfer_of(bicubic(scale))
 
 
-def transfer_of(kernel: Kernel) -> Plane:
-    """The transfer function of a kernel at the frequencies of `ImagePosterior.transfer`."""
-    r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
+def width_error(kernel: Kernel, error: float) -> float:
+    """The relative error of a kernel's width that makes as large an error of its transfer function."""
+    wider = transfer_of(kernel, 1 + _WIDTH_STEP)
+    return _WIDTH_STEP * error / max(transfer_distance(transfer_of(kernel), wider), 1e-6)
+
+
+def confidence_of(kernel: Kernel) -> float | None:
+    """Probability that the width of an estimated kernel is right to a tenth; None of one that is mostly bicubic."""
+    error = kernel.provenance.get("width_error")
+    return math.erf(0.1 / (math.sqrt(2) * max(error, 1e-6))) if isinstance(error, float) else None
+
+
+def transfer_of(kernel: Kernel, factor: float = 1.0) -> Plane:
+    """The transfer function at the frequencies of `ImagePosterior.transfer` of a kernel made wider by a factor."""
+    r = factor * (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
     phase = np.exp(2j * np.pi * np.outer(_frequencies(kernel.scale), r))
     return np.asarray(phase @ kernel.array @ phase.T)
 

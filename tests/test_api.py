@@ -274,8 +274,8 @@ def test_the_list_of_public_names():
         "BatchResult", "BlindSRError", "ConfigError", "Degradation", "DeviceError", "DivergenceError", "FileResult",
         "ImageError", "Kernel", "KernelError", "KernelEstimate", "KernelMap", "KernelStack", "OutputError", "Result",
         "Settings", "SuperResolver", "__version__", "degrade", "estimate_and_upscale", "estimate_file_kernel",
-        "estimate_kernel", "kernels", "list_estimators", "list_upscalers", "metrics", "preset", "read_kernel", "sensors", "upscale",
-        "upscale_file", "upscale_files",
+        "estimate_kernel", "kernels", "list_estimators", "list_upscalers", "metrics", "preset", "read_kernel",
+        "sensors", "upscale", "upscale_file", "upscale_files",
     ]  # fmt: skip
     for name in set(blindsr.__all__) - {"__version__"}:
         value = getattr(blindsr, name)

@@ -21,12 +21,10 @@ from blindsr.estimators.learned.estimator import (
     MIN_SIDE,
     ImagePosterior,
     LearnedConfig,
-    confidence_of,
     estimate_of,
     posterior_of,
     transfer_distance,
     transfer_of,
-    width_error,
 )
 from blindsr.estimators.learned.network import KINDS
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
@@ -91,19 +89,15 @@ class AutomaticEstimator:
         for warning in estimate.warnings:
             listener(Notice(stage=STAGE, message=warning))
         listener(StageDone(stage=STAGE, steps=1))
-        kernel = _named(estimate)
-        return replace(estimate, kernel=kernel, method=STAGE, confidence=confidence_of(kernel))
+        return replace(estimate, kernel=_named(estimate), method=STAGE)
 
 
 def _named(estimate: KernelEstimate) -> Kernel:
-    """The kernel of an estimate, with this estimator and the error of the estimate in its provenance."""
+    """The kernel of an estimate, with this estimator in its provenance."""
     kernel = estimate.kernel
     if "in_place_of" in kernel.provenance:
         return kernel
-    own = {"made_by": STAGE, "kernel_error": round(float(estimate.kernel_error or 0.0), 4)}
-    if "width_error" in kernel.provenance:
-        own["width_error"] = round(width_error(kernel, estimate.metrics["expected_error"]), 3)
-    return Kernel(kernel.array, kernel.scale, {**kernel.provenance, **own})
+    return Kernel(kernel.array, kernel.scale, {**kernel.provenance, "made_by": STAGE})
 
 
 def _combined(
@@ -118,14 +112,9 @@ def _combined(
     if weight == 0:
         return replace(estimate, metrics={**estimate.metrics, **metrics})
     config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
-    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config)
-    own = _FREE_FORM_ERROR + _ERROR_SLOPE * distance
-    error, expected = (
-        weight * own + (1 - weight) * of_posterior
-        for of_posterior in (float(joint.kernel_error or 0.0), joint.metrics["expected_error"])
-    )
-    metrics |= {"kernel_error": error, "expected_error": expected}
-    return replace(joint, metrics={**joint.metrics, **metrics}, kernel_error=error)
+    known = weight, _FREE_FORM_ERROR + _ERROR_SLOPE * distance
+    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config, known=known)
+    return replace(joint, metrics={**joint.metrics, **metrics})
 
 
 def _falling(value: float, bounds: tuple[float, float]) -> float:

@@ -230,7 +230,9 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
 
-def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
+def estimate_of(
+    posterior: ImagePosterior | None, scale: int, config: LearnedConfig, *, known: tuple[float, float] = (0.0, 0.0)
+) -> KernelEstimate:
     """The estimate that follows from a posterior.
 
     An uncertain kernel, and one of an image that is probably sharp, is blended into the bicubic one: a kernel that is
@@ -240,6 +242,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
         posterior: From `posterior_of`.
         scale: Factor from LR to HR.
         config: Settings.
+        known: Share of the mean whose error is known otherwise, and that error; 0 for none.
 
     Returns:
         The kernel with its `kernel_error`, and in its provenance `width_error`, the relative standard deviation of its
@@ -258,12 +261,13 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             kernel_error=0.0,
         )
     transfer, error = _with_spectral(posterior, config)
+    told = float(np.dot(posterior.kinds, config.error_shares)) * error
+    error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
-    told = float(np.dot(posterior.kinds, config.error_shares)) * error * math.sqrt(1 - share)
-    kernel_error = min(told, config.max_kernel_error)
+    kernel_error = min(told * math.sqrt(1 - share), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
     if share < _WARNED_SHARE:

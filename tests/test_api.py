@@ -272,10 +272,10 @@ def test_the_list_of_public_names():
     assert sorted(blindsr.__all__) == blindsr.__all__
     assert blindsr.__all__ == [
         "BatchResult", "BlindSRError", "ConfigError", "Degradation", "DeviceError", "DivergenceError", "FileResult",
-        "ImageError", "Kernel", "KernelError", "KernelEstimate", "KernelStack", "OutputError", "Result", "Settings",
-        "SuperResolver", "__version__", "degrade", "estimate_and_upscale", "estimate_file_kernel", "estimate_kernel",
-        "kernels", "list_estimators", "list_upscalers", "metrics", "preset", "read_kernel", "sensors", "upscale",
-        "upscale_file", "upscale_files",
+        "ImageError", "Kernel", "KernelError", "KernelEstimate", "KernelMap", "KernelStack", "OutputError", "Result",
+        "Settings", "SuperResolver", "__version__", "degrade", "estimate_and_upscale", "estimate_file_kernel",
+        "estimate_kernel", "kernels", "list_estimators", "list_upscalers", "metrics", "preset", "read_kernel",
+        "sensors", "upscale", "upscale_file", "upscale_files",
     ]  # fmt: skip
     for name in set(blindsr.__all__) - {"__version__"}:
         value = getattr(blindsr, name)

@@ -93,12 +93,11 @@ class AutomaticEstimator:
 
 
 def _named(estimate: KernelEstimate) -> Kernel:
-    """The kernel of an estimate, with this estimator and the error of the estimate in its provenance."""
+    """The kernel of an estimate, with this estimator in its provenance."""
     kernel = estimate.kernel
     if "in_place_of" in kernel.provenance:
         return kernel
-    own = {"made_by": STAGE, "kernel_error": round(float(estimate.kernel_error or 0.0), 4)}
-    return Kernel(kernel.array, kernel.scale, {**kernel.provenance, **own})
+    return Kernel(kernel.array, kernel.scale, {**kernel.provenance, "made_by": STAGE})
 
 
 def _combined(
@@ -113,9 +112,9 @@ def _combined(
     if weight == 0:
         return replace(estimate, metrics={**estimate.metrics, **metrics})
     config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
-    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config)
-    error = weight * (_FREE_FORM_ERROR + _ERROR_SLOPE * distance) + (1 - weight) * float(joint.kernel_error or 0.0)
-    return replace(joint, metrics={**joint.metrics, **metrics, "kernel_error": error}, kernel_error=error)
+    known = weight, _FREE_FORM_ERROR + _ERROR_SLOPE * distance
+    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config, known=known)
+    return replace(joint, metrics={**joint.metrics, **metrics})
 
 
 def _falling(value: float, bounds: tuple[float, float]) -> float:

@@ -1,5 +1,6 @@
 """A result in sentences, as the command line and the page show it: the kernel, its confidence, the consistency."""
 
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.files import FileResult
 
 __all__ = ["describe_kernel", "summary_lines"]
+
+_LEVEL_ERRORS = (0.1, 0.2)  # relative errors of the width, upper bounds of the levels
+_LEVELS = ("high", "medium", "low")
 
 
 def summary_lines(result: FileResult) -> list[str]:
@@ -23,6 +27,9 @@ def summary_lines(result: FileResult) -> list[str]:
         lines.append(f"scale: {text}")
     if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
         lines.append(f"confidence: {halves}")
+    elif isinstance(error := result.kernel.provenance.get("width_error"), float) and _is_estimated(result):
+        level = _LEVELS[bisect(_LEVEL_ERRORS, error)]
+        lines.append(f"confidence: {level}, the width is right to about ±{100 * error:.0f} %")
     size = ""
     if result.run is not None:
         lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {CONSISTENCY_MEANING}")
@@ -60,9 +67,13 @@ def _scale_text(result: FileResult) -> str:
     )
 
 
+def _is_estimated(result: FileResult) -> bool:
+    return result.run is None or result.run.estimate is not None
+
+
 def _origin(result: FileResult) -> str:
     """Where the kernel comes from, before its description; a fixed or replaced kernel is described by its name."""
-    if result.run is not None and result.run.estimate is None:
+    if not _is_estimated(result):
         return "given, "
     record: Mapping[str, Any] = result.record
     method = (record["estimate"] or {}).get("method", "")

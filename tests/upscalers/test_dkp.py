@@ -122,7 +122,7 @@ def test_a_run_takes_the_kernel_of_the_method_and_runs_no_estimator(monkeypatch)
     assert torch.equal(known.image, result.image)
     assert any("given one is not used" in warning for warning in known.warnings)
     assert not any("not used" in warning for warning in result.warnings)
-    with pytest.raises(ConfigError, match="one kernel for all bands"):
+    with pytest.raises(ConfigError, match="one kernel for the whole image"):
         blind.run(TensorSource(photograph(33, 36)), settings, kernel=KernelStack((bicubic(2),) * 3, ("R", "G", "B")))
 
 

@@ -27,12 +27,14 @@ __all__ = [
     "ImagePosterior",
     "LearnedConfig",
     "LearnedEstimator",
+    "confidence_of",
     "estimate_kernel",
     "estimate_of",
     "posterior_of",
     "textured_tiles",
     "transfer_distance",
     "transfer_of",
+    "width_error",
 ]
 
 STAGE = "learned"
@@ -56,6 +58,7 @@ _GAUSSIAN_PROBABILITIES = (
     0.5,
     0.8,
 )  # of a sharp image or a Gaussian, between which the fitted spectrum gets its weight
+_WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
 
@@ -227,7 +230,9 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
 
-def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedConfig) -> KernelEstimate:
+def estimate_of(
+    posterior: ImagePosterior | None, scale: int, config: LearnedConfig, *, known: tuple[float, float] = (0.0, 0.0)
+) -> KernelEstimate:
     """The estimate that follows from a posterior.
 
     An uncertain kernel, and one of an image that is probably sharp, is blended into the bicubic one: a kernel that is
@@ -237,12 +242,15 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
         posterior: From `posterior_of`.
         scale: Factor from LR to HR.
         config: Settings.
+        known: Share of the mean whose error is known otherwise, and that error; 0 for none.
 
     Returns:
-        The kernel with its `kernel_error`. A flat image gets the bicubic kernel, with a warning; there is a warning,
-        too, if most of a kernel is the bicubic one by its uncertainty. The metrics have `kernel_error`, the predicted
-        error that it is computed from, the share of the bicubic kernel, the probabilities of the kinds, and
-        sharpening, noise in grey levels, JPEG quality and previous enlargement.
+        The kernel with its `kernel_error`, and in its provenance `width_error`, the relative standard deviation of its
+        width, unless most of it is the bicubic kernel; `confidence` is computed from it. A flat image gets the bicubic
+        kernel, with a warning; there is a warning, too, if most of a kernel is the bicubic one by its uncertainty. The
+        metrics have `kernel_error`, the expected error that it is computed from, what the networks predict of it, the
+        share of the bicubic kernel, the probabilities of the kinds, and sharpening, noise in grey levels, JPEG quality
+        and previous enlargement.
     """
     if posterior is None:
         return KernelEstimate(
@@ -253,14 +261,17 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             kernel_error=0.0,
         )
     transfer, error = _with_spectral(posterior, config)
+    told = float(np.dot(posterior.kinds, config.error_shares)) * error
+    error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
-    told = float(np.dot(posterior.kinds, config.error_shares)) * error * math.sqrt(1 - share)
-    kernel_error = min(told, config.max_kernel_error)
+    kernel_error = min(told * math.sqrt(1 - share), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
+    if share < _WARNED_SHARE:
+        provenance["width_error"] = round(width_error(kernel, error), 3)
     if share >= _MIN_SHARE:
         provenance["bicubic_share"] = round(share, 3)
     kernel = Kernel(kernel.array, scale, provenance)
@@ -284,6 +295,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
             f"drawn to the bicubic one. {_BRING}",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
+    metrics["expected_error"] = error
     metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
@@ -293,6 +305,7 @@ def estimate_of(posterior: ImagePosterior | None, scale: int, config: LearnedCon
         metrics=metrics | posterior.metrics,
         warnings=warnings,
         kernel_error=kernel_error,
+        confidence=confidence_of(kernel),
     )
 
 
@@ -492,9 +505,21 @@ def _bicubic_transfer(scale: int) -> Plane:
     return transfer_of(bicubic(scale))
 
 
-def transfer_of(kernel: Kernel) -> Plane:
-    """The transfer function of a kernel at the frequencies of `ImagePosterior.transfer`."""
-    r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
+def width_error(kernel: Kernel, error: float) -> float:
+    """The relative error of a kernel's width that makes as large an error of its transfer function."""
+    wider = transfer_of(kernel, 1 + _WIDTH_STEP)
+    return _WIDTH_STEP * error / max(transfer_distance(transfer_of(kernel), wider), 1e-6)
+
+
+def confidence_of(kernel: Kernel) -> float | None:
+    """Probability that the width of an estimated kernel is right to a tenth; None of one that is mostly bicubic."""
+    error = kernel.provenance.get("width_error")
+    return math.erf(0.1 / (math.sqrt(2) * max(error, 1e-6))) if isinstance(error, float) else None
+
+
+def transfer_of(kernel: Kernel, factor: float = 1.0) -> Plane:
+    """The transfer function at the frequencies of `ImagePosterior.transfer` of a kernel made wider by a factor."""
+    r = factor * (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
     phase = np.exp(2j * np.pi * np.outer(_frequencies(kernel.scale), r))
     return np.asarray(phase @ kernel.array @ phase.T)
 

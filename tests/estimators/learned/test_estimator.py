@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from blindsr.estimators.learned.network import read_weights, write_weights
 from blindsr.estimators.spectral import SpectralConfig
 from blindsr.estimators.spectral import estimate_kernel as estimate_kernel_by_spectrum
 from blindsr.events import Notice
-from blindsr.kernels import Kernel, bicubic, flip, gaussian, normalised_cross_correlation
+from blindsr.kernels import Kernel, bicubic, dilate, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, luma
 from blindsr.pipelines.degradation import kernel_error_of
 
@@ -139,6 +140,21 @@ def test_the_kernel_error_is_predicted_and_used_for_the_degradation():
     assert kernel_error_of(estimate.kernel, None) == pytest.approx(estimate.kernel_error, abs=1e-4)
     without = Kernel(estimate.kernel.array, 2, {"made_by": "learned"})
     assert kernel_error_of(without, None) == LearnedEstimator.kernel_error
+
+
+def test_the_error_of_the_width_makes_as_large_an_error_of_the_transfer_function():
+    estimate = estimate_kernel(blurred(), 2)
+    error = estimate.kernel.provenance["width_error"]
+    assert 0.02 < error < 0.5
+    wider = dilate(estimate.kernel, 1 + error)
+    distance = transfer_distance(transfer_of(estimate.kernel), transfer_of(wider))
+    assert distance == pytest.approx(estimate.metrics["expected_error"], rel=0.15)
+    # The probability that a normal deviate of this standard deviation is within a tenth.
+    assert estimate.confidence == pytest.approx(2 * NormalDist(0, error).cdf(0.1) - 1, abs=0.01)
+    bicubic_share = LearnedConfig(fallback_errors=(0.0, 1e-6), max_fallback_share=1.0)
+    unknown = estimate_kernel(blurred(), 2, bicubic_share)
+    assert unknown.confidence is None
+    assert "width_error" not in unknown.kernel.provenance
 
 
 def test_an_uncertain_estimate_is_blended_into_the_bicubic_kernel():

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from blindsr.image_io.codecs.png import SIGNATURE, PngEncoder, chunk
 from blindsr.image_io.metadata import iptc_marker
-from blindsr.kernels import Kernel
+from blindsr.kernels import Kernel, KernelMap
 from blindsr.kernels.analytic import gaussian
 from blindsr.kernels.files import kernel_bytes
 
@@ -165,10 +165,30 @@ def _extras() -> Iterator[tuple[str, bytes]]:
     yield "mosaic.dng", _tiff(mosaic, photometric="cfa", extratags=tags)
 
 
+def _fits() -> Iterator[tuple[str, bytes]]:
+    try:
+        from astropy.io import fits
+    except ImportError:
+        return
+    planes = np.moveaxis(_samples(np.uint16, 3), 2, 0)
+    sky = _samples(np.float32, 1)[..., 0]
+    sky[2:4, 3:5] = np.nan
+    for name, samples in (("bytes", _samples(np.uint8, 1)[..., 0]), ("planes", planes), ("sky", sky)):
+        header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 4.0, "CRPIX2": 5.0})
+        header.update({"CRVAL1": 10.0, "CRVAL2": 20.0, "CDELT1": -0.001, "CDELT2": 0.001})
+        with io.BytesIO() as target:
+            units = [fits.PrimaryHDU(samples, header)]
+            if name == "planes":
+                units = [fits.PrimaryHDU(), fits.ImageHDU(samples, header)]
+            fits.HDUList(units).writeto(target)
+            yield f"{name}.fits", target.getvalue()
+
+
 def _kernels() -> Iterator[tuple[str, bytes]]:
     kernel: Kernel = gaussian([[2.0, 0.3], [0.3, 1.0]], 2)
     for suffix in (".npz", ".npy", ".mat"):
         yield f"kernel{suffix}", kernel_bytes(kernel, suffix)
+    yield "map.npz", kernel_bytes(KernelMap([[kernel, kernel], [kernel, gaussian(1.0, 2)]]), ".npz")
     text = "\n".join(" ".join(f"{weight:.6g}" for weight in row) for row in kernel.array)
     yield "kernel.txt", text.encode()
     yield "kernel.csv", text.replace(" ", ",").encode()
@@ -186,5 +206,6 @@ def _texts() -> Iterator[tuple[str, bytes]]:
 def seeds() -> dict[str, bytes]:
     """Every seed by its name; the suffix chooses the reader."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    every = (*_pngs(profile), *_tiffs(profile), *_others(profile), *_jpeg2000(), *_extras(), *_kernels(), *_texts())
+    images = (*_pngs(profile), *_tiffs(profile), *_others(profile), *_jpeg2000(), *_extras(), *_fits())
+    every = (*images, *_kernels(), *_texts())
     return dict(every)

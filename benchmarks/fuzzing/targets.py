@@ -11,10 +11,12 @@ import numpy as np
 
 from blindsr.errors import BlindSRError, ImageError
 from blindsr.image_io import (
+    FileOptions,
     Photo,
     Provenance,
     image_size,
     jpeg_noise_sigma,
+    open_frames,
     open_image,
     read_photo,
     with_provenance,
@@ -27,6 +29,7 @@ __all__ = ["READERS", "ReaderError", "attempt", "reader_of"]
 # A mutated header of 2¹⁶ × 2¹⁶ px is refused; decoding it would fill 12 GB with zeros, thousands of times.
 MAX_PIXELS = 2**22
 _MAX_MESSAGE = 1000
+_MAX_FRAMES = 20
 _PROVENANCE = Provenance(program="blindsr", details={"scale": 2})
 
 
@@ -46,6 +49,7 @@ def _photo(path: Path) -> str:
         raise
     if not (np.isfinite(photo.pixels).all() and photo.pixels.min() >= 0 and photo.pixels.max() <= 1):
         raise ReaderError("pixels are outside of [0, 1]")
+    _all_frames(path)
     if photo.format != "RAW":  # LibRaw fills missing samples with uninitialised memory
         _compare_windows(path, photo)
     photo = with_provenance(photo, _PROVENANCE)
@@ -59,6 +63,16 @@ def _photo(path: Path) -> str:
         if photo.alpha is None:
             write_photo(photo, path.with_name("written.jpg"), overwrite=True)
     return "; ".join(photo.warnings)
+
+
+def _all_frames(path: Path) -> None:
+    """Read every image of the file; one that is broken is refused."""
+    with contextlib.suppress(ImageError), open_frames(path, options=FileOptions(max_pixels=MAX_PIXELS)) as frames:
+        for index in range(min(len(frames), _MAX_FRAMES)):
+            image = frames[index]
+            part = image.window(slice(0, min(3, image.size[1])), slice(0, image.size[0]))
+            if not (np.isfinite(part.pixels).all() and part.pixels.min() >= 0 and part.pixels.max() <= 1):
+                raise ReaderError(f"pixels of image {index + 1} are outside of [0, 1]")
 
 
 def _compare_windows(path: Path, photo: Photo) -> None:
@@ -99,7 +113,7 @@ def _lines(path: Path) -> str:
 
 
 READERS: dict[str, Callable[[Path], str]] = {
-    **dict.fromkeys(("png", "jpg", "tif", "webp", "avif", "bmp", "gif", "heic", "dng", "jp2", "j2k"), _photo),
+    **dict.fromkeys(("png", "jpg", "tif", "webp", "avif", "bmp", "gif", "heic", "dng", "jp2", "j2k", "fits"), _photo),
     **dict.fromkeys(("npz", "npy", "mat", "txt", "csv"), _kernel),
     "toml": _config,
     "jsonl": _lines,

@@ -6,10 +6,12 @@ In a page, `<!-- skip: REASON -->` before a block leaves it out, and `<!-- file:
 import functools
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,3 +358,51 @@ def test_the_generated_command_line_has_every_command(hooks: ModuleType):
 def test_every_marker_is_known(hooks: ModuleType):
     markers = {name for page in PAGES for name in hooks.MARKER.findall(page.read_text(encoding="utf-8"))}
     assert markers == set(hooks.GENERATED)
+
+
+# --- Figures -------------------------------------------------------------------------------------------------------
+
+
+def test_the_gallery_states_what_its_script_measured():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    measured = json.loads((ROOT / "benchmarks" / "gallery.json").read_text(encoding="utf-8"))["pictures"]
+    captions = dict(re.findall(r"\(images/gallery/(\w+)\.jpg\)(.*?)(?=\n#)", page, re.S))
+    assert list(captions) == list(measured)
+    for name, picture in measured.items():
+        stated = [float(figure) for figure in re.findall(r"(\d+\.\d\d) dB", captions[name])]
+        assert stated == list(picture.get("psnr_y", {}).values()), name
+        assert (ROOT / "docs" / "images" / "gallery" / f"{name}.jpg").stat().st_size == picture["bytes"] <= 60_000
+
+
+# --- Packaging -----------------------------------------------------------------------------------------------------
+
+# Names on conda-forge that differ from those on PyPI.
+ON_CONDA = {"torch": "pytorch", "lazy_loader": "lazy-loader"}
+
+
+def test_the_conda_recipe_and_the_citation_agree_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe = (ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    run = re.search(r"^  run:\n((?:    - .*\n)+)", recipe, re.M)[1].replace(" ", "")
+    needed = (re.fullmatch(r"([\w-]+)(>=.*)", requirement).groups() for requirement in project["dependencies"])
+    expected = ["python>=${{python_min}}", *(ON_CONDA.get(name, name) + bound for name, bound in needed)]
+    assert run.splitlines() == [f"-{requirement}" for requirement in expected]
+    assert f'python_min: "{project["requires-python"].removeprefix(">=")}"' in recipe
+    assert f'version: "{blindsr.__version__}"' in recipe
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {blindsr.__version__}\n" in citation
+
+
+def test_the_image_is_built_from_files_that_are_sent_to_docker():
+    sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    assert copied
+    for name in " ".join(copied).split():
+        assert f"!{name}" in sent
+        assert (ROOT / name).exists()
+
+
+def test_the_installation_names_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = re.findall(r"^\| (`.+?`) \|", (ROOT / "docs" / "install.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(table))) == sorted(project["optional-dependencies"])

@@ -18,7 +18,7 @@ def circumstances() -> dict[str, object]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "cores": usable_cores(),
             "threads": torch.get_num_threads(),

@@ -18,7 +18,8 @@ from blindsr.pipelines.checks import find_shift
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.deep_prior import DKPConfig, DKPUpscaler
-from blindsr.upscalers.deep_prior.dkp import kernel_side, random_kernels, sample_weights, structural_similarity
+from blindsr.upscalers.deep_prior.dkp import kernel_side, random_kernels, sample_weights
+from blindsr.upscalers.deep_prior.losses import structural_similarity
 from tests.images import photograph
 from tests.upscalers.test_deep_prior import shapes
 
@@ -122,7 +123,7 @@ def test_a_run_takes_the_kernel_of_the_method_and_runs_no_estimator(monkeypatch)
     assert torch.equal(known.image, result.image)
     assert any("given one is not used" in warning for warning in known.warnings)
     assert not any("not used" in warning for warning in result.warnings)
-    with pytest.raises(ConfigError, match="one kernel for all bands"):
+    with pytest.raises(ConfigError, match="one kernel for the whole image"):
         blind.run(TensorSource(photograph(33, 36)), settings, kernel=KernelStack((bicubic(2),) * 3, ("R", "G", "B")))
 
 

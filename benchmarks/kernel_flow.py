@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from blindsr.events import Event, StepDone
-from blindsr.kernelgan.flow import train_flow
+from blindsr.kernels.flow import train_flow
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from blindsr.events import Notice, StepDone
 from blindsr.registry import UPSCALERS
 from blindsr.settings import preset
 
-SLOW = ("zssr", "dip", "dkp", "dualsr")  # minutes to hours for an image
+SLOW = ("zssr", "dip", "dkp", "dip-fkp", "dualsr", "singan")  # minutes to hours for an image
 NEEDS_A_FILE = ("checkpoint",)
 
 

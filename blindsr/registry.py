@@ -166,7 +166,9 @@ UPSCALERS: Registry[Any] = Registry(
         "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
         "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
         "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
+        "dip-fkp": "blindsr.upscalers.deep_prior.dip_fkp:DIPFKPUpscaler",
         "dualsr": "blindsr.upscalers.dualsr.upscaler:DualSRUpscaler",
+        "singan": "blindsr.upscalers.singan.upscaler:SinGANUpscaler",
     },
 )
 

@@ -33,6 +33,7 @@ __all__ = [
     "gradient_magnitude",
     "is_flat",
     "min_side",
+    "to_estimate",
 ]
 
 STAGE = "kernelgan"
@@ -106,7 +107,7 @@ def estimate_kernel(
     for step in range(1, config.iterations + 1):
         listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
     listener(StageDone(stage=STAGE, steps=config.iterations))
-    return _estimate(training, scale)
+    return to_estimate(training, scale, STAGE, asdict(config))
 
 
 class Training:
@@ -139,7 +140,9 @@ class Training:
         self.discriminator = Discriminator(len(self.image), config, self.rng, self.image)
         networks: tuple[nn.Module, ...] = (self.generator, self.discriminator)
         betas = (config.beta1, config.beta2)
-        self._optimisers = {net: torch.optim.Adam(net.parameters(), betas=betas, fused=True) for net in networks}
+        self._optimisers: dict[nn.Module, torch.optim.Optimizer] = {
+            net: torch.optim.Adam(net.parameters(), betas=betas, fused=True) for net in networks
+        }
         self.mask = losses.boundaries_mask(config.kernel_size, config.boundaries_length, self.image)
         self.enhanced = config.enhanced if config.variant == "e-kernelgan" else None
         centre = (config.kernel_size + SCALE - 2) / 2
@@ -275,13 +278,21 @@ class Training:
         return values
 
 
-def _estimate(training: Training, scale: int) -> KernelEstimate:
+def to_estimate(training: Training, scale: int, method: str, settings: dict[str, object]) -> KernelEstimate:
+    """The kernel of a finished training with its metrics.
+
+    Args:
+        training: The training.
+        scale: Of the estimate.
+        method: Name of the estimator.
+        settings: Its settings.
+    """
     raw = training.kernel.detach().double().cpu().numpy()
     cleaned = to_kernel(raw, training.config)
     return KernelEstimate(
         kernel=to_scale(kernels.centre(cleaned), scale),
-        method=STAGE,
-        settings=asdict(training.config),
+        method=method,
+        settings=settings,
         history={name: tuple(values) for name, values in training.history.items()},
         metrics={
             "bicubic_loss": training.history["bicubic"][-1],

@@ -154,9 +154,13 @@ class Discriminator(nn.Module):
         self.last, self.bias = nn.Parameter(_xavier(rng, like, 1, width)), nn.Parameter(like.new_zeros(1))
         left = torch.randn((depth + 1, width, 1), generator=rng, dtype=like.dtype, device=like.device)
         self.left = (left[:1], left[1:])
-        with torch.no_grad():
-            for _ in range(_FIRST_POWER_ITERATIONS):
-                self.normalise()
+        self.converge()
+
+    @torch.no_grad()
+    def converge(self) -> None:
+        """Find the singular vectors of new weights."""
+        for _ in range(_FIRST_POWER_ITERATIONS):
+            self.normalise()
 
     def normalise(self) -> Layers:
         """Divide the weights by their spectral norms, after one power iteration."""

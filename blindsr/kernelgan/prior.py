@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindsr import kernels
 from blindsr.errors import ConfigError
@@ -22,10 +22,10 @@ from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernelgan.estimator import Training, check_image, flat_estimate, is_flat, min_side
-from blindsr.kernelgan.flow import SIDE, load_flow
 from blindsr.kernelgan.networks import Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
 from blindsr.kernels import Kernel, KernelEstimate
+from blindsr.kernels.flow import SIDE, Latent, load_flow
 
 __all__ = ["FKPConfig", "FlowTraining", "KernelGANFKPEstimator"]
 
@@ -121,20 +121,6 @@ class KernelGANFKPEstimator:
         )
 
 
-class _Latent(nn.Module):
-    """A point on the sphere of radius SIDE, about which the latents of the flow lie."""
-
-    def __init__(self, rng: torch.Generator, like: Tensor) -> None:
-        super().__init__()
-        self.point = nn.Parameter(torch.randn(SIDE**2, generator=rng).to(like))
-        self.project()
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Back onto the sphere (§3.3)."""
-        self.point.mul_(SIDE / torch.linalg.vector_norm(self.point))
-
-
 class FlowTraining(Training):
     """KernelGAN's training with the flow's kernel as its generator.
 
@@ -149,7 +135,7 @@ class FlowTraining(Training):
         super().__init__(lr, config.critic)
         self.settings = config
         self.flow = deepcopy(load_flow()).to(self.image)  # the one that is kept stays as it is
-        self.latent = _Latent(torch.Generator().manual_seed(config.seed), self.image)
+        self.latent = Latent(SIDE, torch.Generator().manual_seed(config.seed), self.image)
         self._optimisers[self.latent] = torch.optim.Adam(self.latent.parameters(), lr=config.latent_rate)
         self.kernel = self.flow.kernel(self.latent.point)
         self.total = torch.zeros_like(self.kernel)

@@ -18,7 +18,8 @@ from blindsr.pipelines.checks import find_shift
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.deep_prior import DKPConfig, DKPUpscaler
-from blindsr.upscalers.deep_prior.dkp import kernel_side, random_kernels, sample_weights, structural_similarity
+from blindsr.upscalers.deep_prior.dkp import kernel_side, random_kernels, sample_weights
+from blindsr.upscalers.deep_prior.losses import structural_similarity
 from tests.images import photograph
 from tests.upscalers.test_deep_prior import shapes
 

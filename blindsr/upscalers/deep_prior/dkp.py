@@ -22,14 +22,13 @@ from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, check_finite, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
 from blindsr.upscalers.deep_prior.image_prior import LEVELS, DeepPriorConfig, Prior, whole_image_model
+from blindsr.upscalers.deep_prior.losses import roughness, structural_similarity
 from blindsr.upscalers.deep_prior.network import min_hr_side
 
 __all__ = ["DKPConfig", "DKPUpscaler", "random_kernels", "sample_weights"]
 
 STAGE = "dkp"
 _CODE, _HIDDEN = 200, 1000  # of the kernel network (§4.1)
-_SPARSITY = 0.67  # exponent of the image prior (authors' code)
-_WINDOW = 11  # side of the window of SSIM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +242,7 @@ class _Run:
             degraded = degrade(image, kernel, self.scale)
             error = (degraded - self.lr).square().mean()
             loss = 1 - structural_similarity(degraded, self.lr) if number <= config.structural_rounds else error
-            self.prior.step(loss + config.smoothness * _roughness(image))
+            self.prior.step(loss + config.smoothness * roughness(image))
             self._steps += 1
             if self._steps % config.kernel_every == 0:
                 self.optimiser.step()
@@ -252,35 +251,3 @@ class _Run:
 
     def _error(self, image: Tensor, kernel: Tensor) -> Tensor:
         return (degrade(image, kernel, self.scale) - self.lr).square().mean()
-
-
-def _roughness(image: Tensor) -> Tensor:
-    """Mean of |∇x|^0.67 over four directions; the small constant keeps the gradient finite where neighbours agree."""
-    differences = (
-        image[..., 1:] - image[..., :-1],
-        image[..., 1:, :] - image[..., :-1, :],
-        image[..., 1:, 1:] - image[..., :-1, :-1],
-        image[..., 1:, :-1] - image[..., :-1, 1:],
-    )
-    return torch.stack([(d.abs() + 1e-4).pow(_SPARSITY).mean() for d in differences]).mean()
-
-
-def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Mean SSIM of two images, (1, C, h, w), [0, 1], differentiable (Wang et al., IEEE TIP 2004).
-
-    The window is a Gaussian of σ 1.5 px and 11 px, or the largest odd side that fits into the image.
-    """
-    side = min(_WINDOW, *(length - (length + 1) % 2 for length in first.shape[-2:]))
-    offset = torch.arange(side, dtype=first.dtype, device=first.device) - side // 2
-    line = torch.exp(-offset.square() / (2 * 1.5**2))
-    window = (line[:, None] * line / line.sum() ** 2)[None, None]
-
-    def mean(image: Tensor) -> Tensor:
-        return functional.conv2d(image.transpose(0, 1), window)
-
-    a, b = mean(first), mean(second)
-    variance = mean(first * first) - a * a, mean(second * second) - b * b
-    covariance = mean(first * second) - a * b
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * a * b + c1) * (2 * covariance + c2) / ((a * a + b * b + c1) * (variance[0] + variance[1] + c2))
-    return similarity.mean()

@@ -1,6 +1,7 @@
 """FKP: a normalising flow over blurred Gaussian kernels, which turns a point on a sphere into a plausible kernel.
 
-It is trained on kernels alone, without photographs; the weights and the command that made them are in weights/.
+It is trained on kernels alone, without photographs; the weights and the command that made them are in weights/. Unlike
+the other modules of this package it needs torch.
 
 References:
     Liang, Zhang, Gu, Van Gool, Timofte, "Flow-based Kernel Prior with Application to Blind Super-Resolution", CVPR
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from blindsr.events import Listener, StepDone, ignore
 
-__all__ = ["SIDE", "WEIGHTS", "KernelFlow", "draw_gaussians", "load_flow", "train_flow"]
+__all__ = ["SIDE", "WEIGHTS", "KernelFlow", "Latent", "draw_gaussians", "load_flow", "train_flow"]
 
 SIDE = 13  # px; KernelGAN's kernel for ×2, whose centre of mass is half a pixel behind its middle
 WEIGHTS = Path(__file__).parent / "weights" / "flow.safetensors"
@@ -99,6 +100,30 @@ class KernelFlow(nn.Module):
         # Half of the dequantising noise is everywhere, also where a kernel is zero.
         weights = (weights - 0.5 / _LEVELS / _PEAK).clamp_min(0)
         return (weights / weights.sum()).view(SIDE, SIDE)
+
+
+class Latent(nn.Module):
+    """A point on a sphere about which the latents of the flow lie.
+
+    Args:
+        radius: Of the sphere; the latents of the flow lie about the one of radius SIDE.
+        rng: Source of the initial point.
+        like: A tensor whose dtype and device the point takes.
+
+    Attributes:
+        point: The point, (SIDE²,).
+    """
+
+    def __init__(self, radius: float, rng: torch.Generator, like: Tensor) -> None:
+        super().__init__()
+        self.radius = radius
+        self.point = nn.Parameter(torch.randn(SIDE**2, generator=rng).to(like))
+        self.project()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Back onto the sphere (§3.3)."""
+        self.point.mul_(self.radius / torch.linalg.vector_norm(self.point))
 
 
 def _network(size: int, activation: type[nn.Module], rng: torch.Generator) -> nn.Sequential:

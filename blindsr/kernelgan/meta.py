@@ -1,0 +1,207 @@
+"""MetaKernelGAN: KernelGAN whose networks begin with weights that were meta-trained for a few steps on any image.
+
+It is not registered as an estimator, and no weights are shipped: a meta-training that one core can do did not pay
+(docs/notes/2026-11-29-metakernelgan.md).
+
+References:
+    Lee, Venieris, Dudziak, Bhattacharya, Lane, "Meta-Learned Kernel For Blind Super-Resolution Kernel Estimation", WACV
+    2024, arXiv:2212.07886: [P]. [O] chosen here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blindsr.errors import ConfigError
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.kernelgan.config import KernelGANConfig
+from blindsr.kernelgan.estimator import Training, check_image, flat_estimate, is_flat, min_side, to_estimate
+from blindsr.kernelgan.networks import SCALE, Discriminator, Generator
+from blindsr.kernelgan.postprocess import SCALES, check_scale
+from blindsr.kernels import KernelEstimate
+
+__all__ = ["MetaKernelGANConfig", "MetaKernelGANEstimator", "MetaTraining", "load_start", "save_start"]
+
+STAGE = "metakernelgan"
+_BANDS = 3  # of the images of the meta-training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetaKernelGANConfig:
+    """Settings of MetaKernelGAN on an image.
+
+    Raises:
+        ConfigError: A field is out of its bounds; the message names it.
+    """
+
+    start: Path | None = None  # meta-trained weights, as benchmarks/metakernelgan.py makes them; none are shipped
+    iterations: int = 200  # steps on the image [P]
+    generator_rate: float = 0.01  # of gradient descent for the generator at the start [P]
+    discriminator_rate: float = 0.2  # for the discriminator [P]
+    rate_after: int = 50  # steps after which both rates are divided by ten [P]
+    weight_sum: float = 0.5  # of |1 − Σk|, as KernelGAN's
+    weight_boundaries: float = 0.5  # of the weights near the border, as KernelGAN's
+    report_every: int = 25  # steps between two reports of the losses
+    seed: int = 0  # seed of the crops and the noise
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("iterations", "rate_after", "report_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{STAGE}.{name} must be 1 or more, got {getattr(self, name)}.")
+        for name in ("generator_rate", "discriminator_rate"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{STAGE}.{name} must be above 0 and up to 1, got {getattr(self, name)}.")
+        for name in ("weight_sum", "weight_boundaries", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{STAGE}.{name} must be 0 or more, got {getattr(self, name)}.")
+
+    @property
+    def kernelgan(self) -> KernelGANConfig:
+        """The settings of KernelGAN that hold for networks, crops and losses: without the bicubic and the late ones."""
+        return KernelGANConfig(
+            iterations=self.iterations,
+            seed=self.seed,
+            report_every=self.report_every,
+            weight_bicubic=0.0,
+            weight_sum=self.weight_sum,
+            weight_boundaries=self.weight_boundaries,
+            clean_up_share=0.0,
+        )
+
+
+class MetaTraining(Training):
+    """KernelGAN's training from a start.
+
+    Args:
+        lr: One image, (1, C, H, W), [0, 1]; left unchanged.
+        config: Settings.
+        start: Weights of both networks by name, as of `load_start`, for images of three bands. For another number of
+            bands, the filters of the discriminator get the mean over the bands.
+    """
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def __init__(self, lr: Tensor, config: MetaKernelGANConfig, start: Mapping[str, Tensor]) -> None:
+        super().__init__(lr, config.kernelgan)
+        self.settings, self.done = config, 0
+        networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
+        with torch.no_grad():
+            for name, network in networks.items():
+                for key, parameter in network.named_parameters():
+                    value = start[f"{name}.{key}"].to(parameter)
+                    if value.shape != parameter.shape:  # the first layer, of another number of bands
+                        mean = value.view(len(value), _BANDS, -1).mean(1, keepdim=True) * _BANDS / len(self.image)
+                        value = mean.expand(-1, len(self.image), -1).reshape(parameter.shape)
+                    parameter.copy_(value)
+            self.discriminator.converge()
+        # Adam's first steps have the full rate whatever the gradient is, and take the sum of the weights far from 1.
+        self._optimisers = {network: torch.optim.SGD(network.parameters()) for network in networks.values()}
+        self.kernel = self.generator.kernel()
+
+    def judgement(self, step: int, truth: Tensor, wrong: Tensor) -> Tensor:
+        """The discriminator's loss on the crops of a step where the true kernel is known, for the meta-training.
+
+        Crops of the image and crops that the true kernel made smaller are real, those of another kernel are fake.
+
+        Args:
+            step: Number of the step, from 1.
+            truth: (K, K).
+            wrong: (K, K).
+
+        Returns:
+            A tensor without axes, differentiable by the discriminator's weights.
+        """
+        crop, _ = self._input_crop(step)
+        top, left = self.real_corners[step - 1]
+        real = self.image[None, :, top : top + self.side, left : left + self.side]
+        smaller = [
+            functional.conv2d(crop, k[None, None].to(crop), stride=SCALE).transpose(0, 1) for k in (truth, wrong)
+        ]
+        maps = self.discriminator(self._noised(torch.cat([real, *smaller])), self.discriminator.normalise())
+        loss: Tensor = 0.25 * (1 - maps[0].mean()) + 0.25 * (1 - maps[1].mean()) + 0.5 * maps[2].mean()
+        return loss
+
+    def _update(self, network: nn.Module, loss: Tensor, rate: float) -> None:
+        config = self.settings
+        rate = config.generator_rate if network is self.generator else config.discriminator_rate
+        super()._update(network, loss, rate if self.done < config.rate_after else rate / 10)
+        self.done += network is self.discriminator  # which is updated last
+
+
+class MetaKernelGANEstimator:
+    """KernelGAN from meta-trained weights, which needs 200 steps instead of 3000 (Lee et al., WACV 2024)."""
+
+    name: ClassVar[str] = STAGE
+    config_type: ClassVar[type] = MetaKernelGANConfig
+    scales: ClassVar[tuple[int, ...]] = SCALES
+    min_side: ClassVar[int] = min_side(KernelGANConfig())
+    kernel_error: ClassVar[float] = 0.05
+
+    def __init__(self, config: MetaKernelGANConfig | None = None) -> None:
+        self.config = MetaKernelGANConfig() if config is None else config
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
+        """Estimate the kernel of one image.
+
+        Args:
+            lr: One image, (1, C, H, W), [0, 1], sides of 39 px or more; left unchanged.
+            scale: 2, 3 or 4; the kernel is trained for ×2 and carried over as KernelGAN's.
+            listener: Receives an event for every step, with the losses every `config.report_every` steps.
+
+        Returns:
+            The kernel, centred and non-negative. A flat image gets the bicubic kernel and a warning.
+
+        Raises:
+            ConfigError: `scale` is none of 2, 3, 4, or there are no weights to begin with.
+            ImageError: `lr` is not one finite floating-point image, or is too small.
+            DivergenceError: A loss is NaN or infinite.
+        """
+        config = self.config
+        if config.start is None:
+            raise ConfigError(
+                "MetaKernelGAN needs meta-trained weights, and none are part of blindsr; set start to a file that "
+                "`python benchmarks/metakernelgan.py train` made."
+            )
+        check_scale(scale)
+        check_image(lr, config.kernelgan)
+        listener(StageStarted(stage=STAGE, max_steps=config.iterations))
+        if is_flat(lr):
+            return flat_estimate(scale, STAGE, asdict(config), listener)
+        training = MetaTraining(lr, config, load_start(config.start))
+        for step in range(1, config.iterations + 1):
+            listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
+        listener(StageDone(stage=STAGE, steps=config.iterations))
+        return to_estimate(training, scale, STAGE, asdict(config))
+
+
+def load_start(path: Path) -> dict[str, Tensor]:
+    """The weights of both networks by name.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds other weights.
+    """
+    try:
+        weights = dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{STAGE}.start must be a file of meta-trained weights, {path} is none: {error}.") from error
+    rng, like = torch.Generator(), torch.zeros(())
+    generator = Generator(KernelGANConfig(), rng, like)
+    discriminator = Discriminator(_BANDS, KernelGANConfig(), rng, like)
+    networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    expected = {f"{name}.{key}": p.shape for name, net in networks.items() for key, p in net.named_parameters()}
+    if {name: value.shape for name, value in weights.items()} != expected:
+        raise ConfigError(f"{STAGE}.start must hold the weights of KernelGAN's two networks, {path} holds others.")
+    return weights
+
+
+def save_start(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights in half precision."""
+    save_file({name: value.detach().half().contiguous() for name, value in weights.items()}, path)

@@ -1,0 +1,159 @@
+"""DIP-FKP: image and kernel from one image, the kernel by a normalising flow over Gaussians (Liang et al., CVPR 2021).
+
+Liang, Zhang, Gu, Van Gool, Timofte, "Flow-based Kernel Prior with Application to Blind Super-Resolution", CVPR 2021,
+arXiv:2103.15977, §3.4. The image is the output of a deep image prior, the kernel that of the flow for a point on a
+sphere; the weights of the first and the point of the second are fitted together to the LR image. The flow was trained
+on kernels alone (`blindsr.kernels.flow`).
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from blindsr.errors import ConfigError
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.kernels import Kernel
+from blindsr.kernels.flow import SIDE, Latent, load_flow
+from blindsr.ops import degrade
+from blindsr.ops.windows import Source, whole
+from blindsr.runtime import Precision, check_finite, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.upscalers.deep_prior.image_prior import LEVELS, DeepPriorConfig, Prior, whole_image_model
+from blindsr.upscalers.deep_prior.losses import structural_similarity
+from blindsr.upscalers.deep_prior.network import min_hr_side
+
+__all__ = ["DIPFKPConfig", "DIPFKPUpscaler"]
+
+STAGE = "dip-fkp"
+_SCALE = 2  # of the flow's kernels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DIPFKPConfig:
+    """Settings of DIP-FKP (§4.1 of the paper, and the authors' code).
+
+    Raises:
+        ConfigError: A field is out of its bounds.
+    """
+
+    steps: int = 1000  # of image and kernel
+    frozen_steps: int = 75  # first steps, in which the kernel stays as it began
+    structural_steps: int = 80  # steps whose loss is 1 − SSIM; that of later ones is the mean squared error
+    image_rate: float = 5e-3  # of Adam
+    latent_rate: float = 0.5  # of Adam, for the point on the sphere
+    radius: float = SIDE - 1.0  # of that sphere
+    channels: int = 128  # of the image's network
+    skip_channels: int = 16
+    input_channels: int = 3  # of its noise
+    precision: Precision = "auto"  # bf16 where the processor supports it natively
+    seed: int = 0
+    report_every: int = 25  # steps between two losses in the history
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("steps", "channels", "skip_channels", "input_channels", "report_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"dip-fkp.{name} must be 1 or more, got {getattr(self, name)}.")
+        if min(self.frozen_steps, self.structural_steps) < 0:
+            raise ConfigError("dip-fkp.frozen_steps and structural_steps must be 0 or more.")
+        if min(self.image_rate, self.latent_rate, self.radius) <= 0:
+            raise ConfigError("dip-fkp.image_rate, latent_rate and radius must be positive.")
+
+
+class DIPFKPUpscaler:
+    """Deep image prior whose kernel comes from a flow over Gaussians, fitted together (Liang et al., CVPR 2021).
+
+    Args:
+        config: Settings; the paper's if None.
+    """
+
+    name: ClassVar[str] = STAGE
+    config_type: ClassVar[type] = DIPFKPConfig
+    scales: ClassVar[tuple[int, ...]] = (_SCALE,)
+    needs_whole_image: ClassVar[bool] = True
+    bytes_per_pixel: ClassVar[int] = 12_000  # as of the deep image prior
+    uses_kernel: ClassVar[bool] = False
+    estimates_kernel: ClassVar[bool] = True
+
+    def __init__(self, config: DIPFKPConfig | None = None) -> None:
+        self.config = DIPFKPConfig() if config is None else config
+
+    @staticmethod
+    def min_side(scale: int) -> int:
+        """Smallest side of an image, LR pixels: the deepest level of the network then has 2 px."""
+        return -(-min_hr_side(LEVELS) // scale)
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
+        """Fit image and kernel to all of an image; the model that is returned holds both.
+
+        Args:
+            source: The image; it is left unchanged.
+            degradation: Its scale; the kernel is not used.
+            listener: Receives the events of the stage "dip-fkp".
+
+        Raises:
+            ImageError: A side is shorter than `min_side`.
+            ConfigError: The scale is not supported.
+            DivergenceError: The loss became NaN or infinite.
+        """
+        config = self.config
+        check_size(self, source.shape, degradation.kernel)
+        run = _Run(whole(source).detach(), config)
+        losses: list[float] = []
+        listener(StageStarted(stage=STAGE, max_steps=config.steps))
+        for step in range(1, config.steps + 1):
+            error, values = run.step(step), {}
+            if step % config.report_every == 0 or step == config.steps:
+                values = {"loss": float(error)}
+                check_finite(values["loss"], step, STAGE)
+                losses.append(values["loss"])
+            listener(StepDone(stage=STAGE, step=step, values=values))
+        listener(StageDone(stage=STAGE, steps=config.steps))
+        with torch.no_grad():
+            image, weights = run.prior.image(), run.kernel().double().cpu().numpy()
+        kernel = Kernel.normalised(np.asarray(weights), _SCALE, {"made_by": self.name, "seed": config.seed})
+        return whole_image_model(image, _SCALE, config.steps, {"loss": tuple(losses)}, run.prior.dtype, kernel)
+
+
+class _Run:
+    """The image's network, the kernel's point, and their optimisers."""
+
+    def __init__(self, lr: Tensor, config: DIPFKPConfig) -> None:
+        generator = seeded_generator(config.seed)
+        self.lr, self.config = lr, config
+        prior = DeepPriorConfig(
+            steps=config.steps,
+            learning_rate=config.image_rate,
+            channels=config.channels,
+            skip_channels=config.skip_channels,
+            input_channels=config.input_channels,
+            perturbation=0.0,
+            precision=config.precision,
+        )
+        self.latent = Latent(config.radius, generator, lr)
+        self.prior = Prior(lr, _SCALE, prior, generator)
+        self.flow = deepcopy(load_flow()).to(lr)  # the one that is kept stays as it is
+        self.optimiser = torch.optim.Adam(self.latent.parameters(), lr=config.latent_rate)
+
+    def kernel(self) -> Tensor:
+        """The kernel of the point, (14, 14): the zero row and column at its end are this package's convention."""
+        return functional.pad(self.flow.kernel(self.latent.point), (0, 1, 0, 1))
+
+    def step(self, step: int) -> Tensor:
+        """Update the image, and after the first steps the kernel; returns the mean squared error before."""
+        self.optimiser.zero_grad(set_to_none=True)
+        degraded = degrade(self.prior.image(), self.kernel(), _SCALE)
+        error = (degraded - self.lr).square().mean()
+        structural = step <= self.config.structural_steps
+        self.prior.step(1 - structural_similarity(degraded, self.lr) if structural else error)
+        if step > self.config.frozen_steps:
+            self.optimiser.step()
+            self.latent.project()
+        return error.detach()

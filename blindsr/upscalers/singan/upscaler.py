@@ -1,0 +1,265 @@
+"""The pyramid of SinGAN, its training on one image (§2), and super-resolution by its finest generator (§4)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindsr.errors import ConfigError
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.ops import imresize
+from blindsr.ops.windows import Source, most_textured, spread_windows, whole
+from blindsr.runtime import check_finite, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.upscalers.singan.networks import Critic, PatchGenerator, gradient_penalty
+
+__all__ = ["SinGANConfig", "SinGANUpscaler", "enlargements", "pyramid_sizes"]
+
+STAGE = "singan"
+_STEP = 2 ** (1 / 3)  # about the factor between two scales
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinGANConfig:
+    """Settings of SinGAN (§2.2, §4 and the supplement of the paper, and the authors' code).
+
+    Raises:
+        ConfigError: A field is out of its bounds.
+    """
+
+    iterations: int = 2000  # for each scale of the pyramid
+    critic_steps: int = 3  # of an iteration
+    generator_steps: int = 3
+    learning_rate: float = 5e-4  # of Adam, for both networks
+    rate_after: int = 1600  # iterations of a scale after which the rate is divided by ten
+    beta1: float = 0.5  # of Adam
+    penalty: float = 0.1  # weight of the gradient penalty
+    reconstruction: float = 100.0  # weight of the squared reconstruction error; the paper has 10 for other tasks
+    noise: float = 0.1  # standard deviation of the noise over the reconstruction error of the scale below
+    channels: int = 32  # of the coarsest four scales; doubled every four scales
+    max_channels: int = 128
+    layers: int = 5  # convolutions of either network
+    min_size: int = 18  # shorter side of the coarsest scale, px
+    max_size: int = 250  # longest side to train on, px; of a larger image, its most textured window
+    seed: int = 0
+    report_every: int = 50  # iterations between two losses in the history
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in (
+            *("iterations", "critic_steps", "generator_steps", "rate_after", "channels", "max_channels"),
+            "report_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"singan.{name} must be 1 or more, got {getattr(self, name)}.")
+        if self.learning_rate <= 0 or min(self.penalty, self.reconstruction, self.noise) < 0:
+            raise ConfigError("singan.learning_rate must be positive; penalty, reconstruction and noise 0 or more.")
+        if self.layers < 2 or self.min_size <= 2 * self.layers or self.max_size < self.min_size:
+            raise ConfigError(
+                f"singan.layers must be 2 or more, min_size above twice of it, and max_size no smaller than that, got "
+                f"{self.layers}, {self.min_size} and {self.max_size}."
+            )
+
+
+def enlargements(scale: int) -> int:
+    """How many enlargements make a scale: k = round(3 · log₂ s), each by s^(1/k)."""
+    return max(1, round(math.log(scale) / math.log(_STEP)))
+
+
+def pyramid_sizes(height: int, width: int, scale: int, min_size: int) -> list[tuple[int, int]]:
+    """Sizes of the pyramid from coarse to fine, the last one that of the image, by the factor of one enlargement."""
+    factor = scale ** (1 / enlargements(scale))
+    levels = max(0, math.floor(math.log(min(height, width) / min_size) / math.log(factor) + 1e-9))
+    return [
+        (max(1, round(height / factor**level)), max(1, round(width / factor**level)))
+        for level in reversed(range(levels + 1))
+    ]
+
+
+class SinGANUpscaler:
+    """Pyramid of GANs of the image's own patches: plausible detail rather than fidelity, slow (SinGAN, ICCV 2019).
+
+    Args:
+        config: Settings; the paper's if None.
+    """
+
+    name: ClassVar[str] = STAGE
+    config_type: ClassVar[type] = SinGANConfig
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    needs_whole_image: ClassVar[bool] = True  # the sizes between LR and HR are fractions that tiles would round
+    bytes_per_pixel: ClassVar[int] = 2_000  # HR: two layers of 128 channels, and their copies
+    uses_kernel: ClassVar[bool] = False
+
+    def __init__(self, config: SinGANConfig | None = None) -> None:
+        self.config = SinGANConfig() if config is None else config
+
+    @staticmethod
+    def min_side(scale: int) -> int:
+        """Smallest side of an image, px: that of the coarsest scale."""
+        return SinGANConfig().min_size
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
+        """Train the pyramid on an image; the model enlarges with the finest generator.
+
+        Args:
+            source: The image; it is left unchanged.
+            degradation: Its scale; the kernel is not used.
+            listener: Receives the events of the stage "singan", one step for each iteration of each scale.
+
+        Raises:
+            ImageError: A side is shorter than `min_side`.
+            ConfigError: The scale is not supported.
+            DivergenceError: A loss became NaN or infinite.
+        """
+        config, scale = self.config, degradation.scale
+        check_size(self, source.shape, degradation.kernel)
+        training = _Pyramid(_training_part(source, config.max_size), scale, config)
+        history: dict[str, list[float]] = {}
+        total = len(training.images) * config.iterations
+        listener(StageStarted(stage=STAGE, max_steps=total))
+        done = 0
+        for level in range(len(training.images)):
+            training.begin(level)
+            for iteration in range(1, config.iterations + 1):
+                losses, values = training.step(iteration), {}
+                done += 1
+                if iteration % config.report_every == 0 or iteration == config.iterations:
+                    values = {name: float(loss) for name, loss in losses.items()}
+                    check_finite(sum(values.values()), done, STAGE)
+                    for name, value in {"scale": float(level), **values}.items():
+                        history.setdefault(name, []).append(value)
+                listener(StepDone(stage=STAGE, step=done, values=values))
+            training.finish()
+        listener(StageDone(stage=STAGE, steps=total))
+        finest = training.generators[-1]
+
+        def predict(window: Tensor) -> Tensor:
+            with torch.no_grad():
+                return _enlarged(window, scale, finest)
+
+        return TiledModel(
+            scale=scale,
+            predict=predict,
+            whole_image=True,
+            steps=total,
+            history={name: tuple(values) for name, values in history.items()},
+        )
+
+
+def _training_part(source: Source, side: int) -> Tensor:
+    _, height, width = source.shape
+    if max(height, width) <= side:
+        return whole(source).detach().float()
+    if min(height, width) >= side:
+        return source.window(*most_textured(source, spread_windows(source, side, 16), 1)[0]).detach().float()
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return whole(source)[..., top : top + side, left : left + side].detach().float()
+
+
+def _enlarged(lr: Tensor, scale: int, generator: PatchGenerator) -> Tensor:
+    """Enlarge k times by s^(1/k), each time followed by the generator without noise (§4)."""
+    height, width = lr.shape[-2:]
+    count = enlargements(scale)
+    x = 2 * lr.float() - 1
+    for number in range(1, count + 1):
+        size = tuple(round(side * scale ** (number / count)) for side in (height, width))
+        x = generator(imresize(x, size=(size[0], size[1])))
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+class _Pyramid:
+    """The images of all scales, the trained generators, and the networks of the scale that is being trained."""
+
+    generator: PatchGenerator
+    critic: Critic
+
+    def __init__(self, image: Tensor, scale: int, config: SinGANConfig) -> None:
+        self.config, self._rng = config, seeded_generator(config.seed)
+        self.sizes = pyramid_sizes(image.shape[-2], image.shape[-1], scale, config.min_size)
+        centred = 2 * image - 1
+        self.images = [imresize(centred, size=size) for size in self.sizes[:-1]] + [centred]
+        self.generators: list[PatchGenerator] = []
+        self.amplitudes: list[float] = []
+        self._fixed = self._noise(0)  # z*, of the reconstruction
+
+    def _noise(self, level: int) -> Tensor:
+        image = self.images[level]
+        # One plane for all bands at the coarsest scale, as in the authors' code.
+        bands = 1 if level == 0 else image.shape[1]
+        drawn = torch.randn((1, bands, *self.sizes[level]), generator=self._rng)
+        return drawn.to(image.device).expand(-1, image.shape[1], -1, -1)
+
+    def begin(self, level: int) -> None:
+        """Make the networks of a scale, from those of the scale below where their widths agree."""
+        config, image = self.config, self.images[level]
+        channels = min(config.channels * 2 ** (level // 4), config.max_channels)
+        before = (self.generator, self.critic) if level else None
+        arguments = (image.shape[1], channels, config.layers, self._rng)
+        self.generator, self.critic = PatchGenerator(*arguments), Critic(*arguments)
+        if before is not None and channels == min(config.channels * 2 ** ((level - 1) // 4), config.max_channels):
+            self.generator.load_state_dict(before[0].state_dict())
+            self.critic.load_state_dict(before[1].state_dict())
+        self.generator.to(image.device).train()
+        self.critic.to(image.device).train()
+        betas = (config.beta1, 0.999)
+        self._optimisers = [
+            torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=betas, foreach=True)
+            for network in (self.generator, self.critic)
+        ]
+        with torch.no_grad():
+            self._reconstructed = self._chain(level, reconstruct=True)
+            error = float((self._reconstructed - image).square().mean().sqrt())
+        self.amplitudes.append(1.0 if level == 0 else config.noise * error)
+
+    def _chain(self, level: int, *, reconstruct: bool) -> Tensor:
+        """What the scales below give for this one, enlarged; zeros at the coarsest."""
+        x = torch.zeros_like(self.images[0])
+        for below, generator in enumerate(self.generators[:level]):
+            x = imresize(generator(x, self._scaled_noise(below, reconstruct=reconstruct)), size=self.sizes[below + 1])
+        return x
+
+    def _scaled_noise(self, level: int, *, reconstruct: bool) -> Tensor | None:
+        if reconstruct:
+            return self._fixed * self.amplitudes[0] if level == 0 else None
+        return self._noise(level) * self.amplitudes[level]
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One iteration of a scale; returns the losses of its last steps."""
+        config, level = self.config, len(self.generators)
+        image = self.images[level]
+        rate = config.learning_rate / (10 if iteration > config.rate_after else 1)
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        losses = {}
+        for _ in range(config.critic_steps):
+            with torch.no_grad():
+                below = self._chain(level, reconstruct=False)
+                fake = self.generator(below, self._scaled_noise(level, reconstruct=False))
+            share = float(torch.rand((), generator=self._rng))
+            distance = self.critic(fake).mean() - self.critic(image).mean()
+            penalty = gradient_penalty(self.critic, image, fake, share)
+            self._update(1, distance + config.penalty * penalty)
+            losses["critic"] = distance.detach()
+        for _ in range(config.generator_steps):
+            fake = self.generator(below, self._scaled_noise(level, reconstruct=False))
+            noise = self._scaled_noise(level, reconstruct=True)
+            error = (self.generator(self._reconstructed, noise) - image).square().mean()
+            adversarial = -self.critic(fake).mean()
+            self._update(0, adversarial + config.reconstruction * error)
+            losses |= {"adversarial": adversarial.detach(), "reconstruction": error.detach()}
+        return losses
+
+    def _update(self, index: int, loss: Tensor) -> None:
+        network = self.critic if index else self.generator
+        self._optimisers[index].zero_grad(set_to_none=True)
+        loss.backward(inputs=list(network.parameters()))  # type: ignore[no-untyped-call]
+        self._optimisers[index].step()
+
+    def finish(self) -> None:
+        """Keep the generator of a scale as it is; its batch norms use their running statistics from then on."""
+        self.generators.append(self.generator.eval().requires_grad_(requires_grad=False))

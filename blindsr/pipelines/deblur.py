@@ -32,7 +32,7 @@ _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divid
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
 _NOTHING_FOUND = (
-    "no blur was found that could be undone, so that the photograph stays as it is; if you know its blur, use `blindsr "
+    "no blur was found that could be undone, so that nothing is sharpened; if you know its blur, use `blindsr "
     "upscale` with --kernel (kernel= in Python), in pixels of the photograph."
 )
 

@@ -254,7 +254,8 @@ def _check_batch(options: Options) -> None:
     output = options.output
     if output is not None and not output.is_folder and (output.path.is_file() or format_of(output.path) is not None):
         raise click.UsageError(
-            f"with several photographs -o names a folder, got {str(output.path)!r}; choose file names by --name."
+            "with several photographs, or an option of batches such as --dry-run, -o names a folder, got "
+            f"{str(output.path)!r}; choose file names by --name."
         )
     if options.shared_kernel and options.varying:
         raise click.UsageError("--shared-kernel is one kernel for all photographs; leave out --varying.")

@@ -139,7 +139,9 @@ def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tupl
         expected = min(expected, -20 * math.log10(noise_sigma) - _NOISE_MARGIN)
     if consistency_db >= expected:
         return ()
-    below = math.floor(10 * consistency_db) / 10  # rounded up, it may look like what is expected
+    below = round(consistency_db, 1)
+    if below >= float(f"{expected:.3g}"):  # as it is written below
+        below = math.floor(10 * consistency_db) / 10
     return (
         f"low consistency: the result degraded by the kernel reproduces the input at only {below:.1f} dB PSNR "
         f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel, and "

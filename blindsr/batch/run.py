@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from blindsr.batch.inputs import DEFAULT_NAME, Inputs, Naming, find_inputs
 from blindsr.batch.plan import MANIFEST, BatchPlan, Item, Manifest, locked, make_plan
@@ -36,6 +36,9 @@ from blindsr.pipelines.outputs import image_outputs, leftovers
 from blindsr.pool import current_worker, run_in_processes
 from blindsr.runtime import choose_device, default_threads, prepare_process
 from blindsr.settings import Settings
+
+if TYPE_CHECKING:
+    from blindsr.batch.shared_kernel import SeriesKernel
 
 __all__ = ["BatchResult", "Engine", "run_batch", "run_inline", "run_on_processes", "upscale_files"]
 
@@ -189,7 +192,13 @@ def upscale_files(
     )
     path = manifest or (output or found.common_folder()) / MANIFEST
     plan_with = partial(make_plan, found, naming, overwrite=overwrite, skip_existing=skip_existing)
+    paths = [file.path for file in found.files]
     if dry_run:
+        if shared_kernel:
+            from blindsr.batch.shared_kernel import recorded_kernel
+
+            # Results of an earlier run are kept where it used this kernel; without one, nothing can be kept.
+            options = _with_shared(options, recorded_kernel(paths, settings, Manifest(path)))
         plan = plan_with(options, Manifest(path)).with_sizes()
         rows = tuple((item.source, {**(item.row or {}), "status": item.state}) for item in plan.items)
         return BatchResult(plan=plan, rows=rows, memory=plan.memory(len(devices)))
@@ -197,10 +206,18 @@ def upscale_files(
         if shared_kernel:
             from blindsr.batch.shared_kernel import shared_kernel_for
 
-            paths = [file.path for file in found.files]
             shared = shared_kernel_for(paths, settings, opened, device=devices[0], files=files, listener=listener)
-            options = replace(options, kernel=shared.kernel, noise=shared.noise, kernel_warnings=shared.warnings)
-        return run_batch(plan_with(options, opened), engine, listener=listener)
+            plan = plan_with(_with_shared(options, shared), opened)
+            shared.write()  # not before: a run that is refused leaves the kernel of an earlier one
+        else:
+            plan = plan_with(options, opened)
+        return run_batch(plan, engine, listener=listener)
+
+
+def _with_shared(options: TaskOptions, shared: "SeriesKernel | None") -> TaskOptions:
+    if shared is None:
+        return options
+    return replace(options, kernel=shared.kernel, noise=shared.noise, kernel_warnings=shared.warnings)
 
 
 def _with_kernels(found: Inputs, kernel: AnyKernel | None, listener: BatchListener) -> Inputs:

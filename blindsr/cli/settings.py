@@ -202,7 +202,10 @@ def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
 def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
     """The values of [run] or [files] by option, converted by the types of the options."""
     keys, values = toml_keys(name), {}
+    other = "files" if name == "run" else "run"
     for key, value in table.items():
+        if key not in keys and key in toml_keys(other):
+            raise ConfigError(f"[{name}] has no key {key!r}; it belongs to [{other}].")
         if key not in keys:
             raise ConfigError(_no_key(name, key, keys))
         option_type = type_of(keys[key])

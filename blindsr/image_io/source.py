@@ -190,6 +190,7 @@ class FrameSource:
     Attributes:
         path: The file.
         animation: Durations and loops; None where the images are pages, or one image.
+        channels: For each image a number that those of one optical channel share; all 0 where there are no channels.
         groups: For each image the number of its group: images of one channel and one kind of samples, which are mapped
             to [0, 1] by the same range, and have one kernel and noise.
     """
@@ -203,6 +204,7 @@ class FrameSource:
                     self._file, max_pixels=max_pixels
                 )
                 self.animation: Animation | None = self._frames.animation
+            self.channels = self._frames.channels
             self._max_pixels = max_pixels
             keys = []
             self._scans: list[SampleScan] = []
@@ -210,7 +212,7 @@ class FrameSource:
                 decoded = self._decode(index)
                 header = decoded.header
                 kind = (header.dtype, header.has_alpha, decoded.samples.shape[2], decoded.mask is not None)
-                keys.append((self._frames.channels[index], *kind, header.nodata))
+                keys.append((self.channels[index], *kind, header.nodata))
             order = list(dict.fromkeys(keys))
             self.groups = tuple(order.index(key) for key in keys)
             with _named_errors(path):

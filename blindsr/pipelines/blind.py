@@ -198,6 +198,8 @@ def estimate_kernel(
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:
+        if settings.region is None and min(source.shape[1:]) < estimator.min_side:
+            _, height, width = source.shape  # and not what is left of it without its borders
         needs = f"the {estimator.name} estimator needs at least {estimator.min_side}×{estimator.min_side} px"
         if not fallback:
             raise ImageError(f"{needs}, got {width}×{height} px; choose a larger image or region, or a known kernel.")
@@ -325,6 +327,7 @@ def fit(
             compression_sigma=compression_sigma,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
+            removes_noise=is_blind or getattr(upscaler, "uses_kernel", True),
         )
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
         warnings += [prefix + text for text in said]

@@ -17,12 +17,14 @@ from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowBuffer
 from blindsr.ops.windows import Source, most_textured, spread_windows
 from blindsr.pipelines.varying import axis_weights
+from blindsr.settings import Settings
 
 __all__ = [
     "CONSISTENCY_ALARM",
     "CONSISTENCY_MEANING",
     "ConsistencyMeter",
     "RegistrationCheck",
+    "consistency_meaning",
     "consistency_warning",
     "find_shift",
     "psnr_of",
@@ -34,6 +36,7 @@ CONSISTENCY_MEANING = (
     "PSNR between the input and the result degraded by the kernel. A low value is an alarm; a high one does not prove "
     "the kernel, as a wrong one can be consistent too."
 )
+_BEFORE_DIALS = " It is that of the result before strength and halo."
 _NOISE_MARGIN = 3.0  # dB below the PSNR of the noise itself
 _BLOCK = 64  # LR rows that are degraded together
 _BORDER = 4  # LR pixels at each border that do not count for the consistency, at least
@@ -117,6 +120,12 @@ def psnr_of(meters: list[ConsistencyMeter]) -> float:
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
+def consistency_meaning(settings: Settings) -> str:
+    """What the consistency of a run says: with dials that change the result afterwards, it is that before them."""
+    is_changed = settings.strength != 1 or settings.halo not in ("auto", 1)
+    return CONSISTENCY_MEANING + (_BEFORE_DIALS if is_changed else "")
+
+
 def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tuple[str, ...]:
     """A warning where the result does not explain the input.
 
@@ -130,8 +139,11 @@ def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tupl
         expected = min(expected, -20 * math.log10(noise_sigma) - _NOISE_MARGIN)
     if consistency_db >= expected:
         return ()
+    below = round(consistency_db, 1)
+    if below >= float(f"{expected:.3g}"):  # as it is written below
+        below = math.floor(10 * consistency_db) / 10
     return (
-        f"low consistency: the result degraded by the kernel reproduces the input at only {consistency_db:.1f} dB PSNR "
+        f"low consistency: the result degraded by the kernel reproduces the input at only {below:.1f} dB PSNR "
         f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel, and "
         "whether a part of the image has another blur (lettering, a frame, another focus).",
     )

@@ -23,16 +23,14 @@ __all__ = ["estimate_blur", "for_run"]
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
 _DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
-_MAX_ERROR, _LEAST_CERTAINTY = (
-    0.2,
-    0.75,
-)  # predicted error, and probability of a Gaussian or a disc, of one that was found
+# Predicted error, and probability of a Gaussian or a disc, of a blur that was found at a reduced size.
+_MAX_ERROR, _LEAST_CERTAINTY = 0.2, 0.75
 _LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
 _NOTHING_FOUND = (
-    "no blur was found that could be undone, so that the photograph stays as it is; if you know its blur, use `blindsr "
+    "no blur was found that could be undone, so that nothing is sharpened; if you know its blur, use `blindsr "
     "upscale` with --kernel (kernel= in Python), in pixels of the photograph."
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -72,6 +73,7 @@ def measure_degradation(
     compression_sigma: float = 0.0,
     linear_light: bool = False,
     noise: Noise | None = None,
+    removes_noise: bool = True,
 ) -> tuple[Degradation, tuple[str, ...]]:
     """Measure the degradation of a photograph with a kernel that was estimated or is known.
 
@@ -83,6 +85,7 @@ def measure_degradation(
         compression_sigma: Error of a JPEG's quantisation, from its tables; [0, 1] units.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
         noise: What was measured before, of this image or of its series; None measures it.
+        removes_noise: Whether the upscaler does, so that noise is worth a warning.
 
     Returns:
         The degradation, and warnings.
@@ -105,17 +108,25 @@ def measure_degradation(
             f"JPEG compression {found} has cost fine detail; use the original, or a less compressed copy, if there is "
             "one."
         )
-    elif compression_sigma == blocking == 0 and max(sigmas) > _WORTH_SAYING:
+    elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WORTH_SAYING:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         warnings.append(
-            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, and is suppressed; "
-            "denoise=0 (--denoise 0) keeps grain."
+            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, "
+            f"{_what_becomes_of_noise(settings.denoise)}."
         )
     compression_sigma = max(compression_sigma, blocking)
     measured = Degradation(
         kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
     )
     return measured, tuple(warnings)
+
+
+def _what_becomes_of_noise(denoise: float | Literal["auto"]) -> str:
+    if denoise == "auto" or denoise == 1:
+        return "and is suppressed; denoise=0 (--denoise 0) keeps grain"
+    if denoise == 0:
+        return "and is kept (denoise=0, --denoise 0)"
+    return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"
 
 
 def _jpeg_quality(sigma: float) -> int:

@@ -75,6 +75,7 @@ _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weig
 _EXTENSION_RADII = 4.0  # radius of a window in σ
 _EXTENSION = 36  # px, the largest radius
 _EXTENSION_FADE = 1e-9  # weight of mid-gray
+_NAMED_IMAGES = 5  # of a series in a message
 _ROWS = 256  # rows of the result that are handed to the image writer together
 
 
@@ -365,10 +366,12 @@ def _upscale_frames(
     job.warn(settings.shape_warnings(first.shape[1], first.shape[2]))
     keys = list(zip(frames.groups, (each.run_scale for each in run_settings), strict=True))
     series: dict[tuple[int, int], _Series] = {}
+    names: list[str] = []
     with job.timed("kernel"):
         for key in dict.fromkeys(keys):
             members = tuple(i for i in range(count) if keys[i] == key)
-            name = f"channel {len(series) + 1}: " if len(set(keys)) > 1 else ""
+            names.append(_series_name(frames, members, len(names), len(set(keys))))
+            name = f"{names[-1]}: " if len(set(keys)) > 1 else ""
             series[key] = _measured_series(frames, members, run_settings[members[0]], kernel, device, job, name)
     fits: dict[tuple[int, int], tuple[Fitted, bool]] = {}
     quiet = _notices_only(job.listener)
@@ -428,20 +431,32 @@ def _upscale_frames(
         worst = min(results, key=lambda result: result.consistency_db)
         job.warnings.extend((*kernel_warnings, *worst.warnings))
         job.timings["apply"] = sum(result.timings["apply"] for result in results)
-        if kernel is None and worst.estimate is None:
-            estimate = KernelEstimate(kernel=worst.kernel, method=settings.create_estimator().name)
-            worst = replace(worst, estimate=estimate)
-        described: dict[str, object] = {"count": count, "channels": len(series)}
+        # The record has size, kernel and noise of the first image, as its input, and what is worst of all images.
+        told = replace(results[0], consistency_db=worst.consistency_db, warnings=worst.warnings)
+        if kernel is None and told.estimate is None:
+            estimate = KernelEstimate(kernel=told.kernel, method=settings.create_estimator().name)
+            told = replace(told, estimate=estimate)
+        described: dict[str, object] = {"count": count, "channels": len(set(frames.channels))}
+        if len({result.size for result in results}) > 1:
+            described["sizes"] = [{"width": result.size[1], "height": result.size[0]} for result in results]
         if frames.animation is not None:
             described |= {"durations_ms": list(frames.animation.durations), "plays": frames.animation.plays}
         if len(series) > 1 and kernel is None:
             used = [each.kernel for each in series.values() if isinstance(each.kernel, Kernel)]
             if len(used) == len(series) and len({each.scale for each in used}) == 1:
-                stack = KernelStack(used, [f"channel {number + 1}" for number in range(len(used))])
-                worst = replace(worst, band_kernels=stack)
+                told = replace(told, band_kernels=KernelStack(used, names))
         return _finish(
-            job, path, first, run_settings[0], device, outputs, staging, worst, run_id, overwrite, {"frames": described}
+            job, path, first, run_settings[0], device, outputs, staging, told, run_id, overwrite, {"frames": described}
         )
+
+
+def _series_name(frames: FrameSource, members: Sequence[int], number: int, count: int) -> str:
+    """A series in words: the channel of a stack, or the pages of one kind."""
+    if len(set(frames.channels)) == count:
+        return f"channel {number + 1}"
+    several = "images" if len(members) > 1 else "image"
+    shown = [str(index + 1) for index in members[:_NAMED_IMAGES]]
+    return f"{several} {', '.join(shown)}{' …' if len(members) > _NAMED_IMAGES else ''}"
 
 
 def _measured_series(

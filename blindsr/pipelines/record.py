@@ -16,7 +16,7 @@ from blindsr.image_io import ImageSource, Provenance
 from blindsr.kernels import Kernel, KernelEstimate, KernelMap
 from blindsr.kernels.metrics import fwhm
 from blindsr.pipelines.blind import RunResult
-from blindsr.pipelines.checks import CONSISTENCY_ALARM, CONSISTENCY_MEANING
+from blindsr.pipelines.checks import CONSISTENCY_ALARM, consistency_meaning
 from blindsr.pipelines.outputs import Outputs
 from blindsr.settings import Settings
 
@@ -192,7 +192,7 @@ def _describe_result(result: RunResult) -> dict[str, object]:
         "consistency": {
             "psnr_db": plain(result.consistency_db),
             "alarm": result.consistency_db < CONSISTENCY_ALARM,
-            "meaning": CONSISTENCY_MEANING,
+            "meaning": consistency_meaning(result.settings),
         },
     }
 

@@ -70,6 +70,8 @@ class SharedKernel:
         count = len(self.estimates)
         if self.bicubic_reason:
             return f"shared kernel of {count} images: {self.bicubic_reason}."
+        if count == 1:
+            return f"kernel from one image: {widths_text(self.kernel)}; its uncertainty is unknown."
         spread = "from a single image, its uncertainty is unknown"
         if math.isfinite(self.spread):
             spread = f"the widths vary by {100 * self.spread:.0f} %, the standard error of their mean is "

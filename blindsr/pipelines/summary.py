@@ -6,7 +6,7 @@ from typing import Any
 
 from blindsr.kernels import Kernel
 from blindsr.kernels.metrics import SplitHalf, widths_text
-from blindsr.pipelines.checks import CONSISTENCY_MEANING
+from blindsr.pipelines.checks import consistency_meaning
 from blindsr.pipelines.files import FileResult
 
 __all__ = ["describe_kernel", "summary_lines"]
@@ -22,6 +22,8 @@ def summary_lines(result: FileResult) -> list[str]:
     """
     kernel_map: Mapping[str, Any] | None = result.record.get("kernel_map")  # type: ignore[assignment]
     prefix = "" if kernel_map is None else f"a map of {kernel_map['rows']}×{kernel_map['columns']} kernels, their mean "
+    if result.run is not None and (bands := result.run.band_kernels) is not None:
+        prefix = f"{len(bands.kernels)} kernels ({'; '.join(bands.names)}), the first with "
     lines = [f"kernel: {_origin(result)}{prefix}{describe_kernel(result.kernel)}"]
     if text := _scale_text(result):
         lines.append(f"scale: {text}")
@@ -32,8 +34,8 @@ def summary_lines(result: FileResult) -> list[str]:
         lines.append(f"confidence: {level}, the width is right to about ±{100 * error:.0f} %")
     size = ""
     if result.run is not None:
-        lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {CONSISTENCY_MEANING}")
-        size = f": {result.run.size[1]}×{result.run.size[0]} px"
+        lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {consistency_meaning(result.run.settings)}")
+        size = f": {_images_text(result)}{result.run.size[1]}×{result.run.size[0]} px"
     return [*lines, f"done in {result.seconds:.1f} s{size}"]
 
 
@@ -65,6 +67,14 @@ def _scale_text(result: FileResult) -> str:
         f"the kernel for ×{scale} is used, and the result of {computed[0]}×{computed[1]} px is reduced to "
         f"{width}×{height} px"
     )
+
+
+def _images_text(result: FileResult) -> str:
+    """The number of the images in a file of several; empty for one."""
+    frames: Mapping[str, Any] | None = result.record.get("frames")  # type: ignore[assignment]
+    if frames is None:
+        return ""
+    return f"{frames['count']} images, the first of " if "sizes" in frames else f"{frames['count']} images of "
 
 
 def _is_estimated(result: FileResult) -> bool:

@@ -215,6 +215,8 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     assert notices[0][1].startswith("shared kernel from 2 of 3 images: FWHM ")
     damaged = folder / "damaged.png"
     assert notices[1:] == [(False, f"excluded from the shared kernel, flat, too small or unreadable: {damaged}.")]
+    assert list((folder / "out").iterdir()) == []
+    first.write()
     assert {path.name for path in (folder / "out").iterdir()} == {
         f"blindsr-shared.kernel.{suffix}" for suffix in ("npz", "png", "json")
     }

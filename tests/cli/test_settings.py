@@ -178,6 +178,8 @@ def test_region_noise_and_factors(make):
         ("zssr = 1\n", r"unknown key outside of a table 'zssr'"),
         ("[run]\nscal = 2\n", r"^run\.toml: \[run\] has no key 'scal' \(did you mean 'scale'\?"),
         ("[run]\nzzz = 2\n", r"\[run\] has no key 'zzz'; its keys are scale, size, preset, "),
+        ("[run]\npage = 2\n", r"\[run\] has no key 'page'; it belongs to \[files\]"),
+        ("[files]\nhalo = 0\n", r"\[files\] has no key 'halo'; it belongs to \[run\]"),
         ("[run]\nstart = 2\n", r"\[run\] has no key 'start'"),
         ("[spectral]\ntiles = 2\n", r"\[spectral\] has no key 'tiles' \(did you mean '(max_tiles|tile)'"),
         ("[auto.learned]\ntiles = 2\n", r"\[auto\.learned\] has no key 'tiles'"),

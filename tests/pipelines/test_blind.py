@@ -135,6 +135,15 @@ def test_an_image_of_any_size_is_upscaled_with_the_bicubic_kernel_and_one_warnin
     assert float((result.image - interpolate(image, size=result.size, mode="bilinear")).abs().mean()) < 0.03
 
 
+def test_the_size_in_a_warning_is_that_of_the_image_with_its_dark_ends():
+    image = photograph(1, 90)
+    image[..., -20:] = 0  # no part of the estimate
+    with pytest.raises(ImageError, match=r"got 90×1 px"):
+        blind.estimate_kernel(TensorSource(image), Settings())
+    estimate = blind.estimate_kernel(TensorSource(image), Settings(), fallback=True)
+    assert estimate.warnings[0].startswith("90×1 px are too few")
+
+
 def test_a_small_image_is_upscaled_like_a_part_of_its_mirrored_extension():
     image = photograph(13, 65)
     rows = torch.tensor([*range(12, -1, -1), *range(13), *range(12, -1, -1)])

@@ -14,7 +14,17 @@ from blindsr.kernels import gaussian, shift
 from blindsr.ops import degrade, imresize
 from blindsr.ops.resize import RowResizer
 from blindsr.ops.windows import TensorSource
-from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, find_shift, psnr_of
+from blindsr.pipelines.checks import (
+    CONSISTENCY_ALARM,
+    CONSISTENCY_MEANING,
+    ConsistencyMeter,
+    RegistrationCheck,
+    consistency_meaning,
+    consistency_warning,
+    find_shift,
+    psnr_of,
+)
+from blindsr.settings import Settings
 from tests.images import photograph
 
 HR = rgb_to_y(data.coffee()[100:251, 150:331])
@@ -104,3 +114,16 @@ def test_a_flat_image_has_no_shift():
 def test_planes_that_cannot_be_compared_are_refused(shape):
     with pytest.raises(ImageError, match="two planes of one size, 16 px or more"):
         find_shift(np.zeros(shape), np.zeros((12, 37) if shape[0] == 12 else (40, 37)))
+
+
+def test_the_meaning_names_the_dials_that_follow():
+    assert consistency_meaning(Settings(denoise=0.5, kernel_width=0.9, halo=1.0)) == CONSISTENCY_MEANING
+    for settings in (Settings(strength=0.0), Settings(halo=0.5)):
+        assert consistency_meaning(settings).endswith("before strength and halo.")
+
+
+def test_a_low_consistency_is_below_the_usual_one_as_it_is_written():
+    (text,) = consistency_warning(CONSISTENCY_ALARM - 0.01)
+    assert f"only {CONSISTENCY_ALARM - 0.1:.1f} dB PSNR ({CONSISTENCY_ALARM:.0f} dB or more" in text
+    assert "at only 34.9 dB" in consistency_warning(34.86)[0]  # as the summary rounds it
+    assert consistency_warning(CONSISTENCY_ALARM) == ()

@@ -49,7 +49,7 @@ def test_a_photograph_without_a_blur_stays_nearly_as_it_is():
     assert np.abs(blindsr.upscale(image, "bicubic", scale=1, preset="fast").astype(int) - image).max() <= 4
     result = blindsr.SuperResolver(scale=1, preset="fast")(image)
     assert np.abs(result.image.astype(int) - image).max() <= 4
-    assert result.warnings[0].startswith("no blur was found that could be undone")
+    assert result.warnings[0].startswith("no blur was found that could be undone, so that nothing is sharpened")
 
 
 def test_a_blur_of_scale_one_is_one_kernel_with_the_reduction():

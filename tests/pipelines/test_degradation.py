@@ -126,3 +126,24 @@ def test_the_seams_of_jpeg_blocks_count_as_compression_of_every_plane():
     degradation, warnings = measure(decoded)
     assert degradation.compression_sigma > 1 / 255
     assert warnings[0].startswith("JPEG compression of an earlier copy, with an error of up to about ")
+
+
+@pytest.mark.parametrize(
+    ("denoise", "words"),
+    [
+        ("auto", "and is suppressed"),
+        (1.0, "and is suppressed"),
+        (0.5, "of which 50 % is removed"),
+        (0.0, "and is kept"),
+    ],
+)
+def test_a_warning_says_what_becomes_of_the_noise(denoise, words):
+    _, warnings = measure(noise(110, 100, 0.02), Settings(denoise=denoise))
+    assert words in warnings[0]
+    assert ("suppressed" in warnings[0]) == (denoise in ("auto", 1.0))
+
+
+def test_noise_is_no_warning_where_the_upscaler_removes_none():
+    degradation, warnings = measure(noise(110, 100, 0.02), removes_noise=False)
+    assert degradation.noise_sigma == pytest.approx((0.02,), rel=0.1)
+    assert warnings == ()

@@ -17,6 +17,7 @@ from blindsr.kernels import gaussian
 from blindsr.kernels.files import read_kernel
 from blindsr.pipelines.degradation import Noise, common_noise
 from blindsr.pipelines.files import upscale_file
+from blindsr.pipelines.summary import summary_lines
 from blindsr.settings import preset
 
 ALL = FileOptions(page="all")
@@ -139,3 +140,29 @@ def test_noise_is_that_of_the_series_where_it_is_near():
     assert not Noise(sigmas=(0.01,)).is_near(usual)
     assert common_noise([Noise(sigmas=(0.01,)), usual]) is None
     assert common_noise([]) is None
+
+
+def test_pages_of_several_kinds_are_named_and_told_as_what_they_are(tmp_path):
+    photo = scene(0, 1)[0]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(photo)
+        tiff.write(photo[:70, :80, 1])
+        tiff.write(photo)
+    events = []
+    result = upscale_file(tmp_path / "a.tif", FAST, files=ALL, listener=events.append)
+    messages = [event.message for event in events if isinstance(event, Notice) and event.is_plain]
+    assert [text.split(":")[0] for text in messages if "kernel from" in text] == ["images 1, 3", "image 2"]
+    assert result.record["frames"]["channels"] == 1
+    assert result.record["output"] == {"width": 224, "height": 192}  # of the first page, as the input
+    assert [size["width"] for size in result.record["frames"]["sizes"]] == [224, 160, 224]
+    lines = summary_lines(result)
+    assert lines[-1].endswith("3 images, the first of 224×192 px")
+    assert not any(line.startswith("scale:") for line in lines)  # nothing was reduced
+    first, other = (read_kernel(result.outputs.kernel, scale=2, index=i)[0] for i in (0, 1))
+    assert first.sigmas == pytest.approx(result.kernel.sigmas, rel=1e-3)
+    assert other.sigmas != pytest.approx(result.kernel.sigmas, rel=1e-3)
+    assert lines[0].startswith("kernel: estimated by auto, 2 kernels (images 1, 3; image 2), the first with FWHM")
+
+
+def test_the_summary_counts_the_frames(noisy):
+    assert summary_lines(noisy[1])[-1].endswith(": 3 images of 224×192 px")

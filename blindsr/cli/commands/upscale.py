@@ -1,5 +1,6 @@
 """`blindsr estimate-and-upscale`, `upscale` and `estimate-kernel`: one photograph, a pipe, or a batch."""
 
+import errno
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -198,13 +199,26 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
         if image is None:
             raise RuntimeError("upscaling writes an image")
         if is_piped and output is None:
+            _write_to_pipe(image.read_bytes())
             summary(result, listener, files="to standard output")
-            click.echo(image.read_bytes(), nl=False)
             return
         if page is not None:
             report_for_photo(photo, image, result.kernel, result.record, page, overwrite=options.force)
             listener.line(f"report: {page}")
     show(result, options, listener)
+
+
+def _write_to_pipe(content: bytes) -> None:
+    from blindsr.errors import OutputError
+
+    try:
+        click.echo(content, nl=False)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise OutputError(
+            f"standard output took no image ({error.strerror}); write to another place, or name a file by -o."
+        ) from error
 
 
 def _output_file(options: Options) -> Path | None:
@@ -240,7 +254,8 @@ def _check_batch(options: Options) -> None:
     output = options.output
     if output is not None and not output.is_folder and (output.path.is_file() or format_of(output.path) is not None):
         raise click.UsageError(
-            f"with several photographs -o names a folder, got {str(output.path)!r}; choose file names by --name."
+            "with several photographs, or an option of batches such as --dry-run, -o names a folder, got "
+            f"{str(output.path)!r}; choose file names by --name."
         )
     if options.shared_kernel and options.varying:
         raise click.UsageError("--shared-kernel is one kernel for all photographs; leave out --varying.")

@@ -301,6 +301,12 @@ def test_a_shared_kernel_is_estimated_once_and_used_for_all(run, folder, tmp_pat
     assert records[0]["estimate"] is None
     assert (tmp_path / "out" / "blindsr-shared.kernel.npz").is_file()
     assert "2 of 2 photographs are done already" in run(*arguments).stderr
+    planned = run(*arguments, "--dry-run")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+    assert "2 photographs: 0 to do, 2 kept" in planned.stdout
+    kernel = (tmp_path / "out" / "blindsr-shared.kernel.json").read_bytes()
+    assert "Nothing was done" in run(*arguments, "--seed", 1).stderr
+    assert (tmp_path / "out" / "blindsr-shared.kernel.json").read_bytes() == kernel
     Image.new("RGB", (100, 120)).save(folder / "large.png")
     sized = run(*arguments, "--size", "120x144", "--force")
     assert sized.exit_code == 1

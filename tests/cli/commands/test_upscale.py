@@ -1,10 +1,12 @@
 """`estimate-and-upscale` and `upscale` with one photograph: what is printed and what is written."""
 
+import errno
 import io
 import json
 import math
 import os
 
+import click
 import numpy as np
 import pytest
 import tifffile
@@ -376,6 +378,21 @@ class TestPipe:
         path = tmp_path / "float.tif"
         tifffile.imwrite(path, np.linspace(0, 1, 40 * 48, dtype=np.float32).reshape(40, 48))
         assert quick("-", data=path.read_bytes()).stdout_bytes[:4] in (b"II*\x00", b"MM\x00*")
+
+    def test_a_full_disk_behind_the_pipe_is_one_line(self, quick, photo, monkeypatch):
+        echo = click.echo
+
+        def full(message=None, **options):
+            if isinstance(message, bytes):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            echo(message, **options)
+
+        monkeypatch.setattr(click, "echo", full)
+        result = quick(photo, "-o", "-")
+        assert (result.exit_code, result.stdout) == (1, "")
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith("error: standard output took no image (No space left on device)")
+        assert "files:" not in result.stderr
 
     @pytest.mark.parametrize(("data", "words"), [(b"", "got nothing"), (b"hello", "needed PNG")])
     def test_what_is_no_picture_is_one_line(self, quick, data, words):

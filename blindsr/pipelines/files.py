@@ -70,6 +70,10 @@ __all__ = [
 
 STAGE = "photo"
 _FRAMES_STAGE = "frames"
+_NO_MAP_OF_FRAMES = (
+    "the images of one file have one kernel, and no map: varying (--varying) is for single images; choose one by page "
+    "(--page)."
+)
 _MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
 _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
 _EXTENSION_RADII = 4.0  # radius of a window in σ
@@ -364,6 +368,8 @@ def _upscale_frames(
             )
     job.warn(distinct(text for header in headers for text in header.warnings))
     job.warn(settings.shape_warnings(first.shape[1], first.shape[2]))
+    if settings.varying and kernel is None:
+        job.warn((_NO_MAP_OF_FRAMES,))
     keys = list(zip(frames.groups, (each.run_scale for each in run_settings), strict=True))
     series: dict[tuple[int, int], _Series] = {}
     names: list[str] = []

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,3 +167,10 @@ def test_pages_of_several_kinds_are_named_and_told_as_what_they_are(tmp_path):
 
 def test_the_summary_counts_the_frames(noisy):
     assert summary_lines(noisy[1])[-1].endswith(": 3 images of 224×192 px")
+
+
+def test_a_kernel_that_varies_is_for_single_images(tmp_path):
+    path = written(tmp_path / "film.png", scene(2, count=2))
+    result = upscale_file(path, replace(FAST, varying=True), files=ALL)
+    assert any("choose one by page" in warning for warning in result.warnings)
+    assert "kernel_map" not in result.record or result.record["kernel_map"] is None

@@ -94,9 +94,10 @@ def _compare_windows(path: Path, photo: Photo) -> None:
 
 
 def _kernel(path: Path) -> str:
-    from blindsr.kernels.files import read_kernel
+    """Read a kernel, one for each band, or a map of kernels."""
+    from blindsr.kernels.files import load_kernel
 
-    return str(read_kernel(path, scale=2)[1:])
+    return str(load_kernel(path, 2)[1:])
 
 
 def _config(path: Path) -> str:

@@ -80,8 +80,9 @@ class Options:
         help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well; "
         "paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
-    kernel_width: float | None = _option("Dial", toml="run", type=click.FloatRange(0.25, 4), metavar="RATIO",
-        show_default="1", help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
+    kernel_width: float | None = _option("Dial", "--kernel-width", "--kernel-scale", toml="run",
+        type=click.FloatRange(0.25, 4), metavar="RATIO", show_default="1",
+        help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
         "below 1 sharpens less, above 1 more.")
     strength: float | None = _option("Dial", toml="run", type=click.FloatRange(0, 1), metavar="0-1", show_default="1",
         help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")

@@ -22,6 +22,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_the_width_has_two_spellings(run, folder):
+    arguments = ("estimate-and-upscale", folder / "a.png", *QUICK, "--kernel-scale", 0.9, "--json", "-q")
+    assert json.loads(run(*arguments).stdout)["settings"]["kernel_width"] == 0.9
+
+
 def test_one_photograph_and_a_batch_take_the_dials(run, folder):
     alone = json.loads(run("estimate-and-upscale", folder / "a.png", *QUICK, *DIALS, "--json", "-q").stdout)
     options = [alone["settings"][name] for name in ("kernel_width", "strength", "denoise", "halo")]

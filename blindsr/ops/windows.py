@@ -88,6 +88,14 @@ def _spread(length: int, side: int, count: int) -> list[slice]:
     return [slice(start, start + side) for start in sorted(starts)]
 
 
+def textured_part(source: Source, side: int, count: int = 16) -> Tensor:
+    """All of an image of at most side² pixels, or the most textured of `count` windows of it; (1, C, h, w)."""
+    _, height, width = source.shape
+    if height * width <= side**2:
+        return whole(source)
+    return source.window(*most_textured(source, spread_windows(source, side, count), 1)[0])
+
+
 def most_textured(source: Source, windows: list[Window], count: int) -> list[Window]:
     """The `count` windows with the largest mean difference between neighbouring pixels, the most textured first."""
 

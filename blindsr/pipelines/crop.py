@@ -5,7 +5,7 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.ops import luma
-from blindsr.ops.windows import Source, most_textured, spread_windows, whole
+from blindsr.ops.windows import Source, textured_part
 from blindsr.settings import Region
 
 __all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
@@ -49,10 +49,7 @@ def estimation_crop(source: Source, region: Region | None) -> Tensor:
             )
         height, width = region.height, region.width
     part = _Part(source, top, left, height, width)
-    if height * width <= ESTIMATION_SIDE**2:
-        crop = whole(part)
-    else:
-        crop = part.window(*most_textured(part, spread_windows(part, ESTIMATION_SIDE, _CANDIDATES), 1)[0])
+    crop = textured_part(part, ESTIMATION_SIDE, _CANDIDATES)
     return without_letterbox(crop) if region is None else crop
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError, ImageError, KernelError
-from blindsr.events import Listener
+from blindsr.events import Listener, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
+from blindsr.runtime import check_finite
 
-__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands"]
+__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "run_steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,43 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
 def supported_scales(method: Any) -> str:
     """The scales of a method as text: "×2, ×3, ×4"."""
     return ", ".join(f"×{scale}" for scale in method.scales)
+
+
+def run_steps(
+    step: Callable[[int], Mapping[str, Tensor | float]],
+    count: int,
+    *,
+    stage: str,
+    report_every: int,
+    listener: Listener,
+) -> dict[str, tuple[float, ...]]:
+    """Run the steps of a training on one photograph, with its events.
+
+    Args:
+        step: Does one step, numbered from 1, and returns its losses by name.
+        count: Number of steps.
+        stage: Name of the stage in the events.
+        report_every: Number of steps between two reports; only then are the losses read, which waits for the device.
+        listener: Receives the events, among them one for each step.
+
+    Returns:
+        The losses of the reported steps and of the last one, by name.
+
+    Raises:
+        DivergenceError: A reported loss is NaN or infinite.
+    """
+    history: dict[str, list[float]] = {}
+    listener(StageStarted(stage=stage, max_steps=count))
+    for number in range(1, count + 1):
+        losses, values = step(number), dict[str, float]()
+        if number % report_every == 0 or number == count:
+            values = {name: float(loss) for name, loss in losses.items()}
+            check_finite(sum(values.values()), number, stage)
+            for name, value in values.items():
+                history.setdefault(name, []).append(value)
+        listener(StepDone(stage=stage, step=number, values=values))
+    listener(StageDone(stage=stage, steps=count))
+    return {name: tuple(values) for name, values in history.items()}
 
 
 def concatenate_bands(models: Sequence[TiledModel], names: Sequence[str]) -> TiledModel:

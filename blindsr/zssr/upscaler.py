@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindsr.errors import ConfigError, DivergenceError, ImageError
+from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import dihedral, dihedral_inverse, imresize
 from blindsr.ops.windows import Source, TensorSource, whole
-from blindsr.runtime import choose_dtype
+from blindsr.runtime import check_finite, choose_dtype
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
 from blindsr.upscalers.tiling import run_tiled
 from blindsr.zssr.config import ZSSRConfig
@@ -285,14 +285,14 @@ def _train(training: _Training, stage: str, listener: Listener) -> tuple[tuple[f
         loss = training.step()
         if step % config.test_every == 0:
             error = training.reconstruction_error()
-            _check_finite(error, step, stage)
+            check_finite(error, step, stage)
             training.errors.steps.append(step)
             training.errors.values.append(error)
             errors.append(error)
         values = {}
         if step % config.report_every == 0 or step == config.max_steps:
             values = {"loss": float(loss), "learning_rate": training.rate}
-            _check_finite(values["loss"], step, stage)
+            check_finite(values["loss"], step, stage)
             losses.append(values["loss"])
         listener(StepDone(stage=stage, step=step, values=values))
         training.adapt_rate(step)
@@ -301,14 +301,6 @@ def _train(training: _Training, stage: str, listener: Listener) -> tuple[tuple[f
             break
     listener(StageDone(stage=stage, steps=step, reason=reason))
     return tuple(losses), tuple(errors), step
-
-
-def _check_finite(loss: float, step: int, stage: str) -> None:
-    if not math.isfinite(loss):
-        raise DivergenceError(
-            f"{stage}: the training diverged, its loss was {loss} at step {step}; "
-            "try a lower learning_rate, or the precision fp32 (--precision fp32 on the command line)."
-        )
 
 
 def _back_project(sr: Tensor, lr: Tensor, target: _Target) -> Tensor:

@@ -54,10 +54,8 @@ _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in 
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 _MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
-_GAUSSIAN_PROBABILITIES = (
-    0.5,
-    0.8,
-)  # of a sharp image or a Gaussian, between which the fitted spectrum gets its weight
+# Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
+_GAUSSIAN_PROBABILITIES = (0.5, 0.8)
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel

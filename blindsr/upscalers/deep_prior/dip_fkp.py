@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops import degrade
 from blindsr.ops.windows import Source, whole
-from blindsr.runtime import Precision, check_finite, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.runtime import Precision, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.deep_prior.image_prior import LEVELS, DeepPriorConfig, Prior, whole_image_model
 from blindsr.upscalers.deep_prior.losses import structural_similarity
 from blindsr.upscalers.deep_prior.network import min_hr_side
@@ -106,20 +106,17 @@ class DIPFKPUpscaler:
         config = self.config
         check_size(self, source.shape, degradation.kernel)
         run = _Run(whole(source).detach(), config)
-        losses: list[float] = []
-        listener(StageStarted(stage=STAGE, max_steps=config.steps))
-        for step in range(1, config.steps + 1):
-            error, values = run.step(step), {}
-            if step % config.report_every == 0 or step == config.steps:
-                values = {"loss": float(error)}
-                check_finite(values["loss"], step, STAGE)
-                losses.append(values["loss"])
-            listener(StepDone(stage=STAGE, step=step, values=values))
-        listener(StageDone(stage=STAGE, steps=config.steps))
+        history = run_steps(
+            lambda number: {"loss": run.step(number)},
+            config.steps,
+            stage=STAGE,
+            report_every=config.report_every,
+            listener=listener,
+        )
         with torch.no_grad():
             image, weights = run.prior.image(), run.kernel().double().cpu().numpy()
         kernel = Kernel.normalised(np.asarray(weights), _SCALE, {"made_by": self.name, "seed": config.seed})
-        return whole_image_model(image, _SCALE, config.steps, {"loss": tuple(losses)}, run.prior.dtype, kernel)
+        return whole_image_model(image, _SCALE, config.steps, history, run.prior.dtype, kernel)
 
 
 class _Run:

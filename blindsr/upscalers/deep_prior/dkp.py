@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, gaussian
 from blindsr.ops import degrade
 from blindsr.ops.windows import Source, whole
-from blindsr.runtime import Precision, check_finite, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.runtime import Precision, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.deep_prior.image_prior import LEVELS, DeepPriorConfig, Prior, whole_image_model
 from blindsr.upscalers.deep_prior.losses import roughness, structural_similarity
 from blindsr.upscalers.deep_prior.network import min_hr_side
@@ -174,23 +174,18 @@ class DKPUpscaler:
         config, scale = self.config, degradation.scale
         check_size(self, source.shape, degradation.kernel)
         run = _Run(whole(source).detach(), scale, config)
-        losses: list[float] = []
-        listener(StageStarted(stage=STAGE, max_steps=config.rounds))
-        for number in range(1, config.rounds + 1):
-            loss = run.round(number)
-            values = {}
-            if number % config.report_every == 0 or number == config.rounds:
-                values = {"loss": loss}
-                check_finite(loss, number, STAGE)
-                losses.append(loss)
-            listener(StepDone(stage=STAGE, step=number, values=values))
-        listener(StageDone(stage=STAGE, steps=config.rounds))
+        history = run_steps(
+            lambda number: {"loss": run.round(number)},
+            config.rounds,
+            stage=STAGE,
+            report_every=config.report_every,
+            listener=listener,
+        )
         with torch.no_grad():
             image, kernel = run.prior.image(), run.network().double().cpu().numpy()
         estimate = Kernel.normalised(kernel, scale, {"made_by": self.name})
-        return whole_image_model(
-            image, scale, config.rounds * config.steps_per_round, {"loss": tuple(losses)}, run.prior.dtype, estimate
-        )
+        steps = config.rounds * config.steps_per_round
+        return whole_image_model(image, scale, steps, history, run.prior.dtype, estimate)
 
 
 class _Run:

@@ -1,6 +1,5 @@
 """Super-resolution by the deep image prior for a known kernel (Ulyanov et al., CVPR 2018, §3.2)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,12 +7,12 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade
 from blindsr.ops.windows import Source, whole
-from blindsr.runtime import Precision, check_finite, choose_dtype, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.runtime import Precision, choose_dtype, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.deep_prior.network import SkipNetwork, min_hr_side, padded_size
 
 __all__ = ["DeepPriorConfig", "DeepPriorUpscaler", "Prior", "whole_image_model"]
@@ -143,27 +142,17 @@ class DeepPriorUpscaler:
         check_size(self, source.shape, kernel)
         lr = whole(source).detach()
         prior = Prior(lr, kernel.scale, config, seeded_generator(config.seed))
-        weights, losses = kernel.tensor(lr), []
-        listener(StageStarted(stage=STAGE, max_steps=config.steps))
-        for step, reported in _steps(config):
+        weights = kernel.tensor(lr)
+
+        def step(_: int) -> dict[str, Tensor]:
             loss = (degrade(prior.image(), weights, kernel.scale) - lr).square().mean()
             prior.step(loss)
-            values = {}
-            if reported:
-                values = {"loss": float(loss.detach())}
-                check_finite(values["loss"], step, STAGE)
-                losses.append(values["loss"])
-            listener(StepDone(stage=STAGE, step=step, values=values))
-        listener(StageDone(stage=STAGE, steps=config.steps))
+            return {"loss": loss.detach()}
+
+        history = run_steps(step, config.steps, stage=STAGE, report_every=config.report_every, listener=listener)
         with torch.no_grad():
             result = prior.image(perturbed=False)
-        return whole_image_model(result, kernel.scale, config.steps, {"loss": tuple(losses)}, prior.dtype)
-
-
-def _steps(config: DeepPriorConfig) -> Iterator[tuple[int, bool]]:
-    """Numbers of the steps, and whether their loss is reported."""
-    for step in range(1, config.steps + 1):
-        yield step, step % config.report_every == 0 or step == config.steps
+        return whole_image_model(result, kernel.scale, config.steps, history, prior.dtype)
 
 
 def whole_image_model(

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, bicubic
 from blindsr.ops import degrade, imresize
-from blindsr.ops.windows import Source, most_textured, spread_windows, whole
-from blindsr.runtime import Precision, check_finite, choose_dtype, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.ops.windows import Source, textured_part
+from blindsr.runtime import Precision, choose_dtype, seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.dualsr.networks import RECEPTIVE_RADIUS, SCALE, Discriminator, Downsampler, Upsampler
 
 __all__ = ["DualSRConfig", "DualSRUpscaler", "kernel_losses"]
@@ -109,18 +109,10 @@ class DualSRUpscaler:
         """
         config = self.config
         check_size(self, source.shape, degradation.kernel)
-        training = _Training(_training_part(source, config.pixels), config)
-        history: dict[str, list[float]] = {}
-        listener(StageStarted(stage=STAGE, max_steps=config.steps))
-        for step in range(1, config.steps + 1):
-            losses, values = training.step(step), {}
-            if step % config.report_every == 0 or step == config.steps:
-                values = {name: float(loss) for name, loss in losses.items()}
-                check_finite(sum(values.values()), step, STAGE)
-                for name, value in values.items():
-                    history.setdefault(name, []).append(value)
-            listener(StepDone(stage=STAGE, step=step, values=values))
-        listener(StageDone(stage=STAGE, steps=config.steps))
+        training = _Training(textured_part(source, int(config.pixels**0.5)).detach(), config)
+        history = run_steps(
+            training.step, config.steps, stage=STAGE, report_every=config.report_every, listener=listener
+        )
         upsampler, dtype = training.up, training.dtype
 
         def predict(window: Tensor, dtype: torch.dtype = dtype) -> Tensor:
@@ -136,17 +128,10 @@ class DualSRUpscaler:
             retry=lambda window: predict(window, torch.float32),
             halo=lambda: radius,
             steps=config.steps,
-            history={name: tuple(values) for name, values in history.items()},
+            history=history,
             dtype=str(dtype).removeprefix("torch."),
             kernel=Kernel.normalised(weights, SCALE, {"made_by": self.name, "seed": config.seed}),
         )
-
-
-def _training_part(source: Source, pixels: int) -> Tensor:
-    _, height, width = source.shape
-    if height * width <= pixels:
-        return whole(source).detach()
-    return source.window(*most_textured(source, spread_windows(source, int(pixels**0.5), 16), 1)[0]).detach()
 
 
 class _Training:

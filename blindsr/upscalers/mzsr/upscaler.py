@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.ops import degrade
-from blindsr.ops.windows import Source, most_textured, spread_windows, whole
-from blindsr.runtime import Precision, check_finite, choose_dtype
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.ops.windows import Source, textured_part
+from blindsr.runtime import Precision, choose_dtype
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.mzsr.network import LAYERS, MZSRNetwork, apply_network, enlarged, load_weights
 from blindsr.upscalers.mzsr.training import inner_steps
 from blindsr.upscalers.tiling import run_tiled
@@ -99,18 +99,18 @@ class MZSRUpscaler:
         start = load_weights(config.start, device=source.device)
         network = MZSRNetwork().to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dtype = choose_dtype(config.precision, source.device)
-        father = _as_colour(_training_part(source, config.pixels))
+        father = _as_colour(textured_part(source, int(config.pixels**0.5)))
         height, width = (side // kernel.scale * kernel.scale for side in father.shape[-2:])
         father = father[..., :height, :width]
         son = enlarged(degrade(father, kernel.tensor(father), kernel.scale), kernel)
-        weights, losses = start, []
-        listener(StageStarted(stage=STAGE, max_steps=config.steps))
-        for step in range(1, config.steps + 1):
-            weights, (loss,) = inner_steps(network, weights, father, son, (config.rate(step),), dtype)
-            check_finite(loss, step, STAGE)
-            losses.append(loss)
-            listener(StepDone(stage=STAGE, step=step, values={"loss": loss}))
-        listener(StageDone(stage=STAGE, steps=config.steps))
+        weights = start
+
+        def step(number: int) -> dict[str, float]:
+            nonlocal weights
+            weights, (loss,) = inner_steps(network, weights, father, son, (config.rate(number),), dtype)
+            return {"loss": loss}
+
+        history = run_steps(step, config.steps, stage=STAGE, report_every=1, listener=listener)
         weights = {name: value.detach() for name, value in weights.items()}
 
         @torch.no_grad()
@@ -129,16 +129,9 @@ class MZSRUpscaler:
             retry=lambda window: predict(window, torch.float32),
             halo=lambda: halo,
             steps=config.steps,
-            history={"loss": tuple(losses)},
+            history=history,
             dtype=str(dtype).removeprefix("torch."),
         )
-
-
-def _training_part(source: Source, pixels: int) -> Tensor:
-    _, height, width = source.shape
-    if height * width <= pixels:
-        return whole(source)
-    return source.window(*most_textured(source, spread_windows(source, int(pixels**0.5), 16), 1)[0])
 
 
 def _as_colour(image: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.events import Listener, ignore
 from blindsr.ops import imresize
-from blindsr.ops.windows import Source, most_textured, spread_windows, whole
-from blindsr.runtime import check_finite, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size
+from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.runtime import seeded_generator
+from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.singan.networks import Critic, PatchGenerator, gradient_penalty
 
 __all__ = ["SinGANConfig", "SinGANUpscaler", "enlargements", "pyramid_sizes"]
@@ -117,24 +117,20 @@ class SinGANUpscaler:
         """
         config, scale = self.config, degradation.scale
         check_size(self, source.shape, degradation.kernel)
-        training = _Pyramid(_training_part(source, config.max_size), scale, config)
-        history: dict[str, list[float]] = {}
+        part = source.window(*most_textured(source, spread_windows(source, config.max_size, 16), 1)[0])
+        training = _Pyramid(part.detach().float(), scale, config)
         total = len(training.images) * config.iterations
-        listener(StageStarted(stage=STAGE, max_steps=total))
-        done = 0
-        for level in range(len(training.images)):
-            training.begin(level)
-            for iteration in range(1, config.iterations + 1):
-                losses, values = training.step(iteration), {}
-                done += 1
-                if iteration % config.report_every == 0 or iteration == config.iterations:
-                    values = {name: float(loss) for name, loss in losses.items()}
-                    check_finite(sum(values.values()), done, STAGE)
-                    for name, value in {"scale": float(level), **values}.items():
-                        history.setdefault(name, []).append(value)
-                listener(StepDone(stage=STAGE, step=done, values=values))
-            training.finish()
-        listener(StageDone(stage=STAGE, steps=total))
+
+        def step(number: int) -> dict[str, Tensor | float]:
+            level, before = divmod(number - 1, config.iterations)
+            if before == 0:
+                training.begin(level)
+            losses = training.step(before + 1)
+            if before + 1 == config.iterations:
+                training.finish()
+            return {"scale": level, **losses}
+
+        history = run_steps(step, total, stage=STAGE, report_every=config.report_every, listener=listener)
         finest = training.generators[-1]
 
         def predict(window: Tensor) -> Tensor:
@@ -146,18 +142,8 @@ class SinGANUpscaler:
             predict=predict,
             whole_image=True,
             steps=total,
-            history={name: tuple(values) for name, values in history.items()},
+            history=history,
         )
-
-
-def _training_part(source: Source, side: int) -> Tensor:
-    _, height, width = source.shape
-    if max(height, width) <= side:
-        return whole(source).detach().float()
-    if min(height, width) >= side:
-        return source.window(*most_textured(source, spread_windows(source, side, 16), 1)[0]).detach().float()
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return whole(source)[..., top : top + side, left : left + side].detach().float()
 
 
 def _enlarged(lr: Tensor, scale: int, generator: PatchGenerator) -> Tensor:

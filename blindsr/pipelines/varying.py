@@ -34,7 +34,7 @@ _UNKNOWN_ERROR = 1.0  # of a window that shows no blur
 _SHARP, _MIN_SHARE = 0.3, 0.05  # probability of a sharp window, for which the bicubic kernel is evidence
 _SMOOTHING = 0.4  # standard deviation of the smoothing of a map, cells: wider, kernels of sharp and soft parts mix
 _FAR = 1e-4  # weight of distant windows: what a cell gets where no window near it shows the blur
-MIN_VARIATION = 1.3  # of maps that are used; photographs with one blur have up to 1.0 (docs/notes)
+MIN_VARIATION = 1.0  # of maps that are used: what the errors alone give (docs/notes/2026-11-29-varying-kernels.md)
 _STEPS = 8  # frequencies along an axis up to 0.5 cycles per LR pixel at which kernels are compared
 
 
@@ -152,9 +152,9 @@ def windows_of(height: int, width: int) -> list[tuple[slice, slice]]:
 
 
 def window_estimate(estimate: KernelEstimate) -> WindowEstimate:
-    """What an estimate from a window is worth: the error that was predicted, or the usual one of the method."""
+    """What an estimate from a window is worth: the error that is expected of it, or the usual one of the method."""
     told = kernel_error_of(estimate.kernel, estimate)
-    error = estimate.metrics.get("predicted_error", told)
+    error = estimate.metrics.get("expected_error", told)
     if "in_place_of" in estimate.kernel.provenance:
         error = _UNKNOWN_ERROR
     elif estimate.metrics.get("kind_sharp", 0.0) < _SHARP:

@@ -180,7 +180,7 @@ def test_windows_that_differ_by_less_than_their_errors_are_one_kernel():
 def test_the_bicubic_part_of_an_uncertain_window_is_no_evidence():
     def estimate(share, sharp):
         kernel = Kernel(NARROW.array, 2, {"made_by": "auto", "bicubic_share": share, "kernel_error": 0.03})
-        metrics = {"predicted_error": 0.1, "kind_sharp": sharp}
+        metrics = {"expected_error": 0.1, "kind_sharp": sharp}
         return varying.window_estimate(KernelEstimate(kernel=kernel, method="auto", metrics=metrics, kernel_error=0.03))
 
     assert estimate(0.0, 0.0).error == pytest.approx(0.1)

@@ -21,6 +21,7 @@ from blindsr.kernelgan.networks import SCALE, Discriminator, Generator, Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_kernel, to_scale
 from blindsr.kernels import KernelEstimate
 from blindsr.ops import imresize
+from blindsr.ops.adam import Adam
 
 __all__ = [
     "KernelGANEstimator",
@@ -140,9 +141,7 @@ class Training:
         self.discriminator = Discriminator(len(self.image), config, self.rng, self.image)
         networks: tuple[nn.Module, ...] = (self.generator, self.discriminator)
         betas = (config.beta1, config.beta2)
-        self._optimisers: dict[nn.Module, torch.optim.Optimizer] = {
-            net: torch.optim.Adam(net.parameters(), betas=betas, fused=True) for net in networks
-        }
+        self._optimisers = {net: Adam(net.parameters(), config.learning_rate, betas=betas) for net in networks}
         self.mask = losses.boundaries_mask(config.kernel_size, config.boundaries_length, self.image)
         self.enhanced = config.enhanced if config.variant == "e-kernelgan" else None
         centre = (config.kernel_size + SCALE - 2) / 2
@@ -253,11 +252,8 @@ class Training:
     def _update(self, network: nn.Module, loss: Tensor, rate: float) -> None:
         """One step of Adam on a network; the gradients of the other network are not calculated."""
         optimiser = self._optimisers[network]
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=list(network.parameters()))  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.learning_rate = rate
+        optimiser.minimise(loss)
 
     def _noised(self, crops: Tensor) -> Tensor:
         noise = torch.randn(crops.shape, generator=self.rng, dtype=crops.dtype, device=crops.device)

@@ -102,8 +102,6 @@ class MetaTraining(Training):
                         value = mean.expand(-1, len(self.image), -1).reshape(parameter.shape)
                     parameter.copy_(value)
             self.discriminator.converge()
-        # Adam's first steps have the full rate whatever the gradient is, and take the sum of the weights far from 1.
-        self._optimisers = {network: torch.optim.SGD(network.parameters()) for network in networks.values()}
         self.kernel = self.generator.kernel()
 
     def judgement(self, step: int, truth: Tensor, wrong: Tensor) -> Tensor:
@@ -132,7 +130,14 @@ class MetaTraining(Training):
     def _update(self, network: nn.Module, loss: Tensor, rate: float) -> None:
         config = self.settings
         rate = config.generator_rate if network is self.generator else config.discriminator_rate
-        super()._update(network, loss, rate if self.done < config.rate_after else rate / 10)
+        rate = rate if self.done < config.rate_after else rate / 10
+        # Not by Adam, whose first steps have the full rate whatever the gradient is: they take the sum of the weights
+        # far from 1.
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(gradient, alpha=rate)
         self.done += network is self.discriminator  # which is updated last
 
 

@@ -26,6 +26,7 @@ from blindsr.kernelgan.networks import Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.flow import SIDE, Latent, load_flow
+from blindsr.ops.adam import Adam
 
 __all__ = ["FKPConfig", "FlowTraining", "KernelGANFKPEstimator"]
 
@@ -136,7 +137,7 @@ class FlowTraining(Training):
         self.settings = config
         self.flow = deepcopy(load_flow()).to(self.image)  # the one that is kept stays as it is
         self.latent = Latent(SIDE, torch.Generator().manual_seed(config.seed), self.image)
-        self._optimisers[self.latent] = torch.optim.Adam(self.latent.parameters(), lr=config.latent_rate)
+        self._optimisers[self.latent] = Adam(self.latent.parameters(), config.latent_rate)
         self.kernel = self.flow.kernel(self.latent.point)
         self.total = torch.zeros_like(self.kernel)
         self.done = self.steps = 0

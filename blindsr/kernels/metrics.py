@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from blindsr.errors import KernelError
 from blindsr.kernels.analytic import bicubic
@@ -47,7 +47,7 @@ def fwhm(kernel: Kernel) -> tuple[float, float]:
     for degrees in (_long_axis(kernel), _long_axis(kernel) + 90):
         step = np.array([-math.sin(math.radians(degrees)), math.cos(math.radians(degrees))])
         positions = middle[:, None] + step[:, None] * along
-        section = ndimage.map_coordinates(padded, positions, order=5, mode="constant")
+        section = scipy.ndimage.map_coordinates(padded, positions, order=5, mode="constant")
         half = section.max() / 2
         above = np.flatnonzero(section >= half)
         ends = []
@@ -172,7 +172,7 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
         )
     size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(k.centroid).max() for k in (a, b)))
     size += (size - a.scale) % 2
-    first, second = (ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
+    first, second = (scipy.ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
     return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))
 
 

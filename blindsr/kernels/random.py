@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from blindsr.errors import ConfigError, did_you_mean
 from blindsr.kernels.analytic import bicubic, disc_areas, gaussian_exponent, rotated_covariance
@@ -225,8 +225,8 @@ def _detector(weights: _Array, scale: int) -> _Array:
     Where s is even, the window is s + 1 wide with half weights at its ends, so that nothing is shifted.
     """
     taps = np.ones(scale) if scale % 2 else np.concatenate([[0.5], np.ones(scale - 1), [0.5]])
-    rows = ndimage.convolve1d(weights, taps / scale, axis=0, mode="constant")
-    return np.asarray(ndimage.convolve1d(rows, taps / scale, axis=1, mode="constant"))
+    rows = scipy.ndimage.convolve1d(weights, taps / scale, axis=0, mode="constant")
+    return np.asarray(scipy.ndimage.convolve1d(rows, taps / scale, axis=1, mode="constant"))
 
 
 def shake_path(length: float, rng: np.random.Generator) -> _Array:
@@ -309,7 +309,7 @@ def labelled_training_kernel(rng: np.random.Generator, scale: int) -> tuple[_Arr
     else:
         _draw_path(canvas, _training_path(rng, lr_pixel) + shift[:, None])
     # The optics, then the mean over HR pixels.
-    smooth = ndimage.gaussian_filter(canvas, rng.uniform(0.08, 0.5) * lr_pixel, mode="constant")
+    smooth = scipy.ndimage.gaussian_filter(canvas, rng.uniform(0.08, 0.5) * lr_pixel, mode="constant")
     weights = _normalised(smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3)))
     return weights, "disc" if kind < 0.88 else "shake", 0.0
 

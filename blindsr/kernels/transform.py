@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import Kernel
@@ -36,7 +36,7 @@ def fit(kernel: Kernel, size: int) -> Kernel:
 
 def shift(kernel: Kernel, offset: tuple[float, float]) -> Kernel:
     """Move a kernel by (y, x) HR pixels with cubic splines; its size stays, and zeros are moved in."""
-    moved = ndimage.shift(kernel.array, offset, order=3, mode="constant", prefilter=True)
+    moved = scipy.ndimage.shift(kernel.array, offset, order=3, mode="constant", prefilter=True)
     if kernel.array.min() >= 0:
         # Splines ring below zero beside sharp edges; a kernel without negative lobes must not get them here.
         moved = np.clip(moved, 0, None)
@@ -178,7 +178,7 @@ def resample(kernel: Kernel, scale: int, *, residual_hr_blur: float = 1.0) -> Ke
     size += (size - scale) % 2
     step = [1.0 / stretch] * 2
     offset = (kernel.size - 1) / 2 - step[0] * ((size - 1) / 2)
-    array = ndimage.affine_transform(kernel.array, step, offset=offset, output_shape=(size, size), order=3)
+    array = scipy.ndimage.affine_transform(kernel.array, step, offset=offset, output_shape=(size, size), order=3)
     if kernel.array.min() >= 0:
         array = np.clip(array, 0, None)
     return Kernel.normalised(array, scale, {**kernel.provenance, "resampled_from_scale": kernel.scale})

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -242,7 +242,7 @@ def find_shift(sr: _Plane, hr: _Plane) -> tuple[float, float]:
         return 0.0, 0.0
     shift = _whole_pixels(window * first, window * second)
     for _ in range(_ROUNDS):
-        step = _step(ndimage.shift(first, -shift, order=3, mode="reflect"), second, window)
+        step = _step(scipy.ndimage.shift(first, -shift, order=3, mode="reflect"), second, window)
         shift = shift + step
         if np.abs(step).max() < _SETTLED:
             break
@@ -250,7 +250,7 @@ def find_shift(sr: _Plane, hr: _Plane) -> tuple[float, float]:
 
 
 def _band(plane: _Plane) -> _Plane:
-    fine, coarse = (ndimage.gaussian_filter(plane, sigma, mode="reflect") for sigma in _BAND)
+    fine, coarse = (scipy.ndimage.gaussian_filter(plane, sigma, mode="reflect") for sigma in _BAND)
     return np.asarray(fine - coarse, dtype=np.float64)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from blindsr.errors import ImageError, OutputError
@@ -152,10 +152,10 @@ def extend_colors(pixels: NDArray[np.float32], alpha: NDArray[np.float32]) -> ND
     # From near to far: the nearest visible pixels dominate by the larger weight of a narrow window.
     for sigma, share in _EXTENSION_WINDOWS:
         radius = int(_EXTENSION_RADII * sigma)
-        weight += share * ndimage.gaussian_filter(alpha, sigma, mode="constant", radius=radius)
+        weight += share * scipy.ndimage.gaussian_filter(alpha, sigma, mode="constant", radius=radius)
         for band in range(filled.shape[2]):
             visible = alpha * pixels[..., band]
-            color[..., band] += share * ndimage.gaussian_filter(visible, sigma, mode="constant", radius=radius)
+            color[..., band] += share * scipy.ndimage.gaussian_filter(visible, sigma, mode="constant", radius=radius)
     extended = (color + _EXTENSION_FADE * 0.5) / (weight + _EXTENSION_FADE)[..., None]
     filled[hidden] = extended[hidden]
     return filled

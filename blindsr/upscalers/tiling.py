@@ -73,7 +73,7 @@ def halved(tile: int) -> int:
     return 0 if tile <= MIN_TILE else max(MIN_TILE, tile // 2)
 
 
-def _spans(start: int, length: int, tile: int, halo: int) -> list[Span]:
+def even_spans(start: int, length: int, tile: int, halo: int) -> list[Span]:
     """Cut [start, length) into nearly equal parts of at most `tile`, or one more if it is odd, from even places.
 
     Networks that process 2×2 pixels at a time then see the same ones in a tile as in the whole image.
@@ -116,7 +116,7 @@ def tiled_rows(
     while top < height:
         halo = model.halo() if max(height, width) > tile else 0
         halo += halo % 2  # as tiles, their windows begin at even places
-        rows, columns = _spans(top, height, tile, halo)[0], _spans(0, width, tile, halo)
+        rows, columns = even_spans(top, height, tile, halo)[0], even_spans(0, width, tile, halo)
         try:
             strip = None if len(columns) == 1 else torch.empty(bands, (rows.stop - rows.start) * scale, width * scale)
             for span in columns:

@@ -12,6 +12,7 @@ from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import dihedral, dihedral_inverse, imresize
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, TensorSource, whole
 from blindsr.runtime import check_finite, choose_dtype
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
@@ -153,8 +154,7 @@ class _Training:
             generator=generator,
         )
         self.network.to(device=lr.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, foreach=True)
-        self.rate = config.learning_rate
+        self.optimiser = Adam(self.network.parameters(), config.learning_rate)
         self.crops = FatherCrops(fathers, config, generator)
         self.errors = _Errors()
         top, left = (max(0, (side - MAX_TEST_SIDE) // 2) for side in lr.shape[-2:])
@@ -181,9 +181,7 @@ class _Training:
         if self.config.gradient_weight:
             difference = difference * _gradient_weight(father)
         loss = difference.mean()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.optimiser.minimise(loss)
         return loss.detach()
 
     @torch.no_grad()
@@ -198,11 +196,9 @@ class _Training:
         if step % config.slope_every == 0 and should_divide_rate(
             self.errors.steps, self.errors.values, window=config.slope_window, ratio=config.slope_ratio
         ):
-            self.rate /= config.rate_divisor
+            self.optimiser.learning_rate /= config.rate_divisor
             # The next fit must only see errors at the new rate.
             self.errors = _Errors()
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.rate
 
     @torch.no_grad()
     def super_resolve(self, lr: Tensor) -> Tensor:
@@ -291,12 +287,12 @@ def _train(training: _Training, stage: str, listener: Listener) -> tuple[tuple[f
             errors.append(error)
         values = {}
         if step % config.report_every == 0 or step == config.max_steps:
-            values = {"loss": float(loss), "learning_rate": training.rate}
+            values = {"loss": float(loss), "learning_rate": training.optimiser.learning_rate}
             check_finite(values["loss"], step, stage)
             losses.append(values["loss"])
         listener(StepDone(stage=stage, step=step, values=values))
         training.adapt_rate(step)
-        if training.rate < config.min_learning_rate:
+        if training.optimiser.learning_rate < config.min_learning_rate:
             reason = "the learning rate has reached its minimum"
             break
     listener(StageDone(stage=stage, steps=step, reason=reason))

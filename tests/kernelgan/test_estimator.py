@@ -355,7 +355,7 @@ def test_the_first_step_has_the_length_of_the_learning_rate():
 
 def test_the_adam_of_the_training_has_the_papers_decays():
     for optimiser in make_training(1, PROGRESS["early"])._optimisers.values():
-        assert optimiser.param_groups[0]["betas"] == (0.5, 0.999)
+        assert optimiser.betas == (0.5, 0.999)
 
 
 def test_the_weight_of_a_crop_is_the_mean_gradient_magnitude_inside():

@@ -24,7 +24,7 @@ from tests.images import noise, photograph, psnr, upscale
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
 PASS = PretrainedConfig(steps=0, ensemble=1, precision="fp32")
-FEW = replace(PASS, steps=3, batch=2, crop=8, learning_rate=5e-5, report_every=2)
+FEW = replace(PASS, steps=3, batch=2, crop=8, learning_rate=2e-5, report_every=2)
 
 
 @pytest.mark.parametrize("config", [PASS, FEW])

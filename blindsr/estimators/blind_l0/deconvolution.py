@@ -7,9 +7,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,7 +80,7 @@ def kernel_for(sharp: Plane, blurred: Plane, side: int, weight: float, min_share
     solution = torch.fft.irfft2(numerator / denominator, shape)
     kernel = torch.roll(solution, (side // 2, side // 2), (0, 1))[:side, :side].numpy()
     kernel = np.where(kernel < min_share * kernel.max(), 0, kernel)
-    islands, count = ndimage.label(kernel > 0, structure=np.ones((3, 3)))
+    islands, count = scipy.ndimage.label(kernel > 0, structure=np.ones((3, 3)))
     total = kernel.sum()
     for island in range(1, count + 1):
         inside = islands == island

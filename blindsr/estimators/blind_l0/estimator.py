@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 from torch import Tensor
 
 from blindsr.errors import ConfigError
@@ -195,8 +195,8 @@ def _coarse_to_fine(blurred: Plane, config: L0Config) -> Plane:
         side = max(3, round(config.side * factor) | 1)
         image = blurred
         if level:
-            smooth = ndimage.gaussian_filter(blurred, 0.6 * math.sqrt(1 / factor**2 - 1))
-            image = ndimage.zoom(smooth, factor, order=1)
+            smooth = scipy.ndimage.gaussian_filter(blurred, 0.6 * math.sqrt(1 / factor**2 - 1))
+            image = scipy.ndimage.zoom(smooth, factor, order=1)
         if kernel is None:
             kernel = np.zeros((side, side), np.float32)
             kernel[side // 2, side // 2 - 1 : side // 2 + 2] = (0.25, 0.5, 0.25)
@@ -211,7 +211,7 @@ def _alternate(image: Plane, kernel: Plane, weight: float, rounds: int, config: 
     """The kernel after some alternations between sharp image and kernel; λ starts at `weight` and falls."""
     side, (height, width) = kernel.shape[0], image.shape
     # Padded a little more than necessary, to lengths of small prime factors, whose transforms are much faster.
-    padding = [(side, fft.next_fast_len(length + 2 * side, real=True) - length - side) for length in image.shape]
+    padding = [(side, scipy.fft.next_fast_len(length + 2 * side, real=True) - length - side) for length in image.shape]
     padded = np.pad(image, padding, mode="symmetric")
     for _ in range(rounds):
         sharp = sharp_image(padded, kernel, weight, config.max_penalty)
@@ -223,7 +223,7 @@ def _alternate(image: Plane, kernel: Plane, weight: float, rounds: int, config: 
 
 def _enlarge(kernel: Plane, side: int) -> Plane:
     """Interpolate a kernel to the grid of the next level."""
-    larger = np.clip(ndimage.zoom(kernel, side / kernel.shape[0], order=1), 0, None)
+    larger = np.clip(scipy.ndimage.zoom(kernel, side / kernel.shape[0], order=1), 0, None)
     fitted = np.zeros((side, side), np.float32)
     common = min(side, larger.shape[0])
     fitted[:common, :common] = larger[:common, :common]
@@ -240,7 +240,7 @@ def _align(kernel: Plane, other: Plane) -> Plane:
 
 def _centre(kernel: Plane) -> Plane:
     """Centre a kernel by whole pixels: the data do not determine its position, and it must stay inside its frame."""
-    shift = np.round(kernel.shape[0] // 2 - np.array(ndimage.center_of_mass(kernel))).astype(int)
+    shift = np.round(kernel.shape[0] // 2 - np.array(scipy.ndimage.center_of_mass(kernel))).astype(int)
     rolled: Plane = np.roll(kernel, tuple(shift), (0, 1))
     return rolled
 
@@ -249,11 +249,11 @@ def _on_hr_grid(kernel: Plane, scale: int) -> Kernel:
     """Interpolate a convolution kernel of the LR grid to a centred correlation kernel of the HR grid, sum 1."""
     taps = np.pad(kernel[::-1, ::-1].astype(np.float64), 1)
     # Pixels are areas here: s samples for each, so that the kernel becomes exactly s times as wide.
-    fine = np.clip(ndimage.zoom(taps, scale, order=3, grid_mode=True, mode="grid-constant"), 0, None)
+    fine = np.clip(scipy.ndimage.zoom(taps, scale, order=3, grid_mode=True, mode="grid-constant"), 0, None)
     padding = (fine.shape[0] - scale) % 2
     fine = np.pad(fine, ((0, padding), (0, padding)))
-    offset = (np.array(fine.shape) - 1) / 2 - np.array(ndimage.center_of_mass(fine))
-    fine = np.clip(ndimage.shift(fine, offset, order=3), 0, None)
+    offset = (np.array(fine.shape) - 1) / 2 - np.array(scipy.ndimage.center_of_mass(fine))
+    fine = np.clip(scipy.ndimage.shift(fine, offset, order=3), 0, None)
     fine[fine < _MIN_WEIGHT * fine.max()] = 0
     while fine.shape[0] > scale + 2 and not (fine[0].any() or fine[-1].any() or fine[:, 0].any() or fine[:, -1].any()):
         fine = fine[1:-1, 1:-1]
@@ -275,7 +275,7 @@ def _most_edges(plane: Plane, side: int) -> Plane:
     height, width = (min(side, length) for length in plane.shape)
     if (height, width) == plane.shape:
         return plane
-    down, across = np.gradient(ndimage.gaussian_filter(plane, 1.0))
+    down, across = np.gradient(scipy.ndimage.gaussian_filter(plane, 1.0))
     edges = np.hypot(down, across)
     edges = np.minimum(edges, np.quantile(edges, 0.98))
     sums: NDArray[np.float64] = np.pad(edges.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))

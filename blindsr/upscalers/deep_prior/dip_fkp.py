@@ -20,6 +20,7 @@ from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops import degrade
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
@@ -137,7 +138,7 @@ class _Run:
         self.latent = Latent(config.radius, generator, lr)
         self.prior = Prior(lr, _SCALE, prior, generator)
         self.flow = deepcopy(load_flow()).to(lr)  # the one that is kept stays as it is
-        self.optimiser = torch.optim.Adam(self.latent.parameters(), lr=config.latent_rate)
+        self.optimiser = Adam(self.latent.parameters(), config.latent_rate)
 
     def kernel(self) -> Tensor:
         """The kernel of the point, (14, 14): the zero row and column at its end are this package's convention."""
@@ -145,7 +146,7 @@ class _Run:
 
     def step(self, step: int) -> Tensor:
         """Update the image, and after the first steps the kernel; returns the mean squared error before."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.clear()
         degraded = degrade(self.prior.image(), self.kernel(), _SCALE)
         error = (degraded - self.lr).square().mean()
         structural = step <= self.config.structural_steps

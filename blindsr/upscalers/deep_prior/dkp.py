@@ -18,6 +18,7 @@ from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, gaussian
 from blindsr.ops import degrade
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
@@ -206,7 +207,7 @@ class _Run:
         )
         self.prior = Prior(lr, scale, prior, generator)
         self.network = _KernelNetwork(kernel_side(scale), generator).to(lr.device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.kernel_rate, foreach=True)
+        self.optimiser = Adam(self.network.parameters(), config.kernel_rate)
         for _ in range(config.warm_up):
             self._kernel_step((self.network() - self._samples(1)[0]).square().mean())
         self._steps = 0
@@ -215,9 +216,7 @@ class _Run:
         return random_kernels(self.rng, count, self.scale).to(self.lr)
 
     def _kernel_step(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.optimiser.minimise(loss)
 
     def round(self, number: int) -> float:
         """One round; returns the mean squared error of its last step."""
@@ -229,7 +228,7 @@ class _Run:
             weights = sample_weights(errors)
         distances = (self.network() - samples).square().mean((1, 2))
         self._kernel_step((weights * distances).sum())
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.clear()
         error = torch.tensor(0.0)
         for _ in range(config.steps_per_round):
             # One backward pass serves both: the kernel's gradient is accumulated over some steps of the image.
@@ -241,7 +240,7 @@ class _Run:
             self._steps += 1
             if self._steps % config.kernel_every == 0:
                 self.optimiser.step()
-                self.optimiser.zero_grad(set_to_none=True)
+                self.optimiser.clear()
         return float(error.detach())
 
     def _error(self, image: Tensor, kernel: Tensor) -> Tensor:

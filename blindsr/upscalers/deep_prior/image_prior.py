@@ -10,6 +10,7 @@ from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
@@ -76,7 +77,7 @@ class Prior:
             generator=generator,
         )
         self.network = network.to(lr.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, foreach=True)
+        self.optimiser = Adam(self.network.parameters(), config.learning_rate)
 
     def image(self, *, perturbed: bool = True) -> Tensor:
         """The image of the current weights, (1, C, s·h, s·w), [0, 1], float32."""
@@ -93,7 +94,7 @@ class Prior:
 
     def step(self, loss: Tensor) -> None:
         """One optimiser step on the weights."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.clear()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 

@@ -5,13 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, bicubic
 from blindsr.ops import degrade, imresize
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, textured_part
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
@@ -154,7 +155,7 @@ class _Training:
         self.judge = Discriminator(bands, config.channels, generator).to(device)
         betas = (config.beta1, 0.999)
         self.optimisers = {
-            name: torch.optim.Adam(network.parameters(), betas=betas, foreach=True)
+            name: Adam(network.parameters(), config.up_rate, betas=betas)
             for name, network in (("up", self.up), ("down", self.down), ("judge", self.judge))
         }
         self._weights = {side: _crop_weights(self.image, side) for side in (self.hr_crop, self.lr_crop)}
@@ -190,26 +191,26 @@ class _Training:
             + config.weight_interpolation * losses["interpolation"]
             + config.weight_regularisers * losses["regularisers"]
         )
-        self._update(("up", "down"), (self.up, self.down), total)
+        self._update(("up", "down"), total)
         maps = [self.judge(images, self.judge.normalised()) for images in (lr, fake.detach())]
         loss = 0.5 * ((maps[0] - 1).square().mean() + maps[1].square().mean())
-        self._update(("judge",), (self.judge,), loss)
+        self._update(("judge",), loss)
         return {name: value.detach() for name, value in losses.items()} | {"discriminator": loss.detach()}
 
-    def _update(self, names: tuple[str, ...], networks: tuple[nn.Module, ...], loss: Tensor) -> None:
-        for name in names:
-            self.optimisers[name].zero_grad(set_to_none=True)
-        loss.backward(inputs=[p for network in networks for p in network.parameters()])  # type: ignore[no-untyped-call]
-        for name in names:
-            self.optimisers[name].step()
+    def _update(self, names: tuple[str, ...], loss: Tensor) -> None:
+        used = [self.optimisers[name] for name in names]
+        for optimiser in used:
+            optimiser.clear()
+        loss.backward(inputs=[p for optimiser in used for p in optimiser.parameters])  # type: ignore[no-untyped-call]
+        for optimiser in used:
+            optimiser.step()
 
     def _set_rates(self, step: int) -> None:
         config, times = self.config, (step - 1) // self.config.rate_every
         rates = {"up": config.up_rate / config.up_divisor**times}
         rates |= dict.fromkeys(("down", "judge"), config.down_rate / config.down_divisor**times)
         for name, optimiser in self.optimisers.items():
-            for group in optimiser.param_groups:
-                group["lr"] = rates[name]
+            optimiser.learning_rate = rates[name]
 
 
 def _crop_weights(image: Tensor, side: int) -> tuple[np.ndarray, int]:

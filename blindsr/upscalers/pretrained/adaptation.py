@@ -19,6 +19,7 @@ from torch import Tensor
 from blindsr.events import Listener, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade, dihedral, imresize
+from blindsr.ops.adam import Adam
 from blindsr.ops.degrade import degrade_perturbed
 from blindsr.ops.wiener import wiener
 from blindsr.runtime import check_finite, seeded_generator
@@ -33,6 +34,7 @@ STAGE = "pretrained"
 TARGET_SIZES = (0.6, 0.75, 0.9)
 VALIDATION_SIZE = 0.5  # size of the target that is never trained on: its pairs decide whether the steps are kept
 _MAX_SIDE = 1024  # side of the largest window of a target; each view uses another one
+_PAIRS = 12  # at least, of which the crops are drawn
 _WARM_UP = 0.1  # share of the steps
 _MAX_ERROR = 0.06  # of the kernels that sons are made with; larger errors are of another kind, the mean of two kernels
 CHROMA_WEIGHT = 0.5  # of the loss of chroma against that of luma, as in the training
@@ -81,10 +83,13 @@ class SharpPairs:
         self._errors = np.random.default_rng(self._integer(2**31))
         weights = kernel.tensor(predictions[0])
         self.pairs: list[_Pair] = []
-        for prediction in predictions:
-            for size in TARGET_SIZES:
-                sharp = imresize(prediction, size)
-                self.pairs += [self._pair(dihedral(sharp, view), weights, conditioning) for view in views]
+        # Every view is used, but not for every target: a pair takes as long as four steps.
+        targets = [(prediction, size) for prediction in predictions for size in TARGET_SIZES]
+        each = min(len(views), math.ceil(_PAIRS / len(targets)))
+        for number, (prediction, size) in enumerate(targets):
+            sharp = imresize(prediction, size)
+            used = [views[(number * each + i) % len(views)] for i in range(each)]
+            self.pairs += [self._pair(dihedral(sharp, view), weights, conditioning) for view in used]
         validation = imresize(predictions[0], VALIDATION_SIZE)
         self._validation_pairs = [self._pair(dihedral(validation, view), weights, conditioning) for view in views]
 
@@ -162,7 +167,7 @@ def adapt(
     levels, is_colour = (conditioning.noise_sigma, conditioning.chroma_sigma), predictions[0].shape[1] == 3
     # Crops are of all views of the image, each with the kernel itself.
     embedding = embed(kernel.tensor(predictions[0]), kernel.scale, *levels, conditioning.kernel_error, is_colour)
-    optimiser = torch.optim.Adam(adapted.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True)
+    optimiser = Adam(adapted.parameters(), config.learning_rate, betas=(0.9, 0.99))
     patch = pairs.validation(config.validation_side)
 
     def loss_of(net: ConditionedNetwork, pair: _Pair) -> Tensor:
@@ -179,12 +184,9 @@ def adapt(
     before = validation_loss(network)
     listener(StageStarted(stage=STAGE, max_steps=config.steps))
     for step in range(1, config.steps + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(step, config)
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.learning_rate = _rate(step, config)
         loss = loss_of(adapted, pairs.draw(config.batch, config.crop))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.minimise(loss)
         values = {}
         if step % config.report_every == 0 or step == config.steps:
             values = {"loss": float(loss.detach()), "validation_loss": validation_loss(adapted)}

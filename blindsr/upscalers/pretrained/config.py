@@ -35,7 +35,7 @@ class PretrainedConfig:
     ensemble_pixels: int | None = 6_000_000  # HR pixels above which a single view is used; None: no limit
     validation_side: int = 64  # side of the validation patch that decides whether the steps are kept, LR pixels
     precision: Precision = "auto"  # bf16 where the processor supports it natively
-    max_tile: int = 256  # LR pixels per side in one pass of the network
+    max_tile: int = 512  # LR pixels per side in one pass of the network: smaller ones repeat more of their borders
     seed: int = 0  # of crops and noise in the adaptation
     report_every: int = 50  # steps between losses in the history
 

@@ -31,7 +31,7 @@ from blindsr.upscalers.pretrained.conditioning import CLEAN, SCALES, Conditionin
 from blindsr.upscalers.pretrained.config import PretrainedConfig
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, FrozenNetwork, linear_base
 from blindsr.upscalers.pretrained.weights import load_network, random_network
-from blindsr.upscalers.tiling import Span, with_retry
+from blindsr.upscalers.tiling import even_spans, with_retry
 
 __all__ = [
     "PretrainedUpscaler",
@@ -342,10 +342,8 @@ def super_resolve(
         turned = dihedral(weights, view).contiguous()
         embedding = embed(turned, scale, *levels, conditioning.kernel_error, planes.shape[1] == 3)
         residual = FrozenNetwork(network, embedding, scale, dtype)
-        for top in range(0, height, max_tile):
-            for left in range(0, width, max_tile):
-                rows = Span.around(top, min(top + max_tile, height), network.halo, height)
-                columns = Span.around(left, min(left + max_tile, width), network.halo, width)
+        for rows in even_spans(0, height, max_tile, network.halo):
+            for columns in even_spans(0, width, max_tile, network.halo):
                 seen = dihedral(planes[..., rows.outer(), columns.outer()], view).contiguous()
                 filtered = dihedral(linear[..., rows.outer(scale), columns.outer(scale)], view).contiguous()
                 added = dihedral_inverse(residual(seen, filtered), view)

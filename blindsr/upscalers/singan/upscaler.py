@@ -10,6 +10,7 @@ from torch import Tensor
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
 from blindsr.ops import imresize
+from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, most_textured, spread_windows
 from blindsr.runtime import seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
@@ -193,8 +194,7 @@ class _Pyramid:
         self.critic.to(image.device).train()
         betas = (config.beta1, 0.999)
         self._optimisers = [
-            torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=betas, foreach=True)
-            for network in (self.generator, self.critic)
+            Adam(network.parameters(), config.learning_rate, betas=betas) for network in (self.generator, self.critic)
         ]
         with torch.no_grad():
             self._reconstructed = self._chain(level, reconstruct=True)
@@ -219,8 +219,7 @@ class _Pyramid:
         image = self.images[level]
         rate = config.learning_rate / (10 if iteration > config.rate_after else 1)
         for optimiser in self._optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            optimiser.learning_rate = rate
         losses = {}
         for _ in range(config.critic_steps):
             with torch.no_grad():
@@ -229,22 +228,16 @@ class _Pyramid:
             share = float(torch.rand((), generator=self._rng))
             distance = self.critic(fake).mean() - self.critic(image).mean()
             penalty = gradient_penalty(self.critic, image, fake, share)
-            self._update(1, distance + config.penalty * penalty)
+            self._optimisers[1].minimise(distance + config.penalty * penalty)
             losses["critic"] = distance.detach()
         for _ in range(config.generator_steps):
             fake = self.generator(below, self._scaled_noise(level, reconstruct=False))
             noise = self._scaled_noise(level, reconstruct=True)
             error = (self.generator(self._reconstructed, noise) - image).square().mean()
             adversarial = -self.critic(fake).mean()
-            self._update(0, adversarial + config.reconstruction * error)
+            self._optimisers[0].minimise(adversarial + config.reconstruction * error)
             losses |= {"adversarial": adversarial.detach(), "reconstruction": error.detach()}
         return losses
-
-    def _update(self, index: int, loss: Tensor) -> None:
-        network = self.critic if index else self.generator
-        self._optimisers[index].zero_grad(set_to_none=True)
-        loss.backward(inputs=list(network.parameters()))  # type: ignore[no-untyped-call]
-        self._optimisers[index].step()
 
     def finish(self) -> None:
         """Keep the generator of a scale as it is; its batch norms use their running statistics from then on."""

@@ -225,8 +225,8 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
     """Named settings, from fast to thorough, and the published pipeline.
 
     Args:
-        name: "fast" (one forward pass), "default" (some steps on the image), "best" (more steps, averaged views), or
-            "paper" (KernelGAN and ZSSR as published).
+        name: "fast" (one forward pass), "default" (the mean of four views), "best" (the mean of eight views, after
+            steps on the image), or "paper" (KernelGAN and ZSSR as published).
         init: Initial weights: "pretrained" (the bundled network), "leaves" (the bundled one that has seen no
             photograph), "random", or the path of a checkpoint of `blindsr train`. The preset "paper" always begins
             with random weights.
@@ -244,7 +244,7 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
 
     default = PretrainedConfig()
     config = {
-        "fast": replace(default, steps=0, ensemble=1),
+        "fast": replace(default, ensemble=1),
         "default": default,
         "best": replace(default, steps=300, ensemble=8, ensemble_pixels=None),
     }[name]

@@ -16,14 +16,14 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainedConfig:
-    """One forward pass of the pretrained network, preceded by optimiser steps on the image's own pairs if wanted.
+    """Forward passes of the pretrained network, preceded by optimiser steps on the image's own pairs if wanted.
 
     The values were chosen by measurement (docs/method/pretrained-network.md).
     """
 
     weights: Path | None = None  # a checkpoint of `blindsr train`, or "leaves"; None is the bundled one of photographs
     random_weights: bool = False  # begin with random weights instead: the untrained network equals the Wiener filter
-    steps: int = 120  # optimiser steps on the image's own pairs; 0 is the forward pass alone
+    steps: int = 0  # optimiser steps on the image's own pairs; 0 is the forward pass alone
     learning_rate: float = 4e-4  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
     batch: int = 8  # crops per step
     crop: int = 24  # side of a crop of the degraded image, LR pixels

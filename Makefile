@@ -34,8 +34,9 @@ ablation-demo: $(VENV)/installed
 	$(BIN)/blindsr ablate demo/set -o demo/ablation --config benchmarks/ablation_demo.toml --jobs 2
 	@echo "Open demo/ablation/report.html in a browser."
 
+# Compiled files are kept, or every process that a test starts would compile the package again.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 8
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

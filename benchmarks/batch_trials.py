@@ -60,6 +60,12 @@ def batch(photos: Path, results: Path, *, engine: Engine | None = None, overwrit
     return 0 if result.complete else INCOMPLETE
 
 
+def warm_up(photos: Path, results: Path) -> None:
+    """Run the batch once in this process, so that its forks need not import and load again what it needs."""
+    batch(photos, fresh(results))
+    fresh(results)
+
+
 def forked(work: Callable[[], int], *, kill_after: float | None = None, log: Path | None = None) -> int:
     """Run `work` in a fork; its exit code, or minus the signal that ended it.
 

@@ -297,6 +297,7 @@ def main() -> None:
         Path(folder).chmod(0o755)
         stage = Stage(Path(folder) / "trial", arguments.photos)
         stage.set_up()
+        trials.warm_up(stage.photos, stage.results)
         code = stage.run()
         stage.expected = trials.images(stage.results)
         assert (code, len(stage.expected)) == (0, arguments.photos), "an undisturbed batch fails"

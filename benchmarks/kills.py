@@ -59,6 +59,7 @@ def forks(folder: Path, kills: int, count: int, rng: random.Random) -> dict[str,
     """The trials in forks."""
     photos, results, log, errors = folder / "in", folder / "out", folder / "releases.log", folder / "errors.log"
     trials.make_photos(photos, count)
+    trials.warm_up(photos, results)
     began = time.perf_counter()
     trials.forked(lambda: trials.batch(photos, trials.fresh(results)), log=errors)
     seconds = time.perf_counter() - began

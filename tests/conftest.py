@@ -1,15 +1,31 @@
 """Shared by all tests: one random source, and one thread for torch, so that figures do not vary."""
 
+import os
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
+from blindsr.runtime import prepare_process
+
 collect_ignore = ["golden/make_goldens.py"]  # a script that needs a package of its own
+
+
+prepare_process(1)  # for fixtures of modules, which run before those of the first test
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _files_need_not_survive_a_power_cut() -> Iterator[None]:
+    """Thousands of small files are written, and each would wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture

@@ -80,6 +80,14 @@ INTERPOLATE = Settings(estimator="bicubic", upscaler="bicubic")
 def quick_settings(*, steps=0, random_weights=False, **fields):
     """Settings of the pretrained network in full precision, with few steps or none."""
     config = PretrainedConfig(
-        steps=steps, learning_rate=5e-5, batch=2, crop=12, ensemble=1, precision="fp32", random_weights=random_weights
+        steps=steps,
+        learning_rate=5e-5,
+        batch=2,
+        crop=12,
+        views=(0, 3),
+        validation_side=16,
+        ensemble=1,
+        precision="fp32",
+        random_weights=random_weights,
     )
     return Settings(configs={"pretrained": config}, **fields)

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parent.parent / "blindsr"
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc"}
 WITHOUT_TORCH = [
@@ -20,11 +18,20 @@ WITHOUT_TORCH = [
 ]
 
 
-@pytest.mark.parametrize("module", WITHOUT_TORCH)
-def test_a_module_that_needs_no_torch_does_not_load_it(module):
-    code = f"import sys, {module}; print('torch' in sys.modules)"
+def test_a_module_that_needs_no_torch_does_not_load_it():
+    """One process for all of them: what one loads would be found after it."""
+    code = "import importlib, sys\n"
+    code += f"for name in {WITHOUT_TORCH!r}: importlib.import_module(name); print(name, 'torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    assert result.stdout.splitlines() == [f"{name} False" for name in WITHOUT_TORCH]
+
+
+def test_what_is_trained_on_a_photograph_does_not_load_the_compiler_of_torch():
+    """`torch.optim` does, in a second (blindsr/ops/adam.py): it is for the making of weights alone."""
+    users = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "torch.optim" in path.read_text("utf-8")}
+    making = {user for user in users if user.parts[0] == "training" or user.stem == "training"}
+    assert users - making == {Path("ops/adam.py"), Path("kernels/flow.py")}
+    assert making
 
 
 def test_no_file_has_a_name_that_says_nothing():

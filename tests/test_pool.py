@@ -179,10 +179,10 @@ def test_workers_end_with_their_parent(functions, tmp_path, number):
         pid = int(parent.stdout.readline())
         parent.send_signal(number)
         try:
-            parent.wait(20)
+            parent.wait(60)
         finally:
             parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)

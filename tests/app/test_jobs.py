@@ -282,15 +282,15 @@ def sessions(tmp_path):
 
 def test_one_job_at_a_time_in_the_order_they_came(sessions):
     gate, order = threading.Event(), []
-    first = sessions.submit(lambda: (gate.wait(10), order.append(1)))
+    first = sessions.submit(lambda: (gate.wait(60), order.append(1)))
     second, third = (sessions.submit(partial(order.append, i)) for i in (2, 3))
     assert second.sentence() == "Waiting: 1 job before this one."
     assert third.sentence() == "Waiting: 2 jobs before this one."
     third.cancel()
     gate.set()
-    assert first.wait(10)
-    assert second.wait(10)
-    assert third.wait(10)
+    assert first.wait(60)
+    assert second.wait(60)
+    assert third.wait(60)
     assert third.future.cancelled()
     assert order == [1, 2]
 
@@ -308,7 +308,7 @@ def test_the_end_of_a_page_stops_its_job_and_removes_its_files(sessions, upload,
             progress.check()
 
     session.job = sessions.submit(work, progress)
-    assert began.wait(10)
+    assert began.wait(60)
     sessions.close("one")
     assert isinstance(session.job.future.exception(), Cancelled)
     assert not session.folder.exists()

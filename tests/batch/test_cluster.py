@@ -60,7 +60,7 @@ def test_a_worker_that_dies_loses_nothing(cluster, tmp_path):
     options = TaskOptions(settings=preset("fast"), kernel=gaussian(1.44, 2))
     engine = Cluster(scheduler=address, device="cpu", resources={"PHOTO": 1}).run
     result = run(tmp_path / "in", tmp_path / "out", options=options, engine=engine, listener=listener)
-    assert workers[0].wait(10) == -9
+    assert workers[0].wait(60) == -9
     assert statuses(result) == {"bad.png": "failed"} | {f"{i}.png": "done" for i in range(6)}
     rows = [json.loads(line) for line in (tmp_path / "out" / MANIFEST).read_text().splitlines()]
     assert sorted(row["target"] for row in rows if row["status"] == "done") == [f"{i}_blindsr_x2" for i in range(6)]

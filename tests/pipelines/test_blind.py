@@ -121,8 +121,10 @@ def test_an_estimate_from_few_pixels_has_a_warning(lr, side, words):
     assert [event.message for event in heard if isinstance(event, Notice)] == list(estimate.warnings)
 
 
-@pytest.mark.parametrize("scale", [1.5, 2, 4, 8])
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (13, 65), (5, 1)])
+@pytest.mark.parametrize(
+    ("height", "width", "scale"),
+    [(1, 1, 1.5), (1, 1, 2), (1, 1, 8), (13, 65, 1.5), (13, 65, 4), (13, 65, 8), (5, 1, 2), (5, 1, 4)],
+)
 def test_an_image_of_any_size_is_upscaled_with_the_bicubic_kernel_and_one_warning(height, width, scale):
     image = photograph(height, width)
     result = run(image, quick_settings(scale=float(scale)))
@@ -185,6 +187,7 @@ def test_noise_and_kernel_error_of_the_user_replace_the_measured_ones(lr):
 
 
 def test_each_band_may_have_its_own_kernel(lr):
+    lr = lr[..., :80, 20:84]
     kernels = KernelStack(
         [gaussian([[1.4, 0.3], [0.3, 1.0]], 2), gaussian(1.0, 2), gaussian(1.2, 2)], ["B4", "B3", "B2"]
     )
@@ -193,7 +196,7 @@ def test_each_band_may_have_its_own_kernel(lr):
     for band, kernel in enumerate(kernels.kernels):
         alone = run(lr[:, band : band + 1], settings, kernel=kernel).image
         assert torch.equal(result.image[:, band : band + 1], alone)
-    tiled = run(lr, settings, kernel=kernels, tile=64)
+    tiled = run(lr, settings, kernel=kernels, tile=40)
     assert float((255 * (tiled.image - result.image)).abs().max()) < 0.25
     assert result.band_kernels is kernels
     with pytest.raises(KernelError, match="3 kernels"):
@@ -201,6 +204,7 @@ def test_each_band_may_have_its_own_kernel(lr):
 
 
 def test_the_input_is_unchanged_and_the_same_seed_gives_the_same_bits(lr):
+    lr = lr[..., :72, 30:94]
     before, settings = lr.clone(), quick_settings(steps=2, estimator="spectral")
     first, second = run(lr, settings), run(lr, settings)
     assert torch.equal(first.image, second.image)
@@ -211,7 +215,7 @@ def test_the_input_is_unchanged_and_the_same_seed_gives_the_same_bits(lr):
 def test_the_global_random_state_is_not_touched(lr):
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    run(lr, quick_settings(steps=2, estimator="spectral"))
+    run(lr[..., :72, 30:94], quick_settings(steps=2, estimator="spectral"))
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -49,7 +49,7 @@ def photo(save):
 
 @pytest.fixture
 def jpeg(save):
-    return save(samples(90, 120, name="astronaut", top=20, left=200), "photo.jpg", quality=90)
+    return save(samples(66, 80, name="astronaut", top=20, left=200), "photo.jpg", quality=90)
 
 
 @pytest.mark.parametrize("estimator", ["spectral", "bicubic"])
@@ -69,9 +69,9 @@ def test_a_file_and_the_python_call_on_it_give_equal_pixels(jpeg, estimator):
 
 def test_an_array_a_file_and_the_file_in_tiles_give_equal_bits(tmp_path, monkeypatch):
     """In float32 the pixels of equal tiles are equal to the bit, whatever the source and the writer."""
-    floats = samples(150, 130, name="astronaut", top=20, left=200).astype(np.float32) / 255
+    floats = samples(80, 70, name="astronaut", top=20, left=200).astype(np.float32) / 255
     tifffile.imwrite(tmp_path / "photo.tif", floats, photometric="rgb", rowsperstrip=7)
-    monkeypatch.setattr(memory, "default_tile", lambda scale: 64)
+    monkeypatch.setattr(memory, "default_tile", lambda scale: 48)
     in_tiles = tifffile.imread(upscale_file(tmp_path / "photo.tif", PASS, kernel=KERNEL, device="cpu").outputs.image)
     array = blindsr.upscale(floats, KERNEL, preset=PASS, device="cpu")
     np.testing.assert_array_equal(in_tiles, array)
@@ -81,11 +81,11 @@ def test_an_array_a_file_and_the_file_in_tiles_give_equal_bits(tmp_path, monkeyp
 
 
 def write(folder, kind):
-    """A photograph of some kind, 62×50."""
-    pixels = data.astronaut()[20:70, 200:262]
+    """A photograph of some kind, 44×36."""
+    pixels = data.astronaut()[20:56, 200:244]
     path = folder / ("photo.tif" if kind in ("uint16", "float missing", "bands") else "photo.png")
     if kind == "alpha":
-        alpha = np.tile(np.linspace(0, 255, 62).astype(np.uint8), (50, 1))
+        alpha = np.tile(np.linspace(0, 255, 44).astype(np.uint8), (36, 1))
         Image.fromarray(np.dstack([pixels, alpha])).save(path)
     elif kind == "uint16":
         tifffile.imwrite(path, pixels.astype(np.uint16) * 257, photometric="rgb", rowsperstrip=8)
@@ -98,7 +98,7 @@ def write(folder, kind):
     elif kind == "heic":
         path = folder / "photo.heic"
         pillow_heif = pytest.importorskip("pillow_heif")
-        pillow_heif.from_bytes("RGB", (62, 50), pixels.tobytes()).save(path, quality=95)
+        pillow_heif.from_bytes("RGB", (44, 36), pixels.tobytes()).save(path, quality=95)
     elif kind == "turned":
         path = folder / "photo.jpg"
         exif = Image.Exif()
@@ -133,7 +133,7 @@ def test_kernels_of_bands_work_on_files_in_tiles(tmp_path, monkeypatch):
     kernels = KernelStack([KERNEL, gaussian(1.0, 2), gaussian(1.3, 2), bicubic(2)], ["B4", "B3", "B2", "B8"])
     monkeypatch.setattr(memory, "default_tile", lambda scale: 32)
     result = upscale_file(source, PASS, kernel=kernels, device="cpu")
-    assert read_photo(result.outputs.image).pixels.shape == (100, 124, 4)
+    assert read_photo(result.outputs.image).pixels.shape == (72, 88, 4)
     assert list(result.record["band_kernels"]) == ["B4", "B3", "B2", "B8"]
 
 

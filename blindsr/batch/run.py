@@ -146,7 +146,8 @@ def upscale_files(
         retries: Further attempts for an image whose worker died or ran out of memory.
         scheduler: Address of the Dask scheduler.
         task_resources: Dask resources that an image takes, such as "GPU=1".
-        dry_run: Only plan: nothing is written, and `BatchResult.plan` has the sizes of the images.
+        dry_run: Only plan: nothing is written, and `BatchResult.plan` has the sizes of the images. Those whose header
+            cannot be read have the status "failed".
         listener: Receives the events.
 
     Raises:

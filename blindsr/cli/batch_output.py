@@ -164,7 +164,8 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
     plan = result.plan
     for item in plan.items:
         names = {"status": item.state, "source": str(item.source), "target": str(planned_target(item, plan))}
-        click.echo(json.dumps(names | planned_sizes(item, plan)))
+        error = {} if item.state != "failed" else {"error": reason(item.source, item.row or {})}
+        click.echo(json.dumps(names | error | planned_sizes(item, plan)))
 
 
 def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:

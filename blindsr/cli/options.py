@@ -170,7 +170,8 @@ class Options:
     skip_existing: bool = _option("Batch", is_flag=True,
         help="Skip photographs that have a result, whatever its settings.")
     dry_run: bool = _option("Batch", is_flag=True,
-        help="List what would be done, with sizes and memory, and do nothing.")
+        help="List what would be done, with sizes and memory, and which files cannot be read by their headers, and do "
+        "nothing.")
     jobs: int | None = _option("Batch", type=click.IntRange(1), metavar="N", show_default="1, or one per --device",
         help="Number of photographs that are processed at the same time; they share the threads.")
     shared_kernel: bool = _option("Batch", is_flag=True,

@@ -274,7 +274,7 @@ def upscale_file(
                     max_memory=max_memory,
                 )
         files = replace(files, page=1)
-    with _opened(path, files, job) as image:
+    with _opened(path, files, job, advises_all_pages=True) as image:
         width, height = image.size
         settings = settings.for_image(height, width)
         header = without_metadata(image.header) if files.strip_metadata else image.header
@@ -663,9 +663,9 @@ def estimate_file_kernel(
 
 
 @contextmanager
-def _opened(path: Path, files: FileOptions, job: _Job) -> Iterator[FileSource]:
+def _opened(path: Path, files: FileOptions, job: _Job, *, advises_all_pages: bool = False) -> Iterator[FileSource]:
     with job.timed("read"):
-        image = open_image(path, options=files)
+        image = open_image(path, options=files, advises_all_pages=advises_all_pages)
     with image:
         yield image
 

@@ -151,6 +151,27 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(quick, folder, appl
     assert applied.calls == []
 
 
+def test_a_dry_run_names_the_files_that_cannot_be_read_and_fails(quick, folder, applied, tmp_path):
+    (folder / "damaged.png").write_bytes((folder / "a.png").read_bytes()[:20])
+    (folder / "text.jpg").write_text("no photograph")
+    arguments = (folder, folder / "gone.tif", "-o", tmp_path / "out", "--dry-run")
+    result = quick(*arguments)
+    assert result.exit_code == 1 == quick(*arguments[:-1], *INLINE).exit_code
+    lines = result.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["to do", "to do", "fails", "fails", "fails", "5 photographs"]
+    for line, name in zip(lines[2:5], ("damaged.png", "text.jpg", "gone.tif"), strict=True):
+        assert line.startswith(f"fails: {folder / name}: cannot be read: ")
+    assert lines[3].count("text.jpg") == 1
+    assert "there is no such file; check the name" in lines[4]
+    assert lines[5].startswith("5 photographs: 2 to do, 3 failing. ")
+    rows = [json.loads(line) for line in quick(*arguments, "--json", "--force").stdout.splitlines()]
+    assert [row["status"] for row in rows] == ["kept", "kept", "failed", "failed", "failed"]
+    assert rows[2]["error"].startswith("cannot be read: ")
+    large = quick(folder / "a.png", "-o", tmp_path / "new", "--dry-run", "--max-pixels", "1000")
+    assert large.exit_code == 1
+    assert "cannot be read: at most 1000 pixels" in large.stdout
+
+
 def test_two_results_of_one_name_are_refused_before_any_work(quick, folder, applied, tmp_path):
     shutil.move(folder / "deep" / "er" / "d.png", folder / "deep" / "er" / "a.png")
     arguments = (folder / "a.png", folder / "deep" / "er" / "a.png", "-o", tmp_path / "out", *INLINE)

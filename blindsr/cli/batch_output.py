@@ -51,7 +51,16 @@ class BatchProgress(Terminal):
         self._tasks: dict[Path, TaskID] = {}
         self._steps: dict[Path, int | None] = {}
         self._begun: dict[Path, float] = {}
-        self._open = self._done = self._failed = 0
+        self._open = self._done = self._failed = self._images = self._kept = 0
+
+    def __exit__(self, *error: object) -> None:
+        """Close the bars, and say what an interrupted batch has done."""
+        super().__exit__(*error)
+        if self._images and isinstance(error[1], KeyboardInterrupt):
+            done = self._kept + self._done - self._failed
+            self.line(
+                f"{done} of {self._images} photographs are done and kept: run the same command again for the rest."
+            )
 
     def __call__(self, event: BatchEvent, /) -> None:
         """Take one event."""
@@ -76,6 +85,7 @@ class BatchProgress(Terminal):
 
     def _begin(self, event: BatchStarted) -> None:
         self._open, self._started = event.open, time.monotonic()
+        self._images, self._kept = event.images, event.kept + event.skipped
         if event.kept:
             self.line(f"{event.kept} of {event.images} photographs are done already and kept.")
         if event.skipped:
@@ -188,7 +198,7 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
     if result.with_warnings:
         table.add_row("with warnings", str(result.with_warnings))
     console.print(table)
-    for text, paths in result.warnings().items():
+    for text, paths in sorted(result.warnings().items(), key=lambda item: -len(item[1])):
         if text not in printed:
             console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
@@ -205,8 +215,10 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
         return
     missing = [path for path, _ in failed if not os.path.lexists(path)]
     advice = "What is done is kept"
-    if len(missing) < len(failed) or result.stopped or result.count("left"):
+    if result.stopped or result.count("left"):
         advice += ": run the same command again for the rest"
+    elif len(missing) < len(failed):
+        advice += ": correct the causes of the failures, and run the same command again"
     if missing:
         name = "name, which no file has" if len(missing) == 1 else "names, which no files have"
         advice = f"Correct the {name}: {_names(missing)}. {advice}"

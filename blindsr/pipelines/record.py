@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=Hashable)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")  # in a sentence
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")  # in a sentence, and not within a word: "B4"
 # Before a sentence, what it concerns: its numbers are names.
 _ABOUT = re.compile(r"(?:(?:band|channel|pages?|frames?) [^:]+|\d+ of \d+ (?:pages|frames)): ")
 
@@ -277,5 +277,7 @@ def _merged(sentences: Sequence[str]) -> str:
     """Sentences that differ in their numbers alone as one with ranges."""
     numbers = zip(*map(_NUMBER.findall, sentences), strict=True)
     limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
-    ranges = (low if low == high else f"{low}–{high}" for low, high in limits)
+    ranges = (
+        low if low == high else f"{low} to {high}" if low.startswith("-") else f"{low}–{high}" for low, high in limits
+    )
     return _NUMBER.sub(lambda _: next(ranges), sentences[0])

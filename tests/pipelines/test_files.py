@@ -488,6 +488,8 @@ def test_sentences_that_differ_in_what_was_measured_are_one_and_those_about_othe
         ("d", "noise of 3 grey levels."),
         ("e", "noise of 3 grey levels."),
         ("e", "noise of 12 grey levels."),
+        ("f", "the values of A7 span [-0.25, 3e-05]"),
+        ("g", "the values of A7 span [-0.125, 0.5]"),
     ]
     assert grouped(said) == {
         "band B4: noise of 1.5–2.0 grey levels, see --denoise 0.": ("a", "b"),
@@ -496,4 +498,5 @@ def test_sentences_that_differ_in_what_was_measured_are_one_and_those_about_othe
         "pages 3 and 9: gray.": ("c",),
         "2 of 12 frames: gray.": ("c",),
         "noise of 3–12 grey levels.": ("d", "e"),
+        "the values of A7 span [-0.25 to -0.125, 3e-05–0.5]": ("f", "g"),
     }

@@ -64,7 +64,9 @@ def test_a_bad_file_is_reported_the_others_continue_and_the_exit_code_is_one(qui
     assert result.stderr.splitlines()[0].startswith(f"failed: {folder}/a.png: needed PNG")
     assert "failed      │ 1" in result.stderr
     assert f"{folder}/a.png │ needed PNG" in result.stderr
-    assert "run the same command again for the rest" in result.stderr
+    assert (
+        "What is done is kept: correct the causes of the failures, and run the same command again. (" in result.stderr
+    )
     assert "Traceback" not in result.stderr
 
 
@@ -75,7 +77,9 @@ def test_a_name_that_no_file_has_is_to_be_corrected(quick, folder):
     assert last.startswith(f"Correct the name, which no file has: {folder}/typo.png. What is done is kept. (")
     (folder / "b c.png").write_bytes(b"no picture")
     both = quick(folder / "a.png", folder / "b c.png", folder / "typo.png", *INLINE).stderr.splitlines()[-1]
-    assert "typo.png. What is done is kept: run the same command again for the rest. (" in both
+    assert (
+        "typo.png. What is done is kept: correct the causes of the failures, and run the same command again. (" in both
+    )
 
 
 def test_a_warning_is_printed_once_with_the_names_of_its_photographs(quick, folder):
@@ -243,7 +247,11 @@ def test_an_interruption_is_one_line_and_keeps_what_is_done(quick, folder, appli
     applied.error = KeyboardInterrupt()
     result = quick(*arguments)
     assert result.exit_code == 130
-    assert result.stderr.endswith("error: interrupted; no incomplete file was left.\n")
+    assert result.stderr.endswith(
+        "1 of 2 photographs are done and kept: run the same command again for the rest.\n"
+        "error: interrupted; no incomplete file was left.\n"
+    )
+    assert "done and kept" not in quick(*arguments, "-q").stderr
     applied.error = None
     assert quick(*arguments).stdout == f"{tmp_path}/out/b c_blindsr_x2.png\n"
 

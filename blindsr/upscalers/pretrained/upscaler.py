@@ -56,14 +56,15 @@ _TAIL = 0.1
 MAX_HALO = 64  # LR pixels; the inverse of a kernel with zeros (motion without noise) has unlimited support
 _HALO_STEP = 8
 
-_CLIPPING_AREA = 8  # LR pixels, side of the area whose mean is kept
-_MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the contrast is reduced fully
+_CLIPPING_AREA = 8  # LR pixels, side of the area over which the loss by clipping is averaged
+_MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the result is shifted fully
+_MEAN_AREA = 5  # LR pixels, side of the area whose mean a clipped result keeps
+_CLIPPING_STEPS, _MIN_FREE = 8, 0.3  # of the search for the shift that keeps the mean
 
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
 _NOISE_WIDTHS = 3.0  # standard deviations that a difference by noise has at most
 _RING_AREA = 5  # LR pixels, side of the area whose darkest one bounds a result on an empty background
-_CLIPPING_STEPS, _MIN_FREE = 8, 0.3  # of the search for the shift that keeps the mean: 0.1 grey levels are left
 _CORRECTION_AREA = 17  # LR pixels, side of the area over which the power of the difference is averaged
 
 
@@ -391,7 +392,7 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
 
     def mean(part: Tensor) -> Tensor:
         # Twice, because one mean over an odd number of pixels follows the pattern of single pixels.
-        return local_mean(local_mean(part, _CLIPPING_AREA + 1), _CLIPPING_AREA + 1)
+        return local_mean(local_mean(part, _MEAN_AREA), _MEAN_AREA)
 
     shift, shifted = torch.zeros_like(lr), sr
     for _ in range(_CLIPPING_STEPS):  # Newton's: the mean grows with the shift as the share that is not clipped

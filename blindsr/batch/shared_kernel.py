@@ -30,9 +30,9 @@ from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
-from blindsr.pipelines.files import ColorSource, measured_frames
+from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, measured_frames
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
-from blindsr.pipelines.shared_kernel import STAGE, estimate_shared_kernel
+from blindsr.pipelines.shared_kernel import OF_EACH_IMAGE, STAGE, estimate_shared_kernel
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -121,10 +121,11 @@ def shared_kernel_for(
     with _Files(files) as opened:
         images = [(name, partial(load, open_)) for name, open_ in opened.images(readable)]
         shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
-    warnings, noise, summary = shared.warnings(), common_noise(measured), str(shared)
+    advice = ONE_OF_FRAMES if files.page == ALL_PAGES and len(paths) == 1 else OF_EACH_IMAGE
+    warnings, noise, summary = shared.warnings(advice), common_noise(measured), str(shared)
     if files.page == ALL_PAGES and any(name not in map(str, paths) for name, _ in images):
-        where = f"the frames or pages of {len(paths)} files" if len(paths) > 1 else "those of the file"
-        summary += f" The images are spread over {where}."
+        of = f"{len(paths)} files" if len(paths) > 1 else "the file"
+        summary += f" They are spread over the frames or pages of {of}."
     for_all = tuple(text for text in warnings if text.startswith("one kernel"))
     record = {
         "key": key,

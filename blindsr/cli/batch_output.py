@@ -15,7 +15,7 @@ from rich.table import Table
 from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
 from blindsr.batch.wording import duration, plan_lines, planned_sizes, planned_target, printable, reason
-from blindsr.cli.output import Terminal, wide_console
+from blindsr.cli.output import Terminal, sentence, wide_console
 from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 
@@ -200,7 +200,7 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
     console.print(table)
     for text, paths in sorted(result.warnings().items(), key=lambda item: -len(item[1])):
         if text not in printed:
-            console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
+            console.print(f"warning: {sentence(text)} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
     if failed:
         failures = Table(show_edge=False, pad_edge=False)

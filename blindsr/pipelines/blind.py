@@ -453,6 +453,9 @@ def apply(
         del rows  # not kept while the next rows are made
     consistency_db = psnr_of(meters)
     suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
+    upscaler = settings.create_upscaler()
+    follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
+    inconsistent = consistency_warning(consistency_db, suppressed) if follows_kernel else ()
     displaced = check.warning() if check is not None else ()
     return RunResult(
         image=None,
@@ -468,7 +471,7 @@ def apply(
         timings={**fitted.timings, "apply": time.perf_counter() - started},
         consistency_db=consistency_db,
         dtype=fitted.model.dtype,
-        warnings=(*fitted.warnings, *consistency_warning(consistency_db, suppressed), *displaced),
+        warnings=(*fitted.warnings, *inconsistent, *displaced),
     )
 
 

@@ -59,6 +59,7 @@ from blindsr.runtime import choose_device
 from blindsr.settings import Settings
 
 __all__ = [
+    "ONE_OF_FRAMES",
     "ColorSource",
     "FileResult",
     "ImageRows",
@@ -76,7 +77,8 @@ _NO_MAP_OF_FRAMES = (
     "(--page)."
 )
 _MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
-_ONE_OF_FRAMES = "an image that is chosen by page (--page) is upscaled with a kernel of its own"
+#: What may be done where one kernel does not fit all images of a file.
+ONE_OF_FRAMES = "an image that is chosen by page (--page) is upscaled with a kernel of its own"
 _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
 _EXTENSION_RADII = 4.0  # radius of a window in σ
 _EXTENSION = 36  # px, the largest radius
@@ -534,7 +536,7 @@ def _measured_series(
             if len(chosen) < len(members):
                 text += f" It was estimated from {len(chosen)} of {len(members)} {unit}s, spread over the file."
             job.listener(Notice(stage=_FRAMES_STAGE, message=text, is_plain=True))
-            of_series = shared.warnings(_ONE_OF_FRAMES)
+            of_series = shared.warnings(ONE_OF_FRAMES)
             job.warn(tuple(name + text for text in of_series if "is an outlier" not in text))
     bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
     if bands:

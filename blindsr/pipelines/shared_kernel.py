@@ -21,7 +21,7 @@ from blindsr.pipelines import blind
 from blindsr.settings import Settings
 from blindsr.upscalers.two_stage import FIRST_STAGE, RESIDUAL_BLUR, resampled_estimate
 
-__all__ = ["STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel"]
+__all__ = ["OF_EACH_IMAGE", "STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel"]
 
 STAGE = "shared kernel"
 Matrix = NDArray[np.float64]
@@ -35,7 +35,8 @@ _SHARP = "they are as sharp as their pixels allow"
 _UNCERTAIN = "their own estimates are too uncertain"
 _UNUSABLE = "they are flat, too small or unreadable"
 _MAX_NAMES = 5  # that a warning lists
-_ADVICE = "leave out shared_kernel (--shared-kernel) to estimate each image on its own"
+#: What may be done where one kernel does not fit all images.
+OF_EACH_IMAGE = "leave out shared_kernel (--shared-kernel) to estimate each image on its own"
 _MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel says little about the camera
 
 
@@ -79,7 +80,7 @@ class SharedKernel:
             spread += f"{100 * self.error:.0f} %"
         return f"shared kernel from {len(self.averaged)} of {count} images: {widths_text(self.kernel)}; {spread}."
 
-    def warnings(self, advice: str = _ADVICE) -> tuple[str, ...]:
+    def warnings(self, advice: str = OF_EACH_IMAGE) -> tuple[str, ...]:
         """A spread that is too wide for one kernel, outliers, and excluded images, for the user.
 
         Args:

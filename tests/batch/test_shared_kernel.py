@@ -274,7 +274,8 @@ def test_the_page_decides_on_which_images_of_a_file_are_used(tmp_path, pictures)
     first, last, whole = (np.trace(kernels[page].kernel.covariance) for page in (1, 8, "all"))
     assert first + 0.3 < whole < last - 0.3
     assert kernels["all"].summary.startswith("shared kernel from 8 of 8 images: FWHM ")
-    assert kernels["all"].summary.endswith(" The images are spread over those of the file.")
+    assert kernels["all"].summary.endswith(" They are spread over the frames or pages of the file.")
+    assert kernels["all"].warnings[0].endswith("chosen by page (--page) is upscaled with a kernel of its own.")
     assert any(event.step == 8 for event in events if isinstance(event, StepDone))
 
 
@@ -293,4 +294,4 @@ def test_of_several_files_each_has_a_part(tmp_path, pictures, monkeypatch):
     paths.append(tmp_path / "still.png")
     series = shared_kernel_for(paths, SPECTRAL, Manifest(tmp_path / "m"), device="cpu", files=FileOptions(page="all"))
     assert names == [*(f"/{n}.webp (frame {f})" for n in range(3) for f in (1, 8)), "/still.png"]
-    assert series.summary.endswith(" The images are spread over the frames or pages of 4 files.")
+    assert series.summary.endswith(" They are spread over the frames or pages of 4 files.")

@@ -183,17 +183,17 @@ def test_every_image_with_a_warning_is_counted_or_named(tmp_path, monkeypatch):
     """Of seven images the consistency of some is low: those are named, or counted where they are many."""
     path, consistency = written(tmp_path / "film.png", scene(1, count=7)), iter([20.0, 60, 22.5, 60, 60, 60, 25])
     monkeypatch.setattr(blind, "psnr_of", lambda _: next(consistency))
-    result = upscale_file(path, INTERPOLATE, files=ALL, kernel=gaussian(1.5, 2))
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2))
     (warning,) = (text for text in result.warnings if "low consistency" in text)
     assert warning.startswith("frames 1, 3 and 7: low consistency: ")
     assert " at only 20.0–25.0 dB PSNR (35 dB or more is usual" in warning
     assert result.run.consistency_db == 20
     consistency = iter([20.0, 30, 20, 60, 30, 20, 25])
     monkeypatch.setattr(blind, "psnr_of", lambda _: next(consistency))
-    result = upscale_file(path, INTERPOLATE, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
     assert [text[:34] for text in result.warnings if "low" in text] == ["6 of 7 frames: low consistency: th"]
     monkeypatch.setattr(blind, "psnr_of", lambda _: 20.0)
-    result = upscale_file(path, INTERPOLATE, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
     assert [text[:17] for text in result.warnings if "low" in text] == ["low consistency: "]
 
 

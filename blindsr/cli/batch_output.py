@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -139,10 +140,17 @@ class BatchProgress(Terminal):
         if self.as_json:
             record = {"status": row["status"], "source": str(source), **row.get("record", {})}
             record |= {name: row[name] for name in ("error", "files", "seconds", "attempts") if name in row}
-            click.echo(json.dumps(record, allow_nan=False))
+            self._result_line(json.dumps(record, allow_nan=False))
         elif row["status"] == "done":
+            self._result_line(row["files"]["image"])
+
+    def _result_line(self, text: str) -> None:
+        """Print a path or a record on stdout; above the bars if both are in the terminal, where they would collide."""
+        if not self.progress.disable and sys.stdout.isatty():
+            self.line(printable(Path(text)))
+        else:
             # Bytes: the name of a file need not be text.
-            click.echo(os.fsencode(row["files"]["image"]))
+            click.echo(os.fsencode(text))
 
     def _refresh(self) -> None:
         if self._all is None or self.progress.disable:

@@ -127,7 +127,9 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         loaded = load_kernel_file(options.kernel, options, scale)
         from blindsr.kernels import KernelMap
 
-        if not isinstance(loaded[0], KernelMap):
+        context = click.get_current_context(silent=True)
+        takes_maps = context is None or any(param.name == "kernel_map" for param in context.command.params)
+        if not isinstance(loaded[0], KernelMap) or not takes_maps:
             return loaded
         raise click.UsageError(f"{options.kernel} is a map of kernels; name it with --kernel-map.")
     except (ConfigError, KernelError) as error:
@@ -321,8 +323,8 @@ def single_kernel(loaded: Any, of_bands: str = "name one band") -> Any:  # noqa:
 
     if isinstance(loaded, KernelMap):
         raise click.UsageError(
-            f"one kernel is needed, got a map of {len(loaded.flat)} that vary over an image; `blindsr kernel convert "
-            "MAP.npz one.npz --kernel-index N` writes that of one cell."
+            f"one kernel is needed, got a map of {len(loaded.flat)} that vary over an image; choose that of one cell "
+            "by --kernel-index."
         )
     if isinstance(loaded, KernelStack):
         raise click.UsageError(f"one kernel is needed, got several ({', '.join(loaded.names)}); {of_bands}.")

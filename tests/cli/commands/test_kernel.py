@@ -250,3 +250,12 @@ def test_kernels_of_bands_are_chosen_by_what_the_command_has(run, here):
     assert "got several (R, G); choose one by --kernel-index." in run("kernel", "show", "bands.npz").stderr
     assert run("kernel", "show", "bands.npz", "--kernel-index", 1).exit_code == 0
     assert "name one band." in run("kernel", "sensor", "sentinel2:B4,B3").stderr
+
+
+def test_degrade_takes_the_kernel_of_one_cell(run, maps, photo):
+    arguments = ("degrade", photo, "-o", "set", "--kernel", "a.npz", "--scale", 3)
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    words = " ".join(refused.stderr.replace("│", " ").split())
+    assert "got a map of 6 that vary over an image; choose that of one cell by --kernel-index." in words
+    assert run(*arguments, "--kernel-index", 5).exit_code == 0

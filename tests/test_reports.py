@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 
 import blindsr
@@ -74,6 +74,20 @@ def test_a14_a_checkerboard_keeps_its_mean(dark, bright, kernel):
     image = np.where(np.indices((64, 64)).sum(0) % 2, bright, dark).astype(np.uint8)
     result = blindsr.upscale(image, kernel, 2, preset="fast")
     assert abs(result[16:-16, 16:-16].mean() - image.mean()) < 0.5
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "gaussian:1.2"])
+def test_small_letters_are_not_covered_by_a_haze(kernel):
+    """Strokes at the limit of the pixels, as of a screenshot: their page stays white, and they stay dark."""
+    page = Image.new("RGB", (120, 64), "white")
+    for row in range(5):
+        ImageDraw.Draw(page).text((3, 2 + 12 * row), "million illicit fill mmm", fill="black")
+    result = blindsr.SuperResolver(scale=2, preset="fast")(page, kernel=kernel)
+    larger = np.asarray(page.resize((240, 128), Image.Resampling.BICUBIC), float)
+    assert result.consistency_db > (20 if kernel == "bicubic" else 13)
+    assert abs(result.image.mean() - np.asarray(page).mean()) < 1.5
+    assert np.percentile(result.image, 50) > 250
+    assert result.image.std() > 0.9 * larger.std()
 
 
 def test_b4_noise_that_is_suppressed_is_no_low_consistency():

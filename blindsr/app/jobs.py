@@ -311,7 +311,11 @@ class Session:
         folder = self._new_folder()
         plan: BatchPlan = self._dry_run(choices, folder).plan
         folder.mkdir()
-        self.failures = [reason(item.source, item.row or {}) for item in plan.items if item.state == "failed"]
+        self.failures = [
+            f"{item.source.name}: {reason(item.source, item.row or {})}"
+            for item in plan.items
+            if item.state == "failed"
+        ]
         self.finished, outcomes = 0, []
         try:
             for number, item in enumerate(plan.open):

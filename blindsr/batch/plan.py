@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from blindsr.batch.inputs import Inputs, Naming
 from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_record, task_key
-from blindsr.errors import OutputError, listed
-from blindsr.image_io import image_size
+from blindsr.errors import ImageError, OutputError, listed
+from blindsr.image_io import header_size
 from blindsr.jsonlines import append_line, read_lines
 from blindsr.pipelines.memory import needed_memory, pixel_bytes_of
 from blindsr.pipelines.record import file_digest
@@ -159,9 +159,17 @@ class BatchPlan:
         )
 
     def with_sizes(self) -> "BatchPlan":
-        """The plan with the size of each open image, which is read from the header of its file."""
-        items = (replace(i, size=image_size(i.source)) if i.state == "open" else i for i in self.items)
-        return replace(self, items=tuple(items))
+        """The plan with the size of each open image by the header of its file; without a usable one, it fails."""
+        return replace(
+            self, items=tuple(self._with_size(item) if item.state == "open" else item for item in self.items)
+        )
+
+    def _with_size(self, item: Item) -> Item:
+        try:
+            return replace(item, size=header_size(item.source, self.options.files.max_pixels))
+        except ImageError as error:
+            reason = str(error).removeprefix(f"{item.source}: ")
+            return replace(item, state="failed", row={"status": "failed", "error": f"cannot be read: {reason}"})
 
     def memory(self, workers: int) -> int | None:
         """Bytes that the batch takes at its peak, roughly, for this number of workers; None if no size is known."""

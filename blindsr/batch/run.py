@@ -1,10 +1,9 @@
 """Run a batch: every image gives a row, each row is written before the next one counts, and a kill loses nothing."""
 
 import contextlib
-import re
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.memory import available_memory
 from blindsr.pipelines.outputs import image_outputs, leftovers
+from blindsr.pipelines.record import grouped
 from blindsr.pool import current_worker, run_in_processes
 from blindsr.runtime import choose_device, default_threads, prepare_process
 from blindsr.settings import Settings
@@ -46,7 +46,6 @@ Executor = Literal["processes", "inline", "dask"]
 #: Runs tasks, and yields each with its row in the order of completion; closing it ends the workers.
 Engine = Callable[[Iterator[Task], BatchListener], Generator[tuple[Task, Row], None, None]]
 _MIN_SHARE = 2 * 2**30  # bytes; with a smaller share, images that fit into memory as a whole would be tiled
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")  # in a warning
 _PARENT_MEMORY = 320 * 2**20  # of the process that waits for the workers
 
 
@@ -75,27 +74,18 @@ class BatchResult:
 
     def warnings(self) -> dict[str, tuple[Path, ...]]:
         """The warnings of the results, each with its images; those that differ in their numbers alone are one."""
-        groups: dict[str, list[tuple[Path, str]]] = {}
+        said: list[tuple[Path, str]] = []
         for path, row in self.rows:
             record = row.get("record") or {}
             if row["status"] == "kept" and row.get("warnings"):
                 record = read_record(Path(row["files"]["image"]).with_suffix(".json"))
-            for text in dict.fromkeys(record.get("warnings", ())):
-                groups.setdefault(_NUMBER.sub("#", text), []).append((path, text))
-        return {_merged([text for _, text in group]): tuple(path for path, _ in group) for group in groups.values()}
+            said.extend((path, text) for text in record.get("warnings", ()))
+        return grouped(said)
 
     @property
     def complete(self) -> bool:
         """Whether every image has its result."""
         return not self.stopped and all(row["status"] in ("done", "kept", "skipped") for _, row in self.rows)
-
-
-def _merged(texts: Sequence[str]) -> str:
-    """Texts that differ in their numbers alone as one with ranges: "noise of 3.1–5.0 grey levels"."""
-    numbers = zip(*map(_NUMBER.findall, texts), strict=True)
-    limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
-    ranges = (low if low == high else f"{low}–{high}" for low, high in limits)
-    return _NUMBER.sub(lambda _: next(ranges), texts[0])
 
 
 def upscale_files(
@@ -156,7 +146,8 @@ def upscale_files(
         retries: Further attempts for an image whose worker died or ran out of memory.
         scheduler: Address of the Dask scheduler.
         task_resources: Dask resources that an image takes, such as "GPU=1".
-        dry_run: Only plan: nothing is written, and `BatchResult.plan` has the sizes of the images.
+        dry_run: Only plan: nothing is written, and `BatchResult.plan` has the sizes of the images. Those whose header
+            cannot be read have the status "failed".
         listener: Receives the events.
 
     Raises:
@@ -198,7 +189,7 @@ def upscale_files(
             from blindsr.batch.shared_kernel import recorded_kernel
 
             # Results of an earlier run are kept where it used this kernel; without one, nothing can be kept.
-            options = _with_shared(options, recorded_kernel(paths, settings, Manifest(path)))
+            options = _with_shared(options, recorded_kernel(paths, settings, Manifest(path), files=files))
         plan = plan_with(options, Manifest(path)).with_sizes()
         rows = tuple((item.source, {**(item.row or {}), "status": item.state}) for item in plan.items)
         return BatchResult(plan=plan, rows=rows, memory=plan.memory(len(devices)))

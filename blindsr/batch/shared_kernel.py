@@ -1,28 +1,38 @@
 """One kernel, and one noise level, for the image files of a batch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
 from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, Notice, ignore
-from blindsr.image_io import DEFAULT_FILES, FileOptions, atomic_write_bytes, open_image
+from blindsr.image_io import (
+    ALL_PAGES,
+    DEFAULT_FILES,
+    FileOptions,
+    FrameSource,
+    ImageSource,
+    atomic_write_bytes,
+    open_frames,
+    open_image,
+)
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
-from blindsr.pipelines.files import ColorSource
+from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, measured_frames
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
-from blindsr.pipelines.shared_kernel import STAGE, estimate_shared_kernel
+from blindsr.pipelines.shared_kernel import OF_EACH_IMAGE, STAGE, estimate_shared_kernel
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -30,6 +40,7 @@ from blindsr.settings import Settings
 __all__ = ["SeriesKernel", "recorded_kernel", "shared_kernel_for"]
 
 _NAME = "blindsr-shared"
+_FRAMES = 8  # images of all files together, at least, where every page counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +70,12 @@ class SeriesKernel:
             atomic_write_bytes(path, content, overwrite=True)
 
 
-def recorded_kernel(paths: Sequence[Path], settings: Settings, manifest: Manifest) -> SeriesKernel | None:
+def recorded_kernel(
+    paths: Sequence[Path], settings: Settings, manifest: Manifest, *, files: FileOptions = DEFAULT_FILES
+) -> SeriesKernel | None:
     """The kernel that an earlier run wrote for the same images and settings; None if there is none."""
     settings = _of_one_scale(settings, paths)
-    return _recorded(_key_of(paths, settings, manifest)[0], settings, manifest)
+    return _recorded(_key_of(paths, settings, manifest, files)[0], settings, manifest)
 
 
 def shared_kernel_for(
@@ -79,6 +92,9 @@ def shared_kernel_for(
     Its `write` writes it beside the manifest, as blindsr-shared.kernel.npz, .png and .json; the batch calls it when
     nothing speaks against the run any more, because an earlier kernel of other images is replaced.
 
+    Of files with several images the page of `files` is used. If that is "all", it is one image from the middle of each
+    file, or several that are spread over it where there are few files.
+
     The noise of every image is measured as well. Images whose noise is that of most others, as the frames of a film,
     get the very same figure: results would flicker with the scatter of the measurement otherwise.
 
@@ -90,25 +106,30 @@ def shared_kernel_for(
         ConfigError: An output size leads to different factors.
     """
     settings = _of_one_scale(settings, paths)
-    key, readable = _key_of(paths, settings, manifest)
+    key, readable = _key_of(paths, settings, manifest, files)
     if (recorded := _recorded(key, settings, manifest)) is not None:
         recorded.report(listener)
         return recorded
     chosen, measured = choose_device(device), list[Noise]()
 
-    def load(path: Path) -> Tensor:
-        with open_image(path, max_pixels=files.max_pixels) as opened:
+    def load(open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
+        with open_() as opened:
             source = ColorSource(opened, chosen)
             measured.append(measure_noise(source))
             return estimation_crop(source, settings.region)
 
-    images = [(str(path), partial(load, path)) for path in readable]
-    shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
-    warnings, noise = shared.warnings(), common_noise(measured)
+    with _Files(files) as opened:
+        images = [(name, partial(load, open_)) for name, open_ in opened.images(readable)]
+        shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
+    advice = ONE_OF_FRAMES if files.page == ALL_PAGES and len(paths) == 1 else OF_EACH_IMAGE
+    warnings, noise, summary = shared.warnings(advice), common_noise(measured), str(shared)
+    if files.page == ALL_PAGES and any(name not in map(str, paths) for name, _ in images):
+        of = f"{len(paths)} files" if len(paths) > 1 else "the file"
+        summary += f" They are spread over the frames or pages of {of}."
     for_all = tuple(text for text in warnings if text.startswith("one kernel"))
     record = {
         "key": key,
-        "summary": str(shared),
+        "summary": summary,
         "kernel": describe_kernel(shared.kernel),
         "noise": None if noise is None else asdict(noise),
         "spread": shared.spread,
@@ -125,7 +146,7 @@ def shared_kernel_for(
         kernel=shared.kernel,
         noise=noise,
         warnings=for_all,
-        summary=str(shared),
+        summary=summary,
         notes=warnings,
         contents=dict(zip(_paths(manifest), contents, strict=True)),
     )
@@ -147,7 +168,52 @@ def _of_one_scale(settings: Settings, paths: Sequence[Path]) -> Settings:
     return replace(settings, scale=float(common_scale(settings, paths)), factors=None, size=None)
 
 
-def _key_of(paths: Sequence[Path], settings: Settings, manifest: Manifest) -> tuple[str, list[Path]]:
+class _Files:
+    """The images of files that a kernel is estimated from; a context that closes the last file."""
+
+    def __init__(self, options: FileOptions) -> None:
+        self._options, self._frames = options, ExitStack()
+        self._open: FrameSource | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._frames.close()
+
+    def images(self, paths: Sequence[Path]) -> list[tuple[str, Callable[[], AbstractContextManager[ImageSource]]]]:
+        """Names of images, each with a function that opens it."""
+        if self._options.page != ALL_PAGES:
+            return [(str(path), partial(open_image, path, options=self._options)) for path in paths]
+        of_each = max(1, round(_FRAMES / max(1, len(paths))))
+        images: list[tuple[str, Callable[[], AbstractContextManager[ImageSource]]]] = []
+        for path in paths:
+            try:
+                frames = self._frames_of(path)
+            except ImageError:  # the estimate finds it unusable, and the run says why
+                images.append((str(path), partial(self._frame, path, 0)))
+                continue
+            unit = "page" if frames.animation is None else "frame"
+            for index in measured_frames(range(len(frames)), of_each):
+                name = f"{path} ({unit} {index + 1})" if len(frames) > 1 else str(path)
+                images.append((name, partial(self._frame, path, index)))
+        return images
+
+    def _frames_of(self, path: Path) -> FrameSource:
+        """A file, which stays open until the next one is needed: its frames are used one after the other."""
+        if self._open is None or self._open.path != path:
+            self._frames.close()
+            self._open = None
+            self._open = self._frames.enter_context(open_frames(path, options=self._options))
+        return self._open
+
+    def _frame(self, path: Path, index: int) -> AbstractContextManager[ImageSource]:
+        return nullcontext(self._frames_of(path)[index])
+
+
+def _key_of(
+    paths: Sequence[Path], settings: Settings, manifest: Manifest, files: FileOptions
+) -> tuple[str, list[Path]]:
     """What a kernel depends on, and the images that can be read."""
     digests: dict[Path, str] = {}
     for path in paths:
@@ -156,7 +222,12 @@ def _key_of(paths: Sequence[Path], settings: Settings, manifest: Manifest) -> tu
         except OSError:
             continue
     undialled = settings.without_dials.as_dict()
-    content = {"inputs": sorted(digests.values()), "settings": undialled, "source": source_digest()}
+    content = {
+        "inputs": sorted(digests.values()),
+        "page": files.page,
+        "settings": undialled,
+        "source": source_digest(),
+    }
     return cache_key(content), list(digests)
 
 

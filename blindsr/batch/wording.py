@@ -9,7 +9,7 @@ from blindsr.batch.run import BatchResult
 
 __all__ = ["duration", "plan_lines", "planned_sizes", "planned_target", "printable", "reason"]
 
-_PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "fail"}
+_PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "failing"}
 
 
 def printable(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
 from blindsr.batch.wording import duration, plan_lines, planned_sizes, planned_target, printable, reason
-from blindsr.cli.output import Terminal, wide_console
+from blindsr.cli.output import Terminal, sentence, wide_console
 from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 
@@ -51,7 +52,16 @@ class BatchProgress(Terminal):
         self._tasks: dict[Path, TaskID] = {}
         self._steps: dict[Path, int | None] = {}
         self._begun: dict[Path, float] = {}
-        self._open = self._done = self._failed = 0
+        self._open = self._done = self._failed = self._images = self._kept = 0
+
+    def __exit__(self, *error: object) -> None:
+        """Close the bars, and say what an interrupted batch has done."""
+        super().__exit__(*error)
+        if self._images and isinstance(error[1], KeyboardInterrupt):
+            done = self._kept + self._done - self._failed
+            self.line(
+                f"{done} of {self._images} photographs are done and kept: run the same command again for the rest."
+            )
 
     def __call__(self, event: BatchEvent, /) -> None:
         """Take one event."""
@@ -76,6 +86,7 @@ class BatchProgress(Terminal):
 
     def _begin(self, event: BatchStarted) -> None:
         self._open, self._started = event.open, time.monotonic()
+        self._images, self._kept = event.images, event.kept + event.skipped
         if event.kept:
             self.line(f"{event.kept} of {event.images} photographs are done already and kept.")
         if event.skipped:
@@ -129,10 +140,17 @@ class BatchProgress(Terminal):
         if self.as_json:
             record = {"status": row["status"], "source": str(source), **row.get("record", {})}
             record |= {name: row[name] for name in ("error", "files", "seconds", "attempts") if name in row}
-            click.echo(json.dumps(record, allow_nan=False))
+            self._result_line(json.dumps(record, allow_nan=False))
         elif row["status"] == "done":
+            self._result_line(row["files"]["image"])
+
+    def _result_line(self, text: str) -> None:
+        """Print a path or a record on stdout; above the bars if both are in the terminal, where they would collide."""
+        if not self.progress.disable and sys.stdout.isatty():
+            self.line(printable(Path(text)))
+        else:
             # Bytes: the name of a file need not be text.
-            click.echo(os.fsencode(row["files"]["image"]))
+            click.echo(os.fsencode(text))
 
     def _refresh(self) -> None:
         if self._all is None or self.progress.disable:
@@ -164,7 +182,8 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
     plan = result.plan
     for item in plan.items:
         names = {"status": item.state, "source": str(item.source), "target": str(planned_target(item, plan))}
-        click.echo(json.dumps(names | planned_sizes(item, plan)))
+        error = {} if item.state != "failed" else {"error": reason(item.source, item.row or {})}
+        click.echo(json.dumps(names | error | planned_sizes(item, plan)))
 
 
 def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:
@@ -187,9 +206,9 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
     if result.with_warnings:
         table.add_row("with warnings", str(result.with_warnings))
     console.print(table)
-    for text, paths in result.warnings().items():
+    for text, paths in sorted(result.warnings().items(), key=lambda item: -len(item[1])):
         if text not in printed:
-            console.print(f"warning: {text} ({_names(paths)})", markup=False, soft_wrap=True)
+            console.print(f"warning: {sentence(text)} ({_names(paths)})", markup=False, soft_wrap=True)
     failed = [(path, reason(path, row)) for path, row in result.rows if row["status"] == "failed"]
     if failed:
         failures = Table(show_edge=False, pad_edge=False)
@@ -204,8 +223,10 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
         return
     missing = [path for path, _ in failed if not os.path.lexists(path)]
     advice = "What is done is kept"
-    if len(missing) < len(failed) or result.stopped or result.count("left"):
+    if result.stopped or result.count("left"):
         advice += ": run the same command again for the rest"
+    elif len(missing) < len(failed):
+        advice += ": correct the causes of the failures, and run the same command again"
     if missing:
         name = "name, which no file has" if len(missing) == 1 else "names, which no files have"
         advice = f"Correct the {name}: {_names(missing)}. {advice}"

@@ -140,7 +140,8 @@ class Options:
         help="Convention that the kernel file follows.  [default: auto, which detects it and reports it]")
     kernel_key: str | None = _option("Known kernel", metavar="NAME", help="Name of the array in the kernel file.")
     kernel_index: int | str | None = _option("Known kernel", type=INDEX,
-        help="Which kernel of a file that holds several, counted from 0; all uses one for each band.")
+        help="Which kernel of a file that holds several, counted from 0 (of a map row by row); all uses one for each "
+        "band.")
     recenter: bool = _option("Known kernel", is_flag=True, help="Move the kernel's centre of mass onto its centre.")
     linear_light: str | None = _option("Known kernel", type=click.Choice(["auto", "on", "off"]), show_default="auto",
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "
@@ -169,7 +170,8 @@ class Options:
     skip_existing: bool = _option("Batch", is_flag=True,
         help="Skip photographs that have a result, whatever its settings.")
     dry_run: bool = _option("Batch", is_flag=True,
-        help="List what would be done, with sizes and memory, and do nothing.")
+        help="List what would be done, with sizes and memory, and which files cannot be read by their headers, and do "
+        "nothing.")
     jobs: int | None = _option("Batch", type=click.IntRange(1), metavar="N", show_default="1, or one per --device",
         help="Number of photographs that are processed at the same time; they share the threads.")
     shared_kernel: bool = _option("Batch", is_flag=True,
@@ -212,10 +214,10 @@ class Options:
         self._exclude("sensor", "kernel_map")
         if self.sensor is None and self.kernel_model is not None:
             raise click.UsageError("--kernel-model is for --sensor; leave it out.")
-        if self.sensor is not None:
-            for name in ("kernel_convention", "kernel_key", "kernel_index"):
+        for other in ("sensor", "kernel_map"):
+            for name in ("kernel_convention", "kernel_key", "kernel_index") if getattr(self, other) is not None else ():
                 if getattr(self, name) is not None:
-                    raise click.UsageError(f"{flag_of(name)} is for a kernel file, not for --sensor; leave it out.")
+                    raise click.UsageError(f"{flag_of(name)} is for --kernel, not for {flag_of(other)}; leave it out.")
 
     def _exclude(self, first: str, second: str) -> None:
         if all(getattr(self, name) not in (None, False) for name in (first, second)):

@@ -30,8 +30,8 @@ from blindsr.pipelines.files import FileResult
 from blindsr.pipelines.summary import describe_kernel, summary_lines
 
 __all__ = [
-    "ProgressListener", "Terminal", "csv_text", "describe_kernel", "print_table", "results_folder", "show", "summary",
-    "wide_console",
+    "ProgressListener", "Terminal", "csv_text", "describe_kernel", "print_table", "results_folder", "sentence", "show",
+    "summary",    "wide_console",
 ]  # fmt: skip
 
 Cell = str | float | int | None
@@ -75,6 +75,11 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return buffer.getvalue()
 
 
+def sentence(text: str) -> str:
+    """A warning with a full stop: those of image files have none."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 class Terminal:
     """Lines and progress bars on stderr, without bars where that is no terminal; a context that closes the bars."""
 
@@ -98,7 +103,7 @@ class Terminal:
         """Print a notice, once."""
         if notice.message not in self.printed:
             self.printed.add(notice.message)
-            self.line(notice.message if notice.is_plain else f"warning: {notice.message}")
+            self.line(notice.message if notice.is_plain else f"warning: {sentence(notice.message)}")
 
     def warn(self, sentence: str) -> None:
         """Print a warning, once."""

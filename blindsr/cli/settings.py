@@ -120,14 +120,16 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         scale = max(scale, DEBLUR_SCALE)
         return kernel_from_sensor(options.sensor, scale, model=options.kernel_model)  # type: ignore[arg-type]
     if options.kernel_map is not None:
-        return _load_map(options.kernel_map, scale)
+        return _load_map(options.kernel_map, scale, recentre=options.recenter)
     if options.kernel is None:
         raise click.UsageError("a known kernel is needed: --kernel FILE|NAME or --sensor NAME[:BAND]|SPEC.toml.")
     try:
         loaded = load_kernel_file(options.kernel, options, scale)
         from blindsr.kernels import KernelMap
 
-        if not isinstance(loaded[0], KernelMap):
+        context = click.get_current_context(silent=True)
+        takes_maps = context is None or any(param.name == "kernel_map" for param in context.command.params)
+        if not isinstance(loaded[0], KernelMap) or not takes_maps:
             return loaded
         raise click.UsageError(f"{options.kernel} is a map of kernels; name it with --kernel-map.")
     except (ConfigError, KernelError) as error:
@@ -136,21 +138,24 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         raise click.BadParameter(str(error), param_hint="--kernel") from error  # what was written, not a file, is wrong
 
 
-def _load_map(path: Path, scale: int) -> tuple[Any, tuple[str, ...]]:
-    """Load the kernel map of a file."""
-    from blindsr.kernels import KernelMap
+def _load_map(path: Path, scale: int, *, recentre: bool) -> tuple[Any, tuple[str, ...]]:
+    """Load the kernel map of a file, or the one kernel that `estimate-kernel --varying` wrote where none varies."""
+    from blindsr.kernels import Kernel, KernelMap
     from blindsr.kernels.files import load_kernel
 
     if path.suffix.lower() != ".npz":
         raise click.UsageError(
             f"a map of kernels is a .npz file, got {path.name}; `estimate-kernel --varying` writes one."
         )
-    loaded = load_kernel(path, scale)
-    if not isinstance(loaded[0], KernelMap):
+    loaded, warnings = load_kernel(path, scale, recentre=recentre)
+    if isinstance(loaded, Kernel):
+        return loaded, (*warnings, f"{path.name} has one kernel and no map; it is used for the whole image.")
+    if not isinstance(loaded, KernelMap):
         raise click.UsageError(
-            f"{path.name} is no map of kernels; a kernel for the whole image is named with --kernel."
+            f"{path.name} has a kernel for each of the bands {', '.join(loaded.names)}, and no map; name it with "
+            "--kernel."
         )
-    return loaded
+    return loaded, warnings
 
 
 def load_kernel_file(text: str, options: Options, scale: int) -> tuple[Any, tuple[str, ...]]:
@@ -312,12 +317,15 @@ def _in_words(hint: object) -> str:
     return _WORDS.get(hint, str(hint))
 
 
-def single_kernel(loaded: Any) -> Any:  # noqa: ANN401 - Kernel, without importing NumPy here
-    """The kernel where a command takes only one, and not one for each band."""
+def single_kernel(loaded: Any, of_bands: str = "name one band") -> Any:  # noqa: ANN401 - Kernel, without importing NumPy here
+    """The kernel where a command takes only one; `of_bands` is the advice where there is one for each band."""
     from blindsr.kernels import KernelMap, KernelStack
 
     if isinstance(loaded, KernelMap):
-        raise click.UsageError("one kernel is needed, got a map of kernels that vary over an image.")
+        raise click.UsageError(
+            f"one kernel is needed, got a map of {len(loaded.flat)} that vary over an image; choose that of one cell "
+            "by --kernel-index."
+        )
     if isinstance(loaded, KernelStack):
-        raise click.UsageError(f"one kernel is needed, got several ({', '.join(loaded.names)}); name one band.")
+        raise click.UsageError(f"one kernel is needed, got several ({', '.join(loaded.names)}); {of_bands}.")
     return loaded

@@ -270,7 +270,8 @@ class SampleScan:
             warnings.append(f"the values span [{self._low:.0f}, {self._high:.0f}]: they are kept to about 7 digits")
         elif is_float and (self._low < 0 or self._high > 1):
             warnings.append(
-                f"the values span [{self._low:g}, {self._high:g}]: they are mapped to [0, 1] with headroom, and back"
+                f"the values span [{self._low:g}, {self._high:g}]: they are mapped to [0, 1] for the work, and back "
+                "for the result"
             )
         if self.missing:
             result = f"{self._nodata:g}" if self._nodata is not None else "NaN" if is_float else "no data"

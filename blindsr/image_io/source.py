@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io import metadata
-from blindsr.image_io.codecs import Decoded, Frames, decoding, unknown_format
+from blindsr.image_io.codecs import ALL_PAGES_ADVICE, Decoded, Frames, check_size, decoding, unknown_format
 from blindsr.image_io.formats import DEFAULT_FILES, MAX_PIXELS, FileOptions, detect_format, readable_titles
 from blindsr.image_io.samples import Animation, Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
 
@@ -137,13 +137,15 @@ def _scanned(images: Iterable[Decoded], header: PhotoHeader) -> SampleScan:
 class FileSource(ImageSource):
     """An open image file. See `open_image`."""
 
-    def __init__(self, path: Path, *, page: int, max_pixels: int) -> None:
+    def __init__(self, path: Path, *, page: int, max_pixels: int, advises_all_pages: bool = False) -> None:
         self._file: BinaryIO = _open_file(path)
         try:
             with _named_errors(path):
                 with decoding(max_pixels) as logged:
                     decoded = _codec_of(self._file, path).decode(self._file, page=page, max_pixels=max_pixels)
                 warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
+                if not advises_all_pages:
+                    warnings = tuple(text.partition(ALL_PAGES_ADVICE)[0] for text in warnings)
                 super().__init__(replace(decoded, header=replace(decoded.header, warnings=warnings)), path)
         except BaseException:
             self._file.close()
@@ -167,12 +169,19 @@ class FileSource(ImageSource):
         self._file.close()
 
 
-def open_image(path: Path, *, options: FileOptions = DEFAULT_FILES, max_pixels: int | None = None) -> FileSource:
+def open_image(
+    path: Path,
+    *,
+    options: FileOptions = DEFAULT_FILES,
+    max_pixels: int | None = None,
+    advises_all_pages: bool = False,
+) -> FileSource:
     """Open an image file of any readable kind; a context manager.
 
     The image is turned upright, palettes are expanded, CMYK becomes sRGB; otherwise the colour space is the file's.
     Large TIFF files are read by windows from their strips and tiles; smaller ones and all other formats are decoded
     once, and held in their own bit depth. Of the options `page` and `max_pixels` are used, unless the latter is given.
+    `advises_all_pages` adds to the warning that a file has other images how to upscale them all.
 
     Raises:
         ImageError: One line that begins with the file's name: it is missing, empty, a folder, no image, damaged, too
@@ -181,7 +190,7 @@ def open_image(path: Path, *, options: FileOptions = DEFAULT_FILES, max_pixels: 
     limit = options.max_pixels if max_pixels is None else max_pixels
     if not isinstance(options.page, int):
         raise ImageError(f"{path}: one page is needed here, got {options.page!r}; choose a number from 1 on")
-    return FileSource(path, page=options.page, max_pixels=limit)
+    return FileSource(path, page=options.page, max_pixels=limit, advises_all_pages=advises_all_pages)
 
 
 class FrameSource:
@@ -396,17 +405,26 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 
 def image_size(path: Path) -> tuple[int, int, int] | None:
-    """Height, width and samples per pixel by a file's header, upright; None if it does not contain them.
-
-    Nothing is decoded or judged: whether the image can be read turns out when it is read. The size of a JPEG 2000
-    file or a HEIC takes reading it whole.
-    """
+    """Height, width and samples per pixel as `header_size` gives them; None where it fails."""
     try:
-        with decoding(_ANY_SIZE), _open_file(path) as file:
-            size: tuple[int, int, int] = _codec_of(file, path).size(file)
-            return size
-    except ImageError:  # a plan goes on without the size of a damaged file, or of one that needs a package
+        return header_size(path)
+    except ImageError:
         return None
+
+
+def header_size(path: Path, max_pixels: int = _ANY_SIZE) -> tuple[int, int, int]:
+    """Height, width and samples per pixel by a file's header, upright.
+
+    Nothing is decoded: whether the samples are intact turns out when they are read. The size of a JPEG 2000 file or a
+    HEIC takes reading it whole.
+
+    Raises:
+        ImageError: As `open_image`, as far as the header shows it.
+    """
+    with _named_errors(path), decoding(_ANY_SIZE), _open_file(path) as file:
+        height, width, bands = _codec_of(file, path).size(file)
+        check_size(width, height, max_pixels)
+        return height, width, bands
 
 
 def _codec_of(file: BinaryIO, path: Path) -> Any:  # noqa: ANN401 - a module

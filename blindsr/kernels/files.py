@@ -66,8 +66,8 @@ def load_kernel(
         scale: Factor from LR to HR.
         convention: Convention of an array or a file; None or "auto" detects it.
         key: Name of the array in a file.
-        index: Which kernel of a stack, counted from 0; "all" is one for each band.
-        recentre: Move the centre of mass to the centre.
+        index: Which kernel of a stack, or of a map row by row, counted from 0; "all" is one for each band.
+        recentre: Move the centre of mass to the centre; of a map, that of each kernel.
 
     Returns:
         One kernel, a `KernelStack` with one for each band, or the `KernelMap` of a file; and warnings, as
@@ -82,8 +82,13 @@ def load_kernel(
         ((0.5, 0.5), 12)
     """
     kernels, warnings = _load(value, scale, convention or "auto", key, index)
-    if not recentre or isinstance(kernels, KernelMap):
+    if not recentre:
         return kernels, warnings
+    if isinstance(kernels, KernelMap):  # one sentence for all of its kernels
+        centred_map = kernels.each(lambda kernel: centre_with_warning(kernel)[0])
+        moved = sum(a is not b for a, b in zip(kernels.flat, centred_map.flat, strict=True))
+        text = f"{moved} of {len(kernels.flat)} kernels of the map were moved to centre them."
+        return centred_map, (*warnings, text) if moved else warnings
     parts = kernels.kernels if isinstance(kernels, KernelStack) else (kernels,)
     centred, shifts = zip(*map(centre_with_warning, parts), strict=True)
     warnings = (*warnings, *(sentence for sentences in shifts for sentence in sentences))
@@ -122,8 +127,8 @@ def _load(
         if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
             close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
             raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
-        if path.suffix.lower() == ".npz" and path.is_file() and _has_map(path):
-            return _read_map(path, scale), ()
+        if path.suffix.lower() == ".npz" and path.is_file() and key in (None, _MAP_KEY) and _has_map(path):
+            return _map_or_cell(path, scale, convention, index), ()
         kernels, warnings = _load_file(path, scale, convention, key, index)
     else:
         kernels, warnings = _kernels_of(_raw_array(value), scale, convention, index)
@@ -260,8 +265,26 @@ def _has_map(path: Path) -> bool:
         return False
 
 
-def _read_map(path: Path, scale: int) -> KernelMap:
+def _map_or_cell(path: Path, scale: int, convention: AnyConvention, index: int | str | None) -> KernelMap | Kernel:
+    """The map of a file, or the kernel of one of its cells."""
+    if convention not in ("auto", "blindsr"):
+        raise KernelError(f"a kernel map is in blindsr's own convention, got {convention!r}; leave it out.")
+    kernel_map = _read_map(path, scale)
+    if index is None or index == "all":
+        return kernel_map
+    cells = kernel_map.flat
+    if not isinstance(index, int) or not 0 <= index < len(cells):
+        raise KernelError(
+            f"{path.name} is a map of {len(cells)} kernels, index {index!r} was requested; give 0 to {len(cells) - 1}, "
+            "row by row."
+        )
+    return cells[index]
+
+
+def _read_map(path: Path, scale: int | None) -> KernelMap:
     """Read a kernel map: `kernel_map` (rows, columns, K, K), `scale`, and `provenance`, a JSON list for each kernel.
+
+    The scale None is that of the file.
 
     Raises:
         KernelError: The file is damaged, has another content, or is for another scale.
@@ -286,10 +309,14 @@ def _read_map(path: Path, scale: int) -> KernelMap:
     shape = f"{'×'.join(map(str, arrays.shape))}"
     if arrays.ndim != 4 or arrays.dtype.kind not in "fiu" or 0 in arrays.shape:
         raise KernelError(f"{_MAP_KEY} in {path.name} must be numbers (rows, columns, K, K), got {shape}.")
-    if own_scale.size != 1 or own_scale.dtype.kind not in "iu" or own_scale.item() not in (scale, _run_scale(scale)):
+    if own_scale.size != 1 or own_scale.dtype.kind not in "iu" or own_scale.item() < 1:
         raise KernelError(
-            f"{path.name} is a kernel map for scale {str(own_scale)[:20]}, but scale {scale} was requested; estimate "
-            "or make a map for this scale."
+            f"the scale in {path.name} must be one whole number, 1 or more, it is {str(own_scale)[:60]}; correct it."
+        )
+    if scale is not None and own_scale.item() not in (scale, _run_scale(scale)):
+        raise KernelError(
+            f"{path.name} is a kernel map for scale {own_scale}, but scale {scale} was requested; estimate or make one "
+            f"for this scale, or convert it: blindsr kernel convert {path.name} new.npz --to-scale {scale}."
         )
     rows, columns = arrays.shape[:2]
     if not isinstance(origins, list) or len(origins) != rows * columns:
@@ -308,7 +335,10 @@ def _run_scale(scale: int) -> int:
 
 def stated_scale(path: Path | str) -> int | None:
     """The scale that a file states; None if its format does not store one."""
-    return load_arrays(Path(path), None).scale if Path(path).suffix.lower() == ".npz" else None
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        return None
+    return _read_map(path, None).scale if path.is_file() and _has_map(path) else load_arrays(path, None).scale
 
 
 def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
@@ -461,7 +491,7 @@ def _load_npz(path: Path, key: str | None) -> RawArrays:
         if _MAP_KEY in names and key is None:
             raise KernelError(
                 f"{path.name} is a map of kernels that vary over an image, and one kernel is needed; `blindsr upscale "
-                "--kernel-map` takes it, and its plot lies beside it."
+                "--kernel-map` takes it, and `blindsr kernel convert --kernel-index N` writes the kernel of one cell."
             )
         name = select_name(names, key, path)
         # A member that would fill the memory when it is unpacked is refused.

@@ -38,7 +38,7 @@ from blindsr.pipelines.varying import (
     windows_of,
 )
 from blindsr.settings import Settings
-from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands
+from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands, removes_noise
 from blindsr.upscalers.tiling import tiled_rows
 from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, resampled_estimate
 
@@ -305,6 +305,15 @@ def fit(
     if settings.kernel_width != 1 and (is_blind or not getattr(upscaler, "uses_kernel", True)):
         why = "estimates its own kernel" if is_blind else "does not use the kernel"
         warnings.append(f"{upscaler.name} {why}, whose width (kernel_width, --kernel-width) has no effect.")
+    if not removes_noise(upscaler):
+        names = {
+            "denoise (--denoise)": settings.denoise != "auto",
+            "noise_sigma (--noise)": settings.noise_sigma is not None,
+        }
+        if given := [name for name, is_given in names.items() if is_given]:
+            verb = "has" if len(given) == 1 else "have"
+            warnings.append(f"{upscaler.name} removes no noise: {' and '.join(given)} {verb} no effect.")
+        settings = replace(settings, denoise="auto")  # nothing was removed that could be put back
     if is_blind and not isinstance(kernel, Kernel):
         raise ConfigError(f"{upscaler.name} estimates one kernel for the whole image; choose another upscaler.")
     if upscaler.needs_whole_image and isinstance(kernel, KernelMap):
@@ -327,7 +336,7 @@ def fit(
             compression_sigma=compression_sigma,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
-            removes_noise=is_blind or getattr(upscaler, "uses_kernel", True),
+            removes_noise=removes_noise(upscaler),
         )
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
         warnings += [prefix + text for text in said]
@@ -444,6 +453,9 @@ def apply(
         del rows  # not kept while the next rows are made
     consistency_db = psnr_of(meters)
     suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
+    upscaler = settings.create_upscaler()
+    follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
+    inconsistent = consistency_warning(consistency_db, suppressed) if follows_kernel else ()
     displaced = check.warning() if check is not None else ()
     return RunResult(
         image=None,
@@ -459,7 +471,7 @@ def apply(
         timings={**fitted.timings, "apply": time.perf_counter() - started},
         consistency_db=consistency_db,
         dtype=fitted.model.dtype,
-        warnings=(*fitted.warnings, *consistency_warning(consistency_db, suppressed), *displaced),
+        warnings=(*fitted.warnings, *inconsistent, *displaced),
     )
 
 

@@ -137,13 +137,10 @@ def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tupl
     expected = CONSISTENCY_ALARM
     if noise_sigma > 0:
         expected = min(expected, -20 * math.log10(noise_sigma) - _NOISE_MARGIN)
-    if consistency_db >= expected:
+    if round(consistency_db, 1) >= float(f"{expected:.3g}"):  # as both are written
         return ()
-    below = round(consistency_db, 1)
-    if below >= float(f"{expected:.3g}"):  # as it is written below
-        below = math.floor(10 * consistency_db) / 10
     return (
-        f"low consistency: the result degraded by the kernel reproduces the input at only {below:.1f} dB PSNR "
+        f"low consistency: the result degraded by the kernel reproduces the input at only {consistency_db:.1f} dB PSNR "
         f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel, and "
         "whether a part of the image has another blur (lettering, a frame, another focus).",
     )

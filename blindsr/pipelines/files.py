@@ -5,7 +5,7 @@ its images, and one fitted model, so that nothing flickers that does not flicker
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -53,17 +53,19 @@ from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.linear_light import LinearLight, decide_linear_light
 from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
-from blindsr.pipelines.record import distinct, file_record, provenance_of, record_bytes
+from blindsr.pipelines.record import distinct, file_record, grouped, provenance_of, record_bytes
 from blindsr.pipelines.shared_kernel import estimate_shared_kernel
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
 
 __all__ = [
+    "ONE_OF_FRAMES",
     "ColorSource",
     "FileResult",
     "ImageRows",
     "estimate_file_kernel",
     "fit_image",
+    "measured_frames",
     "tile_for",
     "upscale_file",
 ]
@@ -75,6 +77,8 @@ _NO_MAP_OF_FRAMES = (
     "(--page)."
 )
 _MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
+#: What may be done where one kernel does not fit all images of a file.
+ONE_OF_FRAMES = "an image that is chosen by page (--page) is upscaled with a kernel of its own"
 _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
 _EXTENSION_RADII = 4.0  # radius of a window in σ
 _EXTENSION = 36  # px, the largest radius
@@ -272,7 +276,7 @@ def upscale_file(
                     max_memory=max_memory,
                 )
         files = replace(files, page=1)
-    with _opened(path, files, job) as image:
+    with _opened(path, files, job, advises_all_pages=True) as image:
         width, height = image.size
         settings = settings.for_image(height, width)
         header = without_metadata(image.header) if files.strip_metadata else image.header
@@ -322,6 +326,7 @@ class _Series:
 
     members: tuple[int, ...]
     kernel: AnyKernel | None  # None of a method that estimates its own
+    warnings: tuple[str, ...]  # of the measurement
     noise: tuple[Noise, ...] | None  # for each band with a kernel, or for the image; None if they differ in planes
 
     @property
@@ -366,10 +371,12 @@ def _upscale_frames(
             _check_before_the_work(
                 image, path, header, run_settings[index], outputs, kernel, files, overwrite=overwrite, **several
             )
-    job.warn(distinct(text for header in headers for text in header.warnings))
-    job.warn(settings.shape_warnings(first.shape[1], first.shape[2]))
+    warned = [(*headers[i].warnings, *settings.shape_warnings(*shapes[i][1:])) for i in range(count)]
+    job.warn(_of_images(frames, warned))
     if settings.varying and kernel is None:
         job.warn((_NO_MAP_OF_FRAMES,))
+        settings = replace(settings, varying=False)
+        run_settings = [replace(each, varying=False) for each in run_settings]
     keys = list(zip(frames.groups, (each.run_scale for each in run_settings), strict=True))
     series: dict[tuple[int, int], _Series] = {}
     names: list[str] = []
@@ -385,15 +392,16 @@ def _upscale_frames(
 
     def fit_to(index: int) -> tuple[Fitted, bool]:
         of_file = series[keys[index]]
-        return fit_image(
+        fitted, linear = fit_image(
             frames[index],
             run_settings[index],
             kernel=of_file.kernel,
             linear_light=linear_light,
             device=device,
             noise=of_file.noise,
-            listener=quiet,
+            listener=_plain_only(job.listener),  # its warnings are those of `Fitted`, and come with their images
         )
+        return replace(fitted, warnings=(*of_file.warnings, *fitted.warnings)), linear
 
     def fitted_to(index: int) -> tuple[Fitted, bool]:
         if upscaler.needs_whole_image:
@@ -435,10 +443,11 @@ def _upscale_frames(
         job.listener(StageDone(stage=_FRAMES_STAGE, steps=count))
         job.warn(image_writer.warnings)
         worst = min(results, key=lambda result: result.consistency_db)
-        job.warnings.extend((*kernel_warnings, *worst.warnings))
+        warnings = _of_images(frames, [result.warnings for result in results])
+        job.warnings.extend((*kernel_warnings, *warnings))
         job.timings["apply"] = sum(result.timings["apply"] for result in results)
-        # The record has size, kernel and noise of the first image, as its input, and what is worst of all images.
-        told = replace(results[0], consistency_db=worst.consistency_db, warnings=worst.warnings)
+        # The record has size, kernel and noise of the first image, as its input, and the worst consistency of all.
+        told = replace(results[0], consistency_db=worst.consistency_db, warnings=warnings)
         if kernel is None and told.estimate is None:
             estimate = KernelEstimate(kernel=told.kernel, method=settings.create_estimator().name)
             told = replace(told, estimate=estimate)
@@ -460,9 +469,42 @@ def _series_name(frames: FrameSource, members: Sequence[int], number: int, count
     """A series in words: the channel of a stack, or the pages of one kind."""
     if len(set(frames.channels)) == count:
         return f"channel {number + 1}"
-    several = "images" if len(members) > 1 else "image"
+    several = _unit(frames) + ("s" if len(members) > 1 else "")
     shown = [str(index + 1) for index in members[:_NAMED_IMAGES]]
     return f"{several} {', '.join(shown)}{' …' if len(members) > _NAMED_IMAGES else ''}"
+
+
+def _unit(frames: FrameSource) -> str:
+    """What an image of the file is called."""
+    return "page" if frames.animation is None else "frame"
+
+
+def _of_images(frames: FrameSource, warnings: Sequence[Iterable[str]]) -> tuple[str, ...]:
+    """The warnings of the images of a file, each once, with the images that it concerns unless these are all.
+
+    Args:
+        frames: The file.
+        warnings: Of each image.
+    """
+    sentences = ((number, text) for number, texts in enumerate(warnings, 1) for text in texts)
+    count, unit, said = len(warnings), _unit(frames), []
+    for text, concerned in grouped(sentences).items():
+        if len(concerned) == count:
+            name = ""
+        elif len(concerned) > _NAMED_IMAGES:
+            name = f"{len(concerned)} of {count} {unit}s: "
+        else:
+            *others, last = map(str, concerned)
+            name = f"{unit}s {', '.join(others)} and {last}: " if others else f"{unit} {last}: "
+        said.append(name + text)
+    return tuple(said)
+
+
+def measured_frames(members: Sequence[int], count: int = _MEASURED_FRAMES) -> list[int]:
+    """The images of a series, spread over it, on which its kernel and its noise are measured: up to `count` of them."""
+    middle = len(members) // 2
+    places = np.linspace(0, len(members) - 1, count).round().astype(int).tolist() if count > 1 else [middle]
+    return sorted({members[place] for place in places})
 
 
 def _measured_series(
@@ -475,31 +517,34 @@ def _measured_series(
     name: str,
 ) -> _Series:
     """Measure the kernel, unless it is known, and the noise of a series of images on some of them."""
-    chosen = sorted({members[i] for i in np.linspace(0, len(members) - 1, _MEASURED_FRAMES).round().astype(int)})
+    chosen, unit, warnings = measured_frames(members), _unit(frames), tuple[str, ...]()
     sources = {index: ColorSource(frames[index], device) for index in chosen}
     if kernel is None and not getattr(settings.create_upscaler(), "estimates_kernel", False):
         images = [
-            (f"image {index + 1}", partial(estimation_crop, source, settings.region))
+            (f"{unit} {index + 1}", partial(estimation_crop, source, settings.region))
             for index, source in sources.items()
         ]
         try:
             shared = estimate_shared_kernel(images, replace(settings, region=None), listener=job.listener)
         except ImageError:  # none of them shows a blur: as of a single image
             middle = sources[chosen[len(chosen) // 2]]
-            estimate = blind.estimate_kernel(middle, settings, fallback=True, listener=job.listener)
-            kernel = estimate.kernel
-            job.warnings.extend(estimate.warnings)
+            quiet = _plain_only(job.listener)
+            estimate = blind.estimate_kernel(middle, settings, fallback=True, listener=quiet)
+            kernel, warnings = estimate.kernel, estimate.warnings
         else:
-            kernel = shared.kernel
-            job.listener(Notice(stage=_FRAMES_STAGE, message=name + str(shared), is_plain=True))
-            job.warn(tuple(name + text for text in shared.warnings() if "is an outlier" not in text))
+            kernel, text = shared.kernel, f"{name}{shared}"
+            if len(chosen) < len(members):
+                text += f" It was estimated from {len(chosen)} of {len(members)} {unit}s, spread over the file."
+            job.listener(Notice(stage=_FRAMES_STAGE, message=text, is_plain=True))
+            of_series = shared.warnings(ONE_OF_FRAMES)
+            job.warn(tuple(name + text for text in of_series if "is an outlier" not in text))
     bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
     if bands:
         parts = [[measure_noise(BandSource(source, i)) for source in sources.values()] for i in range(bands)]
     else:
         parts = [[measure_noise(source) for source in sources.values()]]
     noise = tuple(common for part in parts if (common := common_noise(part)) is not None)
-    return _Series(members=members, kernel=kernel, noise=noise if len(noise) == len(parts) else None)
+    return _Series(members=members, kernel=kernel, warnings=warnings, noise=noise if len(noise) == len(parts) else None)
 
 
 def _notices_only(listener: Listener) -> Listener:
@@ -512,6 +557,11 @@ def _notices_only(listener: Listener) -> Listener:
             listener(event)
 
     return listen
+
+
+def _plain_only(listener: Listener) -> Listener:
+    """A listener without warnings."""
+    return lambda event: None if isinstance(event, Notice) and not event.is_plain else listener(event)
 
 
 def tile_for(image: ImageSource, settings: Settings, device: torch.device, max_memory: int | None = None) -> int:
@@ -615,9 +665,9 @@ def estimate_file_kernel(
 
 
 @contextmanager
-def _opened(path: Path, files: FileOptions, job: _Job) -> Iterator[FileSource]:
+def _opened(path: Path, files: FileOptions, job: _Job, *, advises_all_pages: bool = False) -> Iterator[FileSource]:
     with job.timed("read"):
-        image = open_image(path, options=files)
+        image = open_image(path, options=files, advises_all_pages=advises_all_pages)
     with image:
         yield image
 

@@ -4,9 +4,11 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,10 +29,16 @@ __all__ = [
     "distinct",
     "file_digest",
     "file_record",
+    "grouped",
     "plain",
     "provenance_of",
     "record_bytes",
 ]
+
+T = TypeVar("T", bound=Hashable)
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")  # in a sentence, and not within a word: "B4"
+# Before a sentence, what it concerns: its numbers are names.
+_ABOUT = re.compile(r"(?:(?:band|channel|pages?|frames?) [^:]+|\d+ of \d+ (?:pages|frames)): ")
 
 
 def plain(value: object) -> object:
@@ -243,3 +251,33 @@ def _without_folders(value: object) -> object:
 def distinct(sentences: Iterable[str]) -> tuple[str, ...]:
     """Each sentence once, in the order of first appearance."""
     return tuple(dict.fromkeys(sentences))
+
+
+def grouped(sentences: Iterable[tuple[T, str]]) -> dict[str, tuple[T, ...]]:
+    """Sentences, each with all that it was said of; those that differ in their measured numbers alone are one.
+
+    Numbers that differ become ranges: "noise of 3.1–5.0 grey levels". Those of a name before the sentence ("band B4:")
+    are no measured ones.
+
+    Args:
+        sentences: Pairs of what a sentence is about, and the sentence.
+    """
+    groups: dict[tuple[str, str], list[tuple[T, str]]] = {}
+    for about, text in sentences:
+        name = match[0] if (match := _ABOUT.match(text)) else ""
+        said = text.removeprefix(name)
+        groups.setdefault((name, _NUMBER.sub("#", said)), []).append((about, said))
+    return {
+        name + _merged([said for _, said in group]): tuple(dict.fromkeys(about for about, _ in group))
+        for (name, _), group in groups.items()
+    }
+
+
+def _merged(sentences: Sequence[str]) -> str:
+    """Sentences that differ in their numbers alone as one with ranges."""
+    numbers = zip(*map(_NUMBER.findall, sentences), strict=True)
+    limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
+    ranges = (
+        low if low == high else f"{low} to {high}" if low.startswith("-") else f"{low}–{high}" for low, high in limits
+    )
+    return _NUMBER.sub(lambda _: next(ranges), sentences[0])

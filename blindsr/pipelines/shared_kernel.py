@@ -21,7 +21,7 @@ from blindsr.pipelines import blind
 from blindsr.settings import Settings
 from blindsr.upscalers.two_stage import FIRST_STAGE, RESIDUAL_BLUR, resampled_estimate
 
-__all__ = ["STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel"]
+__all__ = ["OF_EACH_IMAGE", "STAGE", "ImageEstimate", "SharedKernel", "estimate_shared_kernel"]
 
 STAGE = "shared kernel"
 Matrix = NDArray[np.float64]
@@ -31,10 +31,12 @@ Load = Callable[[], Tensor]
 # and the spread of widths above which one kernel may not fit all images.
 _OUTLIER_FACTOR, _MIN_OUTLIER_DISTANCE = 4.0, 0.6
 _MAX_SPREAD, _MIN_SPREAD_COUNT = 0.2, 4
-_SHARP = "as sharp as their pixels allow"
-_UNCERTAIN = "whose own estimate is too uncertain"
-_UNUSABLE = "flat, too small or unreadable"
+_SHARP = "they are as sharp as their pixels allow"
+_UNCERTAIN = "their own estimates are too uncertain"
+_UNUSABLE = "they are flat, too small or unreadable"
 _MAX_NAMES = 5  # that a warning lists
+#: What may be done where one kernel does not fit all images.
+OF_EACH_IMAGE = "leave out shared_kernel (--shared-kernel) to estimate each image on its own"
 _MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel says little about the camera
 
 
@@ -78,16 +80,19 @@ class SharedKernel:
             spread += f"{100 * self.error:.0f} %"
         return f"shared kernel from {len(self.averaged)} of {count} images: {widths_text(self.kernel)}; {spread}."
 
-    def warnings(self) -> tuple[str, ...]:
-        """A spread that is too wide for one kernel, outliers, and excluded images, for the user."""
+    def warnings(self, advice: str = OF_EACH_IMAGE) -> tuple[str, ...]:
+        """A spread that is too wide for one kernel, outliers, and excluded images, for the user.
+
+        Args:
+            advice: What may be done where the spread is too wide.
+        """
         if self.bicubic_reason:
             return ()
         warnings = []
         if self.spread > _MAX_SPREAD and len(self.averaged) >= _MIN_SPREAD_COUNT:
             warnings.append(
                 f"one kernel may not fit all images: the widths of their own estimates vary by {100 * self.spread:.0f} "
-                f"% (standard deviation; up to {100 * _MAX_SPREAD:.0f} % is usual with one camera and focus); leave "
-                "out shared_kernel (--shared-kernel) to estimate each image on its own."
+                f"% (standard deviation; up to {100 * _MAX_SPREAD:.0f} % is usual with one camera and focus); {advice}."
             )
         for estimate in self.estimates:
             if estimate.is_outlier and estimate.covariance is not None:
@@ -99,7 +104,7 @@ class SharedKernel:
                 )
         for reason in sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None}):
             names = [e.name for e in self.estimates if e.covariance is None and e.excluded == reason]
-            warnings.append(f"excluded from the shared kernel, {reason}: {listed(names, _MAX_NAMES)}.")
+            warnings.append(f"excluded from the shared kernel, because {reason}: {listed(names, _MAX_NAMES)}.")
         return tuple(warnings)
 
 

@@ -18,7 +18,7 @@ from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
 from blindsr.runtime import check_finite
 
-__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "run_steps"]
+__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "removes_noise", "run_steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +105,10 @@ class Upscaler(Protocol):
     package by an entry point of the group `blindsr.upscalers` (docs/extending.md). The first line of its docstring is
     its description in `--help` and in the tables of the documentation.
 
-    Three more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
+    Four more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
     kernel, and `estimates_kernel = True` that the method estimates its own, which it returns in the model: the
-    estimator is not run then. `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the image
-    at once.
+    estimator is not run then. `removes_noise = False` says that the noise of the photograph stays in the result (see
+    `removes_noise`). `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the image at once.
     """
 
     name: ClassVar[str]
@@ -157,6 +157,15 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
             f"the kernel must be smaller than the image: it covers {kernel.support(0.999)} px of an image of "
             f"{width}×{height} px; check that it is a blur kernel for this image."
         )
+
+
+def removes_noise(upscaler: Upscaler) -> bool:
+    """Whether an upscaler removes noise, so that a share of it can be kept; a method that ignores the kernel does not.
+
+    The attribute `removes_noise` of the method, or of its class, decides where it has one.
+    """
+    is_blind = bool(getattr(upscaler, "estimates_kernel", False))
+    return bool(getattr(upscaler, "removes_noise", is_blind or getattr(upscaler, "uses_kernel", True)))
 
 
 def supported_scales(method: Any) -> str:

@@ -28,6 +28,7 @@ class _Interpolation:
     scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 6, 8)
     needs_whole_image: ClassVar[bool] = False
     uses_kernel: ClassVar[bool] = False
+    removes_noise: ClassVar[bool] = False
 
     def __init__(self, config: InterpolationConfig | None = None) -> None:
         self.config = InterpolationConfig() if config is None else config

@@ -45,6 +45,11 @@ class PublishedZSSR:
     def __init__(self, config: ZSSRConfig | None = None) -> None:
         self.config = ZSSRConfig() if config is None else config
 
+    @property
+    def removes_noise(self) -> bool:
+        """Whether it was set to: noise that is added to the sons and not to the fathers is learned to be removed."""
+        return self.config.noise_sigma > 0
+
     @staticmethod
     def min_side(scale: int) -> int:
         """Smallest side of an image, LR pixels: its son then has 8 px, half of the network's receptive field."""

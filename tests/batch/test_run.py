@@ -327,7 +327,7 @@ def test_a_dry_run_plans_with_sizes_and_memory(photos, results, fakes):
     (photos / "no image.png").write_bytes(b"no image")
     result = upscale_files([photos], results, recursive=True, jobs=2, dry_run=True)
     assert [item.size for item in result.plan.items] == [(20, 20, 3), (20, 21, 3), None, (20, 22, 3)]
-    assert statuses(result) == dict.fromkeys(("a.png", "b.png", "c.png", "no image.png"), "open")
+    assert statuses(result) == {**dict.fromkeys(("a.png", "b.png", "c.png"), "open"), "no image.png": "failed"}
     one = upscale_files([photos / "a.png"], results, dry_run=True)
     assert one.memory < result.memory < 3 * one.memory
     whole = upscale_files([photos / "a.png"], results, settings=preset("paper"), dry_run=True)

@@ -11,6 +11,7 @@ from blindsr.batch.plan import Manifest
 from blindsr.batch.shared_kernel import shared_kernel_for
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Notice, StepDone, ignore
+from blindsr.image_io import FileOptions
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.metrics import covariance_error
 from blindsr.ops import degrade
@@ -135,7 +136,10 @@ def test_flat_and_small_images_are_excluded(estimates):
         estimates([Kernel(bicubic(2).array, 2, {"made_by": "bicubic"}), None, _made(1.0)]), SPECTRAL
     )
     assert [estimate.covariance is None for estimate in shared.estimates] == [True, True, False]
-    assert shared.warnings()[-1] == "excluded from the shared kernel, flat, too small or unreadable: 0.png, 1.png."
+    assert (
+        shared.warnings()[-1]
+        == "excluded from the shared kernel, because they are flat, too small or unreadable: 0.png, 1.png."
+    )
     assert "from a single image, its uncertainty is unknown" in str(shared)
 
 
@@ -147,7 +151,10 @@ def test_an_estimate_that_is_mostly_bicubic_has_no_part_in_the_kernel(estimates)
     shared = estimate_shared_kernel(estimates(kernels), SPECTRAL)
     assert [estimate.covariance is None for estimate in shared.estimates] == [False, True, False]
     assert np.allclose(shared.kernel.covariance, 1.1 * np.eye(2), atol=0.01)
-    assert shared.warnings()[-1] == "excluded from the shared kernel, as sharp as their pixels allow: 1.png."
+    assert (
+        shared.warnings()[-1]
+        == "excluded from the shared kernel, because they are as sharp as their pixels allow: 1.png."
+    )
 
 
 def test_a_shared_kernel_in_words():
@@ -214,7 +221,9 @@ def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
     assert notices[0][0]
     assert notices[0][1].startswith("shared kernel from 2 of 3 images: FWHM ")
     damaged = folder / "damaged.png"
-    assert notices[1:] == [(False, f"excluded from the shared kernel, flat, too small or unreadable: {damaged}.")]
+    assert notices[1:] == [
+        (False, f"excluded from the shared kernel, because they are flat, too small or unreadable: {damaged}.")
+    ]
     assert list((folder / "out").iterdir()) == []
     first.write()
     assert {path.name for path in (folder / "out").iterdir()} == {
@@ -244,3 +253,45 @@ def test_the_kernel_does_not_depend_on_the_upscaler(pictures):
     kernels = [estimate_shared_kernel(sharp, settings) for settings in (Settings(), published)]
     assert [shared.kernel.digest for shared in kernels] == 2 * [bicubic(2).digest]
     assert all("most images show no blur" in str(shared) for shared in kernels)
+
+
+def film(path, pictures):
+    """An animation whose first four frames have another blur than the last four."""
+    frames = [_lr(p, gaussian(v, 2), n)[0] for n, (v, p) in enumerate((v, p) for v in (0.8, 2.8) for p in pictures[:4])]
+    images = [Image.fromarray((255 * frame.permute(1, 2, 0).numpy()).round().astype(np.uint8)) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=80, lossless=True)
+    return path
+
+
+def test_the_page_decides_on_which_images_of_a_file_are_used(tmp_path, pictures):
+    path, manifest, kernels, events = film(tmp_path / "film.webp", pictures), Manifest(tmp_path / "m"), {}, []
+    for page in (1, 8, "all"):
+        series = shared_kernel_for(
+            [path], SPECTRAL, manifest, device="cpu", files=FileOptions(page=page), listener=events.append
+        )
+        series.write()
+        kernels[page] = series
+    first, last, whole = (np.trace(kernels[page].kernel.covariance) for page in (1, 8, "all"))
+    assert first + 0.3 < whole < last - 0.3
+    assert kernels["all"].summary.startswith("shared kernel from 8 of 8 images: FWHM ")
+    assert kernels["all"].summary.endswith(" They are spread over the frames or pages of the file.")
+    assert kernels["all"].warnings[0].endswith("chosen by page (--page) is upscaled with a kernel of its own.")
+    assert any(event.step == 8 for event in events if isinstance(event, StepDone))
+
+
+def test_of_several_files_each_has_a_part(tmp_path, pictures, monkeypatch):
+    names = []
+
+    def estimate(images, *_, **__):
+        names.extend(name.replace(str(tmp_path), "") for name, _ in images)
+        for _, load in images:
+            assert load().shape == (1, 3, 96, 96)
+        return SharedKernel(kernel=bicubic(2), estimates=(), spread=0.1, error=0.1)
+
+    monkeypatch.setattr(shared_module, "estimate_shared_kernel", estimate)
+    paths = [film(tmp_path / f"{number}.webp", pictures) for number in range(3)]
+    Image.fromarray(np.zeros((96, 96, 3), np.uint8)).save(tmp_path / "still.png")
+    paths.append(tmp_path / "still.png")
+    series = shared_kernel_for(paths, SPECTRAL, Manifest(tmp_path / "m"), device="cpu", files=FileOptions(page="all"))
+    assert names == [*(f"/{n}.webp (frame {f})" for n in range(3) for f in (1, 8)), "/still.png"]
+    assert series.summary.endswith(" They are spread over the frames or pages of 4 files.")

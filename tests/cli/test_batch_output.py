@@ -1,4 +1,5 @@
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,14 @@ def test_durations_in_words(seconds, words):
 def test_printable_keeps_letters_and_escapes_the_rest():
     assert printable(Path("Köln 日本 'q'.png")) == "Köln 日本 'q'.png"
     assert printable(Path("a\nb\x1b\udcff.png")) == "a\\nb\\x1b\\udcff.png"
+
+
+@pytest.mark.parametrize("in_terminal", [True, False])
+def test_in_a_terminal_the_results_are_lines_above_the_bars(monkeypatch, capfd, in_terminal):
+    """On stdout, the next drawing of the bars would erase them."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: in_terminal)
+    done = ImageDone(source=A, row={"status": "done", "files": {"image": "/out/a\u200bé.png"}})
+    text = _printed((*EVENTS[:3], done), terminal=True)
+    lines = [line.rpartition("\x1b[2K")[2] for line in text.splitlines()]
+    assert ("/out/a\\u200bé.png" in lines) == in_terminal
+    assert capfd.readouterr().out == ("" if in_terminal else "/out/a\u200bé.png\n")

@@ -106,9 +106,9 @@ def test_an_option_of_the_sister_command_is_answered_by_its_name(run, command, o
         ({"scale": 2.0, "size": (9, 9)}, "--scale and --size exclude each other"),
         ({"kernel": "box", "sensor": "phone"}, "--kernel and --sensor exclude each other"),
         ({"kernel": "box", "kernel_model": "psf"}, "--kernel-model is for --sensor"),
-        ({"sensor": "phone", "kernel_convention": "kair"}, "--kernel-convention is for a kernel file"),
-        ({"sensor": "phone", "kernel_key": "k"}, "--kernel-key is for a kernel file"),
-        ({"sensor": "phone", "kernel_index": 0}, "--kernel-index is for a kernel file"),
+        ({"sensor": "phone", "kernel_convention": "kair"}, "--kernel-convention is for --kernel, not for --sensor"),
+        ({"sensor": "phone", "kernel_key": "k"}, "--kernel-key is for --kernel, not for --sensor"),
+        ({"sensor": "phone", "kernel_index": 0}, "--kernel-index is for --kernel, not for --sensor"),
     ],
 )
 def test_contradictions_are_usage_errors(values, words):

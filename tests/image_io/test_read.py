@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from blindsr.errors import ImageError
-from blindsr.image_io import image_size, read_photo
+from blindsr.image_io import header_size, image_size, read_photo
 from blindsr.image_io.codecs.png import SIGNATURE, chunk
 
 PICTURE = Image.fromarray(skimage.data.coffee()[:31, :37])
@@ -227,6 +227,16 @@ def test_what_is_no_image_has_no_size(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     for name in ("a.dng", "a.heic", "a.png", "gone.png"):
         assert image_size(tmp_path / name) is None
+        with pytest.raises(ImageError) as caught:
+            header_size(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_a_header_is_judged_by_the_limit_of_pixels(tmp_path):
+    PICTURE.save(tmp_path / "a.png")
+    assert header_size(tmp_path / "a.png", 31 * 37) == (31, 37, 3)
+    with pytest.raises(ImageError, match=r"a\.png: at most 1146 pixels .* this file has 37×31; if you trust"):
+        header_size(tmp_path / "a.png", 31 * 37 - 1)
 
 
 UNREAD = {

@@ -210,7 +210,9 @@ def test_the_peak_of_a_star_may_rise_and_the_sky_may_fall():
     assert photo.pixels.max() < 0.5
     np.testing.assert_allclose(stored(photo.pixels, header), samples, atol=2e-5)
     np.testing.assert_allclose(photo.values, samples, atol=2e-5)
-    assert header.warnings == ("the values span [-0.09, 81.5]: they are mapped to [0, 1] with headroom, and back",)
+    assert header.warnings == (
+        "the values span [-0.09, 81.5]: they are mapped to [0, 1] for the work, and back for the result",
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,22 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind, deblur
 from blindsr.pipelines.files import upscale_file
+from blindsr.registry import UPSCALERS
 from blindsr.settings import Settings
+from blindsr.upscalers.base import removes_noise
+from blindsr.upscalers.interpolation import LanczosUpscaler
 from tests.images import noise, photograph, psnr, quick_settings, samples
 
 KERNEL = gaussian([[1.5, 0.3], [0.3, 1.0]], 2)
 PHOTO = photograph(44, 36, name="coffee", top=150, left=250)
 #: Overshoots, commutes with flips and takes milliseconds: what a dial does hardly depends on the method.
 SHARP = Settings(estimator="bicubic", upscaler="lanczos", noise_sigma=0.02)
+
+
+@pytest.fixture(autouse=True)
+def lanczos_has_every_dial(monkeypatch):
+    """Lanczos interpolation removes no noise, and stands here for a method that does."""
+    monkeypatch.setattr(LanczosUpscaler, "removes_noise", True)
 
 
 def run(image, settings, *, tile=None, **changed):
@@ -188,6 +197,30 @@ def test_a_method_without_a_kernel_warns_of_the_width():
     assert "bicubic does not use the kernel, whose width (kernel_width, --kernel-width) has no effect." in (
         result.warnings
     )
+
+
+@pytest.mark.parametrize("upscaler", ["nearest", "bilinear", "bicubic"])
+def test_a_method_that_removes_no_noise_puts_none_back_and_says_so(upscaler):
+    noisy = np.clip(samples(100, 100) + np.random.default_rng(0).normal(0, 9, (100, 100, 3)), 0, 255).astype(np.uint8)
+    plain, grain = (
+        blindsr.SuperResolver(upscaler=upscaler, **dial)(noisy, kernel="gaussian:1.2") for dial in ({}, {"denoise": 0})
+    )
+    np.testing.assert_array_equal(grain.image, plain.image)
+    assert f"{upscaler} removes no noise: denoise (--denoise) has no effect." in grain.warnings
+    assert not any("noise" in warning for warning in plain.warnings)
+    told = blind.fit(TensorSource(PHOTO), replace(SHARP, upscaler=upscaler, denoise=0.5), kernel=KERNEL)
+    assert (
+        f"{upscaler} removes no noise: denoise (--denoise) and noise_sigma (--noise) have no effect." in told.warnings
+    )
+
+
+def test_every_method_says_whether_it_removes_noise():
+    kept = {name for name in UPSCALERS.names() if not removes_noise(Settings(upscaler=name).create_upscaler())}
+    assert kept == {"nearest", "bilinear", "bicubic", "zssr", "dualsr", "singan"}  # and lanczos, see above
+    noisy_sons = Settings(upscaler="zssr").with_config("zssr", noise_sigma=0.01)
+    assert removes_noise(noisy_sons.create_upscaler())
+    uncorrected = Settings(upscaler="checkpoint").with_config("checkpoint", correction="none")
+    assert not removes_noise(uncorrected.create_upscaler())
 
 
 @pytest.mark.parametrize("sigma", [0.6, 1.0, 1.5])

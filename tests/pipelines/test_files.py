@@ -18,7 +18,7 @@ from blindsr.kernels import Kernel, KernelStack, bicubic, gaussian
 from blindsr.kernels.files import read_kernel
 from blindsr.pipelines import blind, crop, memory
 from blindsr.pipelines.files import estimate_file_kernel, upscale_file
-from blindsr.pipelines.record import plain
+from blindsr.pipelines.record import grouped, plain
 from blindsr.settings import Region, Settings
 from tests.images import INTERPOLATE, quick_settings, samples, upscale_valid
 
@@ -475,3 +475,28 @@ def test_of_a_large_photograph_only_the_region_is_read(save, small_windows):
 def read_array(path):
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def test_sentences_that_differ_in_what_was_measured_are_one_and_those_about_other_bands_are_not():
+    said = [
+        ("a", "band B4: noise of 2.0 grey levels, see --denoise 0."),
+        ("a", "band B8: noise of 9.5 grey levels, see --denoise 0."),
+        ("b", "band B4: noise of 1.5 grey levels, see --denoise 0."),
+        ("b", "pages 3 and 7: gray."),
+        ("c", "pages 3 and 9: gray."),
+        ("c", "2 of 12 frames: gray."),
+        ("d", "noise of 3 grey levels."),
+        ("e", "noise of 3 grey levels."),
+        ("e", "noise of 12 grey levels."),
+        ("f", "the values of A7 span [-0.25, 3e-05]"),
+        ("g", "the values of A7 span [-0.125, 0.5]"),
+    ]
+    assert grouped(said) == {
+        "band B4: noise of 1.5–2.0 grey levels, see --denoise 0.": ("a", "b"),
+        "band B8: noise of 9.5 grey levels, see --denoise 0.": ("a",),
+        "pages 3 and 7: gray.": ("b",),
+        "pages 3 and 9: gray.": ("c",),
+        "2 of 12 frames: gray.": ("c",),
+        "noise of 3–12 grey levels.": ("d", "e"),
+        "the values of A7 span [-0.25 to -0.125, 3e-05–0.5]": ("f", "g"),
+    }

@@ -16,10 +16,12 @@ from blindsr.events import Notice, StageStarted
 from blindsr.image_io import FileOptions, open_frames
 from blindsr.kernels import gaussian
 from blindsr.kernels.files import read_kernel
+from blindsr.pipelines import blind
 from blindsr.pipelines.degradation import Noise, common_noise
-from blindsr.pipelines.files import upscale_file
+from blindsr.pipelines.files import measured_frames, upscale_file
 from blindsr.pipelines.summary import summary_lines
 from blindsr.settings import preset
+from tests.images import INTERPOLATE
 
 ALL = FileOptions(page="all")
 FAST = preset("fast")
@@ -152,7 +154,7 @@ def test_pages_of_several_kinds_are_named_and_told_as_what_they_are(tmp_path):
     events = []
     result = upscale_file(tmp_path / "a.tif", FAST, files=ALL, listener=events.append)
     messages = [event.message for event in events if isinstance(event, Notice) and event.is_plain]
-    assert [text.split(":")[0] for text in messages if "kernel from" in text] == ["images 1, 3", "image 2"]
+    assert [text.split(":")[0] for text in messages if "kernel from" in text] == ["pages 1, 3", "page 2"]
     assert result.record["frames"]["channels"] == 1
     assert result.record["output"] == {"width": 224, "height": 192}  # of the first page, as the input
     assert [size["width"] for size in result.record["frames"]["sizes"]] == [224, 160, 224]
@@ -162,7 +164,7 @@ def test_pages_of_several_kinds_are_named_and_told_as_what_they_are(tmp_path):
     first, other = (read_kernel(result.outputs.kernel, scale=2, index=i)[0] for i in (0, 1))
     assert first.sigmas == pytest.approx(result.kernel.sigmas, rel=1e-3)
     assert other.sigmas != pytest.approx(result.kernel.sigmas, rel=1e-3)
-    assert lines[0].startswith("kernel: estimated by auto, 2 kernels (images 1, 3; image 2), the first with FWHM")
+    assert lines[0].startswith("kernel: estimated by auto, 2 kernels (pages 1, 3; page 2), the first with FWHM")
 
 
 def test_the_summary_counts_the_frames(noisy):
@@ -173,4 +175,60 @@ def test_a_kernel_that_varies_is_for_single_images(tmp_path):
     path = written(tmp_path / "film.png", scene(2, count=2))
     result = upscale_file(path, replace(FAST, varying=True), files=ALL)
     assert any("choose one by page" in warning for warning in result.warnings)
+    assert result.run.settings.varying is False
     assert "kernel_map" not in result.record or result.record["kernel_map"] is None
+
+
+def test_every_image_with_a_warning_is_counted_or_named(tmp_path, monkeypatch):
+    """Of seven images the consistency of some is low: those are named, or counted where they are many."""
+    path, consistency = written(tmp_path / "film.png", scene(1, count=7)), iter([20.0, 60, 22.5, 60, 60, 60, 25])
+    monkeypatch.setattr(blind, "psnr_of", lambda _: next(consistency))
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2))
+    (warning,) = (text for text in result.warnings if "low consistency" in text)
+    assert warning.startswith("frames 1, 3 and 7: low consistency: ")
+    assert " at only 20.0–25.0 dB PSNR (35 dB or more is usual" in warning
+    assert result.run.consistency_db == 20
+    consistency = iter([20.0, 30, 20, 60, 30, 20, 25])
+    monkeypatch.setattr(blind, "psnr_of", lambda _: next(consistency))
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
+    assert [text[:34] for text in result.warnings if "low" in text] == ["6 of 7 frames: low consistency: th"]
+    monkeypatch.setattr(blind, "psnr_of", lambda _: 20.0)
+    result = upscale_file(path, FAST, files=ALL, kernel=gaussian(1.5, 2), overwrite=True)
+    assert [text[:17] for text in result.warnings if "low" in text] == ["low consistency: "]
+
+
+def test_the_warnings_of_reading_are_those_of_their_pages(tmp_path):
+    photo = scene(0, 1)[0]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(photo)
+        tiff.write(np.float64(photo[..., 1]) / 255)
+    events = []
+    result = upscale_file(tmp_path / "a.tif", INTERPOLATE, files=ALL, listener=events.append)
+    expected = "page 2: 64-bit floats are read and written as 32-bit ones"
+    assert expected in result.warnings
+    assert [event.message for event in events if isinstance(event, Notice) and "64-bit" in event.message] == [expected]
+
+
+def test_a_series_says_from_how_many_frames_its_kernel_was_estimated(tmp_path):
+    events = []
+    path = written(tmp_path / "film.png", scene(1, count=10))
+    upscale_file(path, replace(FAST, upscaler="bicubic"), files=ALL, listener=events.append)
+    (text,) = (event.message for event in events if isinstance(event, Notice) and "shared kernel" in event.message)
+    assert text.endswith(" It was estimated from 8 of 10 frames, spread over the file.")
+
+
+def test_no_warning_of_frames_advises_what_is_for_folders(tmp_path):
+    """The kernels of frames that differ too much for one: there is no --shared-kernel to leave out."""
+    frames = [scene(1, 1)[0]] * 4
+    for number in (1, 3):
+        frames[number] = gaussian_filter(frames[number].astype(float), (1.0, 1.0, 0)).astype(np.uint8)
+    result = upscale_file(written(tmp_path / "film.png", frames), replace(INTERPOLATE, estimator="spectral"), files=ALL)
+    (warning,) = (text for text in result.warnings if "one kernel may not fit all images" in text)
+    assert warning.endswith("; an image that is chosen by page (--page) is upscaled with a kernel of its own.")
+
+
+def test_a_measurement_is_spread_over_a_series():
+    assert measured_frames(range(3)) == [0, 1, 2]
+    assert measured_frames(range(0, 200, 2))[0::7] == [0, 198]
+    assert len(measured_frames(range(200))) == 8
+    assert measured_frames(range(9), 1) == [4]

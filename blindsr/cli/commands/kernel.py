@@ -3,8 +3,9 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,10 +14,14 @@ from blindsr.cli.options import CONVENTIONS, Options, command, with_options
 from blindsr.cli.types import PHOTO, MethodChoice
 
 if TYPE_CHECKING:
-    from blindsr.kernels import Kernel
+    from collections.abc import Sequence
+
+    from blindsr.kernels import Kernel, KernelMap
     from blindsr.kernels.conventions import Convention
 
 __all__ = ["kernel"]
+
+T = TypeVar("T")
 
 _FILE_OPTIONS = with_options("kernel_convention", "kernel_key", "kernel_index", "recenter")
 _SCALE = click.option(
@@ -30,11 +35,32 @@ def _scale_of(text: str) -> int | None:
     return stated_scale(text) if Path(text).is_file() else None
 
 
-def _load(text: str, options: Options, scale: int) -> "tuple[Kernel, tuple[str, ...]]":
+def _load(text: str, options: Options, scale: int) -> "tuple[Kernel | KernelMap, tuple[str, ...]]":
+    """A kernel or a kernel map, and warnings; kernels of several bands are refused."""
     from blindsr.cli.settings import load_kernel_file, single_kernel
+    from blindsr.kernels import KernelMap
 
     kernel, warnings = load_kernel_file(text, options, scale)
-    return single_kernel(kernel), warnings
+    if isinstance(kernel, KernelMap):
+        return kernel, warnings
+    return single_kernel(kernel, "choose one by --kernel-index" if Path(text).is_file() else "name one band"), warnings
+
+
+def _grid(rows: "Sequence[Sequence[float]]", digits: int) -> list[str]:
+    """Numbers of the cells of a map as lines, row by row."""
+    return ["  " + "  ".join(f"{value:.{digits}f}" for value in row) for row in rows]
+
+
+def _in_rows(values: "Sequence[T]", kernel_map: "KernelMap") -> "list[list[T]]":
+    """Values of the cells of a map in its rows."""
+    rows, columns = kernel_map.shape
+    return [list(values[row * columns : (row + 1) * columns]) for row in range(rows)]
+
+
+def _span(values: "Sequence[float]", digits: int) -> str:
+    """The range of some numbers: "0.12 to 0.34", or one of them where they are equal."""
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 @command("show", "Show the metrics of a kernel, and plot it.", "kernel show photo.kernel.npz -o kernel.png",
@@ -46,29 +72,57 @@ def _load(text: str, options: Options, scale: int) -> "tuple[Kernel, tuple[str, 
     _FILE_OPTIONS,
 )  # fmt: skip
 def show(options: Options, kernel: str, scale: int | None, output: Path | None, force: bool, as_json: bool) -> None:
-    """Print the metrics of a kernel: widths, direction, contrast, centre. Lengths are in pixels of the result."""
+    """Print the metrics of a kernel: widths, direction, contrast, centre. Lengths are in pixels of the result.
+
+    Of a kernel map, as --varying makes it, the width in each cell and the metrics of the mean are printed;
+    --kernel-index N shows that of one cell, counted row by row from 0.
+    """
     from blindsr.image_io import atomic_write_bytes, check_output
+    from blindsr.kernels import KernelMap
     from blindsr.kernels.metrics import describe, provenance_text
-    from blindsr.kernels.plot import kernel_plot_png
+    from blindsr.kernels.plot import kernel_plot_png, map_plot_png
 
     if output is not None:
         if output.suffix.lower() != ".png":
             raise click.BadParameter(f"a plot must end in .png, got {output.name}.", param_hint="-o")
         check_output(output, overwrite=force)
     loaded, warnings = _load(kernel, options, scale or _scale_of(kernel) or 2)
-    metrics = describe(loaded)
+    one = loaded.mean if isinstance(loaded, KernelMap) else loaded
+    metrics = describe(one)
     write_warnings(warnings)
     if output is not None:
-        atomic_write_bytes(output, kernel_plot_png(loaded), overwrite=force)
+        plot = map_plot_png(loaded) if isinstance(loaded, KernelMap) else kernel_plot_png(loaded)
+        atomic_write_bytes(output, plot, overwrite=force)
         click.echo(f"plot: {output}", err=True)
     if as_json:
         origin = json.loads(json.dumps(dict(loaded.provenance), default=str))
         record = {**metrics.as_dict(), "provenance": origin, "warnings": list(warnings)}
+        if isinstance(loaded, KernelMap):
+            cells = _in_rows([describe(kernel).as_dict() for kernel in loaded.flat], loaded)
+            record["map"] = {"rows": loaded.shape[0], "columns": loaded.shape[1], "cells": cells}
         click.echo(json.dumps(record, ensure_ascii=False))
         return
-    for line in metrics_lines(metrics):
+    lines = metrics_lines(metrics)
+    if isinstance(loaded, KernelMap):
+        click.echo("\n".join(_map_lines(loaded)))
+        lines = ["mean of the kernels:", *(f"  {line}" for line in lines)]
+    for line in lines:
         click.echo(line)
-    click.echo(f"provenance: {provenance_text(loaded).removeprefix('provenance ')}")
+    heading = "provenance of the first kernel" if isinstance(loaded, KernelMap) else "provenance"
+    click.echo(f"{heading}: {provenance_text(one).removeprefix('provenance ')}")
+
+
+def _map_lines(kernel_map: "KernelMap") -> list[str]:
+    """The widths of the kernels of a map as they lie over the image."""
+    from blindsr.kernels.metrics import fwhm
+
+    widths = [math.sqrt(math.prod(fwhm(kernel))) for kernel in kernel_map.flat]
+    rows, columns = kernel_map.shape
+    return [
+        f"map of {rows}×{columns} kernels (rows × columns) for ×{kernel_map.scale}",
+        f"FWHM in each cell, geometric mean of both axes: {_span(widths, 2)} HR px",
+        *_grid(_in_rows(widths, kernel_map), 2),
+    ]
 
 
 @command("compare", "Compare two kernels.", "kernel compare estimated.npz true.mat --scale 2",
@@ -79,13 +133,21 @@ def show(options: Options, kernel: str, scale: int | None, output: Path | None, 
     _FILE_OPTIONS,
 )  # fmt: skip
 def compare(options: Options, first: str, second: str, scale: int | None, as_json: bool) -> None:
-    """Print how B differs from A. The options about kernel files apply to both."""
+    """Print how B differs from A. The options about kernel files apply to both.
+
+    Kernel maps of one grid are compared cell by cell, a map and a kernel as if the kernel were in every cell.
+    """
+    from blindsr.kernels import KernelMap
     from blindsr.kernels.metrics import compare as compare_kernels
     from blindsr.kernels.metrics import fwhm
 
     # A file states the scale; a name such as gaussian:1.3 is made for that of the other kernel.
     scale = scale or _scale_of(first if Path(first).is_file() else second) or 2
     (a, warnings_a), (b, warnings_b) = (_load(text, options, scale) for text in (first, second))
+    if isinstance(a, KernelMap) or isinstance(b, KernelMap):
+        write_warnings([f"A: {text}" for text in warnings_a] + [f"B: {text}" for text in warnings_b])
+        _compare_maps(a, b, as_json=as_json)
+        return
     difference = compare_kernels(a, b)
     width_ratio = math.sqrt(math.prod(fwhm(b)) / math.prod(fwhm(a)))
     write_warnings([f"A: {text}" for text in warnings_a] + [f"B: {text}" for text in warnings_b])
@@ -103,6 +165,41 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
     click.echo(f"centre of B relative to A: ({y:+.3f}, {x:+.3f}) HR px (y, x)")
     click.echo(f"largest difference of the MTF: {difference.max_mtf_difference:.3f}")
     click.echo(f"LR images of one scene: {lr}")
+
+
+def _compare_maps(first: "Kernel | KernelMap", second: "Kernel | KernelMap", *, as_json: bool) -> None:
+    """Print how the cells of a map differ from those of another, or from one kernel."""
+    from blindsr.errors import KernelError
+    from blindsr.kernels import Kernel, KernelMap
+    from blindsr.kernels.metrics import compare as compare_kernels
+    from blindsr.kernels.metrics import fwhm
+
+    grid = first if isinstance(first, KernelMap) else second
+    if isinstance(grid, Kernel):
+        raise TypeError("one of both is a map")
+    of_a, of_b = ((k,) * len(grid.flat) if isinstance(k, Kernel) else k.flat for k in (first, second))
+    if isinstance(first, KernelMap) and isinstance(second, KernelMap) and first.shape != second.shape:
+        (rows, columns), (rows_b, columns_b) = first.shape, second.shape
+        raise KernelError(
+            f"maps are compared cell by cell, A has {rows}×{columns} kernels and B {rows_b}×{columns_b}; compare maps "
+            "of one grid, or single kernels of them (kernel convert --kernel-index)."
+        )
+    differences = [compare_kernels(a, b) for a, b in zip(of_a, of_b, strict=True)]
+    ratios = [math.sqrt(math.prod(fwhm(b)) / math.prod(fwhm(a))) for a, b in zip(of_a, of_b, strict=True)]
+    if as_json:
+        cells = [{**d.as_dict(), "fwhm_ratio": ratio} for d, ratio in zip(differences, ratios, strict=True)]
+        rows, columns = grid.shape
+        record = {"rows": rows, "columns": columns, "cells": _in_rows(cells, grid)}
+        click.echo(json.dumps(record, ensure_ascii=False))
+        return
+    ncc = [difference.ncc for difference in differences]
+    click.echo(f"NCC in each cell (centres aligned): {_span(ncc, 4)}")
+    click.echo("\n".join(_grid(_in_rows(ncc, grid), 4)))
+    click.echo(f"FWHM of B relative to A in each cell: {_span(ratios, 3)}")
+    click.echo("\n".join(_grid(_in_rows(ratios, grid), 3)))
+    click.echo(f"largest difference of the MTF: {_span([d.max_mtf_difference for d in differences], 3)}")
+    psnr = min(difference.lr_psnr for difference in differences)
+    click.echo(f"LR images of one scene, worst cell: {'equal' if math.isinf(psnr) else f'{psnr:.1f} dB PSNR'}")
 
 
 @command("convert", "Convert a kernel between conventions, formats and scales.",
@@ -124,7 +221,7 @@ def compare(options: Options, first: str, second: str, scale: int | None, as_jso
         help="With --to-scale: blur of HR at its own pixels, 1 as soft as LR, 0 sharp."),
     with_options(
         "kernel_key", "kernel_index", "recenter", "force", "quiet",
-        kernel_key="Name of the array in IN.", kernel_index="Which kernel of IN, counted from 0.",
+        kernel_key="Name of the array in IN.", kernel_index="Which kernel of IN, counted from 0; of a map row by row.",
         force="Overwrite OUT if it exists.",
     ),
 )  # fmt: skip
@@ -143,10 +240,12 @@ def convert(
     """Read the kernel IN and write it as OUT (.npz, .mat, .npy, .txt, .csv).
 
     OUT in its convention degrades an image exactly as IN does in its own; nothing is moved except by --recenter. Only
-    the Gaussian for srmd is an approximation.
+    the Gaussian for srmd is an approximation. A kernel map stays one (.npz); --kernel-index N writes the kernel of one
+    cell, counted row by row from 0.
     """
+    from blindsr.errors import KernelError
     from blindsr.image_io import atomic_write_bytes, check_output
-    from blindsr.kernels import resample
+    from blindsr.kernels import KernelMap, resample
     from blindsr.kernels.files import kernel_bytes
     from blindsr.kernels.tools import tool_bytes
 
@@ -159,11 +258,18 @@ def convert(
     factor = from_scale or _scale_of(str(source)) or 2
     convention = None if from_convention == "auto" else from_convention
     kernel, warnings = _load(str(source), replace(options, kernel_convention=convention), factor)
-    if to_scale is not None and to_scale != factor:
-        kernel = resample(kernel, to_scale, residual_hr_blur=residual_blur)
-        warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
     suffix = target.suffix.lower()
-    if tool is None:
+    if isinstance(kernel, KernelMap) and (tool is not None or suffix != ".npz"):
+        cells = len(kernel.flat)
+        raise KernelError(
+            f"{source.name} is a map of {cells} kernels, and {tool or 'a file of another kind than .npz'} takes one; "
+            f"choose a cell by --kernel-index (0 to {cells - 1}, row by row){'' if tool else ', or write a .npz'}."
+        )
+    if to_scale is not None and to_scale != factor:
+        resampled = partial(resample, scale=to_scale, residual_hr_blur=residual_blur)
+        kernel = kernel.each(resampled) if isinstance(kernel, KernelMap) else resampled(kernel)
+        warnings = (*warnings, f"resampled from ×{factor} to ×{to_scale} by the law cov ∝ s² − {residual_blur:g}.")
+    if tool is None or isinstance(kernel, KernelMap):
         content = kernel_bytes(kernel, suffix, to_convention)
     else:
         content, further = tool_bytes(kernel, tool, suffix)

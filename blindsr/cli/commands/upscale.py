@@ -85,6 +85,8 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
         "which deblurs, is for 2.",
         preset="paper estimates the kernel by KernelGAN; the other presets differ in the upscaling alone, and give the "
         "same kernel.",
+        page="Page of a multi-page TIFF, or frame of an animation, counted from 1; "
+        "all is for the commands that upscale.",
         device="Processor: auto, cpu, cuda, cuda:N or mps.",
     ),
 )  # fmt: skip
@@ -307,6 +309,8 @@ def _run_batch(options: Options, photos: Sequence[Path], run: "Run", known: dict
         )
     if options.dry_run:
         show_plan(result, as_json=options.as_json)
+        if result.count("failed"):
+            raise SystemExit(1)
         return
     show_summary(result, quiet=options.quiet, printed=progress.printed)
     if not result.complete:

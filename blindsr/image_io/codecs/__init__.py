@@ -28,6 +28,8 @@ from blindsr.image_io.samples import Animation, PhotoHeader, StoredSamples
 
 #: Why few bits become 8.
 LEVELS_NEEDED = "the enlarged image needs the levels between"
+#: The beginning of an advice at the end of a warning, which `open_image` leaves out where it cannot be followed.
+ALL_PAGES_ADVICE = '; page="all" (--page all)'
 #: Quality of lossy formats; 95 is the highest that Pillow's documentation recommends for JPEG.
 DEFAULT_QUALITY = 95
 # A pixel may have this many samples before an image counts as so much larger: RGB with alpha has four.
@@ -41,6 +43,9 @@ _LIBRARY_LINE = re.compile(
 )
 # Warnings about tags that are not used, or are reported in better words.
 _IGNORED_LOG = re.compile(r"GDAL_NODATA|Metadata Warning, tag \d+ had too many entries")
+
+# Categories of warnings about a file; ResourceWarning, DeprecationWarning and others are about programs.
+_OF_DECODERS = (UserWarning, RuntimeWarning, UnicodeWarning)
 
 # Pillow's limit, the warning filters and stderr are global; two threads must not restore each other's.
 _lock = threading.RLock()
@@ -165,7 +170,7 @@ def check_page_number(
     """Refuse a page that the file does not have; warn where it has more than one, which `Frames` may give all."""
     if not 1 <= page <= count:
         raise ImageError(f"page {page} was requested, the file has {count}; choose one of them")
-    advice = f'; page="all" (--page all) upscales every {unit}' if has_frames else ""
+    advice = f"{ALL_PAGES_ADVICE} upscales every {unit}" if has_frames else ""
     return [f"the {title} has {count} {unit}s: {unit} {page} is used{advice}"] if count > 1 else []
 
 
@@ -224,7 +229,8 @@ def _too_large(max_pixels: int, size: str) -> ImageError:
 def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
     """Isolate third-party decoders: capture warnings and logs, apply the pixel limit, convert exceptions to ImageError.
 
-    The list holds, after the block, the warnings of the decoders.
+    The list holds, after the block, the warnings of the decoders. Others that come up meanwhile are passed on: those of
+    other threads, of files that the garbage collector finds open, and of outdated functions.
     """
     collected: list[str] = []
 
@@ -232,10 +238,20 @@ def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
         if not _IGNORED_LOG.search(text):
             collected.append(" ".join(text.split()))
 
+    show, thread = python_warnings.showwarning, threading.get_ident()
+
+    def collect_own(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:  # noqa: ANN401
+        if issubclass(category, _OF_DECODERS) and threading.get_ident() == thread:
+            collect(str(message))
+        else:
+            show(message, category, *where, **more)
+
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: collect(record.getMessage())  # type: ignore[method-assign]
-    with _lock, python_warnings.catch_warnings(record=True) as caught:
-        python_warnings.simplefilter("always")
+    with _lock, python_warnings.catch_warnings():
+        python_warnings.showwarning = collect_own
+        for category in _OF_DECODERS:
+            python_warnings.simplefilter("always", category)
         python_warnings.simplefilter("error", Image.DecompressionBombWarning)
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
         # Without a handler their messages would go to stderr.
@@ -253,6 +269,8 @@ def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
             raise ImageError(f"not enough memory to read this image; {remedy}") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise _too_large(max_pixels, "more") from error
+        except Warning:  # the caller made errors of them; they say nothing about the file
+            raise
         except Exception as error:  # a decoder may raise anything on damaged bytes, and all of it means this
             reason = " ".join(str(error).split()) or type(error).__name__
             text = f"the file is damaged or ends early ({reason[:160]}); get an intact copy"
@@ -262,8 +280,6 @@ def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
             for logger, propagate in zip(loggers, propagated, strict=True):
                 logger.removeHandler(handler)
                 logger.propagate = propagate
-    for warning in caught:
-        collect(str(warning.message))
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class PngHeader:
     xmp: bytes | None = None
     texts: list[tuple[str, str]] = field(default_factory=list)
     raw_profiles: dict[str, bytes] = field(default_factory=dict)
+    lacks_samples: bool = False  # a chunk of samples goes on beyond the end of the file
 
     @property
     def images(self) -> int:
@@ -78,6 +79,7 @@ class PngHeader:
 
 def read_chunks(file: BinaryIO) -> PngHeader:
     """Read the chunks that describe the image; those with samples are skipped. A truncated file gives those it has."""
+    end = file.seek(0, io.SEEK_END)
     file.seek(0)
     start = file.read(33)
     if not start.startswith(SIGNATURE) or start[12:16] != b"IHDR" or len(start) < 33:
@@ -87,7 +89,7 @@ def read_chunks(file: BinaryIO) -> PngHeader:
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
         length, name = int.from_bytes(head[:4], "big"), head[4:]
         if name not in (*_SINGLE, *_TEXTS):
-            file.seek(length + 4, 1)
+            header.lacks_samples |= file.seek(length + 4, io.SEEK_CUR) > end and name == b"IDAT"
             continue
         body, checksum = file.read(length), file.read(4)
         if len(checksum) == 4:
@@ -144,6 +146,8 @@ def _unpack(packed: bytes, limit: int = _MAX_UNPACKED) -> bytes | None:
 def size(file: BinaryIO) -> tuple[int, int, int]:
     """Height, width and bands (alpha included), upright."""
     header = read_chunks(file)
+    if header.lacks_samples:
+        raise ImageError("the file ends before its samples do; get an intact copy")
     bands = _CHANNELS.get(header.colour_type, 3) + (b"tRNS" in header.single)
     return (*upright_size(header.height, header.width, exif_orientation(header.exif)), bands)
 

@@ -68,6 +68,11 @@ class CheckpointUpscaler:
     def __init__(self, config: CheckpointConfig | None = None) -> None:
         self.config = CheckpointConfig() if config is None else config
 
+    @property
+    def removes_noise(self) -> bool:
+        """Whether the correction filter does; what the network does is not known."""
+        return self.config.correction != "none"
+
     @staticmethod
     def min_side(scale: int) -> int:
         """Smallest side of an image, LR pixels."""

@@ -65,6 +65,7 @@ class MZSRUpscaler:
     config_type: ClassVar[type] = MZSRConfig
     scales: ClassVar[tuple[int, ...]] = (2,)
     needs_whole_image: ClassVar[bool] = False
+    removes_noise: ClassVar[bool] = False
 
     def __init__(self, config: MZSRConfig | None = None) -> None:
         self.config = MZSRConfig() if config is None else config

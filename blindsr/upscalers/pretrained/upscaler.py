@@ -56,8 +56,10 @@ _TAIL = 0.1
 MAX_HALO = 64  # LR pixels; the inverse of a kernel with zeros (motion without noise) has unlimited support
 _HALO_STEP = 8
 
-_CLIPPING_AREA = 8  # LR pixels, side of the area whose mean is kept
-_MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the contrast is reduced fully
+_CLIPPING_AREA = 8  # LR pixels, side of the area over which the loss by clipping is averaged
+_MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the result is shifted fully
+_MEAN_AREA = 5  # LR pixels, side of the area whose mean a clipped result keeps
+_CLIPPING_STEPS, _MIN_FREE = 8, 0.3  # of the search for the shift that keeps the mean
 
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
@@ -363,10 +365,12 @@ def _even(image: Tensor, scale: int) -> Tensor:
 
 @torch.no_grad()
 def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
-    """Clip a result to [0, 1]; where much would be clipped, its contrast is reduced instead, so that the mean is kept.
+    """Clip a result to [0, 1]; where much is clipped, it is shifted before, so that the mean is kept.
 
-    A pattern of single pixels, such as a checkerboard, is at the frequency that deconvolution amplifies most. Clipped
-    on one side more than on the other, it changes the brightness of the whole area. Edges lose too little to count.
+    A pattern of single pixels, such as a checkerboard or small letters, is at the frequency that deconvolution
+    amplifies most. Clipped on one side more than on the other, it changes the brightness of the whole area. Edges lose
+    too little to count. (To reduce the contrast instead, so that nothing is clipped, covers letters with a haze: one
+    extreme value decides on that of its whole area.)
 
     Args:
         sr: (1, C, s·h, s·w).
@@ -379,17 +383,22 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
     loss = (clipped - sr).abs()
     if float(loss.mean()) == 0:
         return clipped
-    side = _CLIPPING_AREA * (sr.shape[-1] // lr.shape[-1]) + 1
-    weight = (local_mean(loss, side) / _MUCH_CLIPPED - 1).clamp_(0, 1)
+    scale = sr.shape[-1] // lr.shape[-1]
+    weight = (local_mean(loss, _CLIPPING_AREA * scale + 1) / _MUCH_CLIPPED - 1).clamp_(0, 1)
     if not bool(weight.any()):
         return clipped
-    # Twice, because one mean over an odd number of pixels follows the pattern of single pixels.
-    coarse = local_mean(local_mean(lr, _CLIPPING_AREA + 1), _CLIPPING_AREA + 1)
-    mean = functional.interpolate(coarse, size=sr.shape[-2:], mode="bilinear")
-    deviation = sr - local_mean(sr, side)
-    above, below = (local_maximum(part, side) for part in (deviation, -deviation))
-    contrast = torch.minimum((1 - mean) / above.clamp_min(1e-6), mean / below.clamp_min(1e-6)).clamp(0, 1)
-    return torch.lerp(clipped, (mean + contrast * deviation).clamp(0, 1), weight)
+
+    def mean(part: Tensor) -> Tensor:
+        # Twice, because one mean over an odd number of pixels follows the pattern of single pixels.
+        return local_mean(local_mean(part, _MEAN_AREA), _MEAN_AREA)
+
+    shift, shifted = torch.zeros_like(lr), sr
+    for _ in range(_CLIPPING_STEPS):  # Newton's: the mean grows with the shift as the share that is not clipped
+        free = functional.avg_pool2d(((shifted > 0) & (shifted < 1)).to(sr), scale)
+        missing = lr - functional.avg_pool2d(shifted.clamp(0, 1), scale)
+        shift = shift + mean(missing) / mean(free).clamp_min(_MIN_FREE)
+        shifted = sr + functional.interpolate(shift, size=sr.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.lerp(clipped, shifted.clamp(0, 1), weight)
 
 
 @torch.no_grad()

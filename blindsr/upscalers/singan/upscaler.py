@@ -92,6 +92,7 @@ class SinGANUpscaler:
     needs_whole_image: ClassVar[bool] = True  # the sizes between LR and HR are fractions that tiles would round
     bytes_per_pixel: ClassVar[int] = 7_500  # HR, measured in the training on 250×250 px at ×2
     uses_kernel: ClassVar[bool] = False
+    removes_noise: ClassVar[bool] = False  # its patches are those of the image, with their noise
 
     def __init__(self, config: SinGANConfig | None = None) -> None:
         self.config = SinGANConfig() if config is None else config

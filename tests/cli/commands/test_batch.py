@@ -64,7 +64,9 @@ def test_a_bad_file_is_reported_the_others_continue_and_the_exit_code_is_one(qui
     assert result.stderr.splitlines()[0].startswith(f"failed: {folder}/a.png: needed PNG")
     assert "failed      │ 1" in result.stderr
     assert f"{folder}/a.png │ needed PNG" in result.stderr
-    assert "run the same command again for the rest" in result.stderr
+    assert (
+        "What is done is kept: correct the causes of the failures, and run the same command again. (" in result.stderr
+    )
     assert "Traceback" not in result.stderr
 
 
@@ -75,7 +77,9 @@ def test_a_name_that_no_file_has_is_to_be_corrected(quick, folder):
     assert last.startswith(f"Correct the name, which no file has: {folder}/typo.png. What is done is kept. (")
     (folder / "b c.png").write_bytes(b"no picture")
     both = quick(folder / "a.png", folder / "b c.png", folder / "typo.png", *INLINE).stderr.splitlines()[-1]
-    assert "typo.png. What is done is kept: run the same command again for the rest. (" in both
+    assert (
+        "typo.png. What is done is kept: correct the causes of the failures, and run the same command again. (" in both
+    )
 
 
 def test_a_warning_is_printed_once_with_the_names_of_its_photographs(quick, folder):
@@ -151,6 +155,27 @@ def test_a_dry_run_lists_what_would_be_done_and_does_nothing(quick, folder, appl
     assert applied.calls == []
 
 
+def test_a_dry_run_names_the_files_that_cannot_be_read_and_fails(quick, folder, applied, tmp_path):
+    (folder / "damaged.png").write_bytes((folder / "a.png").read_bytes()[:20])
+    (folder / "text.jpg").write_text("no photograph")
+    arguments = (folder, folder / "gone.tif", "-o", tmp_path / "out", "--dry-run")
+    result = quick(*arguments)
+    assert result.exit_code == 1 == quick(*arguments[:-1], *INLINE).exit_code
+    lines = result.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["to do", "to do", "fails", "fails", "fails", "5 photographs"]
+    for line, name in zip(lines[2:5], ("damaged.png", "text.jpg", "gone.tif"), strict=True):
+        assert line.startswith(f"fails: {folder / name}: cannot be read: ")
+    assert lines[3].count("text.jpg") == 1
+    assert "there is no such file; check the name" in lines[4]
+    assert lines[5].startswith("5 photographs: 2 to do, 3 failing. ")
+    rows = [json.loads(line) for line in quick(*arguments, "--json", "--force").stdout.splitlines()]
+    assert [row["status"] for row in rows] == ["kept", "kept", "failed", "failed", "failed"]
+    assert rows[2]["error"].startswith("cannot be read: ")
+    large = quick(folder / "a.png", "-o", tmp_path / "new", "--dry-run", "--max-pixels", "1000")
+    assert large.exit_code == 1
+    assert "cannot be read: at most 1000 pixels" in large.stdout
+
+
 def test_two_results_of_one_name_are_refused_before_any_work(quick, folder, applied, tmp_path):
     shutil.move(folder / "deep" / "er" / "d.png", folder / "deep" / "er" / "a.png")
     arguments = (folder / "a.png", folder / "deep" / "er" / "a.png", "-o", tmp_path / "out", *INLINE)
@@ -222,7 +247,11 @@ def test_an_interruption_is_one_line_and_keeps_what_is_done(quick, folder, appli
     applied.error = KeyboardInterrupt()
     result = quick(*arguments)
     assert result.exit_code == 130
-    assert result.stderr.endswith("error: interrupted; no incomplete file was left.\n")
+    assert result.stderr.endswith(
+        "1 of 2 photographs are done and kept: run the same command again for the rest.\n"
+        "error: interrupted; no incomplete file was left.\n"
+    )
+    assert "done and kept" not in quick(*arguments, "-q").stderr
     applied.error = None
     assert quick(*arguments).stdout == f"{tmp_path}/out/b c_blindsr_x2.png\n"
 

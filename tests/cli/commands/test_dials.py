@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blindsr.kernels import KernelMap, gaussian, kernel_bytes
+from blindsr.kernels import KernelMap, KernelStack, gaussian, kernel_bytes
 from tests.images import samples
 
 DIALS = ("--kernel-width", 0.9, "--strength", 0.5, "--denoise", 0.25, "--halo", "auto")
@@ -19,6 +19,8 @@ def folder(tmp_path):
         Image.fromarray(samples(24, 30, name="coffee", top=100 + ord(name))).save(tmp_path / f"{name}.png")
     (tmp_path / "map.npz").write_bytes(kernel_bytes(KernelMap([[gaussian(1.0, 2), gaussian(2.0, 2)]]), ".npz"))
     (tmp_path / "one.npz").write_bytes(kernel_bytes(gaussian(1.0, 2), ".npz"))
+    bands = KernelStack([gaussian(1.0, 2)] * 3, ["R", "G", "B"])
+    (tmp_path / "bands.npz").write_bytes(kernel_bytes(bands, ".npz"))
     return tmp_path
 
 
@@ -43,6 +45,22 @@ def test_one_photograph_and_a_batch_take_the_dials(run, folder):
     assert run(*arguments).exit_code == 0
 
 
+def test_one_kernel_instead_of_a_map_is_used_for_the_whole_image_and_said(run, folder):
+    arguments = ("upscale", folder / "a.png", "--preset", "fast", "-o")
+    result = run(*arguments, folder / "map.png", "--kernel-map", folder / "one.npz")
+    assert result.exit_code == 0
+    assert "warning: one.npz has one kernel and no map; it is used for the whole image." in result.stderr
+    run(*arguments, folder / "kernel.png", "--kernel", folder / "one.npz")
+    np.testing.assert_array_equal(*(np.asarray(Image.open(folder / f"{name}.png")) for name in ("map", "kernel")))
+
+
+def test_the_kernel_of_one_cell_is_used(run, folder):
+    result = run("upscale", folder / "a.png", *QUICK[:2], "--kernel", folder / "map.npz", "--kernel-index", 1, "--json")
+    assert json.loads(result.stdout)["kernel"]["digest"] == gaussian(2.0, 2).digest
+    refused = run("upscale", folder / "a.png", "--kernel", folder / "map.npz", "--kernel-index", 2)
+    assert "map.npz is a map of 2 kernels, index 2 was requested; give 0 to 1, row by row." in refused.stderr
+
+
 def test_a_map_is_used_and_its_contradictions_are_named(run, folder):
     result = run("upscale", folder / "a.png", "--kernel-map", folder / "map.npz", "--preset", "fast", "--json")
     assert json.loads(result.stdout)["kernel_map"]["columns"] == 2
@@ -50,7 +68,11 @@ def test_a_map_is_used_and_its_contradictions_are_named(run, folder):
     for options, words in (
         (("--kernel-map", folder / "map.npz", "--kernel", "bicubic"), "exclude each other"),
         (("--kernel", folder / "map.npz"), "is a map of kernels; name it with --kernel-map"),
-        (("--kernel-map", folder / "one.npz"), "is no map of kernels"),
+        (("--kernel-map", folder / "bands.npz"), "has a kernel for each of the bands R, G, B, and no map"),
+        (
+            ("--kernel-map", folder / "map.npz", "--kernel-index", 1),
+            "--kernel-index is for --kernel, not for --kernel-m",
+        ),
         (("--kernel-map", folder / "a.png"), "a map of kernels is a .npz file"),
         (("--kernel-map", folder / "no.npz"), "is missing"),
     ):

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from PIL import Image
 
 from blindsr.kernels import bicubic
 from blindsr.kernels.files import read_kernel
+from tests.images import samples
 
 
 def _names(folder):
@@ -94,3 +96,14 @@ def test_standard_input_is_no_photograph_here(run):
     result = run("estimate-kernel", "-")
     assert result.exit_code == 2
     assert "estimate-kernel reads a file" in result.stderr
+
+
+def test_the_page_of_a_file_is_said_without_an_advice_that_the_command_refuses(run, tmp_path):
+    frames = [Image.fromarray(samples(40, 44, top=top)) for top in (60, 90, 120)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    result = run("estimate-kernel", tmp_path / "film.gif", "--estimator", "bicubic", "--page", 2)
+    assert result.stderr.splitlines()[0] == "warning: the file has 3 images: image 2 is used."
+    assert "--page all" not in result.stderr
+    assert run("estimate-kernel", tmp_path / "film.gif", "--page", "all", "--force").exit_code == 1
+    upscaled = run("estimate-and-upscale", tmp_path / "film.gif", "--estimator", "bicubic", "--upscaler", "bicubic")
+    assert 'image 1 is used; page="all" (--page all) upscales every image' in upscaled.stderr

@@ -1,13 +1,16 @@
 """`blindsr kernel …` as its user runs it."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from blindsr.kernels import gaussian, plot
-from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels import KernelMap, KernelStack, gaussian, normalised_cross_correlation, plot, resample, shift
+from blindsr.kernels.files import kernel_bytes, load_kernel, read_kernel
+from blindsr.kernels.metrics import fwhm
 
 
 @pytest.fixture
@@ -166,3 +169,93 @@ def test_degrade_takes_a_sensor(run, photo, tmp_path):
     assert result.exit_code == 0
     made = next((tmp_path / "set" / "kernel").iterdir())
     assert read_kernel(made, scale=2)[0].provenance["sensor"] == "Sentinel-2 MSI"
+
+
+@pytest.fixture
+def maps(here):
+    """Two maps of one grid, one of another, and a kernel."""
+    variances = np.array([[0.6, 1.0, 1.4], [1.8, 2.2, 2.6]])
+    grids = {"a": variances, "b": 1.21 * variances, "other": variances.T}
+    for name, grid in grids.items():
+        kernels = KernelMap([[gaussian(variance, 3) for variance in row] for row in grid])
+        (here / f"{name}.npz").write_bytes(kernel_bytes(kernels, ".npz"))
+    (here / "one.npz").write_bytes(kernel_bytes(gaussian(1.0, 3), ".npz"))
+    return here
+
+
+def test_a_map_is_shown_as_its_grid(run, maps):
+    lines = run("kernel", "show", "a.npz", "-o", "plot.png").stdout.splitlines()
+    assert lines[0] == "map of 2×3 kernels (rows × columns) for ×3"
+    grid = [[float(number) for number in line.split()] for line in lines[2:4]]
+    expected = [[math.sqrt(math.prod(fwhm(gaussian(v, 3)))) for v in row] for row in ((0.6, 1, 1.4), (1.8, 2.2, 2.6))]
+    np.testing.assert_allclose(grid, expected, atol=0.006)
+    assert f"{expected[0][0]:.2f} to {expected[1][2]:.2f} HR px" in lines[1]
+    assert lines[4:6] == [
+        "mean of the kernels:",
+        f"  size: {gaussian(2.6, 3).size}×{gaussian(2.6, 3).size} HR px for ×3",
+    ]
+    with Image.open(maps / "plot.png") as plotted:
+        assert plotted.size == (1500, 960)
+    record = json.loads(run("kernel", "show", "a.npz", "--json").stdout)
+    assert (record["map"]["rows"], record["map"]["columns"]) == (2, 3)
+    assert record["map"]["cells"][1][0]["fwhm"] == pytest.approx(list(fwhm(gaussian(1.8, 3))))
+    one = run("kernel", "show", "a.npz", "--kernel-index", 3).stdout.splitlines()
+    other = run("kernel", "show", f"gaussian:{math.sqrt(1.8)}", "--scale", 3).stdout.splitlines()
+    assert one[1:] == other[1:]  # it is padded to the size of the largest
+
+
+def test_maps_are_compared_cell_by_cell(run, maps):
+    lines = run("kernel", "compare", "a.npz", "b.npz").stdout.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("FWHM of B relative to A in each cell:"))
+    ratios = [[float(number) for number in line.split()] for line in lines[heading + 1 : heading + 3]]
+    np.testing.assert_allclose(ratios, np.full((2, 3), 1.1), atol=0.02)
+    assert run("kernel", "compare", "a.npz", "a.npz").stdout.splitlines()[0] == (
+        "NCC in each cell (centres aligned): 1.0000"
+    )
+    cells = json.loads(run("kernel", "compare", "one.npz", "a.npz", "--json").stdout)["cells"]
+    assert [len(row) for row in cells] == [3, 3]
+    assert cells[0][1]["fwhm_ratio"] == pytest.approx(1)
+    assert cells[1][2]["fwhm_ratio"] == pytest.approx(math.sqrt(2.6), rel=0.05)
+    assert "A has 2×3 kernels and B 3×2" in run("kernel", "compare", "a.npz", "other.npz").stderr
+
+
+def test_a_map_is_converted_to_another_scale_or_to_one_kernel(run, maps):
+    assert run("kernel", "convert", "a.npz", "x2.npz", "--to-scale", 2).exit_code == 0
+    converted, first = load_kernel(maps / "x2.npz", 2)[0], load_kernel(maps / "a.npz", 3)[0].flat[0]
+    assert converted.shape == (2, 3)
+    np.testing.assert_allclose(converted.flat[0].array, resample(first, 2).array, atol=1e-12)
+    assert run("kernel", "convert", "a.npz", "--kernel-index", 4, "--for", "usrnet", "-o", "u.mat").exit_code == 0
+    cell, _ = read_kernel(maps / "u.mat", scale=3, convention="kair")
+    assert normalised_cross_correlation(cell, gaussian(2.2, 3)) > 0.9999
+    np.testing.assert_allclose(cell.centroid, 0, atol=1e-6)
+    for target in (["u2.mat", "--for", "usrnet"], ["m.npy"]):
+        refused = run("kernel", "convert", "a.npz", *target)
+        assert refused.exit_code == 1
+        assert "a.npz is a map of 6 kernels" in refused.stderr
+        assert "choose a cell by --kernel-index (0 to 5, row by row)" in refused.stderr
+
+
+def test_the_kernels_of_a_map_are_centred(run, here):
+    grid = KernelMap([[gaussian(1.0, 2), shift(gaussian(1.0, 2, size=16), (0.4, -0.2))]])
+    (here / "off.npz").write_bytes(kernel_bytes(grid, ".npz"))
+    result = run("kernel", "convert", "off.npz", "on.npz", "--recenter")
+    assert "1 of 2 kernels of the map were moved to centre them" in result.stderr
+    for kernel in load_kernel(here / "on.npz", 2)[0].flat:
+        np.testing.assert_allclose(kernel.centroid, 0, atol=1e-3)
+
+
+def test_kernels_of_bands_are_chosen_by_what_the_command_has(run, here):
+    stack = KernelStack([gaussian(1.0, 2), gaussian(2.0, 2)], ["R", "G"])
+    (here / "bands.npz").write_bytes(kernel_bytes(stack, ".npz"))
+    assert "got several (R, G); choose one by --kernel-index." in run("kernel", "show", "bands.npz").stderr
+    assert run("kernel", "show", "bands.npz", "--kernel-index", 1).exit_code == 0
+    assert "name one band." in run("kernel", "sensor", "sentinel2:B4,B3").stderr
+
+
+def test_degrade_takes_the_kernel_of_one_cell(run, maps, photo):
+    arguments = ("degrade", photo, "-o", "set", "--kernel", "a.npz", "--scale", 3)
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    words = " ".join(refused.stderr.replace("│", " ").split())
+    assert "got a map of 6 that vary over an image; choose that of one cell by --kernel-index." in words
+    assert run(*arguments, "--kernel-index", 5).exit_code == 0

@@ -9,7 +9,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from blindsr.image_io import open_image, read_photo, write_photo
+from blindsr.errors import ImageError
+from blindsr.image_io import header_size, open_image, read_photo, write_photo
 from blindsr.image_io.codecs.png import SIGNATURE, PngEncoder, chunk, decode, filter_rows, read_chunks
 
 HEIGHT, WIDTH = 31, 37
@@ -182,7 +183,19 @@ def test_an_animated_png_gives_its_first_image(tmp_path):
     frames = [Image.fromarray(np.full((HEIGHT, WIDTH), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     with open_image(tmp_path / "a.png") as source:
-        assert source.warnings == (
-            'the PNG has 2 images: image 1 is used; page="all" (--page all) upscales every image',
-        )
+        assert source.warnings == ("the PNG has 2 images: image 1 is used",)
         assert (source.read().pixels == np.float32(10) / np.float32(255)).all()
+
+
+@pytest.mark.parametrize("cut", [4, 8, 12, 14, 17, 40])
+def test_the_size_is_refused_where_the_samples_cannot_be_read_because_the_file_ends(tmp_path, cut):
+    """The last chunk, of 12 bytes, is not needed; those before it are."""
+    data = encode_png(samples16(3))
+    (tmp_path / "a.png").write_bytes(data[:-cut])
+    if cut <= 12:
+        assert header_size(tmp_path / "a.png") == read_photo(tmp_path / "a.png").pixels.shape
+        return
+    with pytest.raises(ImageError, match=r"a\.png: "):
+        read_photo(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: the file ends before its samples do; get an intact copy"):
+        header_size(tmp_path / "a.png")

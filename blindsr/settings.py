@@ -225,8 +225,8 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
     """Named settings, from fast to thorough, and the published pipeline.
 
     Args:
-        name: "fast" (one forward pass), "default" (the mean of four views), "best" (the mean of eight views, after
-            steps on the image), or "paper" (KernelGAN and ZSSR as published).
+        name: "fast" (one forward pass), "default" (60 steps on the image, and the mean of four views), "best"
+            (300 steps, and the mean of eight views), or "paper" (KernelGAN and ZSSR as published).
         init: Initial weights: "pretrained" (the bundled network), "leaves" (the bundled one that has seen no
             photograph), "random", or the path of a checkpoint of `blindsr train`. The preset "paper" always begins
             with random weights.
@@ -244,9 +244,9 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
 
     default = PretrainedConfig()
     config = {
-        "fast": replace(default, ensemble=1),
+        "fast": replace(default, steps=0, ensemble=1),
         "default": default,
-        "best": replace(default, steps=300, ensemble=8, ensemble_pixels=None),
+        "best": replace(default, steps=300, learning_rate=4e-4, ensemble=8, ensemble_pixels=None),
     }[name]
     if init == "random":
         steps = {"fast": 100, "default": 300, "best": 1000}[name]

@@ -77,8 +77,8 @@ class Options:
         help="Width and height of the result in pixels, instead of --scale; 1920x or x1080 keeps the aspect ratio.")
     preset: str | None = _option("Common", toml="run", type=click.Choice(["fast", "default", "best", "paper"]),
         show_default="default",
-        help="Speed against quality: fast is one pass of the network, default averages four, and best adapts it to "
-        "PHOTO as well, which takes long; paper runs KernelGAN and ZSSR as published.")
+        help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well "
+        "and average several passes; paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
     kernel_width: float | None = _option("Dial", "--kernel-width", "--kernel-scale", toml="run",
         type=click.FloatRange(0.25, 4), metavar="RATIO", show_default="1",

@@ -185,7 +185,7 @@ def test_settings_out_of_bounds_are_refused(fault):
 @pytest.mark.slow
 @pytest.mark.parametrize(("scale", "error", "gain"), [(2, 0.04, -0.05), (4, 0.0, -0.05)])
 def test_a_few_steps_lose_next_to_nothing(scale, error, gain):
-    """With a known kernel, and with one that is a tenth too wide; the 120 steps of `default` gain 0.05 dB here."""
+    """With a known kernel, and with one that is a tenth too wide; the steps of `default` gain 0.05 dB here."""
     hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(120, 136)
     kernel = gaussian(0.55 * scale, scale)
     lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
@@ -368,12 +368,24 @@ def test_both_bundled_networks_beat_interpolation(weights):
     assert gain > 0.3
 
 
-def test_no_steps_are_made_on_a_compressed_image():
+@pytest.mark.parametrize(
+    ("measured", "word"),
+    [
+        ({"compression_sigma": 0.02}, "compressed"),
+        ({"noise_sigma": (0.03,)}, "noisy"),
+    ],
+)
+def test_no_steps_are_made_where_they_would_learn_an_error(measured, word):
     lr = photograph()
-    compressed = Degradation(kernel=KERNEL, compression_sigma=0.02)
+    degradation = Degradation(kernel=KERNEL, **measured)
     heard = []
-    model = PretrainedUpscaler(FEW).fit(TensorSource(lr), compressed, listener=heard.append)
+    model = PretrainedUpscaler(FEW).fit(TensorSource(lr), degradation, listener=heard.append)
     assert model.steps == 0
-    assert heard[-1].reason == "compressed: no steps"
-    assert torch.equal(model.predict(lr), PretrainedUpscaler(PASS).fit(TensorSource(lr), compressed).predict(lr))
-    assert PretrainedUpscaler(replace(FEW, random_weights=True)).fit(TensorSource(lr), compressed).steps == 3
+    assert heard[-1].reason == f"{word}: no steps"
+    assert torch.equal(model.predict(lr), PretrainedUpscaler(PASS).fit(TensorSource(lr), degradation).predict(lr))
+    assert PretrainedUpscaler(replace(FEW, random_weights=True)).fit(TensorSource(lr), degradation).steps == 3
+
+
+def test_steps_are_made_where_there_is_little_noise():
+    degradation = Degradation(kernel=KERNEL, noise_sigma=(0.01,))
+    assert PretrainedUpscaler(FEW).fit(TensorSource(photograph()), degradation).steps == FEW.steps

@@ -23,8 +23,8 @@ class PretrainedConfig:
 
     weights: Path | None = None  # a checkpoint of `blindsr train`, or "leaves"; None is the bundled one of photographs
     random_weights: bool = False  # begin with random weights instead: the untrained network equals the Wiener filter
-    steps: int = 0  # optimiser steps on the image's own pairs; 0 is the forward pass alone
-    learning_rate: float = 4e-4  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
+    steps: int = 60  # optimiser steps on the image's own pairs; 0 is forward passes alone
+    learning_rate: float = 6e-4  # highest rate of Adam: linear warm-up over a tenth of the steps, then a half cosine
     batch: int = 8  # crops per step
     crop: int = 24  # side of a crop of the degraded image, LR pixels
     views: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)  # dihedral views of the training target

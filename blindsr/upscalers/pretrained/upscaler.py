@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.events import Listener, StageDone, StageStarted, ignore
-from blindsr.kernels import Kernel
+from blindsr.kernels import Kernel, bicubic
+from blindsr.kernels.metrics import normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, dihedral_inverse
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import local_maximum, local_mean
@@ -46,9 +47,12 @@ __all__ = [
 # benchmarks (1.5 megapixels, enlarged twofold) is still used as a whole.
 ADAPTATION_PIXELS = 6_000_000
 _MIN_WINDOWS, _MAX_WINDOWS = 4, 16  # windows of a large image that the adaptation trains on
-# Standard deviation of the noise above which no steps are made: at 5 grey levels they lose as often as they gain, at 13
-# they lose 0.1 dB in the mean.
-_MAX_ADAPTED_NOISE = 4 / 255
+# Noise of luma above which no steps are made: with 3 grey levels (5 of each colour) they lose as often as they gain,
+# and with strong noise 0.1 dB in the mean.
+_MAX_ADAPTED_NOISE = 2 / 255
+# Normalised cross-correlation with the bicubic kernel from which steps are made with an estimated one. They gain 0.1 dB
+# there, and nothing with other estimates (docs/notes/2026-11-29-steps-and-depth.md).
+_NEARLY_BICUBIC = 0.98
 _CANDIDATES = 4  # windows that are compared for each one that is used
 # Dihedral views in the order in which they are averaged: the half turn first.
 _VIEW_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -91,7 +95,8 @@ class PretrainedUpscaler:
         """Load the network and adapt it to a photograph; of a large one, windows are used.
 
         Luma and chroma of a colour image are processed together. The bands of any other image are processed one by one.
-        No steps are made where JPEG compression or more than four grey levels of noise were measured.
+        No steps are made where JPEG compression or more than two grey levels of noise in luma were measured, nor with
+        an estimated blur.
 
         Args:
             source: The photograph; it is left unchanged.
@@ -128,13 +133,8 @@ class PretrainedUpscaler:
         predictor = _Predictor(network, kernel, conditionings, config, dtype, views)
         history: dict[str, tuple[float, ...]] = {}
         warnings: tuple[str, ...] = ()
-        # Steps learn artefacts and strong noise as well; random weights have to learn something.
-        reason = ""
-        if degradation.compression_sigma > CLEAN:
-            reason = "compressed: no steps"
-        elif degradation.plane_sigma(0) > _MAX_ADAPTED_NOISE:
-            reason = "noisy: no steps"
-        steps = 0 if reason and not config.random_weights else config.steps
+        reason = "" if config.random_weights else _reason_for_no_steps(degradation)  # random weights have to learn
+        steps = 0 if reason else config.steps
         if steps:
             predictor, history, warnings = _adapted(source, predictor, listener)
         else:
@@ -191,6 +191,21 @@ class PretrainedUpscaler:
                 else group
             )
         return _image(results).clamp_(0, 1)
+
+
+def _reason_for_no_steps(degradation: Degradation) -> str:
+    """Why steps on the image are not made; "" where they are. They learn artefacts, noise, and the error of a kernel.
+
+    Where an estimate found next to no blur, its kernel is right enough.
+    """
+    kernel = degradation.kernel
+    if degradation.compression_sigma > CLEAN:
+        return "compressed: no steps"
+    if degradation.plane_sigma(0) > _MAX_ADAPTED_NOISE:
+        return "noisy: no steps"
+    if degradation.kernel_error and normalised_cross_correlation(kernel, bicubic(kernel.scale)) < _NEARLY_BICUBIC:
+        return "estimated blur: no steps"
+    return ""
 
 
 def _conditionings(degradation: Degradation, bands: int) -> tuple[Conditioning, ...]:

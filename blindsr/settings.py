@@ -225,8 +225,8 @@ def preset(name: str, *, init: str | Path = "pretrained") -> Settings:
     """Named settings, from fast to thorough, and the published pipeline.
 
     Args:
-        name: "fast" (one forward pass), "default" (60 steps on the image, and the mean of four views), "best"
-            (300 steps, and the mean of eight views), or "paper" (KernelGAN and ZSSR as published).
+        name: "fast" (one forward pass), "default" (60 steps on the image where they help, and the mean of four views),
+            "best" (300 steps, eight views), or "paper" (KernelGAN and ZSSR as published).
         init: Initial weights: "pretrained" (the bundled network), "leaves" (the bundled one that has seen no
             photograph), "random", or the path of a checkpoint of `blindsr train`. The preset "paper" always begins
             with random weights.

@@ -25,8 +25,8 @@ _SECONDS = 0.3  # between two looks at a job
 _SCALES = [("×2", 2), ("×3", 3), ("×4", 4), ("×1: deblur, without enlarging", 1)]
 _PRESETS = [
     ("fast: one pass of the network", "fast"),
-    ("default: the network is adapted to the photograph", "default"),
-    ("best: adapted for longer, and averaged over eight views", "best"),
+    ("default: averaged over four views, and adapted to the photograph where that helps", "default"),
+    ("best: eight views, and a longer adaptation", "best"),
 ]
 _KERNELS = [
     ("estimated from the photograph", "estimated"),

@@ -12,8 +12,8 @@ __all__ = ["duration", "plan_lines", "planned_sizes", "planned_target", "printab
 _PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipped", "failed": "failing"}
 
 
-def printable(path: Path) -> str:
-    """A path that cannot control a terminal: control characters and bytes that are no text are written as escapes."""
+def printable(path: Path | str) -> str:
+    """A path or a line that cannot control a terminal: control characters and bytes that are no text become escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 

@@ -147,7 +147,7 @@ class BatchProgress(Terminal):
     def _result_line(self, text: str) -> None:
         """Print a path or a record on stdout; above the bars if both are in the terminal, where they would collide."""
         if not self.progress.disable and sys.stdout.isatty():
-            self.line(printable(Path(text)))
+            self.line(printable(text))
         else:
             # Bytes: the name of a file need not be text.
             click.echo(os.fsencode(text))

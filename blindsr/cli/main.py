@@ -127,8 +127,8 @@ def cli(ctx: click.Context) -> None:
     """Blind super-resolution of photographs.
 
     The blur of a photograph is estimated from the photograph itself, and a pretrained network enlarges the photograph
-    with that blur undone. The presets default and best adapt the network to the photograph as well. No file leaves
-    this machine, and nothing is downloaded.
+    with that blur undone. The presets default and best adapt the network to the photograph as well, where that
+    helps. No file leaves this machine, and nothing is downloaded.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -77,8 +77,8 @@ class Options:
         help="Width and height of the result in pixels, instead of --scale; 1920x or x1080 keeps the aspect ratio.")
     preset: str | None = _option("Common", toml="run", type=click.Choice(["fast", "default", "best", "paper"]),
         show_default="default",
-        help="Speed against quality: fast is one pass of the network, default and best adapt it to PHOTO as well "
-        "and average several passes; paper runs KernelGAN and ZSSR as published.")
+        help="Speed against quality: fast is one pass of the network, default and best average several, and adapt "
+        "it to PHOTO where that helps; paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
     kernel_width: float | None = _option("Dial", "--kernel-width", "--kernel-scale", toml="run",
         type=click.FloatRange(0.25, 4), metavar="RATIO", show_default="1",
@@ -170,8 +170,8 @@ class Options:
     skip_existing: bool = _option("Batch", is_flag=True,
         help="Skip photographs that have a result, whatever its settings.")
     dry_run: bool = _option("Batch", is_flag=True,
-        help="List what would be done, with sizes and memory, and which files cannot be read by their headers, and do "
-        "nothing.")
+        help="List what would be done, with sizes and memory, and the files whose headers cannot be read. Nothing is "
+        "done.")
     jobs: int | None = _option("Batch", type=click.IntRange(1), metavar="N", show_default="1, or one per --device",
         help="Number of photographs that are processed at the same time; they share the threads.")
     shared_kernel: bool = _option("Batch", is_flag=True,

@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -22,10 +23,10 @@ EVENTS = (
 )
 
 
-def _printed(events, *, terminal, verbose=False):
+def _printed(events, *, terminal, verbose=False, as_json=False):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=140, color_system=None)
-    show = BatchProgress(console=console, verbose=verbose)
+    show = BatchProgress(console=console, verbose=verbose, as_json=as_json)
     with show:
         for event in events:
             show(event)
@@ -86,3 +87,14 @@ def test_in_a_terminal_the_results_are_lines_above_the_bars(monkeypatch, capfd, 
     lines = [line.rpartition("\x1b[2K")[2] for line in text.splitlines()]
     assert ("/out/a\\u200bé.png" in lines) == in_terminal
     assert capfd.readouterr().out == ("" if in_terminal else "/out/a\u200bé.png\n")
+
+
+def test_a_record_in_a_terminal_is_one_line_of_json(monkeypatch):
+    """It is no path, in which "//" would be the same as "/", and it is longer than the terminal is wide."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    record = {"note": "a//b/./c", "long": "x" * 200}
+    done = ImageDone(source=A, row={"status": "done", "files": {}, "record": record})
+    text = _printed((EVENTS[0], EVENTS[2], done), terminal=True, as_json=True)
+    lines = [line.rpartition("\x1b[2K")[2] for line in text.splitlines()]
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [(r["note"], r["long"]) for r in records] == [("a//b/./c", "x" * 200)]

@@ -198,9 +198,9 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
         help="Write ablation.pdf and time.pdf, and .png, as well; needs blindsr[plot]."),
     with_options(
         "scale", "preset", "init", "zssr_setting", "noise", "config", "device", "threads", "precision", "Output",
-        preset="Settings of the upscaler in every run: fast is one pass of the network, default and best adapt it to "
-        "each LR image as well, which takes longer; paper upscales by ZSSR as published. The estimators are those of "
-        "--estimators.",
+        preset="Settings of the upscaler in every run: fast is one pass of the network, default and best average "
+        "several, and adapt it to each LR image where that helps; paper upscales by ZSSR as published. The "
+        "estimators are those of --estimators.",
     ),
 )  # fmt: skip
 def ablate(

@@ -83,7 +83,7 @@ class SharpPairs:
         self._errors = np.random.default_rng(self._integer(2**31))
         weights = kernel.tensor(predictions[0])
         self.pairs: list[_Pair] = []
-        # Every view is used, but not for every target: a pair takes as long as four steps.
+        # Every view is used, but not for every target: more pairs gain nothing, and each takes as long as a step.
         targets = [(prediction, size) for prediction in predictions for size in TARGET_SIZES]
         each = min(len(views), math.ceil(_PAIRS / len(targets)))
         for number, (prediction, size) in enumerate(targets):

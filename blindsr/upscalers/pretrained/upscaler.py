@@ -66,7 +66,9 @@ _HALO_STEP = 8
 _CLIPPING_AREA = 8  # LR pixels, side of the area over which the loss by clipping is averaged
 _MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the result is shifted fully
 _MEAN_AREA = 5  # LR pixels, side of the area whose mean a clipped result keeps
-_CLIPPING_STEPS, _MIN_FREE = 8, 0.3  # of the search for the shift that keeps the mean
+# Of the search for the shift that keeps the mean: its largest number of steps, the smallest share that counts as not
+# clipped, and the error at which it ends.
+_CLIPPING_STEPS, _MIN_FREE, _MEAN_ERROR = 32, 0.3, 0.2 / 255
 
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
@@ -414,11 +416,13 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
         # Twice, because one mean over an odd number of pixels follows the pattern of single pixels.
         return local_mean(local_mean(part, _MEAN_AREA), _MEAN_AREA)
 
-    shift, shifted = torch.zeros_like(lr), sr
+    shift, shifted, where = torch.zeros_like(lr), sr, functional.avg_pool2d(weight, scale)
     for _ in range(_CLIPPING_STEPS):  # Newton's: the mean grows with the shift as the share that is not clipped
         free = functional.avg_pool2d(((shifted > 0) & (shifted < 1)).to(sr), scale)
-        missing = lr - functional.avg_pool2d(shifted.clamp(0, 1), scale)
-        shift = shift + mean(missing) / mean(free).clamp_min(_MIN_FREE)
+        missing = mean(lr - functional.avg_pool2d(shifted.clamp(0, 1), scale))
+        if float((missing.abs() * where).max()) < _MEAN_ERROR:
+            break
+        shift = shift + missing / mean(free).clamp_min(_MIN_FREE)
         shifted = sr + functional.interpolate(shift, size=sr.shape[-2:], mode="bilinear", align_corners=False)
     return torch.lerp(clipped, shifted.clamp(0, 1), weight)
 

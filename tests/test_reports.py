@@ -76,6 +76,18 @@ def test_a14_a_checkerboard_keeps_its_mean(dark, bright, kernel):
     assert abs(result[16:-16, 16:-16].mean() - image.mean()) < 0.5
 
 
+@pytest.mark.parametrize("kernel", ["gaussian:0.5", "gaussian:1.2"])
+@pytest.mark.parametrize("period", [2, 3])
+def test_a14_a_pattern_in_colour_is_no_noise(period, kernel):
+    rows, columns = np.indices((96, 96))
+    pattern = (rows + columns) % 2 if period == 2 else (rows % 3 == 0) & (columns % 3 == 0)
+    grey = np.where(pattern, 255, 90).astype(np.uint8)
+    image = np.stack([grey, grey, grey // 2], -1)
+    result = blindsr.SuperResolver(scale=2, preset="fast")(image, kernel=kernel)
+    assert not [warning for warning in result.warnings if "noise" in warning]
+    assert np.abs(result.image[18:-18, 18:-18].mean((0, 1)) - image[9:-9, 9:-9].mean((0, 1))).max() < 1
+
+
 @pytest.mark.parametrize("kernel", ["bicubic", "gaussian:1.2"])
 def test_small_letters_are_not_covered_by_a_haze(kernel):
     """Strokes at the limit of the pixels, as of a screenshot: their page stays white, and they stay dark."""

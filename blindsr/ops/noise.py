@@ -16,6 +16,9 @@ _COARSE = (1.0, -2.0, 1.0)  # second difference, which responds to texture more 
 # Variance of the second difference against the fourth's, both of unit gain for white noise, on the smoothest tiles: of
 # noise (over 1, as the tiles are chosen by the latter), and of texture.
 _RATIO_OF_NOISE, _RATIO_OF_TEXTURE = 1.2, 2.4
+# Shifts, px, at which the fourth difference of white noise does not correlate with itself, and that of a pattern does;
+# the correlation from which there is a pattern, and the number of tiles it is measured on.
+_SHIFTS, _MIN_CORRELATION, _MAX_PATTERN_TILES = range(5, 9), 0.3, 256
 _BIAS = 0.816  # standard deviation in the smoothest tenth of the tiles of pure noise, over the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
 _ROUNDING = 1 / 255 / math.sqrt(12)
@@ -39,7 +42,8 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     is as strong as anywhere; edges along the axes vanish. Its variance is measured on the smoothest tiles, because
     texture resembles noise, and is reduced by the share that a second, coarser filter attributes to texture. The
     estimate exceeds half a grey level on one of 31 clean photographs; noise of 0.7 to 5 grey levels is mostly estimated
-    within a tenth. Noise that is no longer white counts as texture; noise that compression removed is not measured.
+    within a tenth. Noise that is no longer white counts as texture, and so does a pattern that repeats within eight
+    pixels (a checkerboard, a screen); noise that compression removed is not measured.
 
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
@@ -64,7 +68,8 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
             f"noise is estimated from images (B, C, H, W) of {2 * _TILE} px a side or more, got {tuple(image.shape)}."
         )
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
-    variance, coarse = _variance(planes, _LINE), _variance(planes[..., 1:-1, 1:-1], _COARSE)
+    differences = _differences(planes, _LINE)
+    variance, coarse = _mean_square(differences), _variance(planes[..., 1:-1, 1:-1], _COARSE)
     unclipped = _unclipped(planes) if bands is None else _unclipped(bands)
     if bands is not None and int(unclipped.sum()) < _MIN_TILES:
         unclipped = torch.ones_like(unclipped)
@@ -77,6 +82,8 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
         grey = planes if bands is None else bands.mean(1, keepdim=True).to(planes)
         brightness = functional.avg_pool2d(grey[..., 2:-2, 2:-2], _TILE).flatten()
         noise = max(noise, _signal_dependent(usable, coarse, brightness[unclipped], brightness))
+    if noise > _ROUNDING**2:
+        noise *= 1 - _pattern_share(differences, variance, unclipped)
     return math.sqrt(max(0.0, noise - _ROUNDING**2))
 
 
@@ -113,6 +120,25 @@ def _smoothest(fine: Tensor, coarse: Tensor) -> float:
     return variance * min(1.0, max(0.0, share)) / _BIAS**2
 
 
+def _pattern_share(differences: Tensor, variance: Tensor, usable: Tensor) -> float:
+    """Share of the variance on the smoothest usable tiles that repeats within eight pixels.
+
+    White noise has no correlation there, and a pattern has its whole variance at a multiple of its period.
+    """
+    height, width = (side // _TILE * _TILE for side in differences.shape[-2:])
+    tiles = differences[..., :height, :width].unfold(2, _TILE, _TILE).unfold(3, _TILE, _TILE).reshape(-1, _TILE, _TILE)
+    tiles, levels = tiles[usable], variance[usable]
+    lowest = levels.argsort()[: min(_MAX_PATTERN_TILES, max(_MIN_TILES, int(_SMOOTH_SHARE * len(levels))))]
+    tiles = tiles[lowest]
+    correlations = []
+    for shift in _SHIFTS:
+        for there, here in ((tiles[:, shift:], tiles[:, :-shift]), (tiles[..., shift:], tiles[..., :-shift])):
+            power = (there.square().mean() * here.square().mean()).sqrt().clamp_min(1e-12)
+            correlations.append(float((there * here).mean() / power))
+    highest = max(correlations)
+    return highest if highest > _MIN_CORRELATION else 0.0
+
+
 def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhere: Tensor) -> float:
     """Mean variance of noise that grows with the brightness; 0 where it does not.
 
@@ -144,8 +170,15 @@ def _unclipped(bands: Tensor) -> Tensor:
 
 def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:
     """Mean square of a difference along both axes, tile by tile; white noise keeps its variance."""
+    return _mean_square(_differences(planes, line))
+
+
+def _differences(planes: Tensor, line: tuple[float, ...]) -> Tensor:
     taps = planes.new_tensor(line)
-    differences = functional.conv2d(planes, (taps[:, None] * taps)[None, None] / taps.square().sum())
+    return functional.conv2d(planes, (taps[:, None] * taps)[None, None] / taps.square().sum())
+
+
+def _mean_square(differences: Tensor) -> Tensor:
     return functional.avg_pool2d(differences.square(), _TILE).flatten()
 
 

@@ -35,6 +35,14 @@ def test_noise_on_a_photograph_is_measured(sigma):
     assert estimate_noise(noisy(photograph(), sigma)) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("period", [2, 3, 6])
+@pytest.mark.parametrize("sigma", [0, 1 / 255, 4 / 255])
+def test_a_pattern_is_no_noise_and_noise_on_it_is_measured(period, sigma):
+    rows, columns = torch.meshgrid(torch.arange(130), torch.arange(160), indexing="ij")
+    pattern = torch.where((rows + 2 * columns) % period == 0, 0.8, 0.3)[None, None]
+    assert estimate_noise(noisy(pattern, sigma)) == pytest.approx(sigma, rel=0.35, abs=0.1 / 255)
+
+
 def test_a_clean_photograph_of_bytes_has_less_than_half_a_level():
     clean = torch.round(photograph() * 255) / 255
     assert estimate_noise(clean) < 0.5 / 255

@@ -65,6 +65,8 @@ _HALO_STEP = 8
 
 _CLIPPING_AREA = 8  # LR pixels, side of the area over which the loss by clipping is averaged
 _MUCH_CLIPPED = 4 / 255  # mean loss by clipping; above twice as much, the result is shifted fully
+# Side of the area, LR pixels, whose brightness a clipped result keeps, and the smallest change of it that counts.
+_BRIGHTNESS_AREA, _BRIGHTNESS_ERROR = 9, 0.5 / 255
 _MEAN_AREA = 5  # LR pixels, side of the area whose mean a clipped result keeps
 # Of the search for the shift that keeps the mean: its largest number of steps, the smallest share that counts as not
 # clipped, and the error at which it ends.
@@ -401,28 +403,35 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
         lr: The image, (1, C, h, w), whose local mean is kept.
 
     Returns:
-        (1, C, s·h, s·w), [0, 1]; the same as plain clipping where less than `_MUCH_CLIPPED` is lost on average.
+        (1, C, s·h, s·w), [0, 1]; the same as plain clipping where less than `_MUCH_CLIPPED` is lost on average and the
+        brightness of the area is kept.
     """
     clipped = sr.clamp(0, 1)
     loss = (clipped - sr).abs()
     if float(loss.mean()) == 0:
         return clipped
     scale = sr.shape[-1] // lr.shape[-1]
-    weight = (local_mean(loss, _CLIPPING_AREA * scale + 1) / _MUCH_CLIPPED - 1).clamp_(0, 1)
-    if not bool(weight.any()):
-        return clipped
 
-    def mean(part: Tensor) -> Tensor:
+    def mean(part: Tensor, side: int = _MEAN_AREA) -> Tensor:
         # Twice, because one mean over an odd number of pixels follows the pattern of single pixels.
-        return local_mean(local_mean(part, _MEAN_AREA), _MEAN_AREA)
+        return local_mean(local_mean(part, side), side)
 
+    weight = (local_mean(loss, _CLIPPING_AREA * scale + 1) / _MUCH_CLIPPED - 1).clamp_(0, 1)
+    brightness = mean(functional.avg_pool2d(clipped - sr, scale), _BRIGHTNESS_AREA).abs()
+    changed = (brightness / _BRIGHTNESS_ERROR - 1).clamp_(0, 1)
+    if not bool(weight.any()) and not bool(changed.any()):
+        return clipped
+    changed = functional.interpolate(changed, size=sr.shape[-2:], mode="bilinear", align_corners=False)
+    weight = torch.maximum(weight, changed)
     shift, shifted, where = torch.zeros_like(lr), sr, functional.avg_pool2d(weight, scale)
     for _ in range(_CLIPPING_STEPS):  # Newton's: the mean grows with the shift as the share that is not clipped
         free = functional.avg_pool2d(((shifted > 0) & (shifted < 1)).to(sr), scale)
         missing = mean(lr - functional.avg_pool2d(shifted.clamp(0, 1), scale))
-        if float((missing.abs() * where).max()) < _MEAN_ERROR:
+        # Every band ends by itself, so that it does not depend on the others.
+        going = (missing.abs() * where).amax((2, 3), keepdim=True) >= _MEAN_ERROR
+        if not bool(going.any()):
             break
-        shift = shift + missing / mean(free).clamp_min(_MIN_FREE)
+        shift = shift + going * missing / mean(free).clamp_min(_MIN_FREE)
         shifted = sr + functional.interpolate(shift, size=sr.shape[-2:], mode="bilinear", align_corners=False)
     return torch.lerp(clipped, shifted.clamp(0, 1), weight)
 

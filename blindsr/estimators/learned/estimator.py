@@ -27,6 +27,7 @@ __all__ = [
     "ImagePosterior",
     "LearnedConfig",
     "LearnedEstimator",
+    "SpectralGaussian",
     "confidence_of",
     "estimate_kernel",
     "estimate_of",
@@ -56,6 +57,10 @@ _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warnin
 _MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
+# Of a wide Gaussian, which is left to the fitted spectrum: the same probabilities, its longest σ over its shortest one
+# (motion and a structure of one direction have more), the number of tiles, and `sparsity` (photographs have up to 6).
+_WIDE_PROBABILITIES, _WIDE_RATIOS, _WIDE_TILES, _WIDE_SPARSITIES = (0.4, 0.7), (2.2, 2.8), (5.0, 10.0), (10.0, 20.0)
+_ROUNDING = 0.25  # grey levels
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -79,6 +84,11 @@ class LearnedConfig:
     # network's mean.
     spectral_weight: float = 0.5
     spectral_distances: tuple[float, float] = (0.3, 0.6)
+    # Shortest σ of the fitted spectrum, LR px, between which it replaces this mean, and its error there: it fits wide
+    # Gaussians to a few per cent, where the network sees soft subjects.
+    wide_sigmas: tuple[float, float] = (0.95, 1.15)
+    max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
+    wide_error: float = 0.08
     # What the error of this mean is computed from: these shares of the predicted error and of that distance.
     error_parts: tuple[float, float] = (0.4, 0.6)
     # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
@@ -112,8 +122,10 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
             raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        pairs = ("spectral_distances", "fallback_errors", "sharp_probabilities", "enlarged_probabilities")
-        for name in (*pairs, "oversampled_ratios"):
+        if not self.wide_error >= 0:
+            raise ConfigError(f"learned.wide_error must be 0 or more, got {self.wide_error}.")
+        pairs = ("spectral_distances", "wide_sigmas", "max_wide_sigmas", "fallback_errors", "sharp_probabilities")
+        for name in (*pairs, "enlarged_probabilities", "oversampled_ratios"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
@@ -141,6 +153,21 @@ class LearnedEstimator:
 
 
 @dataclass(frozen=True)
+class SpectralGaussian:
+    """The Gaussian that the mean spectrum of an image shows, an estimate that is independent of the networks.
+
+    Args:
+        transfer: As that of `ImagePosterior`.
+        sigmas: Its shortest and its longest σ, LR px.
+        tiles: Number of tiles of the spectrum.
+    """
+
+    transfer: Plane
+    sigmas: tuple[float, float] = (0.0, 0.0)
+    tiles: int = 0
+
+
+@dataclass(frozen=True)
 class ImagePosterior:
     """The posterior of an image, in numpy and in the orientation of the image.
 
@@ -150,14 +177,14 @@ class ImagePosterior:
         variance: (33, 33), variance of its error, from −1 to 1 cycle per LR pixel.
         kinds: (4,), probabilities of `KINDS`.
         metrics: Sharpening, noise and the rest by name.
-        spectral: As `transfer`, the Gaussian of the fitted spectrum.
+        spectral: The Gaussian of the fitted spectrum.
     """
 
     transfer: Plane
     variance: NDArray[np.float64]
     kinds: NDArray[np.float64]
     metrics: dict[str, float]
-    spectral: Plane
+    spectral: SpectralGaussian
 
     @property
     def scale(self) -> int:
@@ -223,9 +250,9 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     tiles = textured_tiles(plane, config.max_tiles)
     if not len(tiles):
         return None
-    posterior = _posterior_of(tiles, _spectral_transfer(plane, scale), scale, config)
+    posterior = _posterior_of(tiles, _spectral_gaussian(plane, scale), scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
-    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
+    return replace(posterior, metrics={**posterior.metrics, **dict(ratios), "sparsity": sparsity(plane)})
 
 
 def estimate_of(
@@ -262,6 +289,8 @@ def estimate_of(
     told = float(np.dot(posterior.kinds, config.error_shares)) * error
     error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
+    wide = _wideness(posterior, config)
+    oversampled *= 1 - wide
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
@@ -292,9 +321,15 @@ def estimate_of(
             "the image does not show its blur clearly, as with soft subjects, large flat areas or noise: the kernel is "
             f"drawn to the bicubic one. {_BRING}",
         )
+    elif wide > _WARNED_SHARE:
+        sigma = math.sqrt(math.prod(posterior.spectral.sigmas))
+        warnings = (
+            f"the image is softer than photographs usually are, by a blur of σ {sigma:.1f} px, which is removed. If "
+            'its subject is soft by itself, use `blindsr upscale` with --kernel bicubic (kernel="bicubic" in Python).',
+        )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error
-    metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral)
+    metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral.transfer)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
         kernel=kernel,
@@ -368,13 +403,22 @@ def detail_ratios(tiles: Tensor) -> tuple[float, float]:
     return first, second
 
 
+def sparsity(plane: Tensor) -> float:
+    """Mean square of the differences between neighbours of an image, (H, W), over the square of their mean modulus.
+
+    Photographs have 1.5 to 6, points on an empty background many times as much.
+    """
+    differences = torch.cat([plane.diff(dim=0).flatten(), plane.diff(dim=1).flatten()]).double()
+    return float(differences.square().mean() / differences.abs().mean().square().clamp_min(1e-12))
+
+
 def _starts(length: int) -> list[int]:
     starts = list(range(0, length - _TILE + 1, _TILE // 2))
     return starts if starts[-1] == length - _TILE else [*starts, length - _TILE]
 
 
 @torch.no_grad()
-def _posterior_of(tiles: Tensor, spectral: Plane, scale: int, config: LearnedConfig) -> ImagePosterior:
+def _posterior_of(tiles: Tensor, spectral: SpectralGaussian, scale: int, config: LearnedConfig) -> ImagePosterior:
     """The posterior of an image from its tiles, (N, 96, 96), grey levels: the mean over networks, sets and views."""
     features = tile_features(tiles).flat
     indices, signs = view_tables()
@@ -390,16 +434,21 @@ def _posterior_of(tiles: Tensor, spectral: Plane, scale: int, config: LearnedCon
     return _mean(parts)
 
 
-def _spectral_transfer(plane: Tensor, scale: int) -> Plane:
+def _spectral_gaussian(plane: Tensor, scale: int) -> SpectralGaussian:
     """The Gaussian that the mean spectrum of an image, (H, W), grey levels, shows; 1 everywhere for a flat one."""
     frequencies = _frequencies(scale)
+    if sparsity(plane) < _WIDE_SPARSITIES[0]:
+        # Rounding makes a noise floor, without which the leakage of the window is fitted in an image of floats.
+        plane = (plane / _ROUNDING).round() * _ROUNDING
     periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
     if periodogram.tiles == 0:
-        return np.ones((len(frequencies), len(frequencies)), np.complex128)
-    fit = fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior())
-    (yy, yx), (_, xx) = gaussian_blur(fit, scale) / scale**2
+        return SpectralGaussian(np.ones((len(frequencies), len(frequencies)), np.complex128))
+    covariance = gaussian_blur(fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior()), scale) / scale**2
+    (yy, yx), (_, xx) = covariance
     y, x = frequencies[:, None], frequencies[None]
-    return np.asarray(np.exp(-2 * np.pi**2 * (yy * y * y + 2 * yx * y * x + xx * x * x)), np.complex128)
+    transfer = np.exp(-2 * np.pi**2 * (yy * y * y + 2 * yx * y * x + xx * x * x))
+    shortest, longest = np.sqrt(np.linalg.eigvalsh(covariance))
+    return SpectralGaussian(transfer.astype(np.complex128), (float(shortest), float(longest)), periodogram.tiles)
 
 
 def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Plane, float]:
@@ -408,17 +457,39 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     The network's predicted error is that on photographs like those of its training. How far an estimate that was not
     trained is from it says more on others.
     """
-    distance = transfer_distance(posterior.transfer, posterior.spectral)
+    distance = transfer_distance(posterior.transfer, posterior.spectral.transfer)
     gaussian = _ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
     weight = config.spectral_weight * gaussian * (1 - _ramp(distance, config.spectral_distances))
     predicted, apart = config.error_parts
     error = math.hypot(predicted * posterior.error, apart * distance)
-    return posterior.mixed(posterior.spectral, weight).transfer, gaussian * error + (1 - gaussian) * posterior.error
+    mean = posterior.mixed(posterior.spectral.transfer, weight)
+    error = gaussian * error + (1 - gaussian) * posterior.error
+    wide = _wideness(posterior, config)
+    return mean.mixed(posterior.spectral.transfer, wide).transfer, (1 - wide) * error + wide * config.wide_error
 
 
-def _of_view(posteriors: Posterior, row: int, view: int, spectral: Plane) -> ImagePosterior:
+def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> float:
+    """Share, from 0 to 1, of the fitted spectrum's Gaussian where it is so wide that the network is not asked.
+
+    What is softer than one pixel is softer than most photographs: to the network it is as often the subject. The
+    spectrum of a wide Gaussian falls by so much more than that of any photograph that nothing else looks like it. Stars
+    do, whose images are points, and rings around them would be worse than their width.
+    """
+    shortest, longest = posterior.spectral.sigmas
+    return (
+        _ramp(shortest, config.wide_sigmas)
+        * _ramp(float(posterior.kinds[0] + posterior.kinds[1]), _WIDE_PROBABILITIES)
+        * (1 - _ramp(longest, config.max_wide_sigmas))
+        * (1 - _ramp(longest / max(shortest, 1e-6), _WIDE_RATIOS))
+        * _ramp(posterior.spectral.tiles, _WIDE_TILES)
+        * (1 - _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities))
+        * (1 - _ramp(posterior.metrics["sparsity"], _WIDE_SPARSITIES))
+    )
+
+
+def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGaussian) -> ImagePosterior:
     """One row of the network's output, computed from a dihedral view, in the orientation of the image."""
-    scale = (len(spectral) - 1) // _STEPS
+    scale = (len(spectral.transfer) - 1) // _STEPS
     frequencies = torch.from_numpy(_frequencies(scale)).float()
     middle = _STEPS * scale // 2
     half = formula_transfer(posteriors.formulas[row : row + 1], frequencies, frequencies[middle:])[0]

@@ -1,5 +1,6 @@
 """The learned estimator as a whole."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from statistics import NormalDist
@@ -14,6 +15,7 @@ from blindsr.cli.output import describe_kernel
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
 from blindsr.estimators.learned.estimator import (
+    SpectralGaussian,
     detail_ratios,
     estimate_of,
     posterior_of,
@@ -178,12 +180,12 @@ def test_a_gaussian_blur_is_confirmed_by_the_fitted_spectrum():
     axis = np.arange(-16, 17) / 16
     y, x = axis[:, None], axis[None]
     quadratic = covariance[0, 0] * y * y + 2 * covariance[0, 1] * y * x + covariance[1, 1] * x * x
-    np.testing.assert_allclose(posterior.spectral, np.exp(-2 * np.pi**2 * quadratic / 4), atol=0.01)
+    np.testing.assert_allclose(posterior.spectral.transfer, np.exp(-2 * np.pi**2 * quadratic / 4), atol=0.01)
     alone = estimate_kernel(lr, 2, LearnedConfig(spectral_weight=0.0))
     both = estimate_kernel(lr, 2)
     assert both.metrics["spectral_distance"] < 0.15
     assert both.metrics["bicubic_share"] < 0.1
-    truth, spectral = transfer_of(TRUE), posterior.spectral
+    truth, spectral = transfer_of(TRUE), posterior.spectral.transfer
     errors = [transfer_distance(transfer_of(estimate.kernel), truth) for estimate in (alone, both)]
     assert errors[1] < max(errors[0], transfer_distance(spectral, truth))
 
@@ -192,16 +194,40 @@ def test_an_estimate_that_the_fitted_spectrum_contradicts_is_uncertain():
     posterior = posterior_of(blurred(), 2, LearnedConfig())
     certain = replace(posterior, kinds=np.array([0.0, 1.0, 0.0, 0.0]))
     confirmed, contradicted = (
-        estimate_of(replace(certain, spectral=spectral), 2, LearnedConfig())
+        estimate_of(replace(certain, spectral=SpectralGaussian(spectral)), 2, LearnedConfig())
         for spectral in (posterior.transfer, transfer_of(gaussian(0.2, 2)))
     )
     assert confirmed.metrics["bicubic_share"] < 0.05 < 0.3 < contradicted.metrics["bicubic_share"]
     assert confirmed.kernel_error == pytest.approx(0.55 * 0.4 * posterior.error)
     assert contradicted.kernel_error > 2 * confirmed.kernel_error
     # A shake or a disc has another spectrum, which contradicts nothing.
-    shake = replace(certain, kinds=np.array([0.0, 0.0, 0.0, 1.0]), spectral=transfer_of(gaussian(0.2, 2)))
+    shake = replace(
+        certain, kinds=np.array([0.0, 0.0, 0.0, 1.0]), spectral=SpectralGaussian(transfer_of(gaussian(0.2, 2)))
+    )
     estimate = estimate_of(shake, 2, LearnedConfig())
     assert normalised_cross_correlation(estimate.kernel, shake.kernel) > 0.999
+
+
+@pytest.mark.parametrize("sigma", [1.4, 2.2])
+def test_a_wide_gaussian_blur_is_taken_from_the_spectrum(sigma):
+    lr = degraded(gaussian((2 * sigma) ** 2, 2), side=192)
+    estimate = estimate_kernel(lr, 2)
+    assert estimate.metrics["bicubic_share"] < 0.2
+    assert f"a blur of σ {sigma:.1f} px"[:-5] in estimate.warnings[0]
+    assert math.sqrt(np.trace(estimate.kernel.covariance) / 2) == pytest.approx(2 * sigma, rel=0.12)
+
+
+def test_what_is_longer_in_one_direction_or_was_enlarged_is_no_wide_gaussian():
+    posterior = posterior_of(degraded(gaussian(3.6**2, 2), side=192), 2, LearnedConfig())
+    wide = estimate_of(posterior, 2, LearnedConfig())
+    assert wide.metrics["expected_error"] == pytest.approx(0.08)
+    enlarged = replace(posterior, metrics={**posterior.metrics, "enlarged_probability": 0.9})
+    stripes = replace(posterior, spectral=replace(posterior.spectral, sigmas=(1.8, 6.0)))
+    few = replace(posterior, spectral=replace(posterior.spectral, tiles=4))
+    for other in (enlarged, stripes, few):
+        estimate = estimate_of(other, 2, LearnedConfig())
+        assert max(estimate.kernel.sigmas) < 0.85 * min(wide.kernel.sigmas)
+        assert not [warning for warning in estimate.warnings if "softer than photographs" in warning]
 
 
 def test_weights_are_read_back_to_half_a_step_of_eight_bits(tmp_path):
@@ -291,7 +317,7 @@ def test_a_blurred_photograph_gains_over_interpolation():
 
 
 def test_an_oversampled_image_is_held_to_the_bicubic_kernel_and_says_why():
-    """A microscope image without any detail near the limit of its pixels: its blur may be the subject's own."""
+    """A microscope image of many times too many pixels: its blur may be the subject's own."""
     sharp = photograph(256, 256, name="astronaut", top=0, left=100)
     soft = torch.nn.functional.interpolate(
         torch.nn.functional.avg_pool2d(sharp, 8), scale_factor=8, mode="bicubic", align_corners=False

@@ -21,7 +21,7 @@ _RATIO_OF_NOISE, _RATIO_OF_TEXTURE = 1.2, 2.4
 _SHIFTS, _MIN_CORRELATION, _MAX_PATTERN_TILES = range(5, 9), 0.3, 256
 _BIAS = 0.816  # standard deviation in the smoothest tenth of the tiles of pure noise, over the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
-_ROUNDING = 1 / 255 / math.sqrt(12)
+ROUNDING = 1 / 255 / math.sqrt(12)
 _RANGES, _MIN_RANGE = 4, 8  # ranges of brightness, and tiles in each, for noise that grows with the brightness
 _MIN_RATIO = 1.35  # standard deviation in the brightest range over the darkest; with less, the noise is uniform
 _MIN_SIGMA = 2 / 255  # in the brightest range; texture is measured as less
@@ -29,6 +29,9 @@ _MAX_MISFIT = 0.2  # of the fit, relative to the variance in the brightest range
 # Tiles of background: their share, the quantile of the noise variance that theirs is near, and their variance over it.
 _BACKGROUND_SHARE, _BACKGROUND_QUANTILE, _BACKGROUND_EXCESS = 0.25, 0.3, 2.0
 _FINEST = 1e-7  # of float32: less is not noise but nothing
+# Of a flat floor at the end of the spectrum: the largest ratio of coarse to fine variance on all tiles (white noise has
+# 1), its level over that of rounding, and the largest level, above which `estimate_noise` measures it.
+_MAX_FLOOR_RATIO, _OVER_ROUNDING, _MAX_FLOOR = 1.2, 1.3, 0.6 / 255
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -82,9 +85,9 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
         grey = planes if bands is None else bands.mean(1, keepdim=True).to(planes)
         brightness = functional.avg_pool2d(grey[..., 2:-2, 2:-2], _TILE).flatten()
         noise = max(noise, _signal_dependent(usable, coarse, brightness[unclipped], brightness))
-    if noise > _ROUNDING**2:
+    if noise > ROUNDING**2:
         noise *= 1 - _pattern_share(differences, variance, unclipped)
-    return math.sqrt(max(0.0, noise - _ROUNDING**2))
+    return math.sqrt(max(0.0, noise - ROUNDING**2))
 
 
 def estimate_background_noise(image: Tensor) -> float:
@@ -106,9 +109,29 @@ def estimate_background_noise(image: Tensor) -> float:
     total = functional.avg_pool2d(inner.square(), _TILE) - functional.avg_pool2d(inner, _TILE).square()
     variance = float(fine.quantile(_BACKGROUND_QUANTILE))
     is_background = total.flatten() <= _BACKGROUND_EXCESS * variance
-    if not _FINEST**2 < variance < _ROUNDING**2 or float(is_background.double().mean()) < _BACKGROUND_SHARE:
+    if not _FINEST**2 < variance < ROUNDING**2 or float(is_background.double().mean()) < _BACKGROUND_SHARE:
         return 0.0
     return math.sqrt(float(fine[is_background].median()))
+
+
+def estimate_floor(image: Tensor, rounding: float) -> float:
+    """Estimate noise that is little more than that of the rounding to 8 bits, in an image without any fine detail.
+
+    On most photographs it cannot be told from texture. A wide blur leaves nothing but noise near the limit of the
+    pixels, so that the noise of all tiles is white; there, it also matters most.
+
+    Args:
+        image: As for `estimate_noise`.
+        rounding: Standard deviation of the rounding in these samples, [0, 1] units.
+
+    Returns:
+        σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise of more than rounding.
+    """
+    planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
+    fine, coarse = float(_variance(planes, _LINE).mean()), float(_variance(planes[..., 1:-1, 1:-1], _COARSE).mean())
+    if not (_OVER_ROUNDING * rounding) ** 2 < fine < _MAX_FLOOR**2 or coarse > _MAX_FLOOR_RATIO * fine:
+        return 0.0
+    return math.sqrt(fine - rounding**2)
 
 
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.kernels import Kernel, KernelEstimate
-from blindsr.ops.color import linear_to_srgb, plane_count, srgb_to_linear, to_planes
-from blindsr.ops.noise import estimate_background_noise, estimate_blocking, estimate_noise
+from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
+from blindsr.ops.noise import ROUNDING, estimate_background_noise, estimate_blocking, estimate_floor, estimate_noise
 from blindsr.ops.windows import Source, spread_windows, whole
 from blindsr.registry import ESTIMATORS
 from blindsr.settings import Settings
@@ -31,6 +31,7 @@ __all__ = [
 MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
+_LEAST_NOISE = 0.51 / 255  # just more than `CLEAN`
 _WORTH_SAYING = 1 / 255  # noise or error of compression above which there is a warning
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
@@ -148,6 +149,7 @@ def measure_noise(source: Source) -> Noise:
     samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
     # Chroma comes first: where it is clean, luma that seems to have more noise where it is brighter has texture there.
     sigmas, blocking, has_noisy_chroma = [0.0] * len(samples), 0.0, bands != 3
+    has_colour = bands == 3 and bool(samples[1:].any())
     for number in reversed(range(len(samples))):
         plane, is_chroma = samples[number].contiguous(), bands == 3 and number > 0
         sigma = estimate_noise(
@@ -155,10 +157,22 @@ def measure_noise(source: Source) -> Noise:
         )
         if is_small and not is_chroma:
             blocking = max(blocking, estimate_blocking(plane))
-        # Less is texture, unless it is the noise of an empty background, as the sky between stars.
-        sigmas[number] = sigma if sigma > CLEAN else estimate_background_noise(plane)
+        # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
+        # texture so fine: a wide blur leaves none, and its removal amplifies what is there.
+        if sigma <= CLEAN:
+            has_floor = estimate_floor(plane, _rounding(number, is_grey=not has_colour)) > 0
+            sigma = _LEAST_NOISE if has_floor else estimate_background_noise(plane)
+        sigmas[number] = sigma
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
+
+
+def _rounding(plane: int, *, is_grey: bool) -> float:
+    """Standard deviation of the rounding of samples to 8 bits in luma, B − Y or R − Y; of a grey image in each."""
+    weights = -np.array(BT601)
+    if plane > 0:
+        weights[2 if plane == 1 else 0] += 1
+    return float(ROUNDING * (1 if is_grey else np.linalg.norm(weights)))
 
 
 def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:

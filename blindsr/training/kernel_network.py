@@ -58,11 +58,13 @@ class ExampleLaw:
     scale_shares: tuple[float, float, float] = (0.5, 0.25, 0.25)  # of ×2, ×3, ×4
     # Relative to how often `training_kernel` draws them: sharp, Gaussian, disc, shake.
     kind_shares: tuple[float, float, float, float] = (0.20, 0.46, 0.14, 0.20)
-    wide: float = 0.04  # share of the Gaussians that have σ of 1.3 to 2.1 LR px
+    wide: float = 0.2  # share of the Gaussians that have σ of 1 to 3 LR px, log-uniform
     leaves: float = 0.2  # share of the windows that show dead leaves
+    pages: float = 0.06  # share of the windows that show drawn text, tables and panels
     stretched: float = 0.4  # share of the windows that are made smaller by another factor along each axis
     toned: float = 0.5  # share with another tone curve and other weights of the bands
-    soft: float = 0.05  # share whose subject is soft by itself
+    soft: float = 0.01  # share whose subject is soft by itself
+    native: float = 0.2  # share whose HR image has the blur of a camera at its full resolution, σ 0.3 to 0.9 HR px
     defocused: float = 0.06  # share of which a part is out of focus
     sharpened: float = 0.12  # share with an unsharp mask after the sampling
     camera: float = 0.12  # share that goes through a camera: mosaic, demosaicking, tone curve, compression
@@ -108,7 +110,7 @@ class KernelPool:
         shares = np.array(self._law.kind_shares)
         kind = int(rng.choice(len(KINDS), p=shares / shares.sum()))
         if KINDS[kind] == "gaussian" and rng.random() < self._law.wide:
-            variances = rng.uniform(1.3, 2.1) ** 2 * np.exp(rng.normal(0, 0.15, 2))
+            variances = math.exp(2 * rng.uniform(0, math.log(3))) * np.exp(rng.normal(0, 0.25, 2))
             return _wide_gaussian(scale, variances, rng.uniform(0, math.pi)), kind, 0.0
         kernels = self._kernels[scale, KINDS[kind]]
         weights, amount = kernels[int(rng.integers(len(kernels)))]
@@ -151,8 +153,9 @@ def draw_example(
     if not in_colour:
         weights = rng.dirichlet((3, 6, 2)) if rng.random() < law.toned else np.array(BT601)
         hr = (hr @ weights.astype(np.float32))[..., None]
-    if rng.random() < law.soft:
-        sigma = scale * rng.uniform(0.4, 1.8)
+    softness = rng.random()
+    if softness < law.soft + law.native:
+        sigma = scale * rng.uniform(0.4, 1.8) if softness < law.soft else rng.uniform(0.3, 0.9)
         hr = np.stack([gaussian_filter(band, sigma) for band in np.moveaxis(hr, 2, 0)], -1)
     lr = _blurred(hr, trimmed, scale)
     if rng.random() < law.defocused:
@@ -204,6 +207,8 @@ def _window(
         image = leaves[int(rng.integers(160))]
         return np.repeat(_turned(image, rng)[..., None], 3, 2)
     side = int(rng.integers(*law.sides))
+    if rng.random() < law.pages:
+        return _turned(_page(scale * side + taps, scale, rng), rng)
     stretch = rng.uniform(1.0, 1.5, 2) if rng.random() < law.stretched else np.ones(2)
     while True:
         size = photographs[int(rng.choice(len(photographs)))]
@@ -227,6 +232,37 @@ def _window(
         window = np.stack(bands, -1)
     turned = _turned(window, rng)
     return np.repeat(turned, 3, 2) if turned.shape[2] == 1 else turned
+
+
+def _page(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Lines of text on panels with borders and rules, as on a screen or a printed page; (side, side, 3)."""
+    paper, ink = (int(v) for v in rng.permutation((rng.integers(0, 70), rng.integers(180, 256))))
+
+    def colour(level: int) -> tuple[int, ...]:
+        return tuple(int(v) for v in np.clip(level + rng.integers(-20, 21, 3) * int(rng.random() < 0.4), 0, 255))
+
+    image = Image.new("RGB", (side, side), colour(paper))
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(0, 6))):
+        left, top = (int(v) for v in rng.integers(-side // 4, side, 2))
+        right, bottom = (int(v) for v in rng.integers(side // 8, side, 2))
+        draw.rectangle(
+            (left, top, left + right, top + bottom),
+            fill=colour(int(rng.integers(256))) if rng.random() < 0.7 else None,
+            outline=colour(int(rng.integers(256))),
+            width=int(rng.integers(1, 3 * scale)),
+        )
+    height = int(scale * math.exp(rng.uniform(math.log(7), math.log(28))))
+    y = int(rng.integers(0, height))
+    while y < side:
+        font = ImageFont.load_default(size=max(8, int(height * rng.uniform(0.9, 1.1))))
+        words = ("".join(chr(int(c)) for c in rng.integers(48, 123, int(rng.integers(1, 10)))) for _ in range(40))
+        at = float(rng.uniform(0, side / 6)), float(y)
+        draw.text(at, " ".join(words), fill=colour(ink), font=font)
+        if rng.random() < 0.2:
+            draw.line((0, y, side, y), fill=colour(ink), width=int(rng.integers(1, 2 * scale)))
+        y += int(height * rng.uniform(1.0, 2.2)) + 1
+    return np.asarray(image)
 
 
 def _turned(window: NDArray[np.uint8], rng: np.random.Generator) -> _Array:

@@ -16,10 +16,10 @@ from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
+from blindsr.estimators.learned.wide import SpectralGaussian, fitted_gaussian, ramp, rounded
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
-from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
 from blindsr.ops.wiener import error_level
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "ImagePosterior",
     "LearnedConfig",
     "LearnedEstimator",
-    "SpectralGaussian",
     "confidence_of",
     "estimate_kernel",
     "estimate_of",
@@ -54,13 +53,9 @@ _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a 
 _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
-_MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
-# Of a wide Gaussian, which is left to the fitted spectrum: the same probabilities, its longest σ over its shortest one
-# (motion and a structure of one direction have more), the number of tiles, and `sparsity` (photographs have up to 6).
-_WIDE_PROBABILITIES, _WIDE_RATIOS, _WIDE_TILES, _WIDE_SPARSITIES = (0.4, 0.7), (2.2, 2.8), (5.0, 10.0), (10.0, 20.0)
-_ROUNDING = 0.25  # grey levels
+_WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -153,21 +148,6 @@ class LearnedEstimator:
 
 
 @dataclass(frozen=True)
-class SpectralGaussian:
-    """The Gaussian that the mean spectrum of an image shows, an estimate that is independent of the networks.
-
-    Args:
-        transfer: As that of `ImagePosterior`.
-        sigmas: Its shortest and its longest σ, LR px.
-        tiles: Number of tiles of the spectrum.
-    """
-
-    transfer: Plane
-    sigmas: tuple[float, float] = (0.0, 0.0)
-    tiles: int = 0
-
-
-@dataclass(frozen=True)
 class ImagePosterior:
     """The posterior of an image, in numpy and in the orientation of the image.
 
@@ -246,13 +226,14 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         ConfigError: Another scale.
     """
     check_image(lr, scale, LearnedEstimator)
-    plane = luma(lr.detach()).cpu().float() * 255
+    plane = rounded(luma(lr.detach()).cpu().float() * 255)
     tiles = textured_tiles(plane, config.max_tiles)
     if not len(tiles):
         return None
-    posterior = _posterior_of(tiles, _spectral_gaussian(plane, scale), scale, config)
+    spectral = fitted_gaussian(plane, tiles, scale, _frequencies(scale), config.wide_sigmas[0])
+    posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
-    return replace(posterior, metrics={**posterior.metrics, **dict(ratios), "sparsity": sparsity(plane)})
+    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
 
 
 def estimate_of(
@@ -290,7 +271,8 @@ def estimate_of(
     error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
     wide = _wideness(posterior, config)
-    oversampled *= 1 - wide
+    points = posterior.spectral.pointedness
+    oversampled = max((1 - wide) * oversampled, points * config.max_oversampled_share)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
@@ -308,6 +290,11 @@ def estimate_of(
         warnings = (
             f"the image seems to have been enlarged before, by about ×{factor:.1f}: its kernel is drawn to the bicubic "
             f"one. For a sharper result use the original, or reduce it to {100 / factor:.0f} % of its size first.",
+        )
+    elif points > _WARNED_SHARE:
+        warnings = (
+            "the image shows a few points or lines on an empty background, around which the removal of a blur leaves "
+            f"rings: the kernel is drawn to the bicubic one. {_BRING}",
         )
     elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
         why = "the image has no detail near the limit of its pixels"
@@ -403,15 +390,6 @@ def detail_ratios(tiles: Tensor) -> tuple[float, float]:
     return first, second
 
 
-def sparsity(plane: Tensor) -> float:
-    """Mean square of the differences between neighbours of an image, (H, W), over the square of their mean modulus.
-
-    Photographs have 1.5 to 6, points on an empty background many times as much.
-    """
-    differences = torch.cat([plane.diff(dim=0).flatten(), plane.diff(dim=1).flatten()]).double()
-    return float(differences.square().mean() / differences.abs().mean().square().clamp_min(1e-12))
-
-
 def _starts(length: int) -> list[int]:
     starts = list(range(0, length - _TILE + 1, _TILE // 2))
     return starts if starts[-1] == length - _TILE else [*starts, length - _TILE]
@@ -434,23 +412,6 @@ def _posterior_of(tiles: Tensor, spectral: SpectralGaussian, scale: int, config:
     return _mean(parts)
 
 
-def _spectral_gaussian(plane: Tensor, scale: int) -> SpectralGaussian:
-    """The Gaussian that the mean spectrum of an image, (H, W), grey levels, shows; 1 everywhere for a flat one."""
-    frequencies = _frequencies(scale)
-    if sparsity(plane) < _WIDE_SPARSITIES[0]:
-        # Rounding makes a noise floor, without which the leakage of the window is fitted in an image of floats.
-        plane = (plane / _ROUNDING).round() * _ROUNDING
-    periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
-    if periodogram.tiles == 0:
-        return SpectralGaussian(np.ones((len(frequencies), len(frequencies)), np.complex128))
-    covariance = gaussian_blur(fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior()), scale) / scale**2
-    (yy, yx), (_, xx) = covariance
-    y, x = frequencies[:, None], frequencies[None]
-    transfer = np.exp(-2 * np.pi**2 * (yy * y * y + 2 * yx * y * x + xx * x * x))
-    shortest, longest = np.sqrt(np.linalg.eigvalsh(covariance))
-    return SpectralGaussian(transfer.astype(np.complex128), (float(shortest), float(longest)), periodogram.tiles)
-
-
 def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Plane, float]:
     """The mean of the posterior and the Gaussian of the fitted spectrum, and the error of this mean.
 
@@ -458,8 +419,8 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     trained is from it says more on others.
     """
     distance = transfer_distance(posterior.transfer, posterior.spectral.transfer)
-    gaussian = _ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
-    weight = config.spectral_weight * gaussian * (1 - _ramp(distance, config.spectral_distances))
+    gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
+    weight = config.spectral_weight * gaussian * (1 - ramp(distance, config.spectral_distances))
     predicted, apart = config.error_parts
     error = math.hypot(predicted * posterior.error, apart * distance)
     mean = posterior.mixed(posterior.spectral.transfer, weight)
@@ -469,21 +430,11 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
 
 
 def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> float:
-    """Share, from 0 to 1, of the fitted spectrum's Gaussian where it is so wide that the network is not asked.
-
-    What is softer than one pixel is softer than most photographs: to the network it is as often the subject. The
-    spectrum of a wide Gaussian falls by so much more than that of any photograph that nothing else looks like it. Stars
-    do, whose images are points, and rings around them would be worse than their width.
-    """
-    shortest, longest = posterior.spectral.sigmas
+    """Share, from 0 to 1, of the fitted spectrum's Gaussian where it is so wide that the network is not asked."""
     return (
-        _ramp(shortest, config.wide_sigmas)
-        * _ramp(float(posterior.kinds[0] + posterior.kinds[1]), _WIDE_PROBABILITIES)
-        * (1 - _ramp(longest, config.max_wide_sigmas))
-        * (1 - _ramp(longest / max(shortest, 1e-6), _WIDE_RATIOS))
-        * _ramp(posterior.spectral.tiles, _WIDE_TILES)
-        * (1 - _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities))
-        * (1 - _ramp(posterior.metrics["sparsity"], _WIDE_SPARSITIES))
+        posterior.spectral.wideness(config.wide_sigmas, config.max_wide_sigmas)
+        * ramp(float(posterior.kinds[0] + posterior.kinds[1]), _WIDE_PROBABILITIES)
+        * (1 - ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities))
     )
 
 
@@ -603,16 +554,11 @@ def _fallback_shares(
     """
     gaussian_or_sharp = min(1.0, 2 * float(posterior.kinds[0] + posterior.kinds[1]))
     return (
-        gaussian_or_sharp * config.max_fallback_share * _ramp(error, config.fallback_errors),
-        config.max_sharp_share * _ramp(float(posterior.kinds[0]), config.sharp_probabilities),
-        config.max_enlarged_share * _ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
-        config.max_oversampled_share * (1 - _ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),
+        gaussian_or_sharp * config.max_fallback_share * ramp(error, config.fallback_errors),
+        config.max_sharp_share * ramp(float(posterior.kinds[0]), config.sharp_probabilities),
+        config.max_enlarged_share * ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
+        config.max_oversampled_share * (1 - ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),
     )
-
-
-def _ramp(value: float, bounds: tuple[float, float]) -> float:
-    """0 below the first bound, 1 above the second, linear between."""
-    return float(np.clip((value - bounds[0]) / (bounds[1] - bounds[0]), 0, 1))
 
 
 def _kernel_of(transfer: Plane, scale: int) -> Kernel:

@@ -1,0 +1,91 @@
+"""Wide Gaussian blurs: the fit of the spectrum, and what it is removed from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from images import photograph
+from skimage import data
+
+from blindsr.estimators.learned import LearnedConfig, estimate_kernel
+from blindsr.estimators.learned.estimator import textured_tiles
+from blindsr.estimators.learned.wide import SpectralGaussian, edge_gain, fitted_gaussian, rounded, sparsity
+from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
+from blindsr.ops import degrade, imresize
+
+FREQUENCIES = np.arange(-16, 17) / 16
+
+
+def blurred(sigma, name="astronaut"):
+    """A photograph with a Gaussian blur of σ LR px, grey levels, (H, W)."""
+    hr = photograph(400, 400, name=name, top=0, left=60, bands=1)
+    return (degrade(hr, gaussian((2 * sigma) ** 2, 2).tensor(hr), 2) * 255).round()[0, 0]
+
+
+def cell(factor=0.5):
+    """A microscope image of many times too many pixels, reduced."""
+    pixels = torch.from_numpy(data.cell()[:512, :512].astype(np.float32))[None, None] / 255
+    return (imresize(pixels, factor).clamp(0, 1) * 255).round()[0, 0]
+
+
+@pytest.mark.parametrize("sigma", [1.3, 1.8, 2.3])
+def test_the_width_is_measured_in_bytes_and_in_floats_without_noise(sigma):
+    in_bytes = blurred(sigma)
+    hr = photograph(400, 400, name="astronaut", top=0, left=60, bands=1)
+    exact = 255 * degrade(hr, gaussian((2 * sigma) ** 2, 2).tensor(hr), 2)[0, 0]
+    for plane in (in_bytes, rounded(exact)):
+        fit = fitted_gaussian(plane, textured_tiles(plane, 8), 2, FREQUENCIES, 0.95)
+        assert fit.sigmas == pytest.approx((sigma, sigma), rel=0.1)
+        assert fit.wideness((0.95, 1.15), (2.4, 3.0)) == 1
+
+
+def test_the_transfer_function_is_that_of_the_covariance():
+    fit = SpectralGaussian(np.array([[1.0, 0.3], [0.3, 0.5]]), FREQUENCIES)
+    assert fit.transfer.shape == (33, 33)
+    assert fit.transfer[16, 16] == 1
+    # One period of frequency 1/4 along y, and of 1/8 along x.
+    quadratic = 1.0 / 16 + 2 * 0.3 / 32 + 0.5 / 64
+    assert fit.transfer[20, 18].real == pytest.approx(np.exp(-2 * np.pi**2 * quadratic))
+    assert fit.sigmas == pytest.approx(tuple(np.sqrt(np.linalg.eigvalsh(fit.covariance))))
+
+
+def test_removed_blur_is_sparser_than_ripples_of_a_smooth_subject():
+    wide = np.eye(2) * 1.8**2
+    for name in ("astronaut", "coffee"):
+        assert edge_gain(textured_tiles(blurred(1.8, name), 16), wide) > 0.9
+    assert edge_gain(textured_tiles(cell(), 16), np.eye(2) * 2.0**2) < 0.78
+
+
+def test_a_microscope_image_keeps_the_bicubic_kernel():
+    estimate = estimate_kernel(cell()[None, None] / 255, 2)
+    assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.99
+    assert not [warning for warning in estimate.warnings if "softer than photographs" in warning]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"covariance": np.diag([1.8**2, 6.0**2])},
+        {"covariance": np.diag([0.9**2, 1.8**2])},
+        {"tiles": 4},
+        {"points": 40.0},
+        {"edges": 0.7},
+    ],
+)
+def test_each_reason_excludes_a_wide_blur(change):
+    wide = SpectralGaussian(np.eye(2) * 1.8**2, FREQUENCIES, tiles=25, edges=1.0, points=3.0)
+    bounds = LearnedConfig().wide_sigmas, LearnedConfig().max_wide_sigmas
+    assert wide.wideness(*bounds) == 1
+    assert replace(wide, **change).wideness(*bounds) == 0
+
+
+def test_points_are_sparse_and_photographs_are_not():
+    stars = torch.zeros(96, 96)
+    stars[20::30, 14::25] = 200
+    assert sparsity(stars) > 40
+    estimate = estimate_kernel(stars[None, None] / 255, 2)
+    assert "points or lines on an empty background" in estimate.warnings[0]
+    assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.99
+    assert 1 < sparsity(blurred(0.5)) < 7
+    assert sparsity(torch.full((32, 32), 7.0)) == 0

@@ -23,8 +23,8 @@ __all__ = ["estimate_blur", "for_run"]
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
 _DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
-# Predicted error, and probability of a Gaussian or a disc, of a blur that was found at a reduced size.
-_MAX_ERROR, _LEAST_CERTAINTY = 0.2, 0.75
+# Of a blur that was found at a reduced size: predicted and expected error, and probability of a Gaussian or a disc.
+_MAX_ERROR, _MAX_EXPECTED_ERROR, _LEAST_CERTAINTY = 0.2, 0.15, 0.8
 _LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
@@ -74,20 +74,28 @@ def estimate_blur(
         listener: Receives the events.
     """
     share, error = (estimate.metrics.get(name) for name in ("bicubic_share", "predicted_error"))
-    if share is None or error is None or (share < _FOUND_SHARE and error < _DOUBTFUL_ERROR):
+    if share is None or error is None:
         return estimate
+    # A wide Gaussian that fits the spectrum may be a disc, whose shape shows at a reduced size.
+    is_wide = estimate.metrics.get("wide_share", 0.0) > 0
+    if share < _FOUND_SHARE and error < _DOUBTFUL_ERROR and not is_wide:
+        return estimate
+    bound = _MAX_ERROR if is_wide else min(error, _MAX_ERROR)
     for factor in _REDUCTIONS:
         if min(crop.shape[-2:]) < factor * estimator.min_side:
             break
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
         metrics = smaller.metrics
-        is_found = metrics["bicubic_share"] < _FOUND_SHARE and metrics["predicted_error"] < min(error, _MAX_ERROR)
-        is_certain = metrics["kind_gaussian"] + metrics["kind_disc"] > _LEAST_CERTAINTY
+        is_found = metrics["bicubic_share"] < _FOUND_SHARE and metrics["predicted_error"] < bound
+        is_certain = (
+            metrics["kind_gaussian"] + metrics["kind_disc"] > _LEAST_CERTAINTY
+            and metrics["expected_error"] < _MAX_EXPECTED_ERROR
+        )
         if is_found and is_certain and float(np.trace(smaller.kernel.covariance)) / 2 > _LEAST_VARIANCE:
             kernel = _composed(_without_bicubic(smaller.kernel))
             return replace(smaller, kernel=kernel, metrics={**metrics, "estimated_at_size": 1 / factor})
-    if share < _FOUND_SHARE:
+    if share < _FOUND_SHARE and (is_wide or error < _DOUBTFUL_ERROR):
         return estimate
     listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
     kernel = Kernel(

@@ -316,6 +316,7 @@ def estimate_of(
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error
+    metrics["wide_share"] = wide
     metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral.transfer)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(

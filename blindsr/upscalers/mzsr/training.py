@@ -44,7 +44,8 @@ class MetaTrainingConfig:
     first_steps: int = 2000  # of stage 1; the paper has some 100,000
     first_batch: int = 6  # patches per step of stage 1
     first_side: int = 64
-    first_rate: float = 1e-3  # Adam, a cosine to a tenth
+    first_rate: float = 5e-4  # Adam, a cosine to a tenth
+    warm_up: int = 200  # steps of stage 1 over which its rate rises; without them the ReLUs may die
     steps: int = 2000  # tasks of stage 2; the paper has 100,000 steps of 5 tasks
     patches: int = 2  # of a task; the paper has 8 and other 8
     side: int = 96  # the paper has 64
@@ -66,6 +67,8 @@ class MetaTrainingConfig:
                 f"side must be a multiple of scale² and first_side of the scale {self.scale}, "
                 f"got {self.side} and {self.first_side}."
             )
+        if self.warm_up < 1:
+            raise ConfigError(f"warm_up must be 1 or more, got {self.warm_up}.")
         if min(self.first_steps, self.steps) < 0 or self.first_steps + self.steps < 1:
             raise ConfigError("a meta-training needs steps.")
 
@@ -153,7 +156,8 @@ def meta_train(
         for step in range(1, steps + 1):
             rng = np.random.default_rng([config.seed, int(is_first), step])
             for group in optimiser.param_groups:
-                group["lr"] = _rate(step / steps, config, is_first=is_first)
+                warm = min(1.0, step / config.warm_up) if is_first else 1.0
+                group["lr"] = warm * _rate(step / steps, config, is_first=is_first)
             optimiser.zero_grad(set_to_none=True)
             recent.append((_first_step if is_first else _task)(network, draw, rng, config))
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -17,6 +17,7 @@ TINY = MetaTrainingConfig(
     first_batch=1,
     first_side=24,
     first_rate=2e-3,
+    warm_up=2,
     steps=2,
     patches=1,
     side=24,

@@ -122,3 +122,10 @@ def test_the_floor_under_a_wide_blur_is_measured_and_texture_and_rounding_are_no
     sharp = imresize(images.photograph(400, 360, name="astronaut", top=0, left=0), 0.5)
     assert estimate_floor(torch.round(noisy(sharp, 0.4 / 255) * 255) / 255, ROUNDING) == 0
     assert estimate_floor(noisy(wide, 4 / 255), ROUNDING) == 0  # that of `estimate_noise`
+
+
+@pytest.mark.parametrize("name", ["grass", "gravel"])
+def test_fine_texture_is_little_noise_and_noise_on_it_is_measured(name):
+    pixels = torch.from_numpy(getattr(data, name)()[:256, :256].copy())[None, None].float() / 255
+    assert estimate_noise(pixels) < 1.5 / 255
+    assert estimate_noise(noisy(pixels, 12 / 255)) == pytest.approx(12 / 255, rel=0.25)

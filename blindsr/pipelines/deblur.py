@@ -61,9 +61,9 @@ def estimate_blur(
 ) -> KernelEstimate:
     """An estimate of the blur that also holds for photographs without any detail near the limit of their pixels.
 
-    Whether such a photograph is blurred or shows a soft subject cannot be told, so that estimators return the bicubic
-    kernel, which leaves it as it is. Who wants it deblurred has answered that: the blur is measured at half or a
-    quarter of the size, where it is narrow enough.
+    Whether such a photograph is blurred or shows a soft subject often cannot be told, so that estimators return the
+    bicubic kernel, which leaves it as it is. Who wants it deblurred has answered that: the blur is measured at half or
+    a quarter of the size, where it is narrow enough.
 
     Where none is found, the kernel is the bicubic one, with a warning.
 
@@ -87,6 +87,8 @@ def estimate_blur(
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
         metrics = smaller.metrics
+        if not metrics:  # nothing but fine texture, which is flat at this size
+            break
         is_found = metrics["bicubic_share"] < _FOUND_SHARE and metrics["predicted_error"] < bound
         is_certain = (
             metrics["kind_gaussian"] + metrics["kind_disc"] > _LEAST_CERTAINTY

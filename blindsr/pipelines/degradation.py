@@ -155,6 +155,7 @@ def measure_noise(source: Source) -> Noise:
         sigma = estimate_noise(
             plane, bands=parts if is_chroma else None, signal_dependent=is_chroma or has_noisy_chroma
         )
+        has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
         if is_small and not is_chroma:
             blocking = max(blocking, estimate_blocking(plane))
         # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
@@ -163,7 +164,6 @@ def measure_noise(source: Source) -> Noise:
             has_floor = estimate_floor(plane, _rounding(number, is_grey=not has_colour)) > 0
             sigma = _LEAST_NOISE if has_floor else estimate_background_noise(plane)
         sigmas[number] = sigma
-        has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
 
 

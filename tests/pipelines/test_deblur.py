@@ -73,3 +73,10 @@ def test_the_bicubic_kernel_is_divided_out_of_an_estimate_of_the_reduced_photogr
     found = deblur._without_bicubic(Kernel(whole / whole.sum(), 2))
     assert found.scale == 1
     assert np.allclose(found.covariance, blur.covariance, rtol=0.1)
+
+
+def test_fine_texture_that_is_flat_at_half_of_the_size_is_left_as_it_is():
+    noise = np.random.default_rng(0).normal(128, 1.3, (200, 200))
+    image = noise.round().astype(np.uint8)
+    result = blindsr.SuperResolver(scale=1, preset="fast")(image)
+    assert "no blur was found" in result.warnings[0]

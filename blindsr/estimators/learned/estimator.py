@@ -16,7 +16,7 @@ from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
-from blindsr.estimators.learned.wide import SpectralGaussian, fitted_gaussian, ramp, rounded
+from blindsr.estimators.learned.wide import POINTS, SpectralGaussian, fitted_gaussian, ramp, rounded, sparsity
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
@@ -226,11 +226,14 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         ConfigError: Another scale.
     """
     check_image(lr, scale, LearnedEstimator)
-    plane = rounded(luma(lr.detach()).cpu().float() * 255)
+    plane = luma(lr.detach()).cpu().float() * 255
+    points = sparsity(plane)
+    if points < POINTS:  # the noise of an empty background is finer than rounding
+        plane = rounded(plane)
     tiles = textured_tiles(plane, config.max_tiles)
     if not len(tiles):
         return None
-    spectral = fitted_gaussian(plane, tiles, scale, _frequencies(scale), config.wide_sigmas[0])
+    spectral = fitted_gaussian(plane, tiles, scale, _frequencies(scale), wide=config.wide_sigmas[0], points=points)
     posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})

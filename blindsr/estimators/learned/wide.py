@@ -17,14 +17,14 @@ from torch import Tensor
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
 
-__all__ = ["SpectralGaussian", "edge_gain", "fitted_gaussian", "ramp", "rounded", "sparsity"]
+__all__ = ["POINTS", "SpectralGaussian", "edge_gain", "fitted_gaussian", "ramp", "rounded", "sparsity"]
 
 _MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
 _ROUNDING = 0.25  # grey levels
-_POINTS = 10.0  # `sparsity` from which an image shows points; photographs have up to 6
+POINTS = 10.0  # `sparsity` from which an image shows points; photographs have up to 6
 # Longest σ over the shortest one (motion, and a structure of one direction, have more), number of tiles, `sparsity` and
 # `edge_gain`, each between two values, of which the first excludes a wide blur, or the second.
-_RATIOS, _TILES, _SPARSITIES, _EDGE_GAINS = (2.2, 2.8), (5.0, 10.0), (_POINTS, 20.0), (0.78, 0.88)
+_RATIOS, _TILES, _SPARSITIES, _EDGE_GAINS = (2.2, 2.8), (5.0, 10.0), (POINTS, 20.0), (0.78, 0.88)
 # Of the Wiener filter of `edge_gain`: the noise, grey levels, and the prior power of photographs, f^−2.2.
 _NOISE, _POWER, _CORNER, _MARGIN = 1.5, 2.5e-4 * 2**2.2, 1 / 64, 24
 
@@ -90,7 +90,7 @@ def ramp(value: float, bounds: tuple[float, float]) -> float:
 
 
 def fitted_gaussian(
-    plane: Tensor, tiles: Tensor, scale: int, frequencies: NDArray[np.float64], wide: float
+    plane: Tensor, tiles: Tensor, scale: int, frequencies: NDArray[np.float64], *, wide: float, points: float
 ) -> SpectralGaussian:
     """The Gaussian of an image by `fit_spectrum`; none (a covariance of 0) of a flat one.
 
@@ -100,8 +100,8 @@ def fitted_gaussian(
         scale: Factor from LR to HR.
         frequencies: At which the transfer function is needed, cycles per LR pixel.
         wide: Shortest σ, LR px, from which `edge_gain` is measured.
+        points: `sparsity` of the image.
     """
-    points = sparsity(plane)
     periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
     if periodogram.tiles == 0:
         return SpectralGaussian(np.zeros((2, 2)), frequencies, points=points)
@@ -112,12 +112,12 @@ def fitted_gaussian(
 
 
 def rounded(plane: Tensor) -> Tensor:
-    """An image, (H, W), grey levels, rounded to a quarter of a level, but for points on an empty background.
+    """An image, (H, W), grey levels, rounded to a quarter of a level.
 
     An image of floats without noise has a spectrum that falls to nothing, as that of no photograph does: what is
     measured there is the leakage of the window, or looks like an earlier enlargement.
     """
-    return plane if sparsity(plane) > _POINTS else (plane / _ROUNDING).round() * _ROUNDING
+    return (plane / _ROUNDING).round_().mul_(_ROUNDING)
 
 
 def sparsity(image: Tensor) -> float:
@@ -125,8 +125,14 @@ def sparsity(image: Tensor) -> float:
 
     Photographs have 1.5 to 6, points on an empty background many times as much.
     """
-    differences = torch.cat([image.diff(dim=-2).flatten(), image.diff(dim=-1).flatten()]).double()
-    return float(differences.square().mean() / differences.abs().mean().square().clamp_min(1e-12))
+    squares = moduli = 0.0
+    count = 0
+    for axis in (-2, -1):
+        differences = image.diff(dim=axis).abs_()
+        moduli += float(differences.sum(dtype=torch.float64))
+        squares += float(differences.square_().sum(dtype=torch.float64))
+        count += differences.numel()
+    return squares * count / max(moduli**2, 1e-12)
 
 
 def edge_gain(tiles: Tensor, covariance: NDArray[np.float64]) -> float:

@@ -35,7 +35,7 @@ def test_the_width_is_measured_in_bytes_and_in_floats_without_noise(sigma):
     hr = photograph(400, 400, name="astronaut", top=0, left=60, bands=1)
     exact = 255 * degrade(hr, gaussian((2 * sigma) ** 2, 2).tensor(hr), 2)[0, 0]
     for plane in (in_bytes, rounded(exact)):
-        fit = fitted_gaussian(plane, textured_tiles(plane, 8), 2, FREQUENCIES, 0.95)
+        fit = fitted_gaussian(plane, textured_tiles(plane, 8), 2, FREQUENCIES, wide=0.95, points=3.0)
         assert fit.sigmas == pytest.approx((sigma, sigma), rel=0.1)
         assert fit.wideness((0.95, 1.15), (2.4, 3.0)) == 1
 

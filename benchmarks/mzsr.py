@@ -80,6 +80,7 @@ def table(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     config = MetaTrainingConfig(
         first_steps=options.first_steps,
+        first_rate=options.first_rate,
         steps=options.steps,
         rate=options.rate,
         final_rate=options.rate / 5,
@@ -121,6 +122,7 @@ def main() -> None:
     command.add_argument("--cache", type=Path, default=Path("leaves_cache"))
     command.add_argument("--first-steps", type=int, default=MetaTrainingConfig().first_steps)
     command.add_argument("--steps", type=int, default=MetaTrainingConfig().steps)
+    command.add_argument("--first-rate", type=float, default=MetaTrainingConfig().first_rate, help="of stage 1")
     command.add_argument("--rate", type=float, default=MetaTrainingConfig().rate, help="of stage 2")
     command.add_argument("--begin", type=Path, help="weights that stage 2 begins with, without stage 1")
     command.add_argument("--seed", type=int, default=0)

@@ -84,10 +84,10 @@ def _tensor_array(image: Tensor, channel_axis: int | None) -> tuple[NDArray[Any]
         raise ImageError(
             f"an image must be {_KINDS}, got a tensor of shape {tuple(image.shape)}; pass several images one by one."
         )
-    single, axis = (image[0] if image.ndim == 4 else image), None
+    single, axis = (image[0] if image.ndim == 4 else image), channel_axis
     if single.ndim == 3:
-        if image.ndim == 4 and channel_axis is not None and channel_axis > 0:
-            channel_axis -= 1
+        if image.ndim == 4 and channel_axis is not None and channel_axis >= 0:
+            channel_axis = channel_axis - 1 if channel_axis else 3  # the first axis is not of channels
         axis = _checked_axis(tuple(single.shape), channel_axis, default=0)
     try:
         return single.detach().cpu().numpy(), axis
@@ -106,6 +106,10 @@ def _array_source(
     if array.ndim not in (2, 3) or array.size == 0:
         raise ImageError(f"an image must be {_KINDS}, got an array of shape {image.shape}.")
     axis = -1
+    if array.ndim == 2 and channel_axis is not None:
+        raise ImageError(
+            f"channel_axis is for images with channels, this one has the shape {array.shape}; leave channel_axis out."
+        )
     if array.ndim == 3:
         axis = _checked_axis(array.shape, channel_axis, default=-1)
         array = np.moveaxis(array, axis, -1)
@@ -130,7 +134,7 @@ def _array_source(
 def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: int) -> int:
     """The channel axis of a 3-D image, refused if the shape shows that the default is wrong."""
     if channel_axis is not None:
-        if not -3 <= channel_axis < 3:
+        if not -len(shape) <= channel_axis < len(shape):
             raise ImageError(f"channel_axis must be an axis of the image of shape {shape}, got {channel_axis}.")
         return channel_axis
     other = 0 if default == -1 else -1

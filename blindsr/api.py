@@ -2,17 +2,17 @@
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from blindsr._arrays import SampleWriter, opened_input
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, KernelEstimate, as_kernel
+from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines import blind
 from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
@@ -26,8 +26,6 @@ __all__ = [
     "Result", "SuperResolver", "degrade", "estimate_and_upscale", "estimate_kernel", "list_estimators",
     "list_upscalers", "upscale",
 ]  # fmt: skip
-
-KernelLike = AnyKernel | ArrayLike | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +96,7 @@ class SuperResolver:
         settings = self.preset if isinstance(self.preset, Settings) else named_preset(self.preset)
         if self.scale is not None:
             factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
-            if len(factors) not in (1, 2) or any(
-                isinstance(f, bool) or not isinstance(f, int | float | np.integer | np.floating) for f in factors
-            ):
+            if len(factors) not in (1, 2) or not all(map(_is_number, factors)):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
             pair = (float(factors[0]), float(factors[-1])) if isinstance(self.scale, tuple) else None
             settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)
@@ -320,6 +316,8 @@ def upscale(
         >>> blindsr.upscale(ramp, "gaussian:1.2", 2, preset="fast").shape
         (128, 128)
     """
+    if kernel is None:
+        raise KernelError("upscale needs a kernel, got None; estimate_and_upscale estimates one from the image.")
     resolver = SuperResolver(
         scale=scale,
         preset=preset,
@@ -412,10 +410,10 @@ def degrade(
             f"degrade needs integers or floating-point numbers (H, W) or (H, W, C), got {array.dtype} of shape "
             f"{array.shape}."
         )
-    if scale is not None and (isinstance(scale, bool) or int(scale) != scale or scale < 1):
+    if scale is not None and not (_is_number(scale) and scale >= 1 and float(scale).is_integer()):
         raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
-    if not (math.isfinite(noise_sigma) and noise_sigma >= 0):
-        raise ConfigError(f"noise_sigma must be 0 or more, got {noise_sigma}.")
+    if not (_is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
+        raise ConfigError(f"noise_sigma must be a number of 0 or more, got {noise_sigma!r}.")
     known = _kernel(kernel, 2 if scale is None else int(scale))
     if not isinstance(known, Kernel):
         raise ConfigError("degrade takes one kernel for all bands and places; degrade bands and parts one by one.")
@@ -449,6 +447,10 @@ def list_upscalers() -> dict[str, str]:
 def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
     """A kernel of any kind, for this scale where it does not carry its own."""
     return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, scale)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _device(name: str, own: torch.device | None) -> torch.device:

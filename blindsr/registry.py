@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -173,11 +174,20 @@ UPSCALERS: Registry[Any] = Registry(
 )
 
 
+def _source_of(module: str) -> bytes:
+    """The source of a module of another package, which may be edited in place; empty where there is none."""
+    try:
+        spec = find_spec(module)
+        return b"" if spec is None or spec.origin is None else Path(spec.origin).read_bytes()
+    except (ImportError, ValueError, OSError):
+        return b""
+
+
 @cache
 def source_digest() -> str:
     """A digest of all code and weights that decide a result, for the keys of caches: 20 hexadecimal digits.
 
-    It covers whole folders, and the packages that registered methods by entry points with their versions.
+    It covers whole folders, and the modules that entry points name with the versions of their packages.
     """
     root = Path(__file__).parent
     digest = hashlib.sha256()
@@ -190,4 +200,5 @@ def source_digest() -> str:
         for point in sorted(entry_points(group=group), key=lambda p: p.name):
             version = point.dist.version if point.dist is not None else ""
             digest.update(f"{group} {point.name} {point.value} {version}".encode())
+            digest.update(_source_of(point.module))
     return digest.hexdigest()[:20]

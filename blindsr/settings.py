@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blindsr.errors import ConfigError
-from blindsr.registry import ESTIMATORS, UPSCALERS
+from blindsr.registry import ESTIMATORS, UPSCALERS, Registry
 
 __all__ = ["DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "preset"]
 
@@ -81,6 +81,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
+        numbers = (self.scale,) if self.factors is None else self.factors
+        if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+            raise ConfigError(f"scale must be a number, and factors two numbers, got {numbers}.")
+        if self.region is not None and not isinstance(self.region, Region):
+            raise ConfigError(f"region must be a Region(x=, y=, width=, height=), got {self.region!r}.")
         if self.factors is not None:
             if not all(math.isfinite(factor) and 1 <= factor <= MAX_SCALE for factor in self.factors):
                 given = "x".join(f"{factor:g}" for factor in self.factors)
@@ -156,11 +161,18 @@ class Settings:
 
     def create_estimator(self) -> Any:
         """The kernel estimator with its settings."""
-        return ESTIMATORS.create(self.estimator, self.configs.get(self.estimator), seed=self.seed)
+        return ESTIMATORS.create(self.estimator, self._config_of(ESTIMATORS, self.estimator), seed=self.seed)
 
     def create_upscaler(self) -> Any:
         """The upscaler with its settings."""
-        return UPSCALERS.create(self.upscaler, self.configs.get(self.upscaler), seed=self.seed)
+        return UPSCALERS.create(self.upscaler, self._config_of(UPSCALERS, self.upscaler), seed=self.seed)
+
+    def _config_of(self, registry: Registry[Any], name: str) -> Any:
+        """The settings of a method; those of a method of this name in the other registry are none of them."""
+        config = self.configs.get(name)
+        others = UPSCALERS if registry is ESTIMATORS else ESTIMATORS
+        is_other = name in others.names() and isinstance(config, others.get(name).config_type)
+        return None if is_other and not isinstance(config, registry.get(name).config_type) else config
 
     def with_config(self, name: str, **values: Any) -> "Settings":
         """These settings with some values of one method changed.

@@ -4,6 +4,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,7 +197,9 @@ def test_degrade_is_the_model_and_noise_is_seeded():
     [
         ({"kernel": gaussian(1.2, 2), "scale": 3}, KernelError, "needs a kernel for scale 3, this one is for scale 2"),
         ({"scale": 2.5}, ConfigError, "whole number of 1 or more, got 2.5"),
-        ({"noise_sigma": -1.0}, ConfigError, "noise_sigma must be 0 or more"),
+        ({"scale": float("nan")}, ConfigError, "whole number of 1 or more, got nan"),
+        ({"noise_sigma": "0.1"}, ConfigError, "noise_sigma must be a number of 0 or more, got '0.1'"),
+        ({"noise_sigma": -1.0}, ConfigError, "noise_sigma must be a number of 0 or more"),
         ({"image": np.zeros((2, 8, 8, 3), np.uint8)}, ImageError, "got uint8 of shape"),
         ({"image": np.zeros((8, 8), bool)}, ImageError, "got bool"),
     ],
@@ -208,6 +211,38 @@ def test_degrade_refuses_what_it_would_get_wrong(arguments, error, message):
 
 def test_degrade_keeps_negative_integers():
     assert (blindsr.degrade(np.full((24, 24), -100, np.int16), "gaussian:1.0", 2) == -100).all()
+
+
+def test_upscale_does_not_estimate_a_kernel_that_is_missing():
+    with pytest.raises(KernelError, match="got None; estimate_and_upscale estimates one"):
+        blindsr.upscale(np.zeros((16, 16)), None, 2)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((16, 16)), torch.zeros(16, 16), np.zeros((16, 16, 3)), torch.zeros(1, 3, 16, 16)]
+)
+@pytest.mark.parametrize("axis", [4, 0])
+def test_the_axis_of_the_channels_is_one_that_has_channels(image, axis):
+    if image.ndim == 3 and axis == 0:
+        assert blindsr.upscale(image, "bicubic", 2, channel_axis=axis).shape == (16, 32, 6)
+        return
+    with pytest.raises(ImageError, match="channel_axis"):
+        blindsr.upscale(image, "bicubic", 2, channel_axis=axis)
+
+
+def test_files_take_texts_and_anything_that_describes_a_kernel(tmp_path):
+    Image.fromarray(np.full((24, 20), 99, np.uint8)).save(tmp_path / "a.png")
+    settings = replace(INTERPOLATE, size=(60, 0))  # ×3
+    options = {"settings": settings, "output": str(tmp_path / "out.png"), "overwrite": True}
+    for kernel in ("gaussian:1.2", np.ones((3, 3)), blindsr.kernels.bicubic(3)):
+        result = blindsr.upscale_file(str(tmp_path / "a.png"), kernel=kernel, **options)
+        assert result.kernel.scale == 3
+        assert np.asarray(Image.open(tmp_path / "out.png")).shape == (72, 60)
+    assert blindsr.estimate_file_kernel(str(tmp_path / "a.png"), INTERPOLATE, output=str(tmp_path / "k.npz"))
+    batch = blindsr.upscale_files(
+        [str(tmp_path / "a.png")], str(tmp_path / "many"), settings=settings, kernel="bicubic", executor="inline"
+    )
+    assert [row["status"] for _, row in batch.rows] == ["done"]
 
 
 def test_a_size_decides_the_scale_of_kernels():

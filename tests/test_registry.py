@@ -1,6 +1,7 @@
 """The registries of methods."""
 
 import dataclasses
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -86,5 +87,22 @@ def test_the_digest_of_the_source_changes_with_any_file_that_decides_a_result(tm
         source_digest.cache_clear()
         assert source_digest() != before, folder
         before = source_digest()
+    monkeypatch.undo()
+    source_digest.cache_clear()
+
+
+def test_the_digest_of_the_source_changes_with_a_method_of_another_package_that_is_edited_in_place(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "edited_method.py").write_text("pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("edited", "edited_method:Method", "blindsr.upscalers")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    digests = []
+    for text in ("pass", "pass  # edited"):
+        (tmp_path / "edited_method.py").write_text(text)
+        source_digest.cache_clear()
+        digests.append(source_digest())
+    assert digests[0] != digests[1]
     monkeypatch.undo()
     source_digest.cache_clear()

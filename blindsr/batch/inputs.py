@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from blindsr.errors import ConfigError, ImageError, OutputError, listed
-from blindsr.image_io import image_size, readable_suffixes, writable_suffixes
-from blindsr.settings import Settings
+from blindsr.image_io import readable_suffixes, writable_suffixes
 
-__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "common_scale", "find_inputs", "is_pattern"]
+__all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern"]
 
 DEFAULT_NAME = "{stem}_blindsr_{label}"
 _SAFE_BAND = re.compile(r"_(B\d\d|B8A)(?:_(\d+)m)?\.jp2$")  # of level 1C, or of 2A with its resolution
@@ -80,30 +79,6 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     if not search.files and not search.problems:
         raise ImageError(f"no image was found in {listed(arguments, 3)}; {search.advice()}.")
     return Inputs(tuple(search.files.values()), tuple(search.problems))
-
-
-def common_scale(settings: Settings, paths: Sequence[Path]) -> int:
-    """The whole-number scale at which all images are run, for which one kernel for all of them must be.
-
-    Raises:
-        ConfigError: The settings have an output size, and it means different scales, does not enlarge an image, or no
-            header gives the size of an image.
-    """
-    if settings.size is None:
-        return settings.kernel_scale
-    sizes = [size for path in paths if (size := image_size(path)) is not None]
-    scales = sorted({settings.for_image(*size[:2]).kernel_scale for size in sizes})
-    if not scales:
-        raise ConfigError(
-            "a size (size=, --size) needs an image whose header gives its own size, "
-            f"{paths[0] if paths else 'no image'} does not; check the name, or give a scale (scale=, --scale) instead."
-        )
-    if len(scales) > 1:
-        raise ConfigError(
-            f"one kernel is for one scale, but this size (size=, --size) needs ×{' and ×'.join(map(str, scales))} for "
-            "these images; give a scale (scale=, --scale) instead."
-        )
-    return scales[0]
 
 
 class _Search:

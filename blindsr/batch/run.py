@@ -28,7 +28,9 @@ from blindsr.batch.task import (
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Listener, Notice
 from blindsr.image_io import DEFAULT_FILES, FileOptions
+from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel, KernelStack
+from blindsr.pipelines.files import given_kernel
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.memory import available_memory
 from blindsr.pipelines.outputs import image_outputs, leftovers
@@ -93,7 +95,7 @@ def upscale_files(
     output: str | Path | None = None,
     *,
     settings: Settings | None = None,
-    kernel: AnyKernel | None = None,
+    kernel: KernelLike | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
     shared_kernel: bool = False,
@@ -125,7 +127,7 @@ def upscale_files(
         output: The folder of the results, below which the tree of the inputs is mirrored; None puts each beside its
             image.
         settings: The settings of each run; the defaults if None.
-        kernel: A known kernel for all images; None estimates one for each.
+        kernel: A known kernel for all images, as anything that `as_kernel` takes; None estimates one for each.
         kernel_warnings: Remarks on the kernel for the records.
         linear_light: With a known kernel, whether the sRGB curve is undone before upscaling.
         shared_kernel: Estimate one kernel from all images, which are of one camera and lens.
@@ -164,7 +166,8 @@ def upscale_files(
     devices = _devices(device, jobs, executor)
     engine = _engine(executor, devices, threads, retries, scheduler, task_resources)
     found = find_inputs(map(Path, inputs), recursive=recursive, exclude=output)
-    found = _with_kernels(found, kernel, listener)
+    known = None if kernel is None else given_kernel(kernel, settings, [file.path for file in found.files])
+    found = _with_kernels(found, known, listener)
     naming = Naming(
         output=output,
         template=name,
@@ -174,7 +177,7 @@ def upscale_files(
     )
     options = TaskOptions(
         settings=settings,
-        kernel=kernel,
+        kernel=known,
         kernel_warnings=kernel_warnings,
         linear_light=linear_light,
         files=files,

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from blindsr.batch.inputs import common_scale
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
 from blindsr.errors import ConfigError, ImageError
@@ -30,7 +29,7 @@ from blindsr.kernels.files import kernel_bytes, read_kernel
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
-from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, measured_frames
+from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, common_scale, measured_frames
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
 from blindsr.pipelines.shared_kernel import OF_EACH_IMAGE, STAGE, estimate_shared_kernel
 from blindsr.registry import source_digest

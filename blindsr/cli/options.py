@@ -27,6 +27,7 @@ from blindsr.cli.types import (
     SIZE,
     MethodChoice,
     OutputPath,
+    ParamType,
 )  # fmt: skip
 
 __all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
@@ -253,9 +254,9 @@ def toml_keys(table: str) -> dict[str, str]:
     return {key or name: name for name, where, _, key in tables if where == table}
 
 
-def type_of(name: str) -> click.ParamType[Any]:
+def type_of(name: str) -> ParamType:
     """The type of an option, which also converts its value in run.toml."""
-    option_type: click.ParamType[Any] = click.types.convert_type(_declared(name)["click"].get("type", str))
+    option_type: ParamType = click.types.convert_type(_declared(name)["click"].get("type", str))
     return option_type
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 from blindsr.cli.options import STDIO, Options, toml_keys, type_of
+from blindsr.cli.types import ParamType
 from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
@@ -83,12 +84,8 @@ def make_run(options: Options) -> Run:
     settings = replace(settings, configs=configs, **values)
     if "precision" in run and any(f.name == "precision" for f in fields(settings.create_upscaler().config)):
         settings = settings.with_config(settings.upscaler, precision=run["precision"])
-    if (weights := getattr(settings.create_upscaler().config, "weights", None)) is not None:
-        from blindsr.upscalers.pretrained.weights import load_network
-
-        load_network(weights)  # a missing or invalid file is an error now, and not after the estimate
     if (check := getattr(settings.create_upscaler(), "check", None)) is not None:
-        check()
+        check()  # a missing or invalid file is an error now, and not after the estimate
     return Run(
         settings=settings,
         device=run.get("device", "auto"),
@@ -105,7 +102,8 @@ def kernel_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool 
         return settings.kernel_scale
     if STDIO in photos:
         raise click.UsageError("--size needs a file whose size is known in advance; with - use --scale.")
-    from blindsr.batch.inputs import common_scale, find_inputs
+    from blindsr.batch.inputs import find_inputs
+    from blindsr.pipelines.files import common_scale
 
     return common_scale(settings, [file.path for file in find_inputs(photos, recursive=recursive).files])
 
@@ -226,7 +224,7 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
     return values
 
 
-def _type_in_words(option_type: click.ParamType[Any]) -> str:
+def _type_in_words(option_type: ParamType) -> str:
     if isinstance(option_type, click.types.IntParamType):
         return "a whole number"
     if isinstance(option_type, click.types.FloatParamType):

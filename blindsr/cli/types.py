@@ -14,10 +14,15 @@ import click
 if TYPE_CHECKING:
     from blindsr.registry import Registry
 
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # it is no generic class in most releases of Click 8
+
 __all__ = [
     "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE", "SIZE",
     "MethodChoice",
     "OutputPath",
+    "ParamType",
 ]  # fmt: skip
 
 
@@ -43,7 +48,7 @@ class OutputPath:
     is_folder: bool = False  # one of this name exists, or the name was written with a slash at its end
 
 
-class _OutputType(click.ParamType[OutputPath]):
+class _OutputType(ParamType):
     name = "path"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> OutputPath:
@@ -55,7 +60,7 @@ class _OutputType(click.ParamType[OutputPath]):
         return OutputPath(path, text.endswith(("/", os.sep)) or os.path.isdir(path))  # noqa: PTH112
 
 
-class _Parsed(click.ParamType[Any]):
+class _Parsed(ParamType):
     """A value that a function makes of a text, or of the value of run.toml; its ValueError says what is needed."""
 
     def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
@@ -167,7 +172,7 @@ def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
     return numbers[0], numbers[-1]
 
 
-class MethodChoice(click.ParamType[str]):
+class MethodChoice(ParamType):
     """A name of a registry; it is checked when the command runs, so that `--help` imports no method.
 
     Args:

@@ -1,15 +1,18 @@
 """The protocol of kernel estimators, and the baseline among them: the bicubic kernel for every image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from blindsr.errors import ConfigError, ImageError
-from blindsr.events import Listener, ignore
-from blindsr.kernels import KernelEstimate, bicubic
+from blindsr.events import Listener, Notice, StageDone, ignore
+from blindsr.kernels import KernelEstimate, bicubic, bicubic_in_place_of
 
-__all__ = ["BicubicKernel", "KernelEstimator", "check_image"]
+__all__ = ["BicubicKernel", "KernelEstimator", "check_image", "flat_estimate", "is_flat"]
+
+_ROUNDING = 0.5 / 255  # standard deviation, [0, 1]
 
 
 class KernelEstimator(Protocol):
@@ -50,7 +53,7 @@ def check_image(lr: Tensor, scale: int, estimator: type[KernelEstimator]) -> Non
 
     Raises:
         ImageError: Not one image, (1, C, H, W), or a side is shorter than the estimator's `min_side`.
-        ConfigError: The estimator does not know the scale.
+        ConfigError: The scale is none of the estimator's.
     """
     if lr.ndim != 4 or lr.shape[0] != 1:
         raise ImageError(f"a kernel is estimated from one image (1, C, H, W), got shape {tuple(lr.shape)}.")
@@ -61,8 +64,32 @@ def check_image(lr: Tensor, scale: int, estimator: type[KernelEstimator]) -> Non
             "image or a known kernel."
         )
     if scale not in estimator.scales:
-        known = ", ".join(map(str, estimator.scales))
-        raise ConfigError(f"the {estimator.name} estimator knows the scales {known}, got {scale!r}.")
+        known = ", ".join(f"×{factor}" for factor in estimator.scales)
+        raise ConfigError(
+            f"the {estimator.name} estimator supports {known}, got ×{scale}; choose one of these scales or another "
+            "estimator."
+        )
+
+
+def is_flat(lr: Tensor) -> bool:
+    """Whether an image, (1, C, H, W), [0, 1], holds nothing but rounding: no band has a larger standard deviation."""
+    return float(lr.flatten(2).std(-1).max()) < _ROUNDING
+
+
+def flat_estimate(
+    method: str, scale: int, settings: Mapping[str, object], listener: Listener = ignore
+) -> KernelEstimate:
+    """The estimate for a flat image, which shows no kernel: the bicubic one as a replacement, with a warning."""
+    warning = "the image is flat, so that no kernel can be estimated from it; the bicubic kernel is used."
+    listener(Notice(stage=method, message=warning))
+    listener(StageDone(stage=method, steps=0, reason="the image is flat"))
+    return KernelEstimate(
+        kernel=bicubic_in_place_of(method, scale),
+        method=method,
+        settings=settings,
+        warnings=(warning,),
+        kernel_error=0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image
-from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, centre, compose, resample
+from blindsr.estimators.base import check_image, flat_estimate
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
+from blindsr.kernels import Kernel, KernelEstimate, centre, compose, resample
 from blindsr.ops import luma
 
 __all__ = ["MichaeliIraniConfig", "MichaeliIraniEstimator", "estimate_kernel", "pair_patches", "transport"]
@@ -123,10 +123,7 @@ def estimate_kernel(
     image = luma(lr).detach().cpu().double().numpy()
     fit = _Recurrence(image, config)
     if fit.contrast < _FLAT:
-        warning = "the image is flat and does not show its kernel; the bicubic kernel is used."
-        listener(Notice(stage=STAGE, message=warning))
-        listener(StageDone(stage=STAGE, steps=0, reason="the image is flat"))
-        return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), warnings=(warning,))
+        return flat_estimate(STAGE, scale, asdict(config), listener)
     history: dict[str, list[float]] = {"step": [], "difference": [], "variance": []}
     for step in range(1, config.iterations + 1):
         difference = fit.step()

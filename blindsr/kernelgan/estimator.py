@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from blindsr import kernels
 from blindsr.errors import DivergenceError, ImageError
-from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
+from blindsr.estimators.base import flat_estimate, is_flat
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import enhanced, losses
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernelgan.networks import SCALE, Discriminator, Generator, Layers
@@ -30,16 +31,12 @@ __all__ = [
     "crop_weights",
     "draw_corners",
     "estimate_kernel",
-    "flat_estimate",
     "gradient_magnitude",
-    "is_flat",
     "min_side",
     "to_estimate",
 ]
 
 STAGE = "kernelgan"
-# An image whose bands all have a smaller standard deviation than this, [0, 1] units, holds nothing but rounding.
-_FLAT = 0.5 / 255
 # The weights of full runs sum to 1 within 0.001, of short runs within 0.3; of a collapsed generator, to almost 0.
 _SUM_TOLERANCE = 0.5
 
@@ -103,7 +100,7 @@ def estimate_kernel(
     check_image(lr, config)
     listener(StageStarted(stage=STAGE, max_steps=config.iterations))
     if is_flat(lr):
-        return flat_estimate(scale, STAGE, asdict(config), listener)
+        return flat_estimate(STAGE, scale, asdict(config), listener)
     training = Training(lr, config)
     for step in range(1, config.iterations + 1):
         listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
@@ -328,19 +325,6 @@ def check_image(lr: Tensor, config: KernelGANConfig) -> None:
         )
     if not bool(torch.isfinite(lr).all()):
         raise ImageError("the image must be finite, it holds NaN or infinity; replace those pixels first.")
-
-
-def is_flat(lr: Tensor) -> bool:
-    """Whether an image holds nothing but rounding."""
-    return float(lr.flatten(2).std(-1).max()) < _FLAT
-
-
-def flat_estimate(scale: int, stage: str, settings: dict[str, object], listener: Listener) -> KernelEstimate:
-    """The bicubic kernel with a warning, for an image that shows no kernel."""
-    warning = "the image is flat and does not show its kernel; the bicubic kernel is used."
-    listener(Notice(stage=stage, message=warning))
-    listener(StageDone(stage=stage, steps=0, reason="the image is flat"))
-    return KernelEstimate(kernel=kernels.bicubic(scale), method=stage, settings=settings, warnings=(warning,))
 
 
 def gradient_magnitude(image: Tensor) -> Tensor:

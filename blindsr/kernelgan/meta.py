@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
+from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_image, flat_estimate, is_flat, min_side, to_estimate
+from blindsr.kernelgan.estimator import Training, check_image, min_side, to_estimate
 from blindsr.kernelgan.networks import SCALE, Discriminator, Generator
 from blindsr.kernelgan.postprocess import SCALES, check_scale
 from blindsr.kernels import KernelEstimate
@@ -179,7 +180,7 @@ class MetaKernelGANEstimator:
         check_image(lr, config.kernelgan)
         listener(StageStarted(stage=STAGE, max_steps=config.iterations))
         if is_flat(lr):
-            return flat_estimate(scale, STAGE, asdict(config), listener)
+            return flat_estimate(STAGE, scale, asdict(config), listener)
         training = MetaTraining(lr, config, load_start(config.start))
         for step in range(1, config.iterations + 1):
             listener(StepDone(stage=STAGE, step=step, values=training.step(step)))

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from blindsr import kernels
 from blindsr.errors import ConfigError
+from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_image, flat_estimate, is_flat, min_side
+from blindsr.kernelgan.estimator import Training, check_image, min_side
 from blindsr.kernelgan.networks import Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
 from blindsr.kernels import Kernel, KernelEstimate
@@ -106,7 +107,7 @@ class KernelGANFKPEstimator:
         check_image(lr, config.critic)
         listener(StageStarted(stage=STAGE, max_steps=config.iterations))
         if is_flat(lr):
-            return flat_estimate(scale, STAGE, asdict(config), listener)
+            return flat_estimate(STAGE, scale, asdict(config), listener)
         training = FlowTraining(lr, config)
         for step in range(1, config.iterations + 1):
             listener(StepDone(stage=STAGE, step=step, values=training.step(step)))

@@ -1,6 +1,6 @@
 """Downscaling kernels: values, formulas, random laws, arithmetic, metrics, files and plots; without torch."""
 
-from blindsr.kernels.analytic import bicubic, box, defocus, gaussian, motion, parse_kernel
+from blindsr.kernels.analytic import bicubic, bicubic_in_place_of, box, defocus, gaussian, motion, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
 from blindsr.kernels.files import as_kernel, kernel_bytes, load_kernel, read_kernel
 from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelMap, KernelStack
@@ -19,6 +19,7 @@ __all__ = [
     "SplitHalf",
     "as_kernel",
     "bicubic",
+    "bicubic_in_place_of",
     "box",
     "centre",
     "compare",

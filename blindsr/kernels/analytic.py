@@ -133,6 +133,11 @@ def bicubic(scale: int) -> Kernel:
     return Kernel.normalised(np.outer(taps, taps), scale, {"made_by": "bicubic"})
 
 
+def bicubic_in_place_of(method: str, scale: int) -> Kernel:
+    """The bicubic kernel, used because an estimator found none; its provenance names the estimator."""
+    return Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": method}})
+
+
 def box(scale: int) -> Kernel:
     """Make the mean over s×s pixels: an ideal detector with full fill factor, without optics."""
     return Kernel.normalised(np.ones((scale, scale)), scale, {"made_by": "box"})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
@@ -35,6 +35,7 @@ _MAX_NUMBERS: Final = 1 << 25  # in one array
 
 AnyConvention = Convention | Literal["auto"]
 _Kernels = AnyKernel
+KernelLike = AnyKernel | ArrayLike | str | os.PathLike[str]  # what `as_kernel` makes a kernel of
 _MAP_KEY: Final = "kernel_map"  # array (rows, columns, K, K) of a file with a map
 _Warnings = tuple[str, ...]
 

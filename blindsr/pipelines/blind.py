@@ -16,7 +16,7 @@ from torch import Tensor
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
-from blindsr.kernels import Kernel, KernelEstimate, bicubic
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowResizer
@@ -205,7 +205,7 @@ def estimate_kernel(
             raise ImageError(f"{needs}, got {width}×{height} px; choose a larger image or region, or a known kernel.")
         warning = f"{width}×{height} px are too few to measure a blur ({needs}); the bicubic kernel is used."
         listener(Notice(stage=estimator.name, message=warning))
-        kernel = Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": estimator.name}})
+        kernel = bicubic_in_place_of(estimator.name, scale)
         return KernelEstimate(kernel=kernel, method=estimator.name, warnings=(warning,))
     estimate = _estimated(crop, estimator, settings, listener)
     if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):

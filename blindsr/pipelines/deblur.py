@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, compose, dilate
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of, compose, dilate
 from blindsr.kernels.files import DEBLUR_SCALE
 from blindsr.ops import imresize
 
@@ -22,10 +22,11 @@ __all__ = ["estimate_blur", "for_run"]
 
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
-_DOUBTFUL_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
+_UNCERTAIN_ERROR = 0.15  # predicted error above which its width is so uncertain that a reduced photograph is tried
 # Of a blur that was found at a reduced size: predicted and expected error, and probability of a Gaussian or a disc.
-_MAX_ERROR, _MAX_EXPECTED_ERROR, _LEAST_CERTAINTY = 0.2, 0.15, 0.8
-_LEAST_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
+_MAX_ERROR, _MAX_EXPECTED_ERROR, _MIN_PROBABILITY = 0.2, 0.15, 0.8
+_MIN_VARIANCE = 0.8  # px²; a narrower blur would have been found at full size
+_METRICS = {"bicubic_share", "predicted_error", "expected_error", "kind_gaussian", "kind_disc"}  # that decide
 _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divided out
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
@@ -62,10 +63,11 @@ def estimate_blur(
     """An estimate of the blur that also holds for photographs without any detail near the limit of their pixels.
 
     Whether such a photograph is blurred or shows a soft subject often cannot be told, so that estimators return the
-    bicubic kernel, which leaves it as it is. Who wants it deblurred has answered that: the blur is measured at half or
-    a quarter of the size, where it is narrow enough.
+    bicubic kernel, which leaves it as it is. At scale 1 the user has asked for deblurring, so that the blur is measured
+    at half or a quarter of the size, where it is narrow enough.
 
-    Where none is found, the kernel is the bicubic one, with a warning.
+    Where none is found, the kernel is the bicubic one, with a warning. The estimate of a method that does not give the
+    metrics of the learned estimator is returned as it is.
 
     Args:
         estimate: At full size, for ×2.
@@ -73,12 +75,12 @@ def estimate_blur(
         estimator: The estimator.
         listener: Receives the events.
     """
-    share, error = (estimate.metrics.get(name) for name in ("bicubic_share", "predicted_error"))
-    if share is None or error is None:
+    if not estimate.metrics.keys() >= _METRICS:
         return estimate
+    share, error = estimate.metrics["bicubic_share"], estimate.metrics["predicted_error"]
     # A wide Gaussian that fits the spectrum may be a disc, whose shape shows at a reduced size.
     is_wide = estimate.metrics.get("wide_share", 0.0) > 0
-    if share < _FOUND_SHARE and error < _DOUBTFUL_ERROR and not is_wide:
+    if share < _FOUND_SHARE and error < _UNCERTAIN_ERROR and not is_wide:
         return estimate
     bound = _MAX_ERROR if is_wide else min(error, _MAX_ERROR)
     for factor in _REDUCTIONS:
@@ -87,22 +89,20 @@ def estimate_blur(
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
         smaller = estimator.estimate(reduced, factor, listener=listener)
         metrics = smaller.metrics
-        if not metrics:  # nothing but fine texture, which is flat at this size
+        if not metrics.keys() >= _METRICS:  # nothing but fine texture, which is flat at this size
             break
         is_found = metrics["bicubic_share"] < _FOUND_SHARE and metrics["predicted_error"] < bound
         is_certain = (
-            metrics["kind_gaussian"] + metrics["kind_disc"] > _LEAST_CERTAINTY
+            metrics["kind_gaussian"] + metrics["kind_disc"] > _MIN_PROBABILITY
             and metrics["expected_error"] < _MAX_EXPECTED_ERROR
         )
-        if is_found and is_certain and float(np.trace(smaller.kernel.covariance)) / 2 > _LEAST_VARIANCE:
+        if is_found and is_certain and float(np.trace(smaller.kernel.covariance)) / 2 > _MIN_VARIANCE:
             kernel = _composed(_without_bicubic(smaller.kernel))
             return replace(smaller, kernel=kernel, metrics={**metrics, "estimated_at_size": 1 / factor})
-    if share < _FOUND_SHARE and (is_wide or error < _DOUBTFUL_ERROR):
+    if share < _FOUND_SHARE and (is_wide or error < _UNCERTAIN_ERROR):
         return estimate
     listener(Notice(stage=estimator.name, message=_NOTHING_FOUND))
-    kernel = Kernel(
-        bicubic(DEBLUR_SCALE).array, DEBLUR_SCALE, {"made_by": "bicubic", "in_place_of": {"made_by": estimate.method}}
-    )
+    kernel = bicubic_in_place_of(estimate.method, DEBLUR_SCALE)
     return replace(estimate, kernel=kernel, warnings=(_NOTHING_FOUND,), kernel_error=0.0)
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindsr.errors import ConfigError
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
 from blindsr.ops.noise import ROUNDING, estimate_background_noise, estimate_blocking, estimate_floor, estimate_noise
 from blindsr.ops.windows import Source, spread_windows, whole
-from blindsr.registry import ESTIMATORS
+from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import CLEAN
@@ -182,7 +181,13 @@ def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
         estimate is not None
         or "in_place_of" in kernel.provenance
         or (made_by in ESTIMATORS.names() and made_by != "bicubic")
+        or _estimates_kernel(made_by)
     )
+
+
+def _estimates_kernel(name: object) -> bool:
+    """Whether an upscaler of this name estimates a kernel of its own."""
+    return name in UPSCALERS.names() and bool(getattr(UPSCALERS.get(str(name)), "estimates_kernel", False))
 
 
 def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
@@ -199,12 +204,13 @@ def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
     stored = kernel.provenance.get("kernel_error")
     if isinstance(stored, int | float) and 0 <= stored <= 1:
         return float(stored)
-    made_by = kernel.provenance.get("made_by")
-    name = made_by if made_by in ESTIMATORS.names() else None if estimate is None else estimate.method
-    try:
-        return float(ESTIMATORS.get(str(name)).kernel_error)
-    except ConfigError:
-        return 0.0
+    names = (kernel.provenance.get("made_by"), None if estimate is None else estimate.method)
+    for registry in (ESTIMATORS, UPSCALERS):
+        methods = (registry.get(str(name)) for name in names if name in registry.names())
+        for error in (getattr(method, "kernel_error", None) for method in methods):
+            if error is not None:
+                return float(error)
+    return 0.0
 
 
 def _in_linear_light(source: Source, sigma: float) -> float:

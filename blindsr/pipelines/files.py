@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindsr.errors import ImageError, OutputError
+from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Event, Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import (
     ALL_PAGES,
@@ -32,6 +32,7 @@ from blindsr.image_io import (
     Strip,
     check_format,
     default_suffix,
+    image_size,
     jpeg_noise_sigma,
     open_frames,
     open_image,
@@ -40,7 +41,7 @@ from blindsr.image_io import (
     without_metadata,
 )
 from blindsr.kernels import Kernel, KernelEstimate
-from blindsr.kernels.files import kernel_bytes
+from blindsr.kernels.files import KernelLike, as_kernel, kernel_bytes
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
 from blindsr.ops.color import linear_to_srgb
@@ -194,14 +195,14 @@ class _Job:
 
 
 def upscale_file(
-    path: Path,
+    path: str | Path,
     settings: Settings | None = None,
     *,
-    kernel: AnyKernel | None = None,
+    kernel: KernelLike | None = None,
     noise: Noise | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
-    output: Path | None = None,
+    output: str | Path | None = None,
     output_stem: Path | None = None,
     run_id: str | None = None,
     overwrite: bool = False,
@@ -222,8 +223,9 @@ def upscale_file(
     Args:
         path: The photograph.
         settings: The default preset if None.
-        kernel: A known kernel for `settings.run_scale`, or one for each band; None estimates it. Of a file that is one
-            band, by its name ("…_B04_10m.jp2"), the kernel of that band is used.
+        kernel: A known kernel for `settings.kernel_scale`, or one for each band, as anything that `as_kernel` takes;
+            None estimates it. Of a file that is one band, by its name ("…_B04_10m.jp2"), the kernel of that band is
+            used.
         noise: The noise of the series that the photograph is part of; used if its own, measured, is near it.
         kernel_warnings: Warnings from reading the kernel, for the record.
         linear_light: With a known kernel: whether to undo the sRGB curve before upscaling ("auto", "on" or "off").
@@ -249,6 +251,8 @@ def upscale_file(
         DivergenceError: A training diverged.
     """
     settings = Settings() if settings is None else settings
+    path, output = Path(path), None if output is None else Path(output)
+    kernel = None if kernel is None else given_kernel(kernel, settings, [path])
     job, torch_device = _Job(listener), choose_device(device)
     if isinstance(kernel, KernelStack) and (band := kernel.of_file(path.name)) is not None:
         others = tuple(f"band {name}: " for name in kernel.names if name != band[0])
@@ -318,6 +322,40 @@ def upscale_file(
             result = replace(result, timings={**result.timings, "write": writer.seconds})
             job.timings.update(result.timings)
             return _finish(job, path, image, settings, torch_device, outputs, staging, result, run_id, overwrite)
+
+
+def common_scale(settings: Settings, paths: Sequence[Path]) -> int:
+    """The whole-number scale at which all images are run, for which one kernel for all of them must be.
+
+    Raises:
+        ConfigError: The settings have an output size, and it means different scales, does not enlarge an image, or no
+            header gives the size of an image.
+    """
+    if settings.size is None:
+        return settings.kernel_scale
+    sizes = [size for path in paths if (size := image_size(path)) is not None]
+    scales = sorted({settings.for_image(*size[:2]).kernel_scale for size in sizes})
+    if not scales:
+        raise ConfigError(
+            "a size (size=, --size) needs an image whose header gives its own size, "
+            f"{paths[0] if paths else 'no image'} does not; check the name, or give a scale (scale=, --scale) instead."
+        )
+    if len(scales) > 1:
+        raise ConfigError(
+            f"one kernel is for one scale, but this size (size=, --size) needs ×{' and ×'.join(map(str, scales))} for "
+            "these images; give a scale (scale=, --scale) instead."
+        )
+    return scales[0]
+
+
+def given_kernel(kernel: KernelLike, settings: Settings, paths: Sequence[Path]) -> AnyKernel:
+    """A kernel for images, of anything that describes one; its scale is that at which the images are run.
+
+    Raises:
+        KernelError: There is no such kernel for the scale.
+        ConfigError: As `common_scale`.
+    """
+    return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, common_scale(settings, paths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -616,10 +654,10 @@ def fit_image(
 
 
 def estimate_file_kernel(
-    path: Path,
+    path: str | Path,
     settings: Settings | None = None,
     *,
-    output: Path | None = None,
+    output: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
     files: FileOptions = DEFAULT_FILES,
@@ -647,6 +685,7 @@ def estimate_file_kernel(
         DivergenceError: A training diverged.
     """
     settings = Settings() if settings is None else settings
+    path, output = Path(path), None if output is None else Path(output)
     job, torch_device = _Job(listener), choose_device(device)
     outputs = kernel_outputs(path, settings.label, output)
     if settings.varying and outputs.kernel.suffix.lower() != ".npz":

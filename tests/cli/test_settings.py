@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
 from blindsr.cli.types import OutputPath
 from blindsr.errors import ConfigError, KernelError
 from blindsr.image_io import FileOptions
+from blindsr.registry import UPSCALERS
 from blindsr.settings import DIALS, Region, Settings, preset
 from blindsr.upscalers.pretrained.weights import BUNDLED
 
@@ -131,6 +133,22 @@ def test_tables_reach_their_methods(make):
     assert (configs["kernelgan"].iterations, configs["kernelgan"].generator_filters) == (10, (7, 5, 3))
     assert (configs["pretrained"].batch, configs["pretrained"].random_weights) == (3, True)
     assert (configs["zssr"].max_steps, configs["zssr"].back_projections) == (5, (1,))
+
+
+def test_a_name_that_an_estimator_and_an_upscaler_share_has_settings_of_both(make):
+    settings = make('[run]\nestimator = "bicubic"\n[bicubic]\n').settings
+    assert type(settings.create_estimator().config).__name__ == "FixedConfig"
+    assert make('[run]\nestimator = "bicubic"\nupscaler = "bicubic"\n[bicubic]\n').settings.create_upscaler()
+
+
+def test_a_file_of_weights_is_read_by_the_upscaler_that_names_it(make, tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Config:
+        weights: Path = tmp_path / "other.pt"  # no weights of the pretrained network
+
+    method = type("Other", (), {"config_type": Config, "__init__": lambda self, config: None, "config": Config()})
+    monkeypatch.setitem(UPSCALERS._added, "other", method)
+    assert make(upscaler="other").settings.create_upscaler().config.weights == tmp_path / "other.pt"
 
 
 def test_a_table_of_a_preset_changes_that_presets_settings(make):

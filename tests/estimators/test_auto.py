@@ -115,5 +115,5 @@ def test_a_flat_image_gets_the_bicubic_kernel_and_a_warning():
 def test_unfit_images_and_scales_are_refused():
     with pytest.raises(ImageError, match="32×32"):
         choose_kernel(torch.rand(1, 1, 31, 60))
-    with pytest.raises(ConfigError, match="got 5"):
+    with pytest.raises(ConfigError, match="got ×5"):
         choose_kernel(torch.rand(1, 1, 40, 60), 5)

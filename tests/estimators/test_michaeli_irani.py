@@ -143,7 +143,7 @@ def test_images_and_scales_that_it_cannot_use_are_refused():
         estimate_kernel(torch.rand(1, 3, 47, 80), 2)
     with pytest.raises(ImageError, match=r"\(1, C, H, W\)"):
         estimate_kernel(torch.rand(2, 3, 60, 80), 2)
-    with pytest.raises(ConfigError, match="scales 2, 3, 4, got 6"):
+    with pytest.raises(ConfigError, match="×2, ×3, ×4, got ×6"):
         estimate_kernel(torch.rand(1, 3, 60, 80), 6)
 
 

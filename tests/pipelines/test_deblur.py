@@ -6,7 +6,8 @@ import torch
 from scipy import ndimage
 
 import blindsr
-from blindsr.kernels import Kernel, bicubic, gaussian
+from blindsr.events import ignore
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.kernel import KernelStack
 from blindsr.ops import degrade
 from blindsr.pipelines import deblur
@@ -80,3 +81,20 @@ def test_fine_texture_that_is_flat_at_half_of_the_size_is_left_as_it_is():
     image = noise.round().astype(np.uint8)
     result = blindsr.SuperResolver(scale=1, preset="fast")(image)
     assert "no blur was found" in result.warnings[0]
+
+
+class BarelySure:
+    """An estimator that gives some of the metrics of the learned one, and not those that decide here."""
+
+    name, scales, min_side, kernel_error = "barely-sure", (2, 3, 4), 8, 0.0
+
+    def estimate(self, lr, scale, *, listener):
+        metrics = {"bicubic_share": 0.9, "predicted_error": 0.2}
+        return KernelEstimate(kernel=gaussian(1.0, scale), method=self.name, metrics=metrics)
+
+
+def test_the_estimate_of_a_method_without_these_metrics_is_kept():
+    estimator = BarelySure()
+    crop = torch.rand(1, 1, 64, 64)
+    estimate = estimator.estimate(crop, 2, listener=ignore)
+    assert deblur.estimate_blur(estimate, crop, estimator, ignore) is estimate

@@ -96,6 +96,9 @@ def test_noise_of_the_user_is_one_of_the_encoded_samples():
         ({"made_by": "spectral"}, 0.04),
         ({"made_by": "l0"}, 0.1),
         ({"made_by": "kernelgan"}, 0.04),
+        ({"made_by": "dkp"}, 0.1),
+        ({"made_by": "dip-fkp"}, 0.1),
+        ({"made_by": "dualsr"}, 0.1),
         ({"made_by": "bicubic", "in_place_of": {"made_by": "spectral"}}, 0.0),
     ],
 )

@@ -12,6 +12,7 @@ import blindsr
 from blindsr.batch.task import TaskOptions, task_key
 from blindsr.errors import ConfigError, KernelError, OutputError
 from blindsr.estimators.auto import AutoConfig
+from blindsr.events import ignore
 from blindsr.kernels import Kernel, KernelEstimate, KernelMap, KernelStack, bicubic, dilate, gaussian, kernel_bytes
 from blindsr.kernels.files import load_kernel, read_kernel
 from blindsr.ops import degrade
@@ -20,6 +21,7 @@ from blindsr.pipelines import blind, varying
 from blindsr.pipelines.checks import ConsistencyMeter, psnr_of
 from blindsr.pipelines.files import estimate_file_kernel, upscale_file
 from blindsr.pipelines.varying import WindowEstimate, axis_weights, grid_shape, map_of, variation, windows_of
+from blindsr.registry import ESTIMATORS
 from tests.images import photograph, psnr, quick_settings, samples
 
 NARROW, WIDE = gaussian(0.8, 2), gaussian([[3.0, 0.4], [0.4, 2.2]], 2)
@@ -281,3 +283,10 @@ def test_methods_that_cannot_use_a_map_say_so():
         blindsr.settings.Settings(varying=True, region=blindsr.settings.Region(x=0, y=0, width=9, height=9))
     with pytest.raises(ConfigError, match="one kernel for all bands and places"):
         blindsr.degrade(samples(20, 20), MAP)
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS.names() if name != "bicubic"])
+def test_a_flat_part_is_no_evidence_for_the_bicubic_kernel(name):
+    estimate = ESTIMATORS.create(name).estimate(torch.full((1, 3, 128, 128), 0.5), 2, listener=ignore)
+    assert estimate.kernel.provenance["in_place_of"]
+    assert varying.window_estimate(estimate).error == 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image
+from blindsr.estimators.base import check_image, flat_estimate, is_flat
 from blindsr.estimators.blind_l0.deconvolution import Plane, kernel_for, sharp_image
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
@@ -99,6 +99,7 @@ def estimate_kernel(
 
     Returns:
         A centred, non-negative kernel. `metrics["split_half_ncc_lr"]` is the NCC of the halves' kernels on the LR grid.
+        A flat image gets the bicubic kernel and a warning.
 
     Raises:
         ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
@@ -110,6 +111,8 @@ def estimate_kernel(
     config = L0Config() if config is None else config
     check_image(lr, scale, BlindL0Estimator)
     listener(StageStarted(stage=STAGE, max_steps=3))
+    if is_flat(lr):
+        return flat_estimate(STAGE, scale, asdict(config), listener)
     window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
     kernel, halves = _estimate_with_halves(window, config)
     frame = kernel.sum() - kernel[1:-1, 1:-1].sum()

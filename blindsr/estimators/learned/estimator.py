@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image
+from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.wide import POINTS, SpectralGaussian, fitted_gaussian, ramp, rounded, sparsity
@@ -262,13 +262,7 @@ def estimate_of(
         and previous enlargement.
     """
     if posterior is None:
-        return KernelEstimate(
-            kernel=Kernel(bicubic(scale).array, scale, {"made_by": "bicubic", "in_place_of": {"made_by": STAGE}}),
-            method=STAGE,
-            settings=asdict(config),
-            warnings=("the image is flat, so that no kernel can be estimated from it; the bicubic kernel is used.",),
-            kernel_error=0.0,
-        )
+        return flat_estimate(STAGE, scale, asdict(config))
     transfer, error = _with_spectral(posterior, config)
     told = float(np.dot(posterior.kinds, config.error_shares)) * error
     error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))

@@ -7,10 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image
+from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.spectral.defocus import disc_kernel, fit_disc
-from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
-from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, bicubic, gaussian
+from blindsr.events import Listener, StageDone, StageStarted, ignore
+from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, gaussian
 from blindsr.kernels.analytic import gaussian_size
 from blindsr.ops import luma
 from blindsr.ops.spectrum import (
@@ -115,10 +115,7 @@ def estimate_kernel(
     spectra = tile_spectra(luma(lr), tile=config.tile, max_tiles=config.max_tiles, seed=config.seed)
     periodogram = spectra.mean()
     if periodogram.tiles == 0:
-        warning = "the image is flat and does not show its blur; the bicubic kernel is used."
-        listener(Notice(stage=STAGE, message=warning))
-        listener(StageDone(stage=STAGE, steps=0, reason="the image is flat"))
-        return KernelEstimate(kernel=bicubic(scale), method=STAGE, settings=asdict(config), warnings=(warning,))
+        return flat_estimate(STAGE, scale, asdict(config), listener)
     kernel, metrics, fit = _fit_kernel(periodogram, scale, config)
     pairs = []
     for split in range(config.splits):

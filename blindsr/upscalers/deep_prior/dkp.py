@@ -148,6 +148,7 @@ class DKPUpscaler:
     bytes_per_pixel: ClassVar[int] = 12_000  # as of the deep image prior
     uses_kernel: ClassVar[bool] = False
     estimates_kernel: ClassVar[bool] = True
+    kernel_error: ClassVar[float] = 0.1
 
     def __init__(self, config: DKPConfig | None = None) -> None:
         self.config = DKPConfig() if config is None else config

@@ -84,6 +84,7 @@ class DualSRUpscaler:
     needs_whole_image: ClassVar[bool] = False
     uses_kernel: ClassVar[bool] = False
     estimates_kernel: ClassVar[bool] = True
+    kernel_error: ClassVar[float] = 0.1
     removes_noise: ClassVar[bool] = False  # the result, degraded, is the image with its noise
 
     def __init__(self, config: DualSRConfig | None = None) -> None:

@@ -74,11 +74,16 @@ class MetaTrainingConfig:
 
 
 def random_kernel(rng: np.random.Generator, config: MetaTrainingConfig) -> Kernel:
-    """A Gaussian kernel: variances λ1 ~ U(min, max·s) and λ2 ~ U(min, λ1) along its axes, angle ~ U(0, π) (§4)."""
-    first = rng.uniform(config.min_variance, config.max_variance * config.scale)
-    second, angle = rng.uniform(config.min_variance, first), rng.uniform(0, np.pi)
+    """A Gaussian kernel: σ1 ~ U(min, max) and σ2 ~ U(min, σ1) along its axes, angle ~ U(0, π).
+
+    The bounds are those of the variances in §4, which the paper draws uniformly: as sharp a kernel as the bicubic one
+    would then be rare.
+    """
+    low, high = math.sqrt(config.min_variance), math.sqrt(config.max_variance * config.scale)
+    first = rng.uniform(low, high)
+    second, angle = rng.uniform(low, first), rng.uniform(0, np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return gaussian((turn * np.array([first, second])) @ turn.T, config.scale)
+    return gaussian((turn * np.array([first, second]) ** 2) @ turn.T, config.scale)
 
 
 def inner_steps(

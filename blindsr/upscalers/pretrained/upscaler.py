@@ -95,6 +95,15 @@ class PretrainedUpscaler:
         """Smallest side of an image: its degraded version must have 8 px."""
         return 8 * scale
 
+    def check(self) -> None:
+        """Read the file of weights, if one is named.
+
+        Raises:
+            ConfigError: It is missing, or has no weights of such a network.
+        """
+        if self.config.weights is not None:
+            load_network(self.config.weights)
+
     def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
         """Load the network and adapt it to a photograph; of a large one, windows are used.
 

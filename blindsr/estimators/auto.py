@@ -38,7 +38,7 @@ _SHAKE_PROBABILITY = 0.3  # above which a free-form kernel is estimated; it cost
 # Distances between the two free-form kernels, and of their mean from the posterior mean, between which the weight of
 # their mean falls to 0.
 _AGREEMENT, _CREDIBLE = (0.12, 0.2), (0.3, 0.36)
-_FREE_FORM_ERROR, _ERROR_SLOPE = 0.07, 0.1  # kernel_error of their mean, and its growth with the second distance
+_FREE_FORM_ERROR, _ERROR_SLOPE = 0.06, 0.1  # kernel_error of their mean, and its growth with the second distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Estimation of the noise and of the compression artefacts of an image."""
 
 import math
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.nn import functional
 
 from blindsr.errors import ImageError
 
+_NORMAL = NormalDist()
 _TILE = 16
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
 _SMOOTH_SHARE = 0.1  # share of the tiles, the smoothest, that are assumed to contain noise alone
@@ -23,6 +25,7 @@ _SHIFTS, _MIN_CORRELATION, _MAX_TILES = range(5, 9), 0.3, 256
 _EXCESS_OF_NOISE, _EXCESS_OF_TEXTURE = 0.15, 1.7
 _BIAS = 0.816  # standard deviation in the smoothest tenth of the tiles of pure noise, over the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
+_MAX_CLIPPED = 0.5  # share of such pixels up to which a tile is used where no others are
 ROUNDING = 1 / 255 / math.sqrt(12)
 _RANGES, _MIN_RANGE = 4, 8  # ranges of brightness, and tiles in each, for noise that grows with the brightness
 _MIN_RATIO = 1.35  # standard deviation in the brightest range over the darkest; with less, the noise is uniform
@@ -32,8 +35,8 @@ _MAX_MISFIT = 0.2  # of the fit, relative to the variance in the brightest range
 _BACKGROUND_SHARE, _BACKGROUND_QUANTILE, _BACKGROUND_EXCESS = 0.25, 0.3, 2.0
 _FINEST = 1e-7  # of float32: less is not noise but nothing
 # Of a flat floor at the end of the spectrum: the largest ratio of coarse to fine variance on all tiles (white noise has
-# 1), its level over that of rounding, and the largest level, above which `estimate_noise` measures it.
-_MAX_FLOOR_RATIO, _OVER_ROUNDING, _MAX_FLOOR = 1.2, 1.3, 0.6 / 255
+# 1), its smallest level over that of rounding, and the largest level, above which `estimate_noise` measures it.
+_MAX_FLOOR_RATIO, _OVER_ROUNDING, _MAX_FLOOR = 1.2, 0.8, 0.6 / 255
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -53,12 +56,13 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     Args:
         image: (B, C, H, W), [0, 1], sides of 32 px or more; bands are measured together.
         bands: The bands, (B, C', H, W), [0, 1], that `image` was computed from, where it is a difference of bands
-            (chroma) and not an image itself: tiles in which a band is clipped are left out, unless that leaves none.
+            (chroma) and not an image itself: their values say which tiles are clipped.
         signal_dependent: Whether the noise may grow with the brightness (speckle, photons). Bright texture resembles it
             in luma; a colour image without noise in its chroma has no such noise.
 
     Returns:
-        σ in [0, 1] units, without the noise of rounding to 8 bits; 0.0 for an image without a usable tile.
+        σ in [0, 1] units, without the noise of rounding to 8 bits; 0.0 for an image without a usable tile. Tiles with
+        clipped pixels are used where there are hardly any others, unless half of their pixels are clipped.
 
     Raises:
         ImageError: Not (B, C, H, W), too small, or `bands` for more than one plane.
@@ -75,9 +79,10 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
     differences = _differences(planes, _LINE)
     variance, coarse = _mean_square(differences), _variance(planes[..., 1:-1, 1:-1], _COARSE)
-    unclipped = _unclipped(planes) if bands is None else _unclipped(bands)
-    if bands is not None and int(unclipped.sum()) < _MIN_TILES:
-        unclipped = torch.ones_like(unclipped)
+    clipped = _clipped_share(planes if bands is None else bands)
+    unclipped = clipped == 0
+    if int(unclipped.sum()) < _MIN_TILES:  # a night sky, a fluorescence image
+        unclipped = clipped < _MAX_CLIPPED
     usable = variance[unclipped]
     if len(usable) < _MIN_TILES:
         return 0.0
@@ -118,7 +123,7 @@ def estimate_background_noise(image: Tensor) -> float:
 
 
 def estimate_floor(image: Tensor, rounding: float) -> float:
-    """Estimate noise that is little more than that of the rounding to 8 bits, in an image without any fine detail.
+    """Estimate noise that is little more than the rounding to 8 bits, or just that, where there is no fine detail.
 
     On most photographs it cannot be told from texture. A wide blur leaves nothing but noise near the limit of the
     pixels, so that the noise of all tiles is white; there, it also matters most.
@@ -128,22 +133,36 @@ def estimate_floor(image: Tensor, rounding: float) -> float:
         rounding: Standard deviation of the rounding in these samples, [0, 1] units.
 
     Returns:
-        σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise of more than rounding.
+        σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise. Of rounding
+        alone, the smallest value that is not 0.
     """
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
     fine, coarse = float(_variance(planes, _LINE).mean()), float(_variance(planes[..., 1:-1, 1:-1], _COARSE).mean())
     if not (_OVER_ROUNDING * rounding) ** 2 < fine < _MAX_FLOOR**2 or coarse > _MAX_FLOOR_RATIO * fine:
         return 0.0
-    return math.sqrt(fine - rounding**2)
+    return math.sqrt(max(fine - rounding**2, _FINEST))
 
 
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:
     """Variance of the noise on the smoothest tiles, as far as it is no texture, which has more second differences."""
-    lowest = fine.argsort()[: max(_MIN_TILES, int(_SMOOTH_SHARE * len(fine)))]
+    lowest = fine.argsort()[: _smooth_count(fine)]
     variance = float(fine[lowest].mean())
     ratio = float(coarse[lowest].mean()) / max(variance, 1e-12)
     share = (_RATIO_OF_TEXTURE - ratio) / (_RATIO_OF_TEXTURE - _RATIO_OF_NOISE)
-    return variance * min(1.0, max(0.0, share)) / _BIAS**2
+    return variance * min(1.0, max(0.0, share)) / _bias(len(lowest) / len(fine)) ** 2
+
+
+def _smooth_count(variance: Tensor) -> int:
+    """The number of the smoothest tiles."""
+    return max(_MIN_TILES, int(_SMOOTH_SHARE * len(variance)))
+
+
+def _bias(share: float) -> float:
+    """`_BIAS` of a larger share of the tiles, whose mean of a normal distribution is less far below that of all."""
+    if share >= 1:
+        return 1.0
+    below, at_tenth = (_NORMAL.pdf(_NORMAL.inv_cdf(part)) / part for part in (share, _SMOOTH_SHARE))
+    return 1 - (1 - _BIAS) * below / at_tenth
 
 
 def _smoothest_tiles(differences: Tensor, variance: Tensor, usable: Tensor) -> Tensor:
@@ -151,7 +170,7 @@ def _smoothest_tiles(differences: Tensor, variance: Tensor, usable: Tensor) -> T
     height, width = (side // _TILE * _TILE for side in differences.shape[-2:])
     tiles = differences[..., :height, :width].unfold(2, _TILE, _TILE).unfold(3, _TILE, _TILE).reshape(-1, _TILE, _TILE)
     tiles, levels = tiles[usable], variance[usable]
-    return tiles[levels.argsort()[: min(_MAX_TILES, max(_MIN_TILES, int(_SMOOTH_SHARE * len(levels))))]]
+    return tiles[levels.argsort()[: min(_MAX_TILES, _smooth_count(levels))]]
 
 
 def _texture_share(tiles: Tensor) -> float:
@@ -200,11 +219,11 @@ def _signal_dependent(fine: Tensor, coarse: Tensor, brightness: Tensor, everywhe
     return constant + slope * float(everywhere.square().mean())
 
 
-def _unclipped(bands: Tensor) -> Tensor:
-    """Whether a tile has no value near black or white in any band, (B · tiles,)."""
+def _clipped_share(bands: Tensor) -> Tensor:
+    """Share of the pixels of each tile, (B · tiles,), that are near black or white in a band."""
     inner = bands[..., 2:-2, 2:-2].to(torch.float32)
-    brightest, darkest = functional.max_pool2d(inner, _TILE), -functional.max_pool2d(-inner, _TILE)
-    return ((darkest > _CLIPPED) & (brightest < 1 - _CLIPPED)).all(1).flatten()
+    is_clipped = ((inner <= _CLIPPED) | (inner >= 1 - _CLIPPED)).any(1, keepdim=True)
+    return functional.avg_pool2d(is_clipped.float(), _TILE).flatten()
 
 
 def _variance(planes: Tensor, line: tuple[float, ...]) -> Tensor:

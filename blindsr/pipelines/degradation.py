@@ -27,7 +27,7 @@ __all__ = [
     "measure_noise",
 ]
 
-MIN_NOISE_SIDE = 96  # LR pixels; a smaller image may be texture all over, and its noise is not measured
+MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
 _LEAST_NOISE = 0.51 / 255  # just more than `CLEAN`

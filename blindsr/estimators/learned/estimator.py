@@ -16,6 +16,7 @@ from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
+from blindsr.estimators.learned.overlay import without_overlay
 from blindsr.estimators.learned.wide import POINTS, SpectralGaussian, fitted_gaussian, ramp, rounded, sparsity
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
@@ -226,17 +227,25 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         ConfigError: Another scale.
     """
     check_image(lr, scale, LearnedEstimator)
-    plane = luma(lr.detach()).cpu().float() * 255
+    plane, overlay = without_overlay(luma(lr.detach()).cpu().float() * 255)
     points = sparsity(plane)
     if points < POINTS:  # the noise of an empty background is finer than rounding
         plane = rounded(plane)
     tiles = textured_tiles(plane, config.max_tiles)
     if not len(tiles):
         return None
-    spectral = fitted_gaussian(plane, tiles, scale, _frequencies(scale), wide=config.wide_sigmas[0], points=points)
+    spectral = fitted_gaussian(
+        plane,
+        tiles,
+        scale,
+        _frequencies(scale),
+        wide=config.wide_sigmas[0],
+        points=points,
+        is_grey=bool((lr == lr[:, :1]).all()),
+    )
     posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
-    return replace(posterior, metrics={**posterior.metrics, **dict(ratios)})
+    return replace(posterior, metrics={**posterior.metrics, **dict(ratios), "overlay_share": overlay})
 
 
 def estimate_of(
@@ -267,9 +276,9 @@ def estimate_of(
     told = float(np.dot(posterior.kinds, config.error_shares)) * error
     error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
-    wide = _wideness(posterior, config)
+    wide, smooth = _wideness(posterior, config)
     points = posterior.spectral.pointedness
-    oversampled = max((1 - wide) * oversampled, points * config.max_oversampled_share)
+    oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
@@ -292,6 +301,11 @@ def estimate_of(
         warnings = (
             "the image shows a few points or lines on an empty background, around which the removal of a blur leaves "
             f"rings: the kernel is drawn to the bicubic one. {_BRING}",
+        )
+    elif smooth > _WARNED_SHARE:
+        warnings = (
+            "the image is soft, but has none of the edges that a blur softens, as with a smooth subject: the kernel is "
+            f"drawn to the bicubic one. {_BRING}",
         )
     elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
         why = "the image has no detail near the limit of its pixels"
@@ -423,17 +437,17 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     error = math.hypot(predicted * posterior.error, apart * distance)
     mean = posterior.mixed(posterior.spectral.transfer, weight)
     error = gaussian * error + (1 - gaussian) * posterior.error
-    wide = _wideness(posterior, config)
+    wide, _ = _wideness(posterior, config)
     return mean.mixed(posterior.spectral.transfer, wide).transfer, (1 - wide) * error + wide * config.wide_error
 
 
-def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> float:
-    """Share, from 0 to 1, of the fitted spectrum's Gaussian where it is so wide that the network is not asked."""
-    return (
-        posterior.spectral.wideness(config.wide_sigmas, config.max_wide_sigmas)
-        * ramp(float(posterior.kinds[0] + posterior.kinds[1]), _WIDE_PROBABILITIES)
-        * (1 - ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities))
+def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, float]:
+    """Shares, from 0 to 1, of a blur beyond the widths that the networks were trained for, and of a smooth subject."""
+    share = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _WIDE_PROBABILITIES) * (
+        1 - ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities)
     )
+    wide, smooth = posterior.spectral.wideness(config.wide_sigmas, config.max_wide_sigmas)
+    return share * wide, share * smooth
 
 
 def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGaussian) -> ImagePosterior:

@@ -17,14 +17,19 @@ from torch import Tensor
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
 
-__all__ = ["POINTS", "SpectralGaussian", "edge_gain", "fitted_gaussian", "ramp", "rounded", "sparsity"]
+__all__ = ["POINTS", "SpectralGaussian", "corner_noise", "edge_gain", "fitted_gaussian", "ramp", "rounded", "sparsity"]
 
 _MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
 _ROUNDING = 0.25  # grey levels
+_ROUNDING_NOISE = 1 / math.sqrt(12)  # standard deviation of rounding to grey levels
 POINTS = 10.0  # `sparsity` from which an image shows points; photographs have up to 6
-# Longest σ over the shortest one (motion, and a structure of one direction, have more), number of tiles, `sparsity` and
-# `edge_gain`, each between two values, of which the first excludes a wide blur, or the second.
-_RATIOS, _TILES, _SPARSITIES, _EDGE_GAINS = (2.2, 2.8), (5.0, 10.0), (POINTS, 20.0), (0.78, 0.88)
+# Longest σ over the shortest one (motion, and a structure of one direction, have more), number of tiles and `sparsity`,
+# each between two values, of which the first excludes a wide blur, or the second.
+_RATIOS, _TILES, _SPARSITIES = (2.2, 2.8), (5.0, 10.0), (POINTS, 20.0)
+# The same of `edge_gain`, and of the sparsity after the removal, which is π/2 for a random field without any edges. A
+# grey image that is blurred and has no noise at all is hardly a photograph, but that of a microscope, or computed.
+_EDGE_GAINS, _GAINS_OF_NOISELESS, _SHARPER_SPARSITIES = (0.82, 0.92), (1.1, 1.2), (1.62, 1.68)
+_MIN_NOISE, _CORNERS = 1.2, 0.5  # noise over rounding of a photograph; cycles per pixel beyond which it is measured
 # Of the Wiener filter of `edge_gain`: the noise, grey levels, and the prior power of photographs, f^−2.2.
 _NOISE, _POWER, _CORNER, _MARGIN = 1.5, 2.5e-4 * 2**2.2, 1 / 64, 24
 
@@ -38,14 +43,18 @@ class SpectralGaussian:
         frequencies: (F,), at which its transfer function is needed, cycles per LR pixel.
         tiles: Number of tiles of the spectrum.
         edges: `edge_gain` of the image, if it was measured.
+        sharper: `sparsity` after the removal of the Gaussian, if it was measured.
         points: `sparsity` of the image.
+        is_noiseless: Whether the image is grey and has no noise but that of rounding.
     """
 
     covariance: NDArray[np.float64]
     frequencies: NDArray[np.float64]
     tiles: int = 0
     edges: float = 1.0
+    sharper: float = math.inf
     points: float = 0.0
+    is_noiseless: bool = False
 
     @cached_property
     def transfer(self) -> NDArray[np.complex128]:
@@ -66,22 +75,27 @@ class SpectralGaussian:
         """From 0 to 1, whether the image shows points on an empty background, such as stars."""
         return ramp(self.points, _SPARSITIES)
 
-    def wideness(self, widest: tuple[float, float], too_wide: tuple[float, float]) -> float:
-        """From 0 to 1, whether this is a wide blur of an isotropic kind that is worth removing.
+    def wideness(self, widest: tuple[float, float], too_wide: tuple[float, float]) -> tuple[float, float]:
+        """Whether this is a wide blur of an isotropic kind, and whether it is a smooth subject, each from 0 to 1.
+
+        The removal of a blur leaves edges, that of a smooth subject ripples. Both are 0 of a narrow Gaussian.
 
         Args:
             widest: Shortest σ between which a blur becomes wide, LR px.
             too_wide: Longest σ between which it becomes too wide.
         """
         shortest, longest = self.sigmas
-        return (
+        wide = (
             ramp(shortest, widest)
             * (1 - ramp(longest, too_wide))
             * (1 - ramp(longest / max(shortest, 1e-6), _RATIOS))
             * ramp(self.tiles, _TILES)
             * (1 - self.pointedness)
-            * ramp(self.edges, _EDGE_GAINS)
         )
+        has_edges = ramp(self.edges, _GAINS_OF_NOISELESS if self.is_noiseless else _EDGE_GAINS) * ramp(
+            self.sharper, _SHARPER_SPARSITIES
+        )
+        return wide * has_edges, wide * (1 - has_edges)
 
 
 def ramp(value: float, bounds: tuple[float, float]) -> float:
@@ -90,7 +104,14 @@ def ramp(value: float, bounds: tuple[float, float]) -> float:
 
 
 def fitted_gaussian(
-    plane: Tensor, tiles: Tensor, scale: int, frequencies: NDArray[np.float64], *, wide: float, points: float
+    plane: Tensor,
+    tiles: Tensor,
+    scale: int,
+    frequencies: NDArray[np.float64],
+    *,
+    wide: float,
+    points: float,
+    is_grey: bool,
 ) -> SpectralGaussian:
     """The Gaussian of an image by `fit_spectrum`; none (a covariance of 0) of a flat one.
 
@@ -101,14 +122,25 @@ def fitted_gaussian(
         frequencies: At which the transfer function is needed, cycles per LR pixel.
         wide: Shortest σ, LR px, from which `edge_gain` is measured.
         points: `sparsity` of the image.
+        is_grey: Whether it is an image of one band, or of equal ones.
     """
     periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
     if periodogram.tiles == 0:
         return SpectralGaussian(np.zeros((2, 2)), frequencies, points=points)
     covariance = gaussian_blur(fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior()), scale) / scale**2
     is_wide = np.linalg.eigvalsh(covariance)[0] > wide**2
-    edges = edge_gain(tiles, covariance) if is_wide else 1.0
-    return SpectralGaussian(covariance, frequencies, periodogram.tiles, edges, points)
+    if not is_wide:
+        return SpectralGaussian(covariance, frequencies, periodogram.tiles, points=points)
+    edges = edge_gain(tiles, covariance)
+    return SpectralGaussian(
+        covariance,
+        frequencies,
+        periodogram.tiles,
+        edges=edges,
+        sharper=edges * sparsity(tiles),
+        points=points,
+        is_noiseless=is_grey and corner_noise(tiles) < _MIN_NOISE * _ROUNDING_NOISE,
+    )
 
 
 def rounded(plane: Tensor) -> Tensor:
@@ -133,6 +165,19 @@ def sparsity(image: Tensor) -> float:
         squares += float(differences.square_().sum(dtype=torch.float64))
         count += differences.numel()
     return squares * count / max(moduli**2, 1e-12)
+
+
+def corner_noise(tiles: Tensor) -> float:
+    """Standard deviation of white noise, grey levels, from the corners of the spectrum of tiles, (N, n, n).
+
+    It is the noise, with that of rounding, where a wide blur has left nothing else there.
+    """
+    window = torch.hann_window(tiles.shape[-1], periodic=False)
+    window = window[:, None] * window
+    centred = tiles - tiles.mean((1, 2), keepdim=True)
+    power = torch.fft.fft2(centred * window).abs().square().mean(0) / window.square().sum()
+    frequency = torch.fft.fftfreq(tiles.shape[-1])
+    return math.sqrt(float(power[torch.hypot(frequency[:, None], frequency) > _CORNERS].mean()))
 
 
 def edge_gain(tiles: Tensor, covariance: NDArray[np.float64]) -> float:

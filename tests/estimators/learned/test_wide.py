@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 from images import photograph
+from scipy import ndimage
 from skimage import data
 
+import blindsr
 from blindsr.estimators.learned import LearnedConfig, estimate_kernel
 from blindsr.estimators.learned.estimator import textured_tiles
-from blindsr.estimators.learned.wide import SpectralGaussian, edge_gain, fitted_gaussian, rounded, sparsity
+from blindsr.estimators.learned.wide import (
+    SpectralGaussian,
+    corner_noise,
+    edge_gain,
+    fitted_gaussian,
+    rounded,
+    sparsity,
+)
 from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, imresize
 
@@ -35,9 +44,46 @@ def test_the_width_is_measured_in_bytes_and_in_floats_without_noise(sigma):
     hr = photograph(400, 400, name="astronaut", top=0, left=60, bands=1)
     exact = 255 * degrade(hr, gaussian((2 * sigma) ** 2, 2).tensor(hr), 2)[0, 0]
     for plane in (in_bytes, rounded(exact)):
-        fit = fitted_gaussian(plane, textured_tiles(plane, 8), 2, FREQUENCIES, wide=0.95, points=3.0)
+        fit = fitted(plane)
         assert fit.sigmas == pytest.approx((sigma, sigma), rel=0.1)
-        assert fit.wideness((0.95, 1.15), (2.4, 3.0)) == 1
+        assert fit.wideness((0.95, 1.15), (2.4, 3.0)) == (1, 0)
+
+
+def fitted(plane, *, is_grey=False):
+    return fitted_gaussian(plane, textured_tiles(plane, 8), 2, FREQUENCIES, wide=0.95, points=3.0, is_grey=is_grey)
+
+
+@pytest.mark.parametrize("sigma", [3, 5])
+def test_a_random_field_without_edges_is_a_smooth_subject(sigma):
+    """It is what a blur leaves of white noise, which no photograph shows; its differences stay Gaussian."""
+    field = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(260, 260)), sigma / 2)
+    image = np.rint(128 + 40 * field / field.std()).clip(0, 255).astype(np.uint8)
+    fit = fitted(torch.from_numpy(image).float())
+    assert fit.sharper == pytest.approx(np.pi / 2, abs=0.06)
+    assert fit.wideness((0.95, 1.15), (2.4, 3.0)) == (0, 1)
+    estimate = blindsr.estimate_kernel(image)
+    assert normalised_cross_correlation(estimate.kernel, bicubic(2)) > 0.99
+    assert "as with a smooth subject" in estimate.warnings[0]
+
+
+def test_a_grey_image_without_any_noise_is_hardly_a_photograph():
+    plane = blurred(1.8)
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=tuple(plane.shape))).float()
+    assert fitted(plane, is_grey=True).is_noiseless
+    assert not fitted(plane, is_grey=False).is_noiseless
+    assert not fitted((plane + 0.6 * noise).round(), is_grey=True).is_noiseless
+    assert corner_noise(textured_tiles(10 * noise, 8)) == pytest.approx(10, rel=0.05)
+
+
+@pytest.mark.parametrize(("top", "left"), [(330, 260), (0, 130), (260, 260)])
+def test_parts_of_a_microscope_image_are_never_ruined(top, left):
+    hr = ndimage.gaussian_filter(data.cell()[top : top + 240, left : left + 240].astype(float), 0.8, mode="mirror")
+    truth = data.cell()[top : top + 240, left : left + 240]
+    lr = np.rint(hr.reshape(120, 2, 120, 2).mean((1, 3))).astype(np.uint8)
+    result = blindsr.estimate_and_upscale(lr, 2, preset="fast")
+    plain = blindsr.upscale(lr, "bicubic", 2, upscaler="bicubic")
+    errors = [float(np.square(image[8:-8, 8:-8] - truth[8:-8, 8:-8].astype(float)).mean()) for image in (result, plain)]
+    assert 10 * np.log10(errors[0] / errors[1]) < 1.2  # of 55 dB, on which rounding has a part
 
 
 def test_the_transfer_function_is_that_of_the_covariance():
@@ -71,13 +117,16 @@ def test_a_microscope_image_keeps_the_bicubic_kernel():
         {"tiles": 4},
         {"points": 40.0},
         {"edges": 0.7},
+        {"sharper": 1.6},
+        {"is_noiseless": True},
     ],
 )
 def test_each_reason_excludes_a_wide_blur(change):
     wide = SpectralGaussian(np.eye(2) * 1.8**2, FREQUENCIES, tiles=25, edges=1.0, points=3.0)
     bounds = LearnedConfig().wide_sigmas, LearnedConfig().max_wide_sigmas
-    assert wide.wideness(*bounds) == 1
-    assert replace(wide, **change).wideness(*bounds) == 0
+    assert wide.wideness(*bounds) == (1, 0)
+    is_smooth = bool({"edges", "sharper", "is_noiseless"} & change.keys())
+    assert replace(wide, **change).wideness(*bounds) == (0, is_smooth)
 
 
 def test_points_are_sparse_and_photographs_are_not():

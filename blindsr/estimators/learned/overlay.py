@@ -1,0 +1,89 @@
+"""What was put over a photograph: text, a time stamp, a watermark. It is sharp where the photograph is blurred.
+
+Its edges are the strongest of the image, so that the tiles with the most texture are those with text in them, and the
+blur that they show is that of a renderer. They are filled from around them before anything is measured.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["without_overlay"]
+
+_AREA = 7  # px, side of the area in which a step is compared with the range of values
+_MIN_RANGE = 40.0  # grey levels; a smaller range is no edge of text
+# Step between neighbours over the range: from the first value on it is no edge of a blurred photograph; the strongest
+# hundredth of all other edges must stay below the second. A blur of σ 0.7 LR px has 0.5 to 0.6, sharp edges 0.7 to 0.9.
+_SHARP, _BLURRED = 0.7, 0.6
+_QUANTILE, _SAMPLES = 0.99, 200_000
+_MAX_SHARE = 0.25  # share of such steps among all edges, up to which they are laid over a photograph
+_COLOUR, _MIN_COLOUR_SHARE = 4, 0.9  # text has one colour: share of its edges that reach one value, ± grey levels
+_WEAK, _NEAR = 0.5, 8  # smaller steps, at most so many px from a sharp one, belong to the text as well
+_MARGIN, _FAR = 3, 3  # px, by which what is filled reaches beyond them, and beyond which edges are others
+_MAX_FILLED = 0.2  # share of the image, at most; stars on a black sky, or a page, would take more
+_MIN_OTHERS = 0.5  # number of other edges over that of sharp steps, at least: there is a photograph
+_FILL = 2.0  # px, σ of the weights of a filled pixel's surroundings
+
+
+def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
+    """An image without text that is sharper than the photograph below it.
+
+    Args:
+        plane: (H, W), float32, grey levels from 0 to 255; sides of 7 px or more.
+
+    Returns:
+        The image, in which the edges of the text are filled from around them; and the share of its pixels that were.
+        The image itself and 0.0 where all edges may be those of one photograph.
+    """
+    image = plane[None, None]
+    steps = torch.zeros_like(image)
+    steps[..., :-1, :] = image.diff(dim=-2).abs()
+    steps[..., :-1] = torch.maximum(steps[..., :-1], image.diff(dim=-1).abs())
+    high, low = _largest(image, _AREA), -_largest(-image, _AREA)
+    is_edge = high - low > _MIN_RANGE
+    relative = steps / (high - low).clamp_min(1)
+    is_sharp = is_edge & (relative > _SHARP)
+    if not 0 < int(is_sharp.sum()) <= _MAX_SHARE * int(is_edge.sum()):
+        return plane, 0.0
+    others = relative[is_edge & ~_near(is_sharp, _FAR)]
+    if len(others) < _MIN_OTHERS * int(is_sharp.sum()):
+        return plane, 0.0
+    if float(others[:: 1 + len(others) // _SAMPLES].quantile(_QUANTILE)) > _BLURRED:
+        return plane, 0.0
+    if max(_colour_share(extreme[is_sharp]) for extreme in (high, low)) < _MIN_COLOUR_SHARE:
+        return plane, 0.0  # the subject in focus, before a blurred background
+    hole = _near(is_edge & (relative > _WEAK) & _near(is_sharp, _NEAR), _MARGIN)
+    share = float(hole.float().mean())
+    if share > _MAX_FILLED:
+        return plane, 0.0
+    filled, missing = image, hole
+    while bool(missing.any()):
+        weights = _blurred((~missing).float())
+        means = _blurred(torch.where(missing, 0.0, filled)) / weights.clamp_min(1e-6)
+        reached = missing & (weights > 1e-3)
+        if not bool(reached.any()):
+            return plane, 0.0
+        filled, missing = torch.where(reached, means, filled), missing & ~reached
+    return filled[0, 0], share
+
+
+def _largest(image: Tensor, side: int) -> Tensor:
+    return functional.max_pool2d(image, side, stride=1, padding=side // 2)
+
+
+def _near(mask: Tensor, distance: int) -> Tensor:
+    return _largest(mask.float(), 2 * distance + 1) > 0
+
+
+def _colour_share(values: Tensor) -> float:
+    """The largest share of values that lie within ±4 grey levels of one of them."""
+    counts = torch.histc(values, 256, 0, 255)[None, None]
+    return float(functional.avg_pool1d(counts, 2 * _COLOUR + 1, 1, _COLOUR).max()) * (2 * _COLOUR + 1) / len(values)
+
+
+def _blurred(image: Tensor) -> Tensor:
+    radius = round(3 * _FILL)
+    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / _FILL) ** 2)
+    taps = taps / taps.sum()
+    rows = functional.conv2d(image, taps[None, None, :, None], padding=(radius, 0))
+    return functional.conv2d(rows, taps[None, None, None], padding=(0, radius))

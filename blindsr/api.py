@@ -143,7 +143,7 @@ class SuperResolver:
 
         Raises:
             ImageError: The type, layout or range is not usable, or the image is too small for the method.
-            KernelError: The kernel is for another scale, or larger than the image.
+            KernelError: The kernel is for another scale, or far larger than the image.
             ConfigError: A setting does not fit the image.
             DeviceError: The device does not exist on this machine.
             DivergenceError: A training diverged.
@@ -307,7 +307,7 @@ def upscale(
         The image, in the type and layout of `image`.
 
     Raises:
-        KernelError: The kernel is unusable, for another scale, or larger than the image.
+        KernelError: The kernel is unusable, for another scale, or far larger than the image.
         ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
 
     Example:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BlindSRError", "ConfigError", "DeviceError", "DivergenceError", "ImageError", "KernelError", "OutputError",
-    "did_you_mean", "listed",
+    "did_you_mean", "is_out_of_memory", "listed",
 ]  # fmt: skip
 
 
@@ -28,6 +28,18 @@ def listed(names: Sequence[object], limit: int, separator: str = ", ") -> str:
     """Names in a message, at most `limit` of them: "a.png, b.png and 7 more"."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return separator.join(map(str, names[:limit])) + more
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the host's or a device's, could not be had.
+
+    torch has a class of its own for devices, known by its name here, as the command line must not import torch; its
+    CPU allocator raises a RuntimeError, whose text is all that tells it from others.
+    """
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in {base.__name__ for base in type(error).__mro__}:
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
 
 
 class BlindSRError(Exception):

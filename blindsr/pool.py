@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from blindsr.errors import BlindSRError, ConfigError, DeviceError
-from blindsr.runtime import default_threads, is_out_of_memory, prepare_process
+from blindsr.errors import BlindSRError, ConfigError, DeviceError, is_out_of_memory
+from blindsr.runtime import default_threads, prepare_process
 
 __all__ = ["Outcome", "Worker", "WorkerDiedError", "current_worker", "run_in_processes"]
 

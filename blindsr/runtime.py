@@ -17,7 +17,7 @@ from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
     "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype",
-    "default_threads", "is_out_of_memory", "prepare_process", "release_memory", "seeded_generator", "usable_cores",
+    "default_threads", "prepare_process", "release_memory", "seeded_generator", "usable_cores",
 ]  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -118,17 +118,6 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if bf16_reason(device)[0] else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, the host's or a device's, could not be had.
-
-    torch raises a RuntimeError of its CPU allocator, whose text is all that tells it from others.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
 
 
 def release_memory() -> None:

@@ -22,14 +22,14 @@ from blindsr.batch.plan import BatchPlan
 from blindsr.batch.run import BatchResult, upscale_files
 from blindsr.batch.task import error_text
 from blindsr.batch.wording import duration, plan_lines, reason
-from blindsr.errors import BlindSRError, ImageError
+from blindsr.errors import BlindSRError, ImageError, is_out_of_memory
 from blindsr.events import Event, StageDone, StageStarted, StepDone
 from blindsr.image_io import open_image
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import load_kernel
 from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines.files import FileResult, upscale_file
-from blindsr.runtime import is_out_of_memory, prepare_process, release_memory
+from blindsr.runtime import prepare_process, release_memory
 from blindsr.settings import Settings, preset
 
 __all__ = ["Cancelled", "Choices", "Job", "Outcome", "Progress", "Session", "Sessions", "error_line"]

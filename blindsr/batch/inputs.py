@@ -196,6 +196,7 @@ class Naming:
     label: str = "x2"  # the enlargement, as in the name of a single result: "x2", "x2x3", "1920x1080"
     preset: str = "default"  # name of the preset
     suffix: str | None = None  # suffix of every result, with its dot; None leaves it to the template or to the image
+    page: str = ""  # the requested page of every file, which follows the stem: "_page2"
 
     def __post_init__(self) -> None:
         """Check the template, so that no name fails after hours of work."""
@@ -221,8 +222,9 @@ class Naming:
     def target(self, file: InputFile, *, with_input_suffix: bool = False) -> Path:
         """The result of an image, without a suffix unless `has_suffix`; "a_jpg_blindsr_x2" `with_input_suffix`."""
         suffix = file.path.suffix.removeprefix(".")
+        stem = f"{file.path.stem}_{suffix}" if with_input_suffix and suffix else file.path.stem
         name = self.template.format(
-            stem=f"{file.path.stem}_{suffix}" if with_input_suffix and suffix else file.path.stem,
+            stem=stem + self.page,
             suffix=suffix,
             label=self.label,
             scale=self.label.removeprefix("x"),

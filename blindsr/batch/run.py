@@ -174,6 +174,7 @@ def upscale_files(
         label=settings.label,
         preset=preset,
         suffix=None if files.format is None else files.suffix(""),
+        page=files.page_name,
     )
     options = TaskOptions(
         settings=settings,

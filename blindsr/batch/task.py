@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blindsr.errors import BlindSRError, OutputError
+from blindsr.errors import BlindSRError, OutputError, is_out_of_memory
 from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
@@ -21,7 +21,6 @@ from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.outputs import Outputs, image_outputs, leftovers
 from blindsr.pipelines.record import cache_key, file_digest, plain
 from blindsr.registry import source_digest
-from blindsr.runtime import is_out_of_memory
 from blindsr.settings import Settings
 
 __all__ = ["BatchEvent", "BatchStarted", "ImageDone", "ImageEvent", "ImageStarted", "Task", "TaskOptions", "run_task"]

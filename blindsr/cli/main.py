@@ -1,11 +1,12 @@
 """The entry point: finds the command, and turns errors into one line and an exit code.
 
-Exit codes: 0 success, 1 a `BlindSRError` (or memory ran out), 2 usage, 70 an internal error, whose traceback -v shows,
-130 interrupted. Nothing heavy is imported here, so that `blindsr --help` is immediate.
+Exit codes: 0 success, 1 a `BlindSRError` (or memory ran out, or a path failed), 2 usage, 70 an internal error, whose
+traceback -v shows, 130 interrupted. Nothing heavy is imported here, so that `blindsr --help` is immediate.
 """
 
 import errno
 import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NoReturn
 import click
 
 from blindsr._version import __version__
-from blindsr.errors import BlindSRError
+from blindsr.errors import BlindSRError, is_out_of_memory
 
 __all__ = ["VERBOSE", "cli", "main"]
 
@@ -37,12 +38,15 @@ _COMMANDS = {
     "doctor": "blindsr.cli.commands.info:doctor",
 }
 _INTERNAL_ERROR, _INTERRUPTED = 70, 130
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch raises a class of its own; naming it here would import torch.
-    names = {base.__name__ for base in type(error).__mro__}
-    return "MemoryError" in names or "OutOfMemoryError" in names or "DefaultCPUAllocator" in str(error)
+_REMEDIES = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.ENOENT: "check the name",
+    errno.ENOTDIR: "check the name",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+}
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
@@ -67,7 +71,7 @@ class _Main(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and (Path(args[0]).suffix or Path(args[0]).exists()):
+        if args and args[0] not in _COMMANDS and (Path(args[0]).suffix or os.path.exists(args[0])):  # noqa: PTH110
             name = args[0] if " " not in args[0] else f'"{args[0]}"'
             ctx.fail(f"{args[0]!r} is not a command; to upscale it: blindsr estimate-and-upscale {name}")
         return super().resolve_command(ctx, args)
@@ -86,12 +90,25 @@ class _Main(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click ends quietly where a pipe is closed, as in `blindsr … | head`
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 advice = "crop the photograph, choose a smaller --scale, or --device cpu if this was a GPU"
                 click.echo(f"error: memory ran out; {advice}. No incomplete file was left.", err=True)
                 ctx.exit(1)
+            if isinstance(error, OSError) and error.filename is not None:
+                click.echo(f"error: {_path_error(error)}", err=True)
+                ctx.exit(1)
             _report_internal_error(error, ctx.meta.get(VERBOSE))
             ctx.exit(_INTERNAL_ERROR)
+
+
+def _path_error(error: OSError) -> BlindSRError:
+    """An error of the file system about a path that a command was given, with a remedy.
+
+    The library refuses most of these in its own words; this is for a path that fails before it is known what it is for.
+    """
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    remedy = _REMEDIES.get(error.errno or 0, "check the name, or choose another place")
+    return BlindSRError(f"{name}: {error.strerror or type(error).__name__}; {remedy}.")
 
 
 def _report_internal_error(error: Exception, verbose: bool | None) -> None:

@@ -152,9 +152,11 @@ class Options:
         help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
     quality: int | None = _option("Files", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
         help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")
-    page: int | str | None = _option("Files", toml="files:page", type=PAGE, metavar="N|all", show_default="1",
-        help="Page of a multi-page TIFF, or frame of an animation, counted from 1. all upscales every one with one "
-        "kernel, into one file: PNG, WebP or GIF for an animation, TIFF for pages.")
+    page: int | str | None = _option("Files", toml="files:page", type=PAGE, metavar="N|all",
+        show_default="the first one",
+        help="Page of a multi-page TIFF, or frame of an animation, counted from 1; the result's name has it: "
+        "PHOTO_page2_blindsr_x2.png. all upscales every one with one kernel, into one file: PNG, WebP or GIF for an "
+        "animation, TIFF for pages.")
     strip_metadata: bool | None = _option("Files", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
@@ -17,6 +17,9 @@ from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import DIALS, Region, Settings, preset
+
+if TYPE_CHECKING:
+    from blindsr.kernels import Kernel, KernelStack
 
 __all__ = ["Run", "kernel_scale", "load_kernel_file", "load_known_kernel", "make_run", "single_kernel"]
 
@@ -128,12 +131,24 @@ def load_known_kernel(options: Options, scale: int) -> tuple[Any, tuple[str, ...
         context = click.get_current_context(silent=True)
         takes_maps = context is None or any(param.name == "kernel_map" for param in context.command.params)
         if not isinstance(loaded[0], KernelMap) or not takes_maps:
-            return loaded
+            kernel, warnings = loaded
+            return kernel if isinstance(kernel, KernelMap) else _as_reported(kernel), warnings
         raise click.UsageError(f"{options.kernel} is a map of kernels; name it with --kernel-map.")
     except (ConfigError, KernelError) as error:
         if os.path.lexists(options.kernel):
             raise
         raise click.BadParameter(str(error), param_hint="--kernel") from error  # what was written, not a file, is wrong
+
+
+def _as_reported(kernel: "Kernel | KernelStack") -> "Kernel | KernelStack":
+    """A kernel whose warnings are printed: that its convention was guessed is not said a second time after the run."""
+    from blindsr.kernels import Kernel
+
+    def reported(part: Kernel) -> Kernel:
+        provenance = {name: value for name, value in part.provenance.items() if name != "convention_guessed"}
+        return Kernel(part.array, part.scale, provenance)
+
+    return reported(kernel) if isinstance(kernel, Kernel) else kernel.each(reported)
 
 
 def _load_map(path: Path, scale: int, *, recentre: bool) -> tuple[Any, tuple[str, ...]]:

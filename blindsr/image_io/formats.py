@@ -179,7 +179,9 @@ class FileOptions:
     format: str | None = None  # of the output, one of `writable_formats()`; None: by its suffix, or by the photograph
     quality: int | None = None  # 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP
     strip_metadata: bool = False  # leave out EXIF, XMP, IPTC, texts, georeference and provenance
-    page: int | str = 1  # page of a multi-page TIFF, or frame of another file, counted from 1, or `ALL_PAGES`
+    # Page of a multi-page TIFF, or frame of another file, counted from 1, or `ALL_PAGES`; None is the first one, with a
+    # warning where the file has others.
+    page: int | str | None = None
     # Larger images are refused, because a small file may unpack to more than the memory. Not in the text of the
     # options: results do not depend on it, so a batch with a raised limit keeps what it has.
     max_pixels: int = field(default=MAX_PIXELS, repr=False)
@@ -192,12 +194,21 @@ class FileOptions:
             raise ConfigError(f"quality must be 1 to 100, got {self.quality}.")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels must be 1 or more, got {self.max_pixels}.")
-        if self.page != ALL_PAGES and (not isinstance(self.page, int) or self.page < 1):
+        if self.page not in (None, ALL_PAGES) and (not isinstance(self.page, int) or self.page < 1):
             raise ConfigError(f"page must be 1 or more, or {ALL_PAGES!r}, got {self.page!r}.")
 
     def suffix(self, default: str) -> str:
         """Suffix of an output that has no name yet; `default` if no format was requested."""
         return default if self.format is None else _BY_NAME[self.format].suffixes[0]
+
+    def named(self, photo: Path) -> Path:
+        """What results of a photograph are named after: its own name, with the page if one was requested."""
+        return photo.with_stem(photo.stem + self.page_name)
+
+    @property
+    def page_name(self) -> str:
+        """The requested page in the name of a result, "_page2": each has a name of its own."""
+        return f"_page{self.page}" if isinstance(self.page, int) else ""
 
     def check_name(self, output: Path) -> None:
         """Refuse, by an OutputError, an output name whose suffix belongs to another format than the requested one."""

@@ -137,7 +137,7 @@ def _scanned(images: Iterable[Decoded], header: PhotoHeader) -> SampleScan:
 class FileSource(ImageSource):
     """An open image file. See `open_image`."""
 
-    def __init__(self, path: Path, *, page: int, max_pixels: int, advises_all_pages: bool = False) -> None:
+    def __init__(self, path: Path, *, page: int | None, max_pixels: int, advises_all_pages: bool = False) -> None:
         self._file: BinaryIO = _open_file(path)
         try:
             with _named_errors(path):
@@ -188,7 +188,7 @@ def open_image(
             large, has samples of an unsupported type or no such page, or a package is not installed.
     """
     limit = options.max_pixels if max_pixels is None else max_pixels
-    if not isinstance(options.page, int):
+    if isinstance(options.page, str):
         raise ImageError(f"{path}: one page is needed here, got {options.page!r}; choose a number from 1 on")
     return FileSource(path, page=options.page, max_pixels=limit, advises_all_pages=advises_all_pages)
 
@@ -316,7 +316,7 @@ def open_frames(path: Path, *, options: FileOptions = DEFAULT_FILES) -> FrameSou
     return FrameSource(path, max_pixels=options.max_pixels)
 
 
-def read_photo(path: Path, *, page: int = 1, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(path: Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a whole image file; page (or frame), limit and errors as for `open_image`."""
     with FileSource(path, page=page, max_pixels=max_pixels) as source:
         return source.read()

@@ -33,6 +33,7 @@ _BY_KEY: Final[dict[str | None, tuple[Convention, ...]]] = {
 }
 _TOLERANCE: Final = 0.35  # px; half of the distance between neighbouring conventions at ×2, plus noise of the taps
 _MIN_REPORTED_SHIFT: Final = 0.25  # HR px
+_MAX_OFF_TAP: Final = 0.1  # px; a centre of mass so near the middle tap lies on it
 
 
 def _check_name(convention: str) -> None:
@@ -113,6 +114,24 @@ def _expected_centre(convention: Convention, size: int, scale: int) -> float:
     }[convention]
 
 
+def is_centred_on_tap(array: ArrayLike, key: str | None) -> bool:
+    """Whether a kernel has its centre of mass on its middle tap, and no key that says what that means.
+
+    Such a kernel is a blur that someone has drawn around a pixel: that it displaces the image by half of an LR pixel,
+    as MZSR's operation would, is not meant.
+    """
+    values = np.asarray(array, dtype=np.float64)
+    size = values.shape[0]
+    off_tap = float(np.abs(_centre_of_mass(values) - size // 2).max())
+    return size % 2 == 1 and key != "kernel" and off_tap <= _MAX_OFF_TAP
+
+
+def _centre_of_mass(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Index of the centre of mass along each axis."""
+    index = np.arange(values.shape[0])
+    return np.asarray(np.array([values.sum(1) @ index, values.sum(0) @ index]) / values.sum(), dtype=np.float64)
+
+
 def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Convention, str]:
     """Guess the convention of an array from its key in the file and from its centre of mass.
 
@@ -126,8 +145,7 @@ def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Conven
     """
     values = np.asarray(array, dtype=np.float64)
     size = values.shape[0]
-    index = np.arange(size)
-    centre = np.array([values.sum(1) @ index, values.sum(0) @ index]) / values.sum()
+    centre = _centre_of_mass(values)
     allowed = [
         c for c in _BY_KEY.get(key, _BY_KEY[None]) if c != "blindsr" or (size >= scale and (size - scale) % 2 == 0)
     ]
@@ -145,5 +163,11 @@ def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Conven
         reason += ", so set the convention if the result is shifted"
     y, x = from_convention(values, scale, convention).centroid
     if max(abs(y), abs(x)) >= _MIN_REPORTED_SHIFT:
-        reason += f"; it is ({y:+.2f}, {x:+.2f}) HR pixels (y, x) off the centre of the LR pixel, which was kept"
+        reason += (
+            f"; it is ({y:+.2f}, {x:+.2f}) HR pixels (y, x) off the centre of the LR pixel, which was kept: if the "
+        )
+        reason += (
+            "result must not be displaced, move it there (recentre=True, --recenter) or name the right convention "
+        )
+        reason += "(convention=, --kernel-convention)"
     return convention, f"{reason}."

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from blindsr.errors import KernelError, did_you_mean
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
-from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
+from blindsr.kernels.conventions import Convention, detect, from_convention, is_centred_on_tap, to_convention
 from blindsr.kernels.kernel import MAX_SIZE, AnyKernel, Kernel, KernelEstimate, KernelMap, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
 from blindsr.kernels.transform import centre_with_warning
@@ -82,7 +83,10 @@ def load_kernel(
         >>> load_kernel([[1, 1], [1, 1]], 2)[0].sigmas, load_kernel("gaussian:1.2", 2)[0].size
         ((0.5, 0.5), 12)
     """
-    kernels, warnings = _load(value, scale, convention or "auto", key, index)
+    try:
+        kernels, warnings = _load(value, scale, convention or "auto", key, index)
+    except OSError as error:  # the name is too long, or a folder cannot be searched
+        raise _unreadable(value, error) from error
     if not recentre:
         return kernels, warnings
     if isinstance(kernels, KernelMap):  # one sentence for all of its kernels
@@ -134,6 +138,11 @@ def _load(
     else:
         kernels, warnings = _kernels_of(_raw_array(value), scale, convention, index)
     return kernels, (*warnings, *kernel_warnings(kernels)) if isinstance(kernels, Kernel) else warnings
+
+
+def _unreadable(value: object, error: OSError) -> KernelError:
+    reason = error.strerror or type(error).__name__
+    return KernelError(f"{value}: the kernel cannot be read ({reason}); check the name and its permissions.")
 
 
 def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
@@ -249,12 +258,31 @@ def kernel_from_array(
             warnings.append("the kernel was read in blindsr's own convention: the file states its scale.")
     else:
         # A .npz without a scale may be anyone's, and so may its key: only the centre of mass is evidence.
-        convention, reason = detect(values, scale, None if raw.provenance is not None else raw.key)
+        key = None if raw.provenance is not None else raw.key
+        convention, reason = detect(values, scale, key)
+        if convention == "mzsr" and is_centred_on_tap(values, key):
+            return _centred_on_pixel(values, scale, origin, warnings)
         # It may be wrong, so the registration of the result against the input is checked later.
         origin["convention_guessed"] = True
         warnings.append(reason)
     kernel = from_convention(values, scale, convention)
     return Kernel(kernel.array, scale, raw.provenance or {**origin, "convention": convention}), tuple(warnings)
+
+
+def _centred_on_pixel(
+    values: NDArray[np.float64], scale: int, origin: Mapping[str, object], warnings: Sequence[str]
+) -> tuple[Kernel, _Warnings]:
+    """A kernel that is centred on its middle tap, moved onto the centre of the LR pixel, with warnings."""
+    kernel = from_convention(values, scale, "mzsr")
+    y, x = kernel.centroid
+    centred, _ = centre_with_warning(Kernel(kernel.array, scale, {**origin, "convention": "blindsr"}))
+    size = len(values)
+    text = (
+        f"the kernel is centred on the middle of its {size}×{size} px, and was moved by ({-y:+.2f}, {-x:+.2f}) HR "
+        "pixels (y, x) onto the centre of the LR pixel, so that the result is not displaced; if the photograph was "
+        f"reduced by keeping the first of every {scale} pixels, name the convention mzsr (convention=, --kernel-convention)."
+    )
+    return centred, (*warnings, text)
 
 
 def _has_map(path: Path) -> bool:
@@ -399,9 +427,9 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:
         raise KernelError(f"a kernel file must be one of {_SUFFIXES}; got {path.name}.")
-    if not path.is_file():
-        raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
     try:
+        if not path.is_file():
+            raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
         if path.stat().st_size > _MAX_BYTES:
             raise KernelError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a kernel.")
         if suffix == ".mat":
@@ -412,6 +440,8 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
     except KernelError:
         raise
     except Exception as error:  # the parsers of these formats raise anything for a damaged file
+        if isinstance(error, OSError) and error.filename is not None:  # of the path, and not of its content
+            raise _unreadable(path, error) from error
         raise KernelError(
             f"{path.name} cannot be read as a {suffix} kernel file ({type(error).__name__}): it is "
             "damaged or of another kind; save it again."

@@ -38,7 +38,15 @@ from blindsr.pipelines.varying import (
     windows_of,
 )
 from blindsr.settings import Settings
-from blindsr.upscalers.base import Degradation, TiledModel, Upscaler, check_size, concatenate_bands, removes_noise
+from blindsr.upscalers.base import (
+    Degradation,
+    TiledModel,
+    Upscaler,
+    check_kernel_size,
+    check_size,
+    concatenate_bands,
+    removes_noise,
+)
 from blindsr.upscalers.tiling import tiled_rows
 from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, resampled_estimate
 
@@ -158,7 +166,7 @@ def run(
 
     Raises:
         ImageError: Too small for the method.
-        KernelError: The kernel is for another scale, or larger than the image.
+        KernelError: The kernel is for another scale, or far larger than the image.
         ConfigError: The region is not inside the image, or the method does not know the scale.
         DivergenceError: A training diverged.
     """
@@ -298,6 +306,8 @@ def fit(
             f"{kernel.scale}; blindsr.kernels.resample converts it."
         )
     started = time.perf_counter()
+    for each in _all_kernels(kernel):  # before the image is extended: no message names that size
+        check_kernel_size(each, source.shape)
     extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
     warnings = list(estimate.warnings) if estimate else []
     if is_blind and not kernel_is_open:
@@ -367,6 +377,12 @@ def fit(
         timings=timings,
         warnings=(*warnings, *model.warnings),
     )
+
+
+def _all_kernels(kernel: AnyKernel) -> Sequence[Kernel]:
+    if isinstance(kernel, Kernel):
+        return (kernel,)
+    return kernel.kernels if isinstance(kernel, KernelStack) else kernel.flat
 
 
 def representative(kernel: AnyKernel) -> Kernel:

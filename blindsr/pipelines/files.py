@@ -4,6 +4,7 @@ A file with several images, an animation or a stack of pages, is one series: one
 its images, and one fitted model, so that nothing flickers that does not flicker in the file.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,7 +230,8 @@ def upscale_file(
         noise: The noise of the series that the photograph is part of; used if its own, measured, is near it.
         kernel_warnings: Warnings from reading the kernel, for the record.
         linear_light: With a known kernel: whether to undo the sRGB curve before upscaling ("auto", "on" or "off").
-        output: The image to write; None is PHOTO_blindsr_x2.png (or .tif) beside the photograph.
+        output: The image to write; None is PHOTO_blindsr_x2.png (or .tif) beside the photograph, with a requested page
+            PHOTO_page2_blindsr_x2.png.
         output_stem: Instead of `output`: its path without the suffix, which the photograph's samples then decide.
         run_id: Name of this job in a batch, kept in the record; hidden folders of killed jobs are recognised by it
             (`blindsr.pipelines.outputs.leftovers`).
@@ -245,7 +247,7 @@ def upscale_file(
     Raises:
         ImageError: The file is no usable photograph, or the work does not fit into memory.
         OutputError: A result exists, or cannot be written; no file of this run is left then.
-        KernelError: The kernel is for another scale or larger than the image.
+        KernelError: The kernel is for another scale or far larger than the image.
         ConfigError: A setting does not fit the photograph.
         DeviceError: The device does not exist on this machine.
         DivergenceError: A training diverged.
@@ -279,7 +281,7 @@ def upscale_file(
                     files=files,
                     max_memory=max_memory,
                 )
-        files = replace(files, page=1)
+        files = replace(files, page=None)
     with _opened(path, files, job, advises_all_pages=True) as image:
         width, height = image.size
         settings = settings.for_image(height, width)
@@ -288,7 +290,7 @@ def upscale_file(
         suffix = files.suffix(default_suffix(header, image.channels))
         if output_stem is not None:
             output = output_stem.with_name(output_stem.name + suffix)
-        outputs = image_outputs(path, settings.label, suffix, output)
+        outputs = image_outputs(files.named(path), settings.label, suffix, output)
         _check_before_the_work(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
         out_height, out_width = settings.output_size(height, width)
         tile = tile_for(image, settings, torch_device, max_memory)
@@ -687,7 +689,7 @@ def estimate_file_kernel(
     settings = Settings() if settings is None else settings
     path, output = Path(path), None if output is None else Path(output)
     job, torch_device = _Job(listener), choose_device(device)
-    outputs = kernel_outputs(path, settings.label, output)
+    outputs = kernel_outputs(files.named(path), settings.label, output)
     if settings.varying and outputs.kernel.suffix.lower() != ".npz":
         raise OutputError(
             f"kernels that vary are written to a .npz file, got {outputs.kernel.name}; change the suffix."
@@ -729,7 +731,8 @@ def _check_before_the_work(
         raise RuntimeError("upscaling writes an image")
     files.check_name(outputs.image)
     # A kernel file with the same content is no obstacle; it is rendered only if there is a file to compare it with.
-    contents = kernel_files(kernel, outputs) if kernel is not None and outputs.kernel.exists() else {}
+    exists = os.path.exists(outputs.kernel)  # noqa: PTH110 # False for a name that is too long, which is refused below
+    contents = kernel_files(kernel, outputs) if kernel is not None and exists else {}
     check_outputs(outputs, path, contents, overwrite=overwrite)
     width, height = image.size
     out_height, out_width = settings.output_size(height, width)

@@ -99,10 +99,11 @@ def check_outputs(
         OutputError: A file exists and may not be overwritten, is the photograph itself, or its folder refuses.
     """
     for path in reversed(outputs.all()):
-        if path.exists() and path.samefile(source):
+        # False where pathlib raises, such as for a name that is too long: `check_output` refuses that in its own words.
+        if os.path.exists(path) and path.samefile(source):  # noqa: PTH110
             raise OutputError(f"{path} is the photograph itself, which is never overwritten; choose another name.")
         known = None if contents is None else contents.get(path)
-        if known is None or not path.is_file() or path.read_bytes() != known:
+        if known is None or not os.path.isfile(path) or path.read_bytes() != known:  # noqa: PTH113
             check_output(path, overwrite=overwrite)
     # Permissions do not reveal what a folder such as /proc refuses, so that a file is tried.
     try:

@@ -415,14 +415,19 @@ def find_sensor(text: str) -> tuple[Sensor, tuple[str, ...]]:
 
 
 def _read(path: Path) -> Sensor:
-    if not path.is_file():
-        raise ConfigError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a specification file (.toml).")
     try:
+        if not path.is_file():
+            reason = "a folder" if path.is_dir() else "missing"
+            raise ConfigError(f"{path} is {reason}; give a specification file (.toml).")
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a specification.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name} cannot be read as text in UTF-8 ({error}); save it again.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the file cannot be read ({error.strerror or error}); check its name and permissions."
+        ) from error
     return parse_sensor(text, path.stem)
 
 

@@ -18,7 +18,14 @@ from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
 from blindsr.runtime import check_finite
 
-__all__ = ["Degradation", "TiledModel", "Upscaler", "check_size", "concatenate_bands", "removes_noise", "run_steps"]
+__all__ = [
+    "Degradation", "TiledModel", "Upscaler", "check_kernel_size", "check_size", "concatenate_bands", "removes_noise",
+    "run_steps",
+]  # fmt: skip
+
+# LR px. A kernel up to this width is used on a photograph of any size; a wider one than the photograph is rather an
+# image than a blur.
+_MAX_BLUR = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +147,7 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
 
     Raises:
         ImageError: A side is too short.
-        KernelError: The kernel is larger than the image.
+        KernelError: As `check_kernel_size`.
         ConfigError: The method does not know the scale.
     """
     _, height, width = shape
@@ -155,9 +162,23 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
             f"{upscaler.name} at ×{kernel.scale} needs an image of at least {least}×{least} px, got {width}×{height} "
             "px; use a smaller scale or a larger part of the image."
         )
-    if kernel.support(0.999) > min(height, width):
+    check_kernel_size(kernel, shape)
+
+
+def check_kernel_size(kernel: Kernel, shape: tuple[int, int, int]) -> None:
+    """Refuse a kernel that is rather an image than a blur: one that is wide, and wider than the photograph.
+
+    A kernel of an ordinary width may be wider than a small photograph: upscalers continue that beyond its borders.
+
+    Raises:
+        KernelError: Kernel and photograph, bands, height and width, do not fit together.
+    """
+    _, height, width = shape
+    support = kernel.support(0.999)
+    covered = -(-support // kernel.scale)
+    if covered > max(_MAX_BLUR, min(height, width)):
         raise KernelError(
-            f"the kernel must be smaller than the image: it covers {kernel.support(0.999)} px of an image of "
+            f"the kernel must be smaller than the image: its {support} px cover {covered} px of an image of "
             f"{width}×{height} px; check that it is a blur kernel for this image."
         )
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from blindsr.errors import DivergenceError, ImageError
+from blindsr.errors import DivergenceError, ImageError, is_out_of_memory
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.ops.windows import Source
-from blindsr.runtime import is_out_of_memory, release_memory
+from blindsr.runtime import release_memory
 from blindsr.upscalers.base import TiledModel
 
 __all__ = ["MIN_TILE", "Span", "default_tile", "halved", "run_tiled", "tiled_rows", "with_retry"]

@@ -67,7 +67,7 @@ class PublishedZSSR:
 
         Raises:
             ImageError: A side is shorter than `min_side`.
-            KernelError: The kernel is larger than the image.
+            KernelError: The kernel is far larger than the image.
             ConfigError: The scale is not supported.
             DivergenceError: The training diverged.
         """
@@ -99,7 +99,7 @@ def upscale(
 
     Raises:
         ImageError: Not one floating-point image, or a side is shorter than 8·s px.
-        KernelError: The kernel is larger than the image.
+        KernelError: The kernel is far larger than the image.
         ConfigError: A factor or the kernel's scale is out of its bounds.
         DivergenceError: The training diverged.
 

@@ -174,6 +174,11 @@ def test_a_format_is_the_suffix_of_every_name():
     assert Naming(template="{stem}_big.png", suffix=".png").target(IMAGE).name == "a.b_big.png"
 
 
+def test_a_requested_page_is_part_of_every_name():
+    assert Naming(page="_page2").target(IMAGE).name == "a.b_page2_blindsr_x2"
+    assert _targets("a.tif", "a.gif", page="_page2") == ["o/a_tif_page2_blindsr_x2", "o/a_gif_page2_blindsr_x2"]
+
+
 @pytest.mark.parametrize(
     "template", ["{stem", "{stem.__class__}", "{stem!r}", "{stem:>9999}", "{stem}{nothing}", "{0}{stem}", "{stem[0]}"]
 )

@@ -204,6 +204,50 @@ def test_an_output_folder_that_does_not_exist(quick, applied, photo, target):
     assert applied.calls == []
 
 
+@pytest.mark.parametrize("letters", [236, 247])  # too long for a sidecar file, and for the image as well
+@pytest.mark.parametrize("command", ["estimate-and-upscale", "estimate-kernel"])
+def test_a_photograph_whose_name_is_too_long_for_results(run, applied, photo, command, letters):
+    path = photo.rename(photo.with_name("a" * letters + ".png"))
+    before = _snapshot(path.parent)
+    line = _one_line_error(run(command, path, "--estimator", "bicubic", "-q"))
+    assert "the name of the output is too long for the file system" in line
+    assert _snapshot(path.parent) == before
+    assert applied.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["estimate-and-upscale", "PHOTO", "-o", "LONG.png"], "the name of the output is too long"),
+        (["estimate-and-upscale", "PHOTO", "-o", "LONG/"], "File name too long; choose a shorter name."),
+        (["estimate-and-upscale", "LONG.png"], "the file cannot be read (File name too long); check the name"),
+        (["estimate-kernel", "LONG.png"], "the file cannot be read (File name too long); check the name"),
+        (["estimate-kernel", "PHOTO", "-o", "LONG.npz"], "the name of the output is too long"),
+        (["upscale", "PHOTO", "--kernel-map", "LONG.npz"], "the kernel cannot be read (File name too long)"),
+        (["upscale", "PHOTO", "--sensor", "LONG.toml"], "the file cannot be read (File name too long)"),
+        (["kernel", "show", "LONG.npz"], "File name too long; choose a shorter name."),
+        (["evaluate", "LONG.png", "PHOTO"], "File name too long; choose a shorter name."),
+    ],
+)
+def test_a_path_with_a_name_that_is_too_long(run, applied, photo, arguments, words):
+    before = _snapshot(photo.parent)
+    long = {
+        "PHOTO": str(photo),
+        **{f"LONG{end}": str(photo.parent / ("b" * 300)) + end for end in (".png", ".npz", ".toml", "/")},
+    }
+    assert words in _one_line_error(run(*(long.get(word, word) for word in arguments)))
+    assert _snapshot(photo.parent) == before
+    assert applied.calls == []
+
+
+def test_a_kernel_with_a_name_that_is_too_long(known, photo):
+    result = known(photo, "--kernel", "k" * 300)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        "the kernel cannot be read (File name too long); check the name and its permissions.\n"
+    )
+
+
 @pytest.mark.parametrize("command", [[], ["--estimator", "spectral"]])
 def test_a_folder_that_refuses_files_is_found_before_the_work(quick, spy, photo, monkeypatch, command):
     make = tempfile.TemporaryFile

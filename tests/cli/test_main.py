@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -173,6 +174,21 @@ def test_an_internal_error_of_a_command_without_v_does_not_name_it(run, monkeypa
     assert result.exit_code == 70
     assert "internal error: KeyError: 'x' (test_main.py, line " in result.stderr
     assert result.stderr.endswith("report it with the output of `blindsr doctor`.\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EACCES, "check its permissions"), (errno.ENOENT, "check the name"), (errno.EIO, "check the name, or")],
+)
+def test_an_error_about_a_path_is_one_line(run, monkeypatch, number, remedy):
+    def fail(*_):
+        raise OSError(number, os.strerror(number), "kernels/a\nb.npz")
+
+    monkeypatch.setattr("blindsr.kernels.bicubic", fail)
+    result = run("kernel", "bicubic")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: kernels/a\\nb.npz: {os.strerror(number)}; {remedy}")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_closed_pipe_is_no_internal_error(run, monkeypatch):

@@ -7,7 +7,7 @@ from PIL import Image
 from skimage import data
 
 from blindsr.errors import ImageError, OutputError
-from blindsr.image_io import Animation, FileOptions, open_frames, open_image, open_writer
+from blindsr.image_io import Animation, FileOptions, open_frames, open_image, open_writer, read_photo, write_photo
 from blindsr.image_io.codecs.geo import read_stack
 
 PHOTO = np.ascontiguousarray(data.chelsea()[60:90, 80:117])
@@ -162,6 +162,84 @@ def test_an_ome_stack_stays_one_with_its_calibration_scaled(tmp_path):
     assert [pixels[f"PhysicalSize{axis}"] for axis in "XYZ"] == pytest.approx([0.1, 0.15, 1.5])
     assert [channel["Name"] for channel in pixels["Channel"]] == ["DAPI <1>", "GFP"]
     assert (pixels["SizeX"], pixels["SizeZ"], pixels["SizeC"]) == (52, 3, 2)
+
+
+def test_display_ranges_colours_and_labels_of_an_imagej_stack_are_kept(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8)
+    metadata = {
+        "axes": "ZCYX", "mode": "composite", "min": 210.0, "max": 900.5, "Ranges": (210.0, 900.5, 400.0, 2000.0),
+        "LUTs": [np.stack([ramp, ramp * 0, ramp]), np.stack([ramp * 0, ramp, ramp])],
+        "Labels": [f"slice {number}" for number in range(6)], "Info": "of the old image",
+    }  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=metadata)
+    copied(tmp_path / "a.tif", tmp_path / "b.tif", factor=2)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        shown = tiff.imagej_metadata
+    assert [shown[name] for name in ("min", "max", "mode")] == [210.0, 900.5, "composite"]
+    assert shown["Ranges"] == metadata["Ranges"]
+    assert shown["Labels"] == metadata["Labels"]
+    assert np.array_equal(shown["LUTs"], metadata["LUTs"])
+    assert "Info" not in shown
+
+
+@pytest.mark.parametrize(("page", "ranges"), [(1, (210.0, 900.5)), (4, (400.0, 2000.0))])
+def test_a_page_of_an_imagej_stack_has_the_display_of_its_channel(tmp_path, page, ranges):
+    labels = [f"slice {number}" for number in range(6)]
+    metadata = {"axes": "ZCYX", "Ranges": (210.0, 900.5, 400.0, 2000.0), "Labels": labels}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=metadata)
+    photo = read_photo(tmp_path / "a.tif", page=page)
+    write_photo(photo.with_result(photo.pixels), tmp_path / "b.tif")
+    photo = read_photo(tmp_path / "b.tif")  # a file of one image keeps what it has
+    write_photo(photo.with_result(photo.pixels), tmp_path / "c.tif")
+    for name in ("b.tif", "c.tif"):
+        with tifffile.TiffFile(tmp_path / name) as tiff:
+            assert (tiff.imagej_metadata["Ranges"], tiff.imagej_metadata["Labels"]) == (ranges, labels[page - 1])
+
+
+def ome_of_two_images(path):
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        channels = {"Name": ["DAPI", "GFP <2>"], "EmissionWavelength": [450, 510]}
+        first = {"axes": "CYX", "Name": "one", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "nm", "Channel": channels}
+        tiff.write(STACK[0], photometric="minisblack", metadata=first)
+        second = {"axes": "ZYX", "Name": "two", "PhysicalSizeX": 2.0, "PhysicalSizeY": 3.0}
+        tiff.write(STACK[:, 0, :10, :12], photometric="minisblack", metadata=second)
+
+
+def test_an_ome_file_of_several_images_becomes_plain_pages(tmp_path, recwarn):
+    ome_of_two_images(tmp_path / "a.ome.tif")
+    with open_frames(tmp_path / "a.ome.tif") as frames:
+        assert all("written as plain pages" in frames[number].warnings[-1] for number in range(5))
+    copied(tmp_path / "a.ome.tif", tmp_path / "b.tif", factor=2)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert not tiff.is_ome
+        assert [page.shape for page in tiff.pages] == [(42, 52)] * 2 + [(20, 24)] * 3
+        assert len(tiff.series) > 1
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("page", "image", "channel", "sizes"),
+    [
+        (1, "one", {"Name": "DAPI", "EmissionWavelength": 450}, {"X": (0.25, "nm")}),
+        (2, "one", {"Name": "GFP <2>", "EmissionWavelength": 510}, {"X": (0.25, "nm")}),
+        (4, "two", {}, {"X": (1.0, "µm"), "Y": (1.5, "µm")}),
+    ],
+)
+def test_a_page_of_an_ome_file_has_the_pixel_size_of_its_image_and_the_name_of_its_channel(
+    tmp_path, page, image, channel, sizes
+):
+    ome_of_two_images(tmp_path / "a.ome.tif")
+    photo = read_photo(tmp_path / "a.ome.tif", page=page)
+    write_photo(photo.with_result(photo.pixels.repeat(2, 0).repeat(2, 1)), tmp_path / "b.ome.tif")
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as tiff:
+        described = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
+    pixels = described["Pixels"]
+    written = pixels["Channel"]
+    assert described["Name"] == image
+    assert {name: written[name] for name in written if name not in ("ID", "SamplesPerPixel")} == channel
+    for axis in "XY":
+        value = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit")
+        assert value == sizes.get(axis, (None, None))
 
 
 def test_channels_have_ranges_of_their_own_and_slices_share_one(tmp_path):

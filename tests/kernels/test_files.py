@@ -105,7 +105,7 @@ def test_another_file_is_recorded_as_the_origin(tmp_path):
 
 @pytest.mark.parametrize("key", ["Kernel", "ker", "kernel"])
 def test_the_usual_keys_are_found(tmp_path, key):
-    array = np.ones((5, 5)) / 25
+    array = np.pad(np.ones((4, 4)) / 16, (1, 0))
     kernel, warnings = read_kernel(write(tmp_path, "k.mat", mat(**{key: array})), scale=2)
     assert kernel.size == 6
     assert warnings == (detect(array, 2, key)[1],)
@@ -365,6 +365,39 @@ def test_auto_detects_the_convention_and_marks_it_as_a_guess(tmp_path, rng, key,
     named, _ = read_kernel(path, scale=2, convention=convention)
     assert "convention_guessed" not in named.provenance
     assert named.digest == kernel.digest
+
+
+@pytest.mark.parametrize("size", [13, 15])
+@pytest.mark.parametrize(("container", "key"), [("npy", None), ("mat", "Kernel"), ("mat", "h"), ("txt", None)])
+def test_an_odd_kernel_that_is_centred_on_its_middle_tap_moves_nothing(tmp_path, container, key, size):
+    index = np.arange(size) - size // 2
+    array = np.exp(-(index[:, None] ** 2 + index[None, :] ** 2) / (2 * 1.8**2))
+    path = tmp_path / f"k.{container}"
+    if container == "npy":
+        np.save(path, array / array.sum())
+    elif container == "mat":
+        path.write_bytes(mat_v5(**{key: array / array.sum()}))
+    else:
+        np.savetxt(path, array / array.sum())
+    for scale, shift_ in ((2, 0.5), (4, 1.5)):
+        kernel, warnings = load_kernel(path, scale, key=key)
+        np.testing.assert_allclose(kernel.centroid, 0, atol=1e-3)
+        assert kernel.covariance[0, 0] == pytest.approx(1.8**2, rel=0.02)
+        assert "convention_guessed" not in kernel.provenance
+        told = [text for text in warnings if "convention" in text or "moved" in text]
+        assert len(told) == 1
+        assert f"moved by (+{shift_:.2f}, +{shift_:.2f}) HR pixels (y, x)" in told[0]
+        assert "name the convention mzsr (convention=, --kernel-convention)" in told[0]
+        kept = load_kernel(path, scale, key=key, convention="mzsr")[0]
+        np.testing.assert_allclose(kept.centroid, -shift_, atol=1e-3)
+
+
+def test_a_kernel_with_the_key_and_the_centre_of_mzsr_is_kept_with_advice(tmp_path, rng):
+    path = tmp_path / "k.mat"
+    path.write_bytes(mat_v5(kernel=blob(rng, 11, 5.0)))
+    kernel, warnings = load_kernel(path, 2)
+    np.testing.assert_allclose(kernel.centroid, -0.5, atol=0.2)
+    assert "move it there (recentre=True, --recenter) or name the right convention" in " ".join(warnings)
 
 
 @pytest.mark.parametrize("version", ["v5", "v7.3"])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
@@ -152,6 +153,33 @@ def test_a_small_image_is_upscaled_like_a_part_of_its_mirrored_extension():
     extended = run(image[..., rows, :], quick_settings(), kernel=bicubic(2)).image[..., 26:52, :]
     result = run(image, quick_settings(), kernel=bicubic(2)).image
     assert float((255 * (result - extended)).abs().mean()) < 0.5
+
+
+@pytest.mark.parametrize("sigma", [2, 6])
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (27, 28)])
+def test_an_image_of_any_size_is_upscaled_with_a_kernel_larger_than_it(size, scale, sigma):
+    image = photograph(*size)
+    result = run(image, quick_settings(scale=float(scale)), kernel=gaussian(float(sigma**2), scale))
+    assert result.size == (scale * size[0], scale * size[1])
+    assert float((result.image.mean((2, 3)) - image.mean((2, 3))).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(("side", "sigma"), [(16, 3), (26, 4), (30, 6)])
+def test_a_kernel_larger_than_the_image_gains_as_a_smaller_one_does(side, sigma):
+    kernel, hr = gaussian(float(sigma**2), 2), photograph(96, 96)
+    lr, parts = degrade(hr, kernel.tensor(), 2), (slice(14, 14 + side), slice(28, 28 + 2 * side))
+    assert kernel.support(0.999) > side
+    image, truth = lr[..., parts[0], parts[0]], hr[..., parts[1], parts[1]]
+    sharp, blurred = (run(image, s, kernel=kernel).image for s in (quick_settings(), INTERPOLATE))
+    assert float((sharp - truth).square().mean()) < 0.8 * float((blurred - truth).square().mean())
+
+
+def test_a_kernel_that_is_rather_an_image_is_refused_with_the_true_size_of_the_photograph():
+    box = Kernel.normalised(np.ones((120, 120)), 2)
+    with pytest.raises(KernelError, match="its 120 px cover 60 px of an image of 40×48 px; check that it is a blur"):
+        run(photograph(48, 40), quick_settings(), kernel=box)
+    assert run(photograph(64, 64), quick_settings(), kernel=box).size == (128, 128)
 
 
 def test_tiles_of_an_extended_image_meet_without_a_seam():

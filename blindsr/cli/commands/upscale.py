@@ -1,6 +1,7 @@
 """`blindsr estimate-and-upscale`, `upscale` and `estimate-kernel`: one photograph, a pipe, or a batch."""
 
 import errno
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
         "which deblurs, is for 2.",
         preset="paper estimates the kernel by KernelGAN; the other presets differ in the upscaling alone, and give the "
         "same kernel.",
-        page="Page of a multi-page TIFF, or frame of an animation, counted from 1; "
+        page="Page of a multi-page TIFF, or frame of an animation, counted from 1; the names of the results have it. "
         "all is for the commands that upscale.",
         device="Processor: auto, cpu, cuda, cuda:N or mps.",
     ),
@@ -111,7 +112,7 @@ def estimate_kernel(options: Options, photo: Path) -> None:
         output = None if options.output is None else options.output.path
         if options.output is not None and options.output.is_folder:
             folder = stack.enter_context(results_folder(options.output.path))
-            output = folder / kernel_outputs(photo, run.settings.label).kernel.name
+            output = folder / kernel_outputs(run.files.named(photo), run.settings.label).kernel.name
         listener = stack.enter_context(ProgressListener(quiet=options.quiet, verbose=options.verbose))
         result = estimate_file_kernel(
             photo,
@@ -138,7 +139,7 @@ def _run(options: Options, photos: Sequence[Path], run: "Run", known: dict[str, 
                 f"- is a single image; it cannot be combined with {', '.join(given) or 'several photographs'}."
             )
         _check_pipe(options)
-    elif several or photos[0].is_dir() or is_pattern(photos[0]):
+    elif several or os.path.isdir(photos[0]) or is_pattern(photos[0]):  # noqa: PTH112 # False for a name too long
         _check_batch(options)
         prepare_process(run.threads)
         _run_batch(options, photos, run, known)
@@ -177,10 +178,11 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
             stem = folder / "result" if output is None else None
         elif options.output is not None and options.output.is_folder:
             folder = stack.enter_context(results_folder(options.output.path))
-            stem = folder / image_outputs(photo, run.settings.label, ".png").record.stem
+            stem = folder / image_outputs(run.files.named(photo), run.settings.label, ".png").record.stem
         page = None
         if options.report:
-            page = report_path(photo, run.settings.label, output or (stem and stem.with_name(stem.name + ".png")))
+            named = run.files.named(photo)
+            page = report_path(named, run.settings.label, output or (stem and stem.with_name(stem.name + ".png")))
             check_output(page, overwrite=options.force)
         listener = stack.enter_context(ProgressListener(quiet=options.quiet, verbose=options.verbose))
         for warning in known.get("kernel_warnings", ()):

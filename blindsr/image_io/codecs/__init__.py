@@ -1,6 +1,6 @@
 """Codecs, one module per library or format, and what they share: limits, isolation of third-party code, interfaces.
 
-Each module that reads has `decode(file, *, page, max_pixels) -> Decoded` and
+Each module that reads has `decode(file, *, page, max_pixels) -> Decoded`, where no page (None) is the first one, and
 `size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. A module whose files may hold
 several images has `frames(file, *, max_pixels) -> Frames` as well. Who calls them puts the name of the file before the
 text of an error.
@@ -165,13 +165,19 @@ def check_size(width: int, height: int, max_pixels: int, *, samples: int = 1) ->
 
 
 def check_page_number(
-    page: int, count: int, title: str = "file", unit: str = "image", *, has_frames: bool = False
-) -> list[str]:
-    """Refuse a page that the file does not have; warn where it has more than one, which `Frames` may give all."""
-    if not 1 <= page <= count:
+    page: int | None, count: int, title: str = "file", unit: str = "image", *, has_frames: bool = False
+) -> tuple[int, list[str]]:
+    """The page to read: the requested one, else the first one, with a warning where the file has others.
+
+    Of a file with `has_frames`, `Frames` may give all, which the warning advises. A page that the file does not have is
+    refused.
+    """
+    if page is not None and not 1 <= page <= count:
         raise ImageError(f"page {page} was requested, the file has {count}; choose one of them")
+    if page is not None or count == 1:
+        return page or 1, []
     advice = f"{ALL_PAGES_ADVICE} upscales every {unit}" if has_frames else ""
-    return [f"the {title} has {count} {unit}s: {unit} {page} is used{advice}"] if count > 1 else []
+    return 1, [f"the {title} has {count} {unit}s: {unit} 1 is used{advice}"]
 
 
 def with_bands(samples: NDArray[Any], size: tuple[int, int], title: str) -> NDArray[Any]:

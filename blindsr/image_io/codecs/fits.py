@@ -44,10 +44,10 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return shape[1], shape[2], shape[0]
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
-    """Decode an image: the first one that the file has, or of its images the one numbered `page`."""
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
+    """Decode an image: of those of the file the one numbered `page`, or the first one."""
     images = _images(_opened(file))
-    warnings = check_page_number(page, len(images), "FITS file")
+    page, warnings = check_page_number(page, len(images), "FITS file")
     image = images[page - 1]
     planes, height, width = _shape(image.shape)
     check_size(width, height, max_pixels, samples=planes)

@@ -9,8 +9,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
+from typing import Any
 from xml.etree import ElementTree
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION = 33550, 33922, 34264
@@ -127,13 +128,13 @@ def is_usable(tags: Mapping[int, tuple[object, ...] | str]) -> bool:
     return True
 
 
-# Lines of an ImageJ description that count the images of a stack, and those that are ranges of the old samples.
+# Lines of an ImageJ description that count the images of a stack, and those that name them.
 _STACK_LINES = re.compile("(images|channels|slices|frames|hyperstack|mode|loop)=")
-_OLD_LINES = re.compile(f"{_STACK_LINES.pattern}|(min|max|Labels)=")
+_OLD_LINES = re.compile(f"{_STACK_LINES.pattern}|Labels=")
 _ORDERS = ("XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC")
 # Attributes of an OME image that are true of the enlarged one too.
 _OME_PIXELS = ("PhysicalSizeZ", "PhysicalSizeZUnit", "TimeIncrement", "TimeIncrementUnit")
-_OME_CHANNEL = ("ID", "Name", "Color", "Fluor", "ExcitationWavelength", "EmissionWavelength")
+_OME_CHANNEL = ("Name", "Color", "Fluor", "ExcitationWavelength", "EmissionWavelength")
 _OME_PLANES = ("IFD", "FirstC", "FirstZ", "FirstT", "PlaneCount")
 _OME_SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _OME_TYPES = {"float32": "float"}
@@ -151,13 +152,16 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Physical size of a pixel of a microscope image."""
+    """Physical size of a pixel of a microscope image, and how it is shown."""
 
     convention: str  # "ImageJ" or "OME": who writes, and reads, the description
-    resolution: tuple[float, float] | None  # pixels per unit, horizontally and vertically
-    unit: int | str  # of the resolution: TIFF's ResolutionUnit for ImageJ, a symbol such as "µm" for OME
+    resolution: tuple[float, float] | None  # pixels per unit, horizontally and vertically; NaN if OME has one of them
+    unit: int | tuple[str, str]  # of the resolution: TIFF's ResolutionUnit, or OME's symbols ("µm") of both axes
     lines: tuple[str, ...] = ()  # the remaining lines of ImageJ's description; the name of the image for OME
     stack: Stack | None = None  # of a file that is written with all of its pages
+    channel: str = ""  # attributes of the OME channel of a single image
+    # Of ImageJ: display ranges and colour tables of the channels, labels of the pages, as tifffile names them.
+    display: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def scaled(self, x: float, y: float) -> "Calibration":
         """The calibration of an image with `x` times the columns and `y` times the rows."""
@@ -172,15 +176,16 @@ class Calibration:
             return "\n".join((*first, *(() if self.stack is None else self.stack.lines), *rest, ""))
         height, width, samples = shape
         counts = f'DimensionOrder="XYCZT" SizeC="{samples}" SizeZ="1" SizeT="1"'
-        elements = f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/><TiffData/>'
+        channel = f"{self.channel} " if self.channel else ""
+        elements = f'<Channel ID="Channel:0:0" {channel}SamplesPerPixel="{samples}"/><TiffData/>'
         if self.stack is not None:
             counts, elements = self.stack.sizes, self.stack.elements
         sizes = f'SizeX="{width}" SizeY="{height}" {counts}'
-        if self.resolution is not None:
-            unit = escape(str(self.unit))
+        if self.resolution is not None and isinstance(self.unit, tuple):
             sizes += "".join(
-                f' PhysicalSize{axis}="{1 / value:.12g}" PhysicalSize{axis}Unit="{unit}"'
-                for axis, value in zip("XY", self.resolution, strict=True)
+                f' PhysicalSize{axis}="{1 / value:.12g}" PhysicalSize{axis}Unit="{escape(unit)}"'
+                for axis, value, unit in zip("XY", self.resolution, self.unit, strict=True)
+                if not math.isnan(value)
             )
         name = f' Name="{escape(self.lines[0])}"' if self.lines else ""
         return (
@@ -190,27 +195,62 @@ class Calibration:
 
 
 def read_calibration(
-    description: str, resolution: tuple[float, float] | None, resolution_unit: int
+    description: str,
+    resolution: tuple[float, float] | None,
+    resolution_unit: int,
+    *,
+    page: int = 0,
+    pages: int = 1,
+    display: Mapping[str, Any] | None = None,
 ) -> Calibration | None:
-    """Parse the ImageDescription of an ImageJ or OME TIFF; None if it is neither, or damaged."""
+    """Parse the ImageDescription of an ImageJ or OME TIFF; None if it is neither, or damaged.
+
+    Args:
+        description: Of the first page.
+        resolution: Pixels per unit, by TIFF's tags.
+        resolution_unit: TIFF's ResolutionUnit.
+        page: The page, counted from 0, that the calibration is for.
+        pages: How many the file has.
+        display: ImageJ's metadata of all pages (`imagej_display`).
+    """
     if description.startswith("ImageJ="):
         lines = tuple(line for line in description.splitlines() if line and not _OLD_LINES.match(line))
-        return Calibration(convention="ImageJ", resolution=resolution, unit=resolution_unit, lines=lines)
+        stack = read_stack(description, pages)
+        shown = _display_of_page(display or {}, page, (0,) * pages if stack is None else stack.channels)
+        return Calibration(convention="ImageJ", resolution=resolution, unit=resolution_unit, lines=lines, display=shown)
     images = _ome_images(description)
     try:
-        image = images[0]
+        image, channel = _ome_image_of(images, page, pages)
         pixels = next(node for node in image.iter() if node.tag.endswith("}Pixels"))
         size = [float(pixels.attrib.get(f"PhysicalSize{axis}", "nan")) for axis in "XY"]
     except (IndexError, StopIteration, ValueError):
         return None
-    is_known = all(0 < value < math.inf for value in size)
+    x, y = (1 / value if 0 < value < math.inf else math.nan for value in size)
     name = image.attrib.get("Name")
     return Calibration(
         convention="OME",
-        resolution=(1 / size[0], 1 / size[1]) if is_known else None,
-        unit=pixels.attrib.get("PhysicalSizeXUnit", "µm"),
+        resolution=None if math.isnan(x) and math.isnan(y) else (x, y),
+        unit=(pixels.attrib.get("PhysicalSizeXUnit", "µm"), pixels.attrib.get("PhysicalSizeYUnit", "µm")),
         lines=(name,) if name else (),
+        channel="" if channel is None else _attributes(channel.attrib, _OME_CHANNEL),
     )
+
+
+def imagej_display(values: object) -> dict[str, Any]:
+    """Of ImageJ's metadata in a TIFF, those that are true of an image of another size."""
+    if not isinstance(values, Mapping):
+        return {}
+    kept = {name: values[name] for name in ("Ranges", "LUTs", "Labels") if values.get(name) is not None}
+    # A single table or label comes without its list.
+    return {name: value if isinstance(value, list | tuple) else [value] for name, value in kept.items()}
+
+
+def _display_of_page(display: Mapping[str, Any], page: int, channels: tuple[int, ...]) -> dict[str, Any]:
+    """The part of a stack's `imagej_display` that is of one page, of what has an entry for each channel or page."""
+    count, channel = max(channels) + 1, channels[page]
+    parts = {"Ranges": (2 * count, slice(2 * channel, 2 * channel + 2)), "LUTs": (count, slice(channel, channel + 1))}
+    parts["Labels"] = (len(channels), slice(page, page + 1))
+    return {name: values[parts[name][1]] for name, values in display.items() if len(values) == parts[name][0]}
 
 
 def read_stack(description: str, pages: int) -> Stack | None:
@@ -242,28 +282,98 @@ def _ome_stack(description: str, pages: int) -> Stack | None:
     images = _ome_images(description)
     if len(images) != 1:
         return None
-    pixels = next(node for node in images[0].iter() if node.tag.endswith("}Pixels"))
-    given = pixels.attrib
-    order, count = given.get("DimensionOrder", ""), {axis: int(given.get(f"Size{axis}", "1")) for axis in "CZT"}
-    channels = [node for node in pixels if node.tag.endswith("}Channel")]
-    samples = int(channels[0].attrib.get("SamplesPerPixel", "1")) if channels else 1
-    planes = count | {"C": count["C"] // max(1, samples)}  # the samples of a page are colours of one channel
-    data = [node for node in pixels if node.tag.endswith("}TiffData")]
-    files = {node.attrib.get("FileName") for entry in data for node in entry}
-    if order not in _ORDERS or math.prod(planes.values()) != pages or len(files) > 1:
+    pixels = _OmePixels.of(images[0])
+    if pixels.planes != pages or pixels.is_in_several_files:
         return None
-    axes = [axis for axis in order if axis in "CZT"]
-    steps = {axis: math.prod(planes[before] for before in axes[: axes.index(axis)]) for axis in axes}
-    positions = [page // steps["C"] % planes["C"] for page in range(pages)]
-    for entry in data:
-        if "IFD" in entry.attrib and int(entry.attrib.get("PlaneCount", "1")) == 1:
-            positions[int(entry.attrib["IFD"]) % pages] = int(entry.attrib.get("FirstC", "0"))
-    sizes = {"DimensionOrder": order} | {f"Size{axis}": str(count[axis]) for axis in "CZT"}
+    by_page = pixels.channel_of_pages(0)
+    given = pixels.node.attrib
+    sizes = {"DimensionOrder": pixels.order} | {f"Size{axis}": str(pixels.counts[axis]) for axis in "CZT"}
     sizes |= {name: given[name] for name in _OME_PIXELS if name in given}
     elements = [
-        f'<Channel {_attributes(node.attrib, _OME_CHANNEL)} SamplesPerPixel="{samples}"/>' for node in channels
-    ] + [f"<TiffData {_attributes(node.attrib, _OME_PLANES)}/>" for node in data]
-    return Stack(channels=tuple(positions), sizes=_attributes(sizes, tuple(sizes)), elements="".join(elements))
+        f'<Channel {_attributes(node.attrib, ("ID", *_OME_CHANNEL))} SamplesPerPixel="{pixels.samples}"/>'
+        for node in pixels.channels
+    ] + [f"<TiffData {_attributes(node.attrib, _OME_PLANES)}/>" for node in pixels.data]
+    return Stack(
+        channels=tuple(by_page.get(page, 0) for page in range(pages)),
+        sizes=_attributes(sizes, tuple(sizes)),
+        elements="".join(elements),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _OmePixels:
+    """The planes of one image of an OME description."""
+
+    node: ElementTree.Element
+    order: str
+    counts: Mapping[str, int]  # by axis, as they are given
+    samples: int  # of a page: colours of one channel
+    channels: list[ElementTree.Element]
+    data: list[ElementTree.Element]
+
+    @classmethod
+    def of(cls, image: ElementTree.Element) -> "_OmePixels":
+        """Read them; ValueError or StopIteration if the description has another form."""
+        node = next(node for node in image.iter() if node.tag.endswith("}Pixels"))
+        channels = [child for child in node if child.tag.endswith("}Channel")]
+        order = node.attrib.get("DimensionOrder", "")
+        if order not in _ORDERS:
+            raise ValueError(order)
+        return cls(
+            node=node,
+            order=order,
+            counts={axis: int(node.attrib.get(f"Size{axis}", "1")) for axis in "CZT"},
+            samples=max(1, int(channels[0].attrib.get("SamplesPerPixel", "1")) if channels else 1),
+            channels=channels,
+            data=[child for child in node if child.tag.endswith("}TiffData")],
+        )
+
+    @property
+    def pages_by_axis(self) -> dict[str, int]:
+        return {**self.counts, "C": self.counts["C"] // self.samples}
+
+    @property
+    def planes(self) -> int:
+        return math.prod(self.pages_by_axis.values())
+
+    @property
+    def is_in_several_files(self) -> bool:
+        return len({node.attrib.get("FileName") for entry in self.data for node in entry}) > 1
+
+    def channel_of_pages(self, first: int) -> dict[int, int]:
+        """The channel of each page of the file that belongs to this image, whose pages begin with `first`."""
+        count = self.pages_by_axis
+        axes = [axis for axis in self.order if axis in "CZT"]
+        steps = {axis: math.prod(count[before] for before in axes[: axes.index(axis)]) for axis in axes}
+        placed: dict[int, int] = {}
+        for entry in self.data:
+            if "IFD" in entry.attrib:
+                plane = sum(steps[axis] * int(entry.attrib.get(f"First{axis}", "0")) for axis in axes)
+                start = int(entry.attrib["IFD"])
+                for offset in range(min(self.planes, int(entry.attrib.get("PlaneCount", "1")))):
+                    placed[start + offset] = (plane + offset) // steps["C"] % count["C"]
+        if len(placed) < self.planes:  # the rest is in order
+            placed = {first + plane: plane // steps["C"] % count["C"] for plane in range(self.planes)} | placed
+        return placed
+
+
+def _ome_image_of(
+    images: list[ElementTree.Element], page: int, pages: int
+) -> tuple[ElementTree.Element, ElementTree.Element | None]:
+    """The image that a page belongs to, and its channel, if the description says that of these pages."""
+    first = 0
+    try:
+        for image in images:
+            pixels = _OmePixels.of(image)
+            if first + pixels.planes > pages or pixels.is_in_several_files:
+                break
+            channel = pixels.channel_of_pages(first).get(page)
+            if channel is not None:
+                return image, pixels.channels[channel] if channel < len(pixels.channels) else None
+            first += pixels.planes
+    except (ValueError, StopIteration, ZeroDivisionError):
+        pass
+    return images[0], None
 
 
 def _attributes(values: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -28,8 +28,8 @@ _CHANNELS = {"L": 1, "I": 1, "RGB": 3, "RGBA": 4, "RGBa": 4}
 _BITS = 12  # of HEVC in a HEIC at most
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
-    """Decode the main image of a HEIC file (page 1) or another one: 8 bits, or 10 and 12 bits as 16."""
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
+    """Decode the main image of a HEIC file (page 1, or None) or another one: 8 bits, or 10 and 12 bits as 16."""
     try:
         import pillow_heif
     except ImportError:
@@ -37,7 +37,7 @@ def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
     container: Any = pillow_heif.open_heif(file.read(), convert_hdr_to_8bit=False)
     images = [container[container.primary_index]]
     images += [container[index] for index in range(len(container)) if index != container.primary_index]
-    warnings = check_page_number(page, len(images))
+    page, warnings = check_page_number(page, len(images))
     image = images[page - 1]
     width, height = image.size
     check_size(width, height, max_pixels)

@@ -101,7 +101,7 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return header.height, header.width, header.components
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     """Decode a JP2 file or a bare code stream of 1 to 16 bits per sample."""
     data = file.read()
     header = _read(data)

@@ -45,11 +45,11 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
         return (*upright_size(image.height, image.width, exif_orientation(image.info.get("exif"))), bands)
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
-    """Decode an image, of an animation the frame `page`."""
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
+    """Decode an image, of an animation the frame `page`; None is the first one."""
     image = _opened(file, max_pixels)
     count = int(getattr(image, "n_frames", 1))
-    warnings = check_page_number(page, count, has_frames=image.format in _ANIMATED)
+    page, warnings = check_page_number(page, count, has_frames=image.format in _ANIMATED)
     if count > 1:
         image.seek(page - 1)
     return _decoded(image, warnings)

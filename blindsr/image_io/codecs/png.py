@@ -152,12 +152,12 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
     return (*upright_size(header.height, header.width, exif_orientation(header.exif)), bands)
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
-    """Decode a PNG of any kind; of an animation the first image."""
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
+    """Decode a PNG of any kind; of an animation the image `page`, or the first one."""
     header = read_chunks(file)
     check_size(header.width, header.height, max_pixels)
     count = header.images
-    warnings = check_page_number(page, count, "PNG", has_frames=True)
+    page, warnings = check_page_number(page, count, "PNG", has_frames=True)
     if page > 1:
         frame = frames(file, max_pixels=max_pixels)[page - 1]
         return replace(frame, header=replace(frame.header, warnings=(*warnings, *frame.header.warnings)))

@@ -17,7 +17,7 @@ _DAMAGE = re.compile("data corrupted at|nexpected end of file")
 _SRGB_GAMMA = (2.4, 12.92)  # IEC 61966-2-1: exponent, and slope of the straight part
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     """Develop a raw file: the camera's white balance, sRGB, 16 bits, no automatic brightness, upright."""
     try:
         import rawpy

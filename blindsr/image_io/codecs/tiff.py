@@ -10,6 +10,7 @@ Source: TIFF 6.0, sections 2, 8 and 14; Adobe TIFF technical notes 1 (ExtraSampl
 import math
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -38,6 +39,7 @@ from blindsr.image_io.samples import PhotoHeader, StoredSamples
 
 _DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
 _XMP, _IPTC, _ICC_PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _SUB_DIRECTORIES = 700, 33723, 34675, 50706, 254, 330
+_IMAGEJ, _IMAGEJ_COUNTS = 50839, 50838
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)  # photometric interpretations
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown meaning
@@ -47,6 +49,9 @@ _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown 
 _MAX_TYPED_PAGES = 100  # of more pages the kind is not examined: they are no overviews
 _REDUCED_PAGE, _MASK_PAGE = 1, 4  # bits of NewSubfileType: overview; transparency mask
 _CENTIMETRES_PER_INCH = 2.54
+_SEVERAL_OME_IMAGES = (
+    "the OME description is not of these pages as one image: they are written as plain pages, without pixel size"
+)
 _CACHED_BYTES = 2**26  # images up to this size are decoded once, larger ones by windows
 
 
@@ -58,12 +63,13 @@ def size(file: BinaryIO) -> tuple[int, int, int]:
         return (*metadata.upright_size(page.imagelength, page.imagewidth, orientation), page.samplesperpixel)
 
 
-def decode(file: BinaryIO, *, page: int, max_pixels: int) -> Decoded:
-    """Open a page of a TIFF."""
+def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
+    """Open a page of a TIFF; None is the first one."""
     tiff = tifffile.TiffFile(file)
     pages, masks = _pages(tiff)
-    warnings = check_page_number(page, len(pages), "TIFF", "page", has_frames=True)
-    return _decoded(tiff, pages[page - 1], masks.get(page), file, max_pixels, warnings)
+    page, warnings = check_page_number(page, len(pages), "TIFF", "page", has_frames=True)
+    place = (pages[page - 1], len(tiff.pages))
+    return _decoded(tiff, pages[page - 1], masks.get(page), place, file, max_pixels, warnings)
 
 
 class TiffPages:
@@ -74,7 +80,8 @@ class TiffPages:
     def __init__(self, file: BinaryIO, *, max_pixels: int) -> None:
         self._tiff, self._file, self._max_pixels = tifffile.TiffFile(file), file, max_pixels
         self._pages, self._masks = _pages(self._tiff)
-        text = self._tiff.pages.first.tags.valueof(_DESCRIPTION)
+        tags = self._tiff.pages.first.tags
+        text, self._display = tags.valueof(_DESCRIPTION), geo.imagej_display(tags.valueof(_IMAGEJ))
         self._stack = geo.read_stack(text, len(self._pages)) if isinstance(text, str) else None
         self.channels = (0,) * len(self._pages) if self._stack is None else self._stack.channels
 
@@ -84,11 +91,18 @@ class TiffPages:
     def __getitem__(self, index: int, /) -> Decoded:
         """Open a page."""
         mask = self._masks.get(index + 1)
-        decoded = _decoded(self._tiff, self._pages[index], mask, self._file, self._max_pixels, [])
-        if self._stack is None or decoded.header.calibration is None:
+        # As of a file of its own: the description of all pages is added here.
+        decoded = _decoded(self._tiff, self._pages[index], mask, (0, 1), self._file, self._max_pixels, [])
+        header = decoded.header
+        calibration = header.calibration
+        if calibration is None or len(self) == 1:
             return decoded
-        calibration = replace(decoded.header.calibration, stack=self._stack)
-        return replace(decoded, header=replace(decoded.header, calibration=calibration))
+        if self._stack is not None:
+            calibration = replace(calibration, stack=self._stack, display=self._display)
+        elif calibration.convention == "OME":  # one description of one image would not be true of all pages
+            calibration = None
+            header = replace(header, warnings=(*header.warnings, _SEVERAL_OME_IMAGES))
+        return replace(decoded, header=replace(header, calibration=calibration))
 
 
 def frames(file: BinaryIO, *, max_pixels: int) -> TiffPages:
@@ -97,13 +111,19 @@ def frames(file: BinaryIO, *, max_pixels: int) -> TiffPages:
 
 
 def _decoded(
-    tiff: tifffile.TiffFile, index: int, mask_index: int | None, file: BinaryIO, max_pixels: int, warnings: list[str]
+    tiff: tifffile.TiffFile,
+    index: int,
+    mask_index: int | None,
+    place: tuple[int, int],
+    file: BinaryIO,
+    max_pixels: int,
+    warnings: list[str],
 ) -> Decoded:
-    """A page, with the page that masks it, by their indices."""
+    """A page, with the page that masks it, by their indices; `place` is its number of how many, as described."""
     chosen = _page(tiff, index)
     length = file.seek(0, os.SEEK_END)
     _check_page(chosen, max_pixels, length)
-    header, orientation = _header(tiff, chosen, file, warnings), chosen.tags.valueof(_ORIENTATION, 1)
+    header, orientation = _header(tiff, chosen, place, file, warnings), chosen.tags.valueof(_ORIENTATION, 1)
     orientation = orientation if isinstance(orientation, int) else 1
     reader, mask = TiffSamples(chosen, warnings), None
     if mask_index is not None:  # GDAL's
@@ -180,15 +200,20 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
 # ------------------------------------------------------------------------------------------------------- metadata
 
 
-def _header(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, warnings: list[str]) -> PhotoHeader:
-    """Metadata of a page; what depends on the samples is added later."""
+def _header(
+    tiff: tifffile.TiffFile, page: tifffile.TiffPage, place: tuple[int, int], file: BinaryIO, warnings: list[str]
+) -> PhotoHeader:
+    """Metadata of a page at a place in a stack; what depends on the samples is added later."""
     georeference, nodata = _georeference(page, warnings)
     first, exif, calibration = tiff.pages.first, metadata.exif_of_tiff(file), None
     unit, text = first.tags.valueof(_RESOLUTION_UNIT, _INCH), first.tags.valueof(_DESCRIPTION)
     if isinstance(text, str) and (plain := geo.plain_description(text)) != text:
         # The description is of the old size, and does not remain in the EXIF block.
         known = unit if unit in (_INCH, _CENTIMETRE) else _NO_UNIT
-        calibration = geo.read_calibration(text, _resolution(first), known)
+        display = geo.imagej_display(first.tags.valueof(_IMAGEJ))
+        calibration = geo.read_calibration(
+            text, _resolution(first), known, page=place[0], pages=place[1], display=display
+        )
         block = metadata.load_exif(exif)
         block.pop(_DESCRIPTION, None)
         block.update({_DESCRIPTION: plain} if plain else {})
@@ -413,6 +438,16 @@ _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 _Entries = dict[int, tuple[int, Any]]  # tag: type, and a text, bytes, or numbers
 
 
+def _imagej_entries(display: Mapping[str, Any]) -> _Entries:
+    """The tags of ImageJ's metadata; none if there is nothing."""
+    tags = tifffile.tifffile.imagej_metadata_tag(dict(display), "<") if display else ()
+    packed = {code: content for code, _, _, content, _ in tags}
+    if not packed:
+        return {}
+    counts = np.frombuffer(packed[_IMAGEJ_COUNTS], "<u4").tolist()
+    return {_IMAGEJ: (_BYTE, packed[_IMAGEJ]), _IMAGEJ_COUNTS: (_LONG, counts)}
+
+
 class _Strips:
     """Rows regrouped into strips of equal height, compressed and written; offsets and sizes are kept."""
 
@@ -560,6 +595,7 @@ class TiffEncoder:
             entries.pop(_DESCRIPTION, None)
             if self._page == 0:  # that of the first page describes all
                 entries[_DESCRIPTION] = (_ASCII, calibration.description(self._target.shape, self.dtype.name))
+                entries |= _imagej_entries(calibration.display)
             if isinstance(calibration.unit, int):  # ImageJ reads the resolution, OME its own description
                 resolution, unit = calibration.resolution, calibration.unit
         elif (record := dict(header.texts).get(metadata.PROVENANCE_KEYWORD)) is not None:

@@ -107,7 +107,7 @@ class CheckpointUpscaler:
         Raises:
             ConfigError: No file was named, it cannot be used, or its network is for another scale.
             ImageError: The image is too small.
-            KernelError: The kernel is larger than the image.
+            KernelError: The kernel is far larger than the image.
         """
         config, kernel = self.config, degradation.kernel
         check_size(self, source.shape, kernel)

@@ -135,7 +135,7 @@ class DeepPriorUpscaler:
 
         Raises:
             ImageError: A side is shorter than `min_side`.
-            KernelError: The kernel is larger than the image.
+            KernelError: The kernel is far larger than the image.
             ConfigError: The scale is not supported.
             DivergenceError: The loss became NaN or infinite.
         """

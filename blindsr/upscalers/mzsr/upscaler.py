@@ -89,7 +89,7 @@ class MZSRUpscaler:
 
         Raises:
             ImageError: A side is shorter than `min_side`.
-            KernelError: The kernel is larger than the image.
+            KernelError: The kernel is far larger than the image.
             ConfigError: The scale is not supported, or the weights were not named or cannot be read.
             DivergenceError: The loss became NaN or infinite.
         """

@@ -121,7 +121,7 @@ class PretrainedUpscaler:
 
         Raises:
             ImageError: A side is shorter than 8·s px.
-            KernelError: The kernel is larger than the image.
+            KernelError: The kernel is far larger than the image.
             ConfigError: The weights are missing, damaged, or for other scales.
             DivergenceError: The training diverged, twice.
 

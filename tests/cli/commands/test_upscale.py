@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from images import photograph, psnr
+from images import photograph, psnr, samples
 from PIL import Image
 
 from blindsr.image_io import read_photo
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, box, gaussian
-from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels.files import kernel_bytes, mat_bytes, read_kernel
 from blindsr.ops import degrade, imresize
 from blindsr.pipelines import blind
 from blindsr.runtime import available_devices
@@ -484,6 +484,25 @@ class TestKnownKernel:
         kernel = _kernel(photo.parent / "photo_blindsr_x2.kernel.npz")
         assert kernel.sigmas[0] == pytest.approx(np.sqrt(1.2), rel=0.01)
 
+    @pytest.mark.parametrize("key", [None, "kernel"])
+    def test_a_kernel_off_centre_is_warned_of_once_with_what_to_pass(self, run, photo, tmp_path, key):
+        Image.fromarray(samples(80, 90)).save(photo)
+        index = np.arange(15) - 7
+        array = np.exp(-(index[:, None] ** 2 + index[None, :] ** 2) / 5)
+        path = tmp_path / ("k.npy" if key is None else "k.mat")
+        if key is None:
+            np.save(path, array / array.sum())
+        else:
+            path.write_bytes(mat_bytes({key: array / array.sum()}))
+        config = tmp_path / "fast.toml"
+        config.write_text("[pretrained]\nsteps = 0\n")
+        result = run("upscale", photo, "--kernel", path, "--config", config)
+        said = [line for line in result.stderr.splitlines() if "--kernel-convention" in line or "displaced by" in line]
+        assert result.exit_code == 0
+        assert len(said) == 1
+        centre = _kernel(photo.parent / "photo_blindsr_x2.kernel.npz").centroid
+        assert np.allclose(centre, 0 if key is None else -0.5, atol=1e-3)
+
     def test_a_kernel_for_another_scale_is_refused(self, known, photo, tmp_path, applied):
         path = tmp_path / "k.npz"
         path.write_bytes(kernel_bytes(bicubic(3), ".npz"))
@@ -664,3 +683,21 @@ def test_a_checkpoint_is_named_with_its_file_and_is_read_before_anything_else(ru
     result = run("upscale", photo, "--kernel", "bicubic", "--upscaler", "checkpoint")
     assert result.exit_code == 1
     assert "--upscaler checkpoint:FILE" in " ".join(result.stderr.split())
+
+
+def test_each_requested_page_has_a_result_of_its_own_and_no_warning_of_the_others(quick, tmp_path):
+    pages = [samples(40, 44, top=top) for top in (60, 90, 120)]
+    tifffile.imwrite(tmp_path / "a.tif", np.stack(pages), photometric="rgb")
+    for page in (1, 2, 3):
+        result = quick(tmp_path / "a.tif", "--page", page, "--report")
+        assert result.exit_code == 0
+        assert "warning" not in result.stderr
+        assert result.stdout == f"{tmp_path}/a_page{page}_blindsr_x2.png\n"
+        assert f"report: {tmp_path}/a_page{page}_blindsr_x2.html\n" in result.stderr
+        enlarged = read_photo(tmp_path / f"a_page{page}_blindsr_x2.png").pixels
+        assert abs(enlarged.mean() - pages[page - 1].mean() / 255) < 0.01
+    folder = quick(tmp_path / "a.tif", "--page", 2, "-o", f"{tmp_path}/out/")
+    assert folder.stdout == f"{tmp_path}/out/a_page2_blindsr_x2.png\n"
+    several = quick(tmp_path / "a.tif", tmp_path / "a.tif", "--page", 3, "-o", tmp_path / "all", "--executor", "inline")
+    assert several.stdout == f"{tmp_path}/all/a_page3_blindsr_x2.png\n"
+    assert "the TIFF has 3 pages: page 1 is used" in quick(tmp_path / "a.tif").stderr

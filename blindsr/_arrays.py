@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.errors import ImageError
-from blindsr.image_io import FileOptions, ImageSource, MemorySource, Strip, open_image
+from blindsr.image_io import ALPHA_IS_COVERAGE, ALPHA_IS_DATA, FileOptions, ImageSource, MemorySource, Strip, open_image
 from blindsr.image_io.samples import file_samples
 
 __all__ = ["SampleWriter", "opened_input"]
@@ -37,7 +37,7 @@ def opened_input(
     *,
     channel_axis: int | None,
     data_range: tuple[float, float] | None,
-    has_alpha: bool,
+    has_alpha: bool | None,
     jpeg_tables: Any | None,
 ) -> Iterator[tuple[ImageSource, ArrayLayout]]:
     """An input of any kind as an open image source; the arguments are those of `blindsr.SuperResolver.__call__`.
@@ -46,7 +46,8 @@ def opened_input(
         ImageError: The input is none of these, or its type, layout or range is not usable.
     """
     if isinstance(image, str | Path):
-        with open_image(Path(image), options=FileOptions()) as file:
+        meaning = ALPHA_IS_DATA if has_alpha is False else ALPHA_IS_COVERAGE
+        with open_image(Path(image), options=FileOptions(alpha=meaning)) as file:
             yield file, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
         return
     tensor: Tensor | None = None
@@ -57,13 +58,13 @@ def opened_input(
         if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
             is_transparent = image.mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
             image = image.convert("LA" if image.mode == "La" else "RGBA" if is_transparent else "RGB")
-        has_alpha = image.mode in ("LA", "RGBA")
+        has_alpha = has_alpha is not False and image.mode in ("LA", "RGBA")
         image = np.asarray(image)
     elif isinstance(image, Tensor):
         tensor, image, channel_axis = image, *_tensor_array(image, channel_axis)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be {_KINDS}, got {type(image).__name__}; numpy.asarray may help.")
-    source, restore = _array_source(image, channel_axis, data_range, has_alpha)
+    source, restore = _array_source(image, channel_axis, data_range, bool(has_alpha))
     if jpeg_tables is not None:
         source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
     if tensor is None:

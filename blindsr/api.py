@@ -15,6 +15,7 @@ from blindsr.kernels import Kernel, KernelEstimate, as_kernel
 from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines import blind
+from blindsr.pipelines.alpha import alpha_rows
 from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
 from blindsr.pipelines.linear_light import LinearLight
 from blindsr.registry import ESTIMATORS, UPSCALERS
@@ -118,7 +119,7 @@ class SuperResolver:
         kernel: KernelLike | None = None,
         channel_axis: int | None = None,
         data_range: tuple[float, float] | None = None,
-        has_alpha: bool = False,
+        has_alpha: bool | None = None,
         jpeg_tables: Any | None = None,
         progress: Listener | None = None,
     ) -> Result:
@@ -132,7 +133,9 @@ class SuperResolver:
                 "bicubic"; None estimates the kernel from the image.
             channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
             data_range: Values of black and white of a floating-point image; None is (0, 1).
-            has_alpha: Whether the last channel of an array is alpha; Pillow images and files know it themselves.
+            has_alpha: Whether the last channel is alpha, the opacity of the colours; None decides by the file or the
+                Pillow image, and is False for an array. False of a file or a Pillow image makes an alpha channel data
+                that are upscaled as any other band.
             jpeg_tables: Quantisation tables, if an array was decoded from a JPEG: what compression added is then
                 treated as noise. Pillow images that are open JPEGs and files know them themselves.
             progress: Is called with every event of the run (`blindsr.events`).
@@ -163,7 +166,8 @@ class SuperResolver:
                 source, settings, kernel=known, linear_light=self.linear_light, device=device, listener=listener
             )
             writer = SampleWriter(source, settings.output_size(height, width))
-            rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear)
+            alpha = alpha_rows(source, settings, device, tile)
+            rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear, alpha=alpha)
             run = blind.apply(fitted, settings, rows, tile=tile, listener=listener)
             warnings = (*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings)
             return Result(**{**vars(run), "image": layout.restore(writer.samples), "warnings": warnings})
@@ -174,7 +178,7 @@ class SuperResolver:
         *,
         channel_axis: int | None = None,
         data_range: tuple[float, float] | None = None,
-        has_alpha: bool = False,
+        has_alpha: bool | None = None,
         progress: Listener | None = None,
     ) -> KernelEstimate:
         """Estimate the kernel of one image; the arguments and errors are those of a call.
@@ -206,7 +210,7 @@ def estimate_and_upscale(
     halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
-    has_alpha: bool = False,
+    has_alpha: bool | None = None,
     progress: Listener | None = None,
 ) -> Any:
     """Estimate the blur of an image from the image itself, and upscale it.
@@ -229,7 +233,7 @@ def estimate_and_upscale(
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
         data_range: Values of black and white of a floating-point image; None is (0, 1).
-        has_alpha: Whether the last channel of an array is alpha.
+        has_alpha: Whether the last channel is alpha; None is False for an array.
         progress: Is called with every event of the run.
 
     Returns:
@@ -278,7 +282,7 @@ def upscale(
     halo: Dial | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
-    has_alpha: bool = False,
+    has_alpha: bool | None = None,
     progress: Listener | None = None,
 ) -> Any:
     """Upscale an image with a kernel that is known.
@@ -300,7 +304,7 @@ def upscale(
         halo: Share of the overshoot at edges that is left.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
-        has_alpha: Whether the last channel of an array is alpha.
+        has_alpha: Whether the last channel is alpha; None is False for an array.
         progress: Is called with every event of the run.
 
     Returns:
@@ -346,7 +350,7 @@ def estimate_kernel(
     varying: bool | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
-    has_alpha: bool = False,
+    has_alpha: bool | None = None,
     progress: Listener | None = None,
 ) -> KernelEstimate:
     """Estimate the downscaling kernel of an image: the blur between it and a sharp, larger version.
@@ -361,7 +365,7 @@ def estimate_kernel(
         varying: Estimate kernels that vary over the image as well, as `kernel_map` of the estimate.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
-        has_alpha: Whether the last channel of an array is alpha.
+        has_alpha: Whether the last channel is alpha; None is False for an array.
         progress: Is called with every event of the run.
 
     Returns:

@@ -16,7 +16,7 @@ from blindsr import _version
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.events import StageStarted
 from blindsr.kernelgan import KernelGANConfig
-from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
+from blindsr.kernels import Kernel, KernelEstimate, KernelStack, bicubic, gaussian
 from blindsr.settings import Settings
 from tests.images import INTERPOLATE, quick_settings, samples
 
@@ -93,6 +93,37 @@ def test_masked_samples_are_missing_data():
     mask[4:8, 10:20] = True
     larger = enlarge(np.ma.array(np.where(mask, 9e9, image).clip(0, 1), mask=mask))
     assert np.array_equal(np.isnan(larger), mask.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("scale", "preset", "kernel"),
+    [(1, "fast", "gaussian:1.2"), (2, "default", "bicubic"), (2, "fast", None), (3, "fast", "gaussian:1.2")],
+)
+def test_grey_in_three_bands_is_the_grey_image_itself(dtype, scale, preset, kernel):
+    grey = photo(dtype, 0)
+    resolver = blindsr.SuperResolver(scale=scale, preset=preset, device="cpu")
+    expected = resolver(grey, kernel=kernel).image
+    result = resolver(np.dstack([grey] * 3), kernel=kernel).image
+    np.testing.assert_array_equal(result, np.dstack([expected] * 3))
+
+
+def test_a_grey_part_of_a_colour_image_has_no_seam():
+    image = photo()
+    image[:, :20] = image[:, :20, 1:2]
+    resolver = blindsr.SuperResolver(preset=quick_settings(noise_sigma=0.0), device="cpu")
+    result = resolver(image, kernel="bicubic")
+    assert len(result.degradation.noise_sigma) == 1  # one that was given
+    image[0, 0, 0] ^= 255  # nowhere near: the grey part is computed as before, with the colours
+    other = resolver(image, kernel="bicubic")
+    np.testing.assert_array_equal(other.image[40:, 40:], result.image[40:, 40:])
+
+
+def test_kernels_of_bands_are_applied_to_equal_bands_too():
+    kernels = KernelStack([gaussian(1.0, 2), gaussian(1.3, 2), bicubic(2)], ["R", "G", "B"])
+    image = np.dstack([photo(channels=0)] * 3)
+    result = blindsr.upscale(image, kernels, preset=quick_settings(noise_sigma=0.0), device="cpu")
+    assert np.ptp(result, axis=2).max() > 5
 
 
 def test_alpha_of_an_array_is_alpha_when_it_is_named_so():
@@ -277,6 +308,18 @@ def test_pillow_images_keep_their_alpha(mode):
     larger = enlarge(image)
     assert larger.shape == (32, 40, 4)
     assert (np.abs(larger[..., 3].astype(int) - 128) <= 1).all()
+
+
+def test_an_alpha_channel_of_a_file_or_pillow_image_is_data_where_it_has_no_alpha(tmp_path):
+    samples = np.dstack([photo(), photo(channels=0)])
+    samples[:, :12, 3] = 0
+    image = Image.fromarray(samples)
+    image.save(tmp_path / "a.png")
+    expected = enlarge(samples)
+    assert not np.array_equal(enlarge(image), expected)  # colours under alpha are others
+    for source in (image, tmp_path / "a.png", str(tmp_path / "a.png")):
+        np.testing.assert_array_equal(enlarge(source, has_alpha=False), expected)
+        np.testing.assert_array_equal(enlarge(source, has_alpha=None), enlarge(samples, has_alpha=True))
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,7 @@ def _key_of(
     content = {
         "inputs": sorted(digests.values()),
         "page": files.page,
+        "alpha": files.alpha,
         "settings": undialled,
         "source": source_digest(),
     }

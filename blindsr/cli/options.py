@@ -161,6 +161,10 @@ class Options:
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "
         "is always kept.  [default: keep]")
+    alpha: str | None = _option("Files", toml="files:alpha", type=click.Choice(["coverage", "data"]),
+        show_default="coverage",
+        help="Meaning of an alpha channel: coverage is the opacity of the colours; data, such as a mask, a height or a "
+        "fourth band, is upscaled as any other band and written as the same channel.")
     max_pixels: int | None = _option("Files", toml="files:max_pixels", type=PIXELS, show_default="268M",
         help="Refuse larger images, because a small file may unpack to more than the memory; 500M is 500 megapixels.")
     report: bool = _option("Files", is_flag=True,

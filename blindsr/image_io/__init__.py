@@ -8,6 +8,8 @@ module for each library or format.
 from blindsr.image_io.codecs.pillow import image_bytes, jpeg_round_trip, to_uint8
 from blindsr.image_io.formats import (
     ALL_PAGES,
+    ALPHA_IS_COVERAGE,
+    ALPHA_IS_DATA,
     DEFAULT_FILES,
     FileOptions,
     default_suffix,
@@ -33,6 +35,8 @@ from blindsr.image_io.write import atomic_write_bytes, check_format, check_outpu
 
 __all__ = [
     "ALL_PAGES",
+    "ALPHA_IS_COVERAGE",
+    "ALPHA_IS_DATA",
     "DEFAULT_FILES",
     "Animation",
     "FileOptions",

@@ -70,6 +70,8 @@ _ANIMATED: dict[str, Any] = {"frames": "animation"}
 
 #: Value of `FileOptions.page` for all pages or frames of a file.
 ALL_PAGES = "all"
+#: Values of `FileOptions.alpha`: the opacity of the colours, or a band of data that a file calls alpha.
+ALPHA_IS_COVERAGE, ALPHA_IS_DATA = "coverage", "data"
 
 # The limits of a side are those of libjpeg, VP8, AV1 and x265.
 FORMATS: tuple[FileFormat, ...] = (
@@ -160,6 +162,7 @@ def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
     `channels`, the bands without alpha, are needed if `photo` is only a header.
     """
     bands = getattr(photo, "channels", None) if channels is None else channels
+    bands = None if bands is None else bands - photo.alpha_is_data
     if photo.cards is not None:
         return ".fits"
     png = _BY_NAME["png"]
@@ -179,6 +182,7 @@ class FileOptions:
     format: str | None = None  # of the output, one of `writable_formats()`; None: by its suffix, or by the photograph
     quality: int | None = None  # 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP
     strip_metadata: bool = False  # leave out EXIF, XMP, IPTC, texts, georeference and provenance
+    alpha: str = ALPHA_IS_COVERAGE  # what an alpha channel is; as `ALPHA_IS_DATA` it is upscaled as any other band
     # Page of a multi-page TIFF, or frame of another file, counted from 1, or `ALL_PAGES`; None is the first one, with a
     # warning where the file has others.
     page: int | str | None = None
@@ -192,6 +196,8 @@ class FileOptions:
             raise ConfigError(f"format must be one of {', '.join(writable_formats())}, got {self.format!r}.")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ConfigError(f"quality must be 1 to 100, got {self.quality}.")
+        if self.alpha not in (ALPHA_IS_COVERAGE, ALPHA_IS_DATA):
+            raise ConfigError(f"alpha must be {ALPHA_IS_COVERAGE} or {ALPHA_IS_DATA}, got {self.alpha!r}.")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels must be 1 or more, got {self.max_pixels}.")
         if self.page not in (None, ALL_PAGES) and (not isinstance(self.page, int) or self.page < 1):

@@ -41,6 +41,7 @@ class PhotoHeader:
     """Everything of a photograph but its samples: what the output file needs to be of the same kind."""
 
     has_alpha: bool = False  # an opaque alpha channel is written back as such
+    alpha_is_data: bool = False  # the last band is what the file calls alpha; `has_alpha` is False then
     has_mask: bool = False  # GDAL's internal mask of missing data in a GeoTIFF
     is_rgb: bool | None = None  # the first three bands are red, green, blue; None: if there are three
     dtype: np.dtype[Any]  # of the file that is written: uint8, uint16, float32; in a TIFF int8, int16, int32, uint32
@@ -215,7 +216,8 @@ class SampleScan:
             alpha = samples[..., -1]
             if alpha.dtype.kind == "f" and not ((alpha >= 0) & (alpha <= 1)).all():
                 raise ImageError(
-                    f"alpha must lie in [0, 1], it spans [{alpha.min():g}, {alpha.max():g}]; scale it, or remove it"
+                    f"alpha must lie in [0, 1], it spans [{alpha.min():g}, {alpha.max():g}]; scale it, or have it "
+                    "treated as data (--alpha data, has_alpha=False in Python)"
                 )
             self.is_opaque = self.is_opaque and bool((alpha == _white(alpha.dtype)).all())
         is_whole = samples.dtype.kind != "f" and self._nodata is None and mask is None

@@ -15,11 +15,42 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ImageError
 from blindsr.image_io import metadata
-from blindsr.image_io.codecs import ALL_PAGES_ADVICE, Decoded, Frames, check_size, decoding, unknown_format
-from blindsr.image_io.formats import DEFAULT_FILES, MAX_PIXELS, FileOptions, detect_format, readable_titles
-from blindsr.image_io.samples import Animation, Mask, Photo, PhotoHeader, SampleScan, Strip, stored_dtype, usable_nodata
+from blindsr.image_io.codecs import (
+    ALL_PAGES_ADVICE,
+    Decoded,
+    Frames,
+    check_size,
+    decoding,
+    straight_alpha,
+    unknown_format,
+)
+from blindsr.image_io.formats import (
+    ALPHA_IS_COVERAGE,
+    ALPHA_IS_DATA,
+    DEFAULT_FILES,
+    MAX_PIXELS,
+    FileOptions,
+    detect_format,
+    readable_titles,
+)
+from blindsr.image_io.samples import (
+    Animation,
+    Mask,
+    Photo,
+    PhotoHeader,
+    SampleScan,
+    StoredSamples,
+    Strip,
+    stored_dtype,
+    usable_nodata,
+)
 
 _SCAN_SAMPLES = 2**19  # read together when a file is scanned
+_COLOURS = 3  # bands of a colour image
+_ALPHA_OF_FRAMES = (
+    "the alpha of an animation is the coverage of its frames, which are drawn over each other: alpha='data' (--alpha "
+    "data) has no effect"
+)
 _HEAD_BYTES = 132  # DICOM's signature is at byte 128
 _ANY_SIZE = 2**62  # Pillow's own limit would hide the size of the largest images
 _MIN_IPTC_BYTES = 5  # of the head of one record
@@ -96,6 +127,20 @@ class ImageSource:
         return self.header.with_strip(self._scan.map(samples, mask))
 
     @cached_property
+    def is_grey(self) -> bool:
+        """Whether its three bands are equal wherever it is not transparent; read only as far as they are."""
+        if self.channels != _COLOURS:
+            return False
+        width, height = self.size
+        step = max(1, _SCAN_SAMPLES // (width * _COLOURS))
+        for top in range(0, height, step):
+            rows = self.window(slice(top, min(height, top + step)), slice(0, width))
+            is_equal = (rows.pixels == rows.pixels[..., :1]).all(axis=2)
+            if not (is_equal if rows.alpha is None else is_equal | (rows.alpha <= 0)).all():
+                return False
+        return True
+
+    @cached_property
     def sha256(self) -> str:
         """Hexadecimal digest of shape and samples; of a file, of its bytes."""
         photo = self.read()
@@ -112,6 +157,33 @@ class ImageSource:
 
     def close(self) -> None:
         """Release the file, if there is one. Windows of formats that were decoded whole can still be read."""
+
+
+class _StraightSamples:
+    """Samples whose colours are multiplied by alpha in the file, divided by it."""
+
+    def __init__(self, samples: StoredSamples) -> None:
+        self._samples, self.shape = samples, samples.shape
+        self.dtype = np.dtype(np.float32) if samples.dtype.kind == "f" else samples.dtype
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
+        """Read a window, (rows, columns, S)."""
+        return straight_alpha(self._samples[window])
+
+
+def _with_alpha_as(meaning: str, decoded: Decoded) -> Decoded:
+    """An image whose alpha channel is coverage, with colours that are not multiplied by it, or one of the bands."""
+    header = decoded.header
+    if not header.has_alpha:
+        return decoded
+    if meaning == ALPHA_IS_DATA:
+        return replace(decoded, header=replace(header, has_alpha=False, alpha_is_data=True))
+    if not decoded.is_premultiplied:
+        return decoded
+    warning = "the colours were premultiplied with alpha in the file, and are written without"
+    samples = decoded.samples
+    straight = straight_alpha(samples) if isinstance(samples, np.ndarray) else _StraightSamples(samples)
+    return replace(decoded, samples=straight, header=replace(header, warnings=(*header.warnings, warning)))
 
 
 def _scanned(images: Iterable[Decoded], header: PhotoHeader) -> SampleScan:
@@ -137,12 +209,21 @@ def _scanned(images: Iterable[Decoded], header: PhotoHeader) -> SampleScan:
 class FileSource(ImageSource):
     """An open image file. See `open_image`."""
 
-    def __init__(self, path: Path, *, page: int | None, max_pixels: int, advises_all_pages: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        page: int | None,
+        max_pixels: int,
+        alpha: str = ALPHA_IS_COVERAGE,
+        advises_all_pages: bool = False,
+    ) -> None:
         self._file: BinaryIO = _open_file(path)
         try:
             with _named_errors(path):
                 with decoding(max_pixels) as logged:
                     decoded = _codec_of(self._file, path).decode(self._file, page=page, max_pixels=max_pixels)
+                    decoded = _with_alpha_as(alpha, decoded)
                 warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
                 if not advises_all_pages:
                     warnings = tuple(text.partition(ALL_PAGES_ADVICE)[0] for text in warnings)
@@ -180,8 +261,8 @@ def open_image(
 
     The image is turned upright, palettes are expanded, CMYK becomes sRGB; otherwise the colour space is the file's.
     Large TIFF files are read by windows from their strips and tiles; smaller ones and all other formats are decoded
-    once, and held in their own bit depth. Of the options `page` and `max_pixels` are used, unless the latter is given.
-    `advises_all_pages` adds to the warning that a file has other images how to upscale them all.
+    once, and held in their own bit depth. Of the options `page`, `alpha` and `max_pixels` are used, the last one unless
+    it is given. `advises_all_pages` adds to the warning that a file has other images how to upscale them all.
 
     Raises:
         ImageError: One line that begins with the file's name: it is missing, empty, a folder, no image, damaged, too
@@ -190,7 +271,9 @@ def open_image(
     limit = options.max_pixels if max_pixels is None else max_pixels
     if isinstance(options.page, str):
         raise ImageError(f"{path}: one page is needed here, got {options.page!r}; choose a number from 1 on")
-    return FileSource(path, page=options.page, max_pixels=limit, advises_all_pages=advises_all_pages)
+    return FileSource(
+        path, page=options.page, max_pixels=limit, alpha=options.alpha, advises_all_pages=advises_all_pages
+    )
 
 
 class FrameSource:
@@ -204,7 +287,7 @@ class FrameSource:
             to [0, 1] by the same range, and have one kernel and noise.
     """
 
-    def __init__(self, path: Path, *, max_pixels: int) -> None:
+    def __init__(self, path: Path, *, max_pixels: int, alpha: str = ALPHA_IS_COVERAGE) -> None:
         self.path, self._file = path, _open_file(path)
         try:
             with _named_errors(path), decoding(max_pixels):
@@ -213,6 +296,7 @@ class FrameSource:
                     self._file, max_pixels=max_pixels
                 )
                 self.animation: Animation | None = self._frames.animation
+            self._alpha = alpha
             self.channels = self._frames.channels
             self._max_pixels = max_pixels
             keys = []
@@ -220,7 +304,8 @@ class FrameSource:
             for index in range(len(self)):
                 decoded = self._decode(index)
                 header = decoded.header
-                kind = (header.dtype, header.has_alpha, decoded.samples.shape[2], decoded.mask is not None)
+                alpha_is = (header.has_alpha, header.alpha_is_data)
+                kind = (header.dtype, *alpha_is, decoded.samples.shape[2], decoded.mask is not None)
                 keys.append((self.channels[index], *kind, header.nodata))
             order = list(dict.fromkeys(keys))
             self.groups = tuple(order.index(key) for key in keys)
@@ -244,6 +329,8 @@ class FrameSource:
     def _decode(self, index: int) -> Decoded:
         with _named_errors(self.path), decoding(self._max_pixels) as logged:
             decoded = self._frames[index]
+            # Frames of an animation are drawn over each other by it, which is done already.
+            decoded = _with_alpha_as(self._alpha if self.animation is None else ALPHA_IS_COVERAGE, decoded)
         warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
         return replace(decoded, header=replace(decoded.header, warnings=warnings))
 
@@ -254,6 +341,9 @@ class FrameSource:
             rows, columns, _ = decoded.samples.shape
             colours = decoded.samples[slice(0, rows), slice(0, columns)][..., :-1]
             decoded = replace(decoded, samples=colours, header=replace(decoded.header, has_alpha=False))
+        elif self.animation is not None and self._alpha == ALPHA_IS_DATA:
+            warnings = (*decoded.header.warnings, _ALPHA_OF_FRAMES)
+            decoded = replace(decoded, header=replace(decoded.header, warnings=warnings))
         with _named_errors(self.path):
             return _Frame(decoded, self.path, self._scans[self.groups[index]], self)
 
@@ -313,7 +403,7 @@ def open_frames(path: Path, *, options: FileOptions = DEFAULT_FILES) -> FrameSou
     Raises:
         ImageError: As `open_image`, for any of the images.
     """
-    return FrameSource(path, max_pixels=options.max_pixels)
+    return FrameSource(path, max_pixels=options.max_pixels, alpha=options.alpha)
 
 
 def read_photo(path: Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Photo:

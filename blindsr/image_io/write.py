@@ -42,6 +42,8 @@ def check_format(
     """
     format_ = format_of(path)
     suffix, stem = path.suffix.lower(), path.stem
+    is_transparent = is_transparent or header.alpha_is_data
+    header, channels = _as_stored(header, channels)
     if format_ is not None and not format_.is_written:
         raise OutputError(f"{format_.title} is not written; name the output {stem}{default_suffix(header, channels)}")
     if format_ is None:
@@ -73,6 +75,13 @@ def check_format(
     if missing is not None and (reason := missing(format_)) is not None:
         raise OutputError(f"{reason}; write {stem}.png")
     return format_
+
+
+def _as_stored(header: PhotoHeader, channels: int) -> tuple[PhotoHeader, int]:
+    """Header and number of bands without alpha as a file has them: a last band that it called alpha is so again."""
+    if not header.alpha_is_data:
+        return header, channels
+    return replace(header, has_alpha=True, alpha_is_data=False), channels - 1
 
 
 def _losses(target: Target) -> list[str]:
@@ -112,8 +121,8 @@ def _losses(target: Target) -> list[str]:
 class ImageWriter:
     """Writes one image, rows from top to bottom. See `open_writer`."""
 
-    def __init__(self, target: Target, path: Path) -> None:
-        self._target, self._path, self._rows = target, path, 0
+    def __init__(self, target: Target, path: Path, header: PhotoHeader) -> None:
+        self._target, self._path, self._header, self._rows = target, path, header, 0
         target.warnings.extend(_losses(target))
         with self._errors():
             self._encoder: Encoder = target.format.module.encoder(target)
@@ -127,14 +136,15 @@ class ImageWriter:
         """End an image, and begin the next page or frame of the same file."""
         self._check_rows()
         self._rows = 0
-        self._target = replace(self._target, header=header, size=size, channels=channels)
+        self._header, (stored, bands) = header, _as_stored(header, channels)
+        self._target = replace(self._target, header=stored, size=size, channels=bands)
         with self._errors():
             self._encoder.next_image(self._target)
 
     def write(self, rows: Strip) -> None:
         """Write the next rows, over the whole width, any number of them."""
         height, width, channels = self._target.shape
-        samples = file_samples(rows, self._target.header, self._encoder.dtype)
+        samples = file_samples(rows, self._header, self._encoder.dtype)
         self._rows += len(samples)
         if samples.shape[1:] != (width, channels) or self._rows > height:
             raise OutputError(
@@ -194,7 +204,7 @@ def open_writer(
         path: The file; its suffix names the format, one of `writable_suffixes()`.
         header: A `PhotoHeader` or `Photo`: everything but the samples.
         size: Width and height of the result.
-        channels: Bands without alpha; alpha is written if the header has it.
+        channels: Bands without alpha; alpha is written if the header has it, or the last band is data of that name.
         quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None is 95, and lossless for WebP.
         images: Images that the file will have; from the second on, each begins with `ImageWriter.next_image`.
         animation: Durations and loops, where they are frames.
@@ -207,10 +217,9 @@ def open_writer(
     with _output_errors(path):
         file = path.open("w+b")
     try:
-        target = Target(
-            file=file, format=format_, header=header, size=size, channels=channels, quality=quality, **several
-        )
-        writer = ImageWriter(target, path)
+        stored, bands = _as_stored(header, channels)
+        target = Target(file=file, format=format_, header=stored, size=size, channels=bands, quality=quality, **several)
+        writer = ImageWriter(target, path, header)
         yield writer
         writer.close()
         with _output_errors(path):
@@ -235,8 +244,9 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: i
     size, channels, is_transparent = photo.size, photo.channels, photo.alpha is not None
     format_ = check_format(photo, channels, path, size=size, is_transparent=is_transparent, quality=quality)
     with atomic_file(path, overwrite=overwrite) as file:
-        target = Target(file=file, format=format_, header=photo, size=size, channels=channels, quality=quality)
-        writer = ImageWriter(target, path)
+        stored, bands = _as_stored(photo, channels)
+        target = Target(file=file, format=format_, header=stored, size=size, channels=bands, quality=quality)
+        writer = ImageWriter(target, path, photo)
         writer.write(photo.samples)
         writer.close()
     return writer.warnings

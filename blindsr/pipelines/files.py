@@ -45,10 +45,11 @@ from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.files import KernelLike, as_kernel, kernel_bytes
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
-from blindsr.ops.color import linear_to_srgb
-from blindsr.ops.resize import imresize_rows
+from blindsr.ops.color import linear_to_srgb, to_planes
+from blindsr.ops.resize import RowBuffer, imresize_rows
 from blindsr.ops.windows import BandSource, LinearLightSource, Source
 from blindsr.pipelines import blind
+from blindsr.pipelines.alpha import AlphaSource, alpha_rows
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
@@ -116,25 +117,32 @@ class ColorSource:
     A transparent pixel has no color of its own: it gets the mean of the visible ones around it, so that no edge of the
     opacity is an edge of the colors, and no hidden color bleeds into visible ones.
 
+    A grey image in three equal bands is one band, which `ImageRows` repeats: as a colour image it would get a tint from
+    the network, whose chroma is not exactly zero. That is decided for the whole image, so that a grey part of a colour
+    photograph has no seams.
+
     Args:
         image: The open image.
         device: Device of the windows.
+        is_grey: Whether to give one of the three bands, `ImageSource.is_grey`.
     """
 
-    def __init__(self, image: ImageSource, device: torch.device) -> None:
+    def __init__(self, image: ImageSource, device: torch.device, *, is_grey: bool = False) -> None:
         self._image, self.device = image, device
-        self.shape = image.shape
+        self._bands = slice(1 if is_grey else image.channels)
+        self.shape = (self._bands.stop, *image.shape[1:])
 
     def window(self, rows: slice, columns: slice) -> Tensor:
         """A window, (1, C, h, w), float32, [0, 1]."""
         if not self._image.is_transparent:
-            pixels = self._image.window(rows, columns).pixels
+            pixels = self._image.window(rows, columns).pixels[..., self._bands]
         else:
             _, height, width = self.shape
             top, left = max(0, rows.start - _EXTENSION), max(0, columns.start - _EXTENSION)
             outer = slice(top, min(height, rows.stop + _EXTENSION)), slice(left, min(width, columns.stop + _EXTENSION))
             photo = self._image.window(*outer)
-            extended = photo.pixels if photo.alpha is None else extend_colors(photo.pixels, photo.alpha)
+            colors = photo.pixels[..., self._bands]
+            extended = colors if photo.alpha is None else extend_colors(colors, photo.alpha)
             pixels = extended[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self.device)
 
@@ -215,8 +223,8 @@ def upscale_file(
     """Upscale a photograph, and write the kernel, its plot and a record beside the result.
 
     The photograph is read, upscaled and written by rows, so that memory does not grow with its height. Alpha is
-    upscaled separately by bicubic interpolation; the colors are extended under transparent pixels and upscaled as they
-    are, so that neither hidden colors nor the edges of the opacity change visible ones.
+    upscaled separately (`blindsr.pipelines.alpha`); the colors are extended under transparent pixels and upscaled as
+    they are, so that neither hidden colors nor the edges of the opacity change visible ones.
 
     With `files.page` = "all" the result has all frames or pages of the file. Those of one channel have one kernel (the
     mean of the estimates from some of them), one noise level (the median) and one range of values.
@@ -317,7 +325,8 @@ def upscale_file(
                 channels=image.channels,
                 quality=files.quality,
             ) as image_writer:
-                writer = ImageRows(image_writer, image, (out_height, out_width), linear=linear)
+                alpha = alpha_rows(image, settings, torch_device, tile)
+                writer = ImageRows(image_writer, image, (out_height, out_width), linear=linear, alpha=alpha)
                 result = blind.apply(fitted, settings, writer, tile=tile, listener=listener)
             job.warn(image_writer.warnings)
             job.warnings.extend((*kernel_warnings, *result.warnings))
@@ -368,6 +377,7 @@ class _Series:
     kernel: AnyKernel | None  # None of a method that estimates its own
     warnings: tuple[str, ...]  # of the measurement
     noise: tuple[Noise, ...] | None  # for each band with a kernel, or for the image; None if they differ in planes
+    is_grey: bool  # all images are grey in three equal bands
 
     @property
     def middle(self) -> int:
@@ -439,6 +449,7 @@ def _upscale_frames(
             linear_light=linear_light,
             device=device,
             noise=of_file.noise,
+            is_grey=of_file.is_grey,
             listener=_plain_only(job.listener),  # its warnings are those of `Fitted`, and come with their images
         )
         return replace(fitted, warnings=(*of_file.warnings, *fitted.warnings)), linear
@@ -449,7 +460,7 @@ def _upscale_frames(
         if keys[index] not in fits:
             fits[keys[index]] = fit_to(series[keys[index]].middle)
         fitted, linear = fits[keys[index]]
-        source: Source = ColorSource(frames[index], device)
+        source: Source = ColorSource(frames[index], device, is_grey=series[keys[index]].is_grey)
         min_side = upscaler.min_side(fitted.model.scale)
         return fitted.applied_to(LinearLightSource(source) if linear else source, min_side), linear
 
@@ -475,8 +486,11 @@ def _upscale_frames(
                 if index:
                     fitted, linear = fitted_to(index)
                     image_writer.next_image(headers[index], size=size[::-1], channels=image.channels)
-                writer = ImageRows(image_writer, image, size, linear=linear)
+                # A grey frame of a colour film stays grey; kernels of its bands make these differ.
+                is_grey = image.is_grey and not isinstance(fitted.kernel, KernelStack)
                 tile = tile_for(image, run_settings[index], device, max_memory)
+                alpha = alpha_rows(image, run_settings[index], device, tile)
+                writer = ImageRows(image_writer, image, size, linear=linear, alpha=alpha, is_grey=is_grey)
                 results.append(blind.apply(fitted, run_settings[index], writer, tile=tile, listener=quiet))
                 job.timings["write"] = job.timings.get("write", 0.0) + writer.seconds
                 job.listener(StepDone(stage=_FRAMES_STAGE, step=index + 1))
@@ -558,7 +572,8 @@ def _measured_series(
 ) -> _Series:
     """Measure the kernel, unless it is known, and the noise of a series of images on some of them."""
     chosen, unit, warnings = measured_frames(members), _unit(frames), tuple[str, ...]()
-    sources = {index: ColorSource(frames[index], device) for index in chosen}
+    is_grey = not isinstance(kernel, KernelStack) and all(frames[index].is_grey for index in members)
+    sources = {index: ColorSource(frames[index], device, is_grey=is_grey) for index in chosen}
     if kernel is None and not getattr(settings.create_upscaler(), "estimates_kernel", False):
         images = [
             (f"{unit} {index + 1}", partial(estimation_crop, source, settings.region))
@@ -584,7 +599,13 @@ def _measured_series(
     else:
         parts = [[measure_noise(source) for source in sources.values()]]
     noise = tuple(common for part in parts if (common := common_noise(part)) is not None)
-    return _Series(members=members, kernel=kernel, warnings=warnings, noise=noise if len(noise) == len(parts) else None)
+    return _Series(
+        members=members,
+        kernel=kernel,
+        warnings=warnings,
+        noise=noise if len(noise) == len(parts) else None,
+        is_grey=is_grey,
+    )
 
 
 def _notices_only(listener: Listener) -> Listener:
@@ -627,9 +648,12 @@ def fit_image(
     linear_light: LinearLight,
     device: torch.device,
     noise: Sequence[Noise] | None = None,
+    is_grey: bool | None = None,
     listener: Listener,
 ) -> tuple[Fitted, bool]:
     """Fit the upscaler to an open image: a file, or an array in memory.
+
+    `is_grey` is that of `ColorSource`; None examines the image, unless each band has a kernel of its own.
 
     Returns:
         The fitted upscaler, and whether it works in linear light.
@@ -637,7 +661,9 @@ def fit_image(
     Raises:
         ImageError, KernelError, ConfigError, DivergenceError: As `upscale_file`.
     """
-    source: Source = ColorSource(image, device)
+    if is_grey is None:
+        is_grey = not isinstance(kernel, KernelStack) and image.is_grey
+    source: Source = ColorSource(image, device, is_grey=is_grey)
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
@@ -763,10 +789,22 @@ class ImageRows:
         image: The photograph, for alpha and missing data.
         size: Height and width of the result.
         linear: The rows are linear light.
+        alpha: Rows of the enlarged alpha, `blindsr.pipelines.alpha.alpha_rows`; None interpolates it.
+        is_grey: Whether all bands of the result are its luma. A row of one band is repeated in any case.
     """
 
-    def __init__(self, writer: "StripWriter", image: ImageSource, size: tuple[int, int], *, linear: bool) -> None:
+    def __init__(
+        self,
+        writer: "StripWriter",
+        image: ImageSource,
+        size: tuple[int, int],
+        *,
+        linear: bool,
+        alpha: Iterator[Tensor] | None = None,
+        is_grey: bool = False,
+    ) -> None:
         self._writer, self._image, self._size, self._linear = writer, image, size, linear
+        self._alpha_rows, self._alpha_buffer, self._is_grey = alpha, RowBuffer(), is_grey
         self._top = 0
         self.seconds = 0.0
 
@@ -776,7 +814,9 @@ class ImageRows:
         for part in torch.split(rows[0], _ROWS, 1):
             bottom = self._top + part.shape[1]
             encoded = linear_to_srgb(part).clamp_(0, 1) if self._linear else part
-            pixels = encoded.permute(1, 2, 0).numpy()
+            if self._is_grey:
+                encoded = to_planes(encoded[None])[0].clamp_(0, 1)
+            pixels = encoded.permute(1, 2, 0).expand(-1, -1, self._image.channels).numpy()
             alpha = self._alpha(self._top, bottom)
             self._writer.write(Strip(np.ascontiguousarray(pixels), alpha, self._valid(self._top, bottom)))
             self._top = bottom
@@ -786,16 +826,20 @@ class ImageRows:
         image = self._image
         if not image.is_transparent:
             return None
-        width, height = image.size
+        if self._alpha_rows is not None:
+            while self._alpha_buffer.last < bottom:
+                self._alpha_buffer.add(next(self._alpha_rows))
+            resized = self._alpha_buffer.take(top, bottom)
+            self._alpha_buffer.drop(bottom)
+        else:
+            width, height = image.size
+            source = AlphaSource(image, torch.device("cpu"))
 
-        def rows(first: int, last: int) -> Tensor:
-            alpha = image.window(slice(first, last), slice(0, width)).alpha
-            if alpha is None:
-                raise RuntimeError("every window of a transparent image has alpha")
-            return torch.from_numpy(alpha)[None, None]
+            def rows(first: int, last: int) -> Tensor:
+                return source.window(slice(first, last), slice(0, width))
 
-        resized = imresize_rows(rows, (height, width), self._size, top, bottom).clamp(0, 1)
-        array: NDArray[np.float32] = resized[0, 0].numpy()
+            resized = imresize_rows(rows, (height, width), self._size, top, bottom)
+        array: NDArray[np.float32] = resized[0, 0].clamp(0, 1).numpy()
         return array
 
     def _valid(self, top: int, bottom: int) -> NDArray[np.bool_] | None:

@@ -81,13 +81,15 @@ def test_every_key_of_run_changes_the_run(make):
 
 
 def test_every_key_of_files_changes_the_run_and_options_override_it(make):
-    text = '[files]\nformat = "jpeg"\nquality = 80\npage = 2\nstrip_metadata = true\nmax_pixels = "500M"\n'
-    expected = FileOptions(format="jpeg", quality=80, page=2, strip_metadata=True, max_pixels=500_000_000)
+    text = '[files]\nformat = "jpeg"\nquality = 80\npage = 2\nalpha = "data"\nstrip_metadata = true\n'
+    text += 'max_pixels = "500M"\n'
+    expected = FileOptions(format="jpeg", quality=80, page=2, alpha="data", strip_metadata=True, max_pixels=500_000_000)
     assert make(text).files == expected
-    assert set(toml_keys("files")) == {"format", "quality", "page", "strip_metadata", "max_pixels"}
+    assert set(toml_keys("files")) == {"format", "quality", "page", "alpha", "strip_metadata", "max_pixels"}
     assert make("").files == make().files == FileOptions()
     assert make("[files]\nmax_pixels = 7\n").files.max_pixels == 7
     other = {"output_format": "webp", "quality": 90, "page": 3, "strip_metadata": False, "max_pixels": 9}
+    other |= {"alpha": "coverage"}
     assert make(text, **other).files == FileOptions(format="webp", quality=90, page=3, max_pixels=9)
 
 

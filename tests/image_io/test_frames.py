@@ -287,3 +287,16 @@ def test_pages_of_different_sizes_and_types_stay_what_they_are(tmp_path):
         assert np.array_equal(tiff.pages[0].asarray(), PHOTO)
         np.testing.assert_allclose(tiff.pages[1].asarray(), deep, atol=1e-5)
         assert np.array_equal(tiff.pages[2].asarray(), PHOTO[..., 0])
+
+
+def test_alpha_of_pages_may_be_data_and_that_of_an_animation_is_coverage(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 4), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", frames, photometric="rgb", extrasamples=["unassalpha"])
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:])
+    as_data = FileOptions(page="all", alpha="data")
+    with open_frames(tmp_path / "a.tif", options=as_data) as pages:
+        assert [(pages[i].channels, pages[i].is_transparent) for i in range(2)] == [(4, False)] * 2
+    with open_frames(tmp_path / "a.png", options=as_data) as film:
+        assert [(film[i].channels, film[i].is_transparent) for i in range(2)] == [(3, True)] * 2
+        assert "(--alpha data) has no effect" in film[0].warnings[-1]

@@ -54,6 +54,27 @@ def assert_windows_agree(path):
                 np.testing.assert_array_equal(part.alpha, whole.alpha[top:bottom, left:right])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_an_image_is_grey_if_its_three_bands_are_equal_in_every_visible_pixel(tmp_path, dtype):
+    def is_grey(samples):
+        tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb")
+        with open_image(tmp_path / "a.tif") as source:
+            return source.is_grey
+
+    samples = np.repeat(samples_of(dtype, 1), 3, axis=2)
+    assert is_grey(samples)
+    samples[-1, -1, 0] = 0 if samples[-1, -1, 0] else 1
+    assert not is_grey(samples)
+    assert not MemorySource(samples[..., :1]).is_grey
+    assert not MemorySource(samples[..., [0, 0, 0, 0]]).is_grey
+    if np.dtype(dtype).kind == "u":
+        alpha = np.full((HEIGHT, WIDTH), np.iinfo(dtype).max, dtype)
+        alpha[-1, -1] = 0
+        assert MemorySource(np.dstack([samples, alpha]), has_alpha=True).is_grey
+        alpha[-1, -1] = 1
+        assert not MemorySource(np.dstack([samples, alpha]), has_alpha=True).is_grey
+
+
 LAYOUTS = {
     "one strip": {},
     "strips": {"rowsperstrip": 7},

@@ -11,6 +11,7 @@ from PIL import Image
 
 from blindsr.errors import ImageError, OutputError
 from blindsr.image_io import (
+    FileOptions,
     Photo,
     Strip,
     check_output,
@@ -154,6 +155,37 @@ def test_premultiplied_tiffs_are_unpremultiplied(tmp_path):
     assert "premultiplied" in photo.warnings[0]
 
 
+@pytest.mark.parametrize("cached_bytes", [2**26, 0])
+def test_an_alpha_channel_of_data_is_a_band_that_is_written_as_the_same_channel(tmp_path, monkeypatch, cached_bytes):
+    monkeypatch.setattr(tiff, "_CACHED_BYTES", cached_bytes)
+    samples = random_samples(np.uint16, 4)
+    for kind, suffix in (("unassalpha", ".tif"), ("assocalpha", ".tif"), ("unassalpha", ".png")):
+        tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=[kind])
+        with open_image(tmp_path / "a.tif", options=FileOptions(alpha="data")) as source:
+            assert (source.channels, source.is_transparent, source.warnings) == (4, False, ())
+            photo = source.read()
+        np.testing.assert_array_equal(np.round(photo.pixels * 65535), samples)  # nothing is divided by anything
+        assert default_suffix(photo) == ".png"
+        write_photo(photo, tmp_path / f"b{suffix}", overwrite=True)
+        again = read_photo(tmp_path / f"b{suffix}")
+        np.testing.assert_array_equal(np.round(again.pixels * 65535), samples[..., :3])
+        np.testing.assert_array_equal(np.round(again.alpha * 65535), samples[..., 3])
+    with pytest.raises(OutputError, match=r"\.jpg holds no alpha channel; write a.png"):
+        write_photo(photo, tmp_path / "a.jpg")
+
+
+def test_heights_in_an_alpha_channel_are_data(tmp_path):
+    samples = random_samples(np.float32, 4) * 900
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["unassalpha"])
+    with pytest.raises(ImageError, match=r"alpha must lie in \[0, 1\].*treated as data \(--alpha data"):
+        read_photo(tmp_path / "a.tif")
+    with open_image(tmp_path / "a.tif", options=FileOptions(alpha="data")) as source:
+        write_photo(source.read(), tmp_path / "b.tif")
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "b.tif"), samples, rtol=1e-5, atol=1e-3)
+    with tifffile.TiffFile(tmp_path / "b.tif") as written:
+        assert [int(extra) for extra in written.pages.first.extrasamples] == [2]
+
+
 def test_a_tiff_in_which_0_is_white_is_inverted(tmp_path):
     samples = random_samples(np.uint8, 1)[..., 0]
     tifffile.imwrite(tmp_path / "a.tif", samples, photometric="miniswhite")
@@ -281,7 +313,7 @@ def test_a_result_that_is_not_finite_is_refused(tmp_path):
 def test_straight_alpha_restores_colour_where_anything_is_visible():
     colour, alpha = random_samples(np.float32, 3), random_samples(np.float32, 1, seed=1)
     alpha[:5] = 0
-    restored = straight_alpha(np.dstack([colour * alpha, alpha]), [])[..., :3]
+    restored = straight_alpha(np.dstack([colour * alpha, alpha]))[..., :3]
     np.testing.assert_allclose(restored[5:], colour[5:], rtol=1e-6)
     assert (restored[:5] == 0).all()
     assert restored.dtype == np.float32

@@ -137,6 +137,23 @@ def test_kernels_of_bands_work_on_files_in_tiles(tmp_path, monkeypatch):
     assert list(result.record["band_kernels"]) == ["B4", "B3", "B2", "B8"]
 
 
+@pytest.mark.parametrize("is_transparent", [False, True])
+def test_a_grey_photograph_in_rgb_stays_grey_in_tiles(tmp_path, save, monkeypatch, is_transparent):
+    monkeypatch.setattr(memory, "default_tile", lambda scale: 32)
+    grey = PHOTO[..., 1]
+    array = np.dstack([grey] * 3)
+    if is_transparent:
+        alpha = np.full(grey.shape, 255, np.uint8)
+        alpha[:20] = 0
+        array[:10] = (200, 30, 90)  # a colour that nobody sees
+        array, grey = np.dstack([array, alpha]), np.dstack([grey, alpha])
+    result = upscale_file(save(array), PASS, kernel=KERNEL, output=tmp_path / "rgb.png", device="cpu")
+    expected = upscale_file(save(grey, "grey.png"), PASS, kernel=KERNEL, output=tmp_path / "g.png", device="cpu")
+    pixels = read_photo(result.outputs.image).pixels
+    assert pixels.shape[2] == 3
+    np.testing.assert_array_equal(pixels, read_photo(expected.outputs.image).pixels.repeat(3, 2))
+
+
 def test_a_photograph_is_opened_once(jpeg, monkeypatch):
     opened, original = [], type(jpeg).open
 
@@ -289,6 +306,21 @@ def test_colour_of_transparent_pixels_does_not_bleed(save):
     assert visible.any()
     assert larger.pixels[visible][:, 1].max() < 0.02, "transparent green is visible"
     assert larger.pixels[visible][:, 0].min() > 0.98, "the edge is darkened"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_an_alpha_channel_of_data_is_upscaled_as_a_band(save, tmp_path, suffix):
+    mask = np.zeros(PHOTO.shape[:2], np.uint8)
+    mask[10:30, 5:25] = 200
+    samples = np.dstack([PHOTO, mask])
+    source, files = save(samples), FileOptions(alpha="data")
+    result = upscale_file(source, PASS, kernel=KERNEL, output=tmp_path / f"b{suffix}", files=files, device="cpu")
+    written = read_photo(result.outputs.image)
+    expected = blindsr.upscale(samples, KERNEL, preset=PASS, device="cpu")
+    np.testing.assert_array_equal(np.round(255 * np.dstack([written.pixels, written.alpha])), expected)
+    assert (result.record["input"]["colour_channels"], result.record["input"]["alpha"]) == (4, False)
+    with pytest.raises(OutputError, match="holds no alpha channel"):
+        upscale_file(source, PASS, kernel=KERNEL, output=tmp_path / "c.jpg", files=files, device="cpu")
 
 
 def test_sixteen_bits_and_floats_are_kept(tmp_path):

@@ -51,6 +51,19 @@ def written(path, frames, **options):
     return path
 
 
+def test_grey_frames_of_a_colour_film_stay_grey(tmp_path):
+    colour = scene(0, 3)
+    grey = np.repeat(colour[1][..., 1:2], 3, axis=2)
+    for name, frames in (("film.png", [colour[0], grey, colour[2]]), ("grey.png", [grey, grey[::-1]])):
+        result = upscale_file(written(tmp_path / name, frames), FAST, kernel=gaussian(1.2, 2), files=ALL, device="cpu")
+        is_grey = [bool((frame == frame[..., :1]).all()) for frame in frames_of(result.outputs.image)]
+        assert is_grey == [bool((frame == frame[..., :1]).all()) for frame in frames]
+    alone = blindsr.upscale(grey[..., 0], gaussian(1.2, 2), preset=replace(FAST, noise_sigma=0.0), device="cpu")
+    film = replace(FAST, noise_sigma=0.0)
+    upscale_file(tmp_path / "grey.png", film, kernel=gaussian(1.2, 2), files=ALL, output=tmp_path / "b.png")
+    np.testing.assert_array_equal(frames_of(tmp_path / "b.png")[0][..., 0], alone)
+
+
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
     """Frames with noise of two grey levels, as one file and as a folder, and both results."""

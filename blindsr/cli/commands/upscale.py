@@ -77,8 +77,8 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     "estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
     click.argument("photo", type=PHOTO),
     with_options(
-        "output", "scale", "preset", "force", "estimator", "region", "varying", "seed", "config", "page", "max_pixels",
-        "device", "threads", "Output",
+        "output", "scale", "preset", "force", "estimator", "region", "varying", "seed", "config", "page", "alpha",
+        "max_pixels", "device", "threads", "Output",
         output="Kernel file to write (.npz, .npy, or .mat in KernelGAN's convention), or a folder for it (a new one is "
         "named with a slash at its end); plot and record get the same stem.  [default: beside PHOTO, as "
         "PHOTO_blindsr_x2.kernel.npz]",

@@ -59,6 +59,7 @@ class Decoded:
     header: PhotoHeader  # with the metadata as they are in the file
     orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
+    is_premultiplied: bool = False  # the colours are multiplied by alpha
     mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 
 
@@ -199,9 +200,8 @@ def missing_package(kind: str, package: str, extra: str, instead: str) -> ImageE
     return ImageError(f"this is a {kind}, which needs the package {package}; {install}, or {instead}")
 
 
-def straight_alpha(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
+def straight_alpha(samples: NDArray[Any]) -> NDArray[Any]:
     """Divide colours by the last channel, with which they are premultiplied in the file; 0 where that is 0."""
-    warnings.append("the colours were premultiplied with alpha in the file, and are written without")
     high = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
     scaled = (samples / np.float64(high)).astype(np.float32)
     alpha = scaled[..., -1:]

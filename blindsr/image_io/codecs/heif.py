@@ -17,7 +17,6 @@ from blindsr.image_io.codecs import (
     embedded_metadata,
     gray_as_rgb,
     missing_package,
-    straight_alpha,
 )
 from blindsr.image_io.formats import FileFormat
 from blindsr.image_io.metadata import xmp_bytes
@@ -51,8 +50,6 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     samples = np.ascontiguousarray(rows[:, :row_bytes]).view(dtype).reshape(height, width, channels)
     if samples.dtype == np.uint16:
         warnings.append("the samples of more than 8 bits are written with 16")
-    if mode == "RGBa":
-        samples = straight_alpha(samples, warnings)
     header = PhotoHeader(
         has_alpha=channels == 4,
         dtype=samples.dtype,
@@ -62,7 +59,7 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         xmp=xmp_bytes(image.info.get("xmp")),
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=1)
+    return Decoded(samples=samples, header=header, orientation=1, is_premultiplied=mode == "RGBa")
 
 
 def size(file: BinaryIO) -> tuple[int, int, int]:

@@ -31,7 +31,6 @@ from blindsr.image_io.codecs import (
     check_size,
     decoding,
     geo,
-    straight_alpha,
     unprinted,
 )
 from blindsr.image_io.codecs.pillow import cmyk_to_srgb
@@ -147,7 +146,10 @@ def _decoded(
         icc_profile=reader.icc_profile,
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=orientation, mask=mask)
+    is_premultiplied = reader.has_alpha and int(chosen.extrasamples[0]) == _PREMULTIPLIED
+    return Decoded(
+        samples=samples, header=header, orientation=orientation, is_premultiplied=is_premultiplied, mask=mask
+    )
 
 
 def _pages(tiff: tifffile.TiffFile) -> tuple[list[int], dict[int, int]]:
@@ -396,20 +398,18 @@ def _converted(
     elif photometric not in (_MIN_IS_BLACK, _RGB, _YCBCR) and not page.is_mask:
         name = getattr(page.photometric, "name", photometric)
         raise ImageError(f"a TIFF must be gray, RGB, palette or CMYK, this one is {name}; convert it to RGB")
-    return *_with_straight_alpha(page, samples, warnings), profile
+    return samples, _has_alpha(page, samples, warnings), profile
 
 
-def _with_straight_alpha(
-    page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]
-) -> tuple[NDArray[Any], bool]:
+def _has_alpha(page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]) -> bool:
     extras = tuple(int(extra) for extra in page.extrasamples)
     colours = samples.shape[2] - len(extras)
     if _PREMULTIPLIED not in extras and _ALPHA not in extras:
-        return samples, False
+        return False
     if len(extras) > 1 or colours not in (1, 3) or samples.dtype.kind == "i":
         warnings.append("an alpha channel among other bands is treated as one of the bands")
-        return samples, False
-    return straight_alpha(samples, warnings) if extras[0] == _PREMULTIPLIED else samples, True
+        return False
+    return True
 
 
 def _from_palette(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[Any]:

@@ -94,10 +94,8 @@ def locked(path: Path) -> Iterator[Manifest]:
     lock = FileLock(lock_path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        while not lock_path.exists():  # another batch removed the file before it released the lock
+        while not _is_acquired(lock, lock_path):
             lock.release()
-            lock.acquire()
     except Timeout as error:
         raise OutputError(
             f"another blindsr process is working on this batch ({path}); wait for it, or choose another "
@@ -109,10 +107,23 @@ def locked(path: Path) -> Iterator[Manifest]:
     try:
         yield Manifest(path)  # read under the lock, so that it is complete
     finally:
-        if not path.exists():  # the batch was refused, or had nothing to do
-            with contextlib.suppress(OSError):  # Windows removes the file itself, after the release
-                lock_path.unlink()
+        with contextlib.suppress(OSError):  # Windows removes the file itself, after the release
+            lock_path.unlink()
         lock.release()
+
+
+def _is_acquired(lock: FileLock, path: Path) -> bool:
+    """Acquire a lock; false if what was locked is a file that another batch removed before it released the lock.
+
+    The file is opened before, and is the one with this name afterwards: then it had the name all the time, and is the
+    locked one. A removed file never gets its name back, and its number is not used again while it is open.
+    """
+    with path.open("a") as file:
+        lock.acquire()
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except FileNotFoundError:
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +227,8 @@ def make_plan(
             "(skip_existing=True, --skip-existing), replace them (overwrite=True, --force), or choose another folder "
             "or other names (name=, --name)."
         )
-    renamed = [t.name for file, t in zip(inputs.files, targets, strict=True) if t != naming.target(file)]
+    ending = "" if naming.has_suffix else " (.png or .tif)"  # by the samples of the image
+    renamed = [t.name + ending for file, t in zip(inputs.files, targets, strict=True) if t != naming.target(file)]
     warning = f"{len(renamed)} images differ in their suffix alone; it is in the names of their results: "
     sources = {item.source.absolute() for item in items}
     for item in existing:

@@ -7,6 +7,7 @@ traceback -v shows, 130 interrupted. Nothing heavy is imported here, so that `bl
 import errno
 import importlib
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NoReturn
 import click
 
 from blindsr._version import __version__
-from blindsr.errors import BlindSRError, is_out_of_memory
+from blindsr.errors import BlindSRError, did_you_mean, is_out_of_memory
 
 __all__ = ["VERBOSE", "cli", "main"]
 
@@ -68,12 +69,30 @@ class _Main(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the command; those of commands are told from unknown ones."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            command = next((word for word in given if word in _COMMANDS), "estimate-and-upscale")
+            words = shlex.join([command, *(word for word in given if word != command)])
+            if not self._has_option(ctx, command, error.option_name):
+                raise
+            ctx.fail(f"{error.option_name} is an option of a command, and comes after it: blindsr {words}")
+
+    def _has_option(self, ctx: click.Context, command: str, option: str) -> bool:
+        params = getattr(self.get_command(ctx, command), "params", [])
+        return any(option in (*param.opts, *param.secondary_opts) for param in params)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and (Path(args[0]).suffix or os.path.exists(args[0])):  # noqa: PTH110
             name = args[0] if " " not in args[0] else f'"{args[0]}"'
             ctx.fail(f"{args[0]!r} is not a command; to upscale it: blindsr estimate-and-upscale {name}")
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}; blindsr --help lists them.")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:

@@ -15,6 +15,7 @@ import click
 
 from blindsr.cli.main import VERBOSE
 from blindsr.cli.types import (
+    FILE_OR_NAME,
     INDEX,
     MEMORY,
     OUTPUT,
@@ -46,7 +47,7 @@ _ELSEWHERE = {
 }
 CONVENTIONS = ("blindsr", "kernelgan", "generator", "kair", "fkp", "mzsr")
 #: Groups of options in the order of `--help`.
-GROUPS = ("Common", "Dial", "Method", "Known kernel", "Files", "Batch", "Machine", "Cluster", "Output")
+GROUPS = ("Common", "Dial", "Method", "Known kernel", "File", "Batch", "Machine", "Cluster", "Output")
 
 
 def _option(group: str, *flags: str, toml: str = "", **declaration: Any) -> Any:  # noqa: ANN401 - a dataclass field
@@ -98,7 +99,8 @@ class Options:
         "you know better, such as l0 for camera shake.")
     upscaler: str | None = _option("Method", toml="run", type=MethodChoice("upscaler"), show_default="pretrained",
         help="Super-resolution method, listed below; checkpoint:FILE is the network in a file of another program.")
-    init: str | None = _option("Method", toml="run", metavar="pretrained|leaves|random|FILE", show_default="pretrained",
+    init: str | None = _option("Method", toml="run", type=FILE_OR_NAME, metavar="pretrained|leaves|random|FILE",
+        show_default="pretrained",
         help="Initial weights of the network: the bundled ones, those of synthetic images alone, random ones, or a "
         "checkpoint of `blindsr train`.")
     zssr_setting: str | None = _option("Method", toml="run",
@@ -124,13 +126,13 @@ class Options:
         metavar="FILE.toml",
         help="Settings from a file with the tables [run], [files] and one for each method, such as [pretrained]; "
         "options override it.")
-    kernel: str | None = _option("Known kernel", metavar="FILE|NAME",
+    kernel: str | None = _option("Known kernel", type=FILE_OR_NAME, metavar="FILE|NAME",
         help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), or "
         "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
         "pixels of the result, ANGLE in degrees.")
-    kernel_map: Path | None = _option("Known kernel", type=click.Path(path_type=Path), metavar="FILE.npz",  # noqa: RUF009
+    kernel_map: Path | None = _option("Known kernel", type=PHOTO, metavar="FILE.npz",  # noqa: RUF009
         help="Kernels that vary over PHOTO, as `estimate-kernel --varying` writes them; see docs/dials.md.")
-    sensor: str | None = _option("Known kernel", metavar="NAME[:BAND]|SPEC.toml",
+    sensor: str | None = _option("Known kernel", type=FILE_OR_NAME, metavar="NAME[:BAND]|SPEC.toml",
         help="The kernel of an instrument: one that `blindsr kernel sensors` lists, or your own specification. "
         "Several bands, as in sentinel2:B4,B3,B2, are those of the channels in their order.")
     kernel_model: str | None = _option("Known kernel", type=click.Choice(["psf", "ratio"]),
@@ -147,27 +149,27 @@ class Options:
     linear_light: str | None = _option("Known kernel", type=click.Choice(["auto", "on", "off"]), show_default="auto",
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "
         "help.")
-    output_format: str | None = _option("Files", "--format", toml="files:format",
+    output_format: str | None = _option("File", "--format", toml="files:format",
         type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic", "fits", "gif"]),
         help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
-    quality: int | None = _option("Files", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
+    quality: int | None = _option("File", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
         help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")
-    page: int | str | None = _option("Files", toml="files:page", type=PAGE, metavar="N|all",
+    page: int | str | None = _option("File", toml="files:page", type=PAGE, metavar="N|all",
         show_default="the first one",
         help="Page of a multi-page TIFF, or frame of an animation, counted from 1; the result's name has it: "
         "PHOTO_page2_blindsr_x2.png. all upscales every one with one kernel, into one file: PNG, WebP or GIF for an "
         "animation, TIFF for pages.")
-    strip_metadata: bool | None = _option("Files", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
+    strip_metadata: bool | None = _option("File", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "
         "is always kept.  [default: keep]")
-    alpha: str | None = _option("Files", toml="files:alpha", type=click.Choice(["coverage", "data"]),
+    alpha: str | None = _option("File", toml="files:alpha", type=click.Choice(["coverage", "data"]),
         show_default="coverage",
         help="Meaning of an alpha channel: coverage is the opacity of the colours; data, such as a mask, a height or a "
         "fourth band, is upscaled as any other band and written as the same channel.")
-    max_pixels: int | None = _option("Files", toml="files:max_pixels", type=PIXELS, show_default="268M",
+    max_pixels: int | None = _option("File", toml="files:max_pixels", type=PIXELS, show_default="268M",
         help="Refuse larger images, because a small file may unpack to more than the memory; 500M is 500 megapixels.")
-    report: bool = _option("Files", is_flag=True,
+    report: bool = _option("File", is_flag=True,
         help="Write a page (.html) with a before/after slider beside the result.")
     recursive: bool = _option("Batch", "-r", "--recursive", is_flag=True,
         help="Include subfolders; the tree is mirrored under -o.")

@@ -19,11 +19,20 @@ else:
     ParamType = click.ParamType  # it is no generic class in most releases of Click 8
 
 __all__ = [
-    "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE", "SIZE",
+    "FILE_OR_NAME", "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE",
+    "SIZE",
     "MethodChoice",
     "OutputPath",
     "ParamType",
 ]  # fmt: skip
+
+
+def _no_address(text: str) -> str:
+    """A text that may name a file, and is no address."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        way = "name the file by its path" if text.lower().startswith("file:") else "download it, and name the file"
+        raise ValueError(f"{text} is an address, and nothing is fetched over a network; {way}.")
+    return text
 
 
 class _FileType(click.Path):
@@ -34,9 +43,10 @@ class _FileType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Refuse addresses, of which a path would lose a slash."""
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text := str(value)):
-            way = "name the file by its path" if text.lower().startswith("file:") else "download it, and name the file"
-            self.fail(f"{text} is an address, and nothing is fetched over a network; {way}.", param, ctx)
+        try:
+            _no_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -211,7 +221,7 @@ class MethodChoice(ParamType):
 PHOTO, OUTPUT = _FileType(), _OutputType()
 REGION, SCALE, SIZE = _Parsed("x,y,w,h", _region), _Parsed("n|nxm", _scale), _Parsed("wxh|wx|xh", _size)
 INDEX, PAGE, PAIR = _Parsed("n|all", _index), _Parsed("n|all", _page), _Parsed("value|along,across", _pair)
-SHARE = _Parsed("auto|0-1", _share)
+SHARE, FILE_OR_NAME = _Parsed("auto|0-1", _share), _Parsed("file|name", _no_address)
 MEMORY = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="an amount of memory", example="4GB"))
 FILE_SIZE = _Parsed("n[M|G]B", partial(_amount, kilo=1024, what="a size", example="256MB"))
 PIXELS = _Parsed("n[M|G]", partial(_amount, kilo=1000, what="a number of pixels", example="500M"))

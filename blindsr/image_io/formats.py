@@ -38,6 +38,7 @@ class FileFormat:
     frames: str = ""  # several images in one file: "animation" or "pages"; empty if only one is written
     keeps: tuple[str, ...] = ()  # metadata beside profile, EXIF and XMP: "colour chunks", "iptc", "texts", "geo", …
     extra: str | None = None  # optional dependency of blindsr that the format needs
+    remedy: str = "convert it to TIFF or PNG"  # in the message of a format that is not read
 
     @property
     def is_written(self) -> bool:
@@ -63,6 +64,10 @@ _PNM_MAGIC = tuple((0, b"P%c" % kind + space) for kind in b"1234567Ff" for space
 _AVIF_BRANDS = (b"avif", b"avis")
 # Brands of ISO/IEC 23008-12 with HEVC inside; "mif1" and "msf1" name the container alone.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# Brands of the same container with a film inside; iPhones and cameras write others beside these.
+_FILM_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ", b"3gp")
+_ZIP_MAGIC = ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))
+_HTML_MAGIC = tuple((0, text) for text in (b"<!doctype html", b"<!DOCTYPE html", b"<!DOCTYPE HTML", b"<html", b"<HTML"))
 _PNG_KEEPS, _TAGS, _JPEG_KEEPS = ("colour chunks", "texts", "comment"), ("iptc", "geo"), ("iptc", "comment")
 
 _EXACT: dict[str, Any] = {"lossless": True, "streams": True}
@@ -109,6 +114,24 @@ FORMATS: tuple[FileFormat, ...] = (
     FileFormat("ico", "ICO", (".ico",), ((0, b"\x00\x00\x01\x00"),)),
     FileFormat("svg", "SVG", (".svg",), ((0, b"<svg"),)),
     FileFormat("hdf5", "HDF5", (".h5", ".hdf5", ".nc"), ((0, b"\x89HDF\r\n\x1a\n"),)),
+    FileFormat("xcf", "GIMP (XCF)", (".xcf",), ((0, b"gimp xcf"),)),
+    FileFormat("czi", "Zeiss CZI", (".czi",), ((0, b"ZISRAWFILE"),)),
+    FileFormat("nd2", "Nikon ND2", (".nd2",), ((0, b"\xda\xce\xbe\x0a"),)),
+    FileFormat("lif", "Leica LIF", (".lif",)),
+    FileFormat(
+        *("film", "a film (MP4, MOV, MKV, AVI)", (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")),
+        ((0, b"\x1a\x45\xdf\xa3"), (8, b"AVI ")),
+        remedy="write its frames as PNG files, for example with ffmpeg",
+    ),
+    FileFormat(
+        *("npy", "a NumPy array", (".npy",), ((0, b"\x93NUMPY"),)), remedy="write it as TIFF, or use blindsr in Python"
+    ),
+    FileFormat("zip", "a ZIP archive", (".zip",), _ZIP_MAGIC, remedy="unpack it, and name the images in it"),
+    FileFormat(
+        *("npz", "a NumPy archive", (".npz",), _ZIP_MAGIC), remedy="write its array as TIFF, or use blindsr in Python"
+    ),
+    FileFormat("html", "an HTML page", (".html", ".htm"), _HTML_MAGIC, remedy="save the image itself"),
+    FileFormat("text", "a text file", (".txt", ".csv", ".md", ".json"), remedy="name an image"),
 )
 _BY_NAME = {row.name: row for row in FORMATS}
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
@@ -141,16 +164,21 @@ def format_of(path: Path) -> FileFormat | None:
 
 
 def detect_format(head: bytes, path: Path) -> FileFormat | None:
-    """Recognise a format by its first bytes (132, for DICOM); by its suffix if it is raw, or has no signature."""
+    """Recognise a format by its first bytes (132, for DICOM); by its suffix if it is raw, or has no signature.
+
+    Of formats that are not read and share a signature, as all ZIP archives do, the suffix decides, or it is the first.
+    """
     by_suffix = format_of(path)
     if by_suffix is not None and by_suffix.name == "raw":
         return by_suffix
     if head[4:8] == b"ftyp":
         is_avif = any(brand in head[8:_BRAND_BYTES] for brand in _AVIF_BRANDS)
-        return _BY_NAME["avif"] if is_avif else _BY_NAME["heic"] if head[8:12] in _HEIC_BRANDS else None
-    for row in FORMATS:
-        if any(head[offset : offset + len(magic)] == magic for offset, magic in row.magic):
-            return row
+        if is_avif or head[8:12] in _HEIC_BRANDS:
+            return _BY_NAME["avif" if is_avif else "heic"]
+        return _BY_NAME["film"] if head[8:12].startswith(_FILM_BRANDS) else None
+    rows = [row for row in FORMATS if any(head[at : at + len(magic)] == magic for at, magic in row.magic)]
+    if rows:
+        return by_suffix if by_suffix in rows and rows[0].codec is None else rows[0]
     return by_suffix if by_suffix is not None and by_suffix.codec is None and not by_suffix.magic else None
 
 

@@ -524,7 +524,7 @@ def _codec_of(file: BinaryIO, path: Path) -> Any:  # noqa: ANN401 - a module
     if format_ is None:
         raise unknown_format()
     if format_.codec is None:
-        raise ImageError(f"{format_.title} is not read (only {readable_titles()}); convert it to TIFF or PNG")
+        raise ImageError(f"{format_.title} is not read (only {readable_titles()}); {format_.remedy}")
     return format_.module
 
 

@@ -30,6 +30,7 @@ ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
 _SUFFIXES: Final = f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
 _KEYS: Final = ("kernel", "Kernel", "ker", "kernels")
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MAX_COUNT: Final = 4096  # kernels in one file
 _MAX_BYTES: Final = 1 << 28
 _MAX_NUMBERS: Final = 1 << 25  # in one array
@@ -117,6 +118,10 @@ def _load(
         forms = ", ".join([*KERNEL_FORMS.values(), "sensor:NAME:BAND"])
         if not str(value).strip():
             raise KernelError(f"a kernel is needed, got an empty text; give a file ({_SUFFIXES}) or {forms}.")
+        if _ADDRESS.match(str(value)):  # of which a path loses a slash
+            raise KernelError(
+                f"{value} is an address, and nothing is fetched over a network; download it, and name the file."
+            )
         if not path.is_file() and (name == "sensor" or name in KERNEL_FORMS):
             if convention != "auto" or key is not None or index is not None:
                 raise KernelError(
@@ -279,8 +284,9 @@ def _centred_on_pixel(
     size = len(values)
     text = (
         f"the kernel is centred on the middle of its {size}×{size} px, and was moved by ({-y:+.2f}, {-x:+.2f}) HR "
-        "pixels (y, x) onto the centre of the LR pixel, so that the result is not displaced; if the photograph was "
-        f"reduced by keeping the first of every {scale} pixels, name the convention mzsr (convention=, --kernel-convention)."
+        "pixels (y, x) onto the centre of the LR pixel, so that the result is not displaced; if the photograph "
+        f"was reduced by keeping the first of every {scale} pixels, name the convention mzsr (convention=, "
+        "--kernel-convention)."
     )
     return centred, (*warnings, text)
 

@@ -103,7 +103,7 @@ def measure_degradation(
     if max(compression_sigma, blocking) > _WORTH_SAYING:
         found = f"at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
         if blocking > compression_sigma:
-            found = f"of an earlier copy, with an error of up to about {255 * blocking:.0f} grey levels,"
+            found = f"of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
         warnings.append(
             f"JPEG compression {found} has cost fine detail; use the original, or a less compressed copy, if there is "
             "one."

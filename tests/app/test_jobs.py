@@ -45,7 +45,8 @@ def test_a_photograph_is_moved_into_the_session(session, upload, pixels):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("notes.txt", b"no image", "this file is none of them or is damaged"),
+        ("notes.txt", b"no image", "a text file is not read"),
+        ("notes.x", b"no image", "this file is none of them or is damaged"),
         ("empty.jpg", b"", "the file is empty"),
         ("large.png", bytes(2**20 + 1), "1 MB here, this one has 1 MB"),
     ],

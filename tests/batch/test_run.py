@@ -9,6 +9,7 @@ from dataclasses import replace
 from multiprocessing import active_children
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from blindsr.batch import run as run_module
@@ -238,6 +239,29 @@ def test_one_batch_at_a_time_writes_here(photos, results, fakes):
         run(photos, results)
 
 
+def test_no_lock_file_stays_and_a_removed_one_locks_nothing(photos, results, fakes, monkeypatch):
+    run(photos, results)
+    lock = results / f".{MANIFEST}.lock"
+    assert [path.name for path in results.iterdir() if path.name.startswith(".")] == []
+    acquire, removed = FileLock.acquire, []
+
+    def removed_meanwhile(self, *arguments, **options):
+        """Another batch ends, and a third one begins, between the opening of the file and the check."""
+        held = acquire(self, *arguments, **options)
+        if not removed:
+            lock.unlink()
+            lock.touch()
+            removed.append(lock.stat().st_ino)
+        return held
+
+    monkeypatch.setattr(FileLock, "acquire", removed_meanwhile)
+    with locked(results / MANIFEST):
+        assert lock.stat().st_ino == removed[0]
+        with pytest.raises(OutputError, match="another blindsr process"), locked(results / MANIFEST):
+            pytest.fail("two batches")
+    assert not lock.exists()
+
+
 def test_a_photograph_is_not_read_again_to_know_that_it_is_done(photos, results, fakes, monkeypatch):
     run(photos, results)
     monkeypatch.setattr("blindsr.batch.plan.file_digest", lambda path: pytest.fail("it was read"))
@@ -299,7 +323,9 @@ def test_images_of_one_stem_have_different_results(photos, results, fakes):
     assert result.complete
     assert sorted(path.name for path in results.glob("a*x2.png")) == ["a_png_blindsr_x2.png", "a_tif_blindsr_x2.png"]
     notes = [event.message for event in events if isinstance(event, Notice)]
-    assert notes == ["2 images differ in their suffix alone; it is in the names of their results: a_png_blindsr_x2."]
+    assert notes == [
+        "2 images differ in their suffix alone; it is in the names of their results: a_png_blindsr_x2 (.png or .tif)."
+    ]
 
 
 def test_results_with_warnings_are_counted_also_by_later_runs(photos, results, fakes):

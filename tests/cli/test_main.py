@@ -112,10 +112,44 @@ def test_every_command_and_option_has_help_and_there_is_an_example_at_the_end(ru
         assert command.short_help.split()[0].rstrip(",") in ("Make", "Show", "Compare", "Convert", "Collect", "List")
 
 
+@pytest.mark.parametrize(
+    ("words", "command"), COMMANDS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_help_of_options_recommends_no_option_that_the_command_lacks(words, command):
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    for option in options:
+        own = re.sub(r"`[^`]*`", "", option.help or "")  # in backticks are calls of other commands
+        assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", own)) <= names, (words, option.opts[0])
+
+
+def test_headings_of_options_are_in_the_singular(run):
+    text = run("estimate-and-upscale", "--help").stdout
+    assert "File options:" in text
+    assert "Files options" not in text
+
+
 def test_an_unknown_command_is_a_usage_error(run):
     result = run("upscail")
     assert result.exit_code == 2
-    assert "No such command 'upscail'" in result.stderr
+    assert "No such command 'upscail' (did you mean 'upscale'?); blindsr --help lists them." in result.stderr
+    assert "No such command 'xyz'; blindsr --help lists them." in run("xyz").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scale", "2", "a.png"], "--scale is an option of a command, and comes after it: blindsr "
+         "estimate-and-upscale --scale 2 a.png\n"),
+        (["--kernel", "k k.npz", "upscale", "a.png"], "blindsr upscale --kernel 'k k.npz' a.png\n"),
+        (["-o", "b.png", "a.png"], "-o is an option of a command, and comes after it"),
+        (["--nothing"], "No such option"),
+    ],
+)  # fmt: skip
+def test_an_option_before_the_command_is_answered_by_the_command(run, arguments, words):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
 
 
 @pytest.mark.parametrize(

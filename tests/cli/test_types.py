@@ -4,7 +4,7 @@ from pathlib import Path
 import click
 import pytest
 
-from blindsr.cli.types import INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice
+from blindsr.cli.types import FILE_OR_NAME, INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice
 from blindsr.registry import ESTIMATORS, UPSCALERS
 
 
@@ -72,6 +72,7 @@ def test_values(kind, text, value):
         (PHOTO, "https://example.com/a.jpg", "https://example.com/a.jpg is an address"),
         (PHOTO, "file:///tmp/a.jpg", "name the file by its path"),
         (OUTPUT, "ftp://x/a.png", "nothing is fetched over a network"),
+        (FILE_OR_NAME, "https://a.org/k.npz", "https://a.org/k.npz is an address"),
     ],
 )
 def test_a_wrong_value_is_answered_by_what_is_needed(kind, text, words):

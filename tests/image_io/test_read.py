@@ -256,6 +256,41 @@ def test_a_format_that_is_not_read_is_named(tmp_path, title):
     refused(tmp_path / "a.jpg", rf"{title}.* is not read \(only PNG, .*\); convert it to TIFF or PNG")
 
 
+OTHER_FILES = {
+    "a.mp4": (b"\x00\x00\x00\x20ftypisom" + bytes(40), "a film .* is not read .*ffmpeg"),
+    "a.mov": (b"\x00\x00\x00\x14ftypqt  " + bytes(40), "a film .* is not read .*ffmpeg"),
+    "a.html": (b"<!doctype html>\n<html>", "an HTML page is not read .*; save the image itself"),
+    "photo.jpg": (b"<html><body>404", "an HTML page is not read .*; save the image itself"),
+    "a.zip": (b"PK\x03\x04" + bytes(40), "a ZIP archive is not read .*; unpack it"),
+    "a.docx": (b"PK\x03\x04" + bytes(40), "a ZIP archive is not read .*; unpack it"),
+    "a.npz": (b"PK\x03\x04" + bytes(40), "a NumPy archive is not read .* in Python"),
+    "a.npy": (b"\x93NUMPY\x01\x00" + bytes(40), "a NumPy array is not read .* in Python"),
+    "a.czi": (b"ZISRAWFILE" + bytes(40), "Zeiss CZI is not read .*; convert it to TIFF or PNG"),
+    "a.xcf": (b"gimp xcf v011" + bytes(40), r"GIMP \(XCF\) is not read .*; convert it to TIFF or PNG"),
+    "a.txt": (b"a letter", "a text file is not read .*; name an image"),
+    "a.unknown": (b"a letter", "this file is none of them or is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_a_file_of_another_kind_is_named_as_what_it_is(tmp_path, name):
+    content, words = OTHER_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, words)
+
+
+@pytest.mark.parametrize("content", [SIGNATURE + b"\x00\x00\x00\x0dIHXR" + bytes(40), SIGNATURE + bytes(60), SIGNATURE])
+def test_a_png_with_its_signature_is_not_told_that_it_lacks_it(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    refused(tmp_path / "a.png", "the header of the PNG .* is damaged or missing; get an intact copy")
+
+
+def test_a_broken_raw_file_gives_the_words_of_the_decoder(tmp_path):
+    pytest.importorskip("rawpy")
+    (tmp_path / "a.cr2").write_bytes(b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(400))
+    refused(tmp_path / "a.cr2", r"ends early \(Unsupported file format or not RAW file\); get an intact copy")
+
+
 def test_a_format_without_a_signature_is_named_by_its_suffix(tmp_path):
     (tmp_path / "a.tga").write_bytes(bytes(100))
     refused(tmp_path / "a.tga", "TGA is not read")

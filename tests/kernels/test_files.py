@@ -664,6 +664,12 @@ def test_an_array_in_memory_names_no_file_as_its_origin():
     assert load_kernel(KERNEL.array, 2)[0].provenance["convention_guessed"] is True
 
 
+@pytest.mark.parametrize("address", ["https://a.org/k.npz", "http://a.org/k", "s3://bucket/k.npy"])
+def test_an_address_is_no_kernel_and_keeps_its_slashes(address):
+    with pytest.raises(KernelError, match=f"^{address} is an address, and nothing is fetched over a network"):
+        as_kernel(address, 2)
+
+
 def test_a_kernel_is_made_of_a_text_a_path_and_a_sensor(tmp_path):
     (tmp_path / "k.npz").write_bytes(kernel_bytes(KERNEL, ".npz"))
     assert as_kernel(tmp_path / "k.npz", 2).digest == as_kernel(str(tmp_path / "k.npz"), 2).digest == KERNEL.digest

@@ -201,6 +201,10 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
         preset="Settings of the upscaler in every run: fast is one pass of the network, default and best average "
         "several, and adapt it to each LR image where that helps; paper upscales by ZSSR as published. The "
         "estimators are those of --estimators.",
+        zssr_setting="Upscale by ZSSR as published, in one of its five settings, as `estimate-and-upscale --help` "
+        "describes them.  [default: given for the upscaler zssr, kernelgan with --preset paper]",
+        noise="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
+        "sharpened as detail.",
     ),
 )  # fmt: skip
 def ablate(

@@ -22,7 +22,7 @@ __all__ = ["estimate_and_upscale", "estimate_kernel", "upscale"]
 
 @command("estimate-and-upscale", "Estimate the kernel of a photograph, then upscale it.",
     "estimate-and-upscale photo.jpg --scale 2 --preset best -o larger.png",
-    PHOTOS, with_options("Common", "Dial", "Method", "Files", "Batch", "Machine", "Cluster", "Output"),
+    PHOTOS, with_options("Common", "Dial", "Method", "File", "Batch", "Machine", "Cluster", "Output"),
 )  # fmt: skip
 def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
     """Estimate the kernel of each PHOTO, and upscale it with that kernel.
@@ -44,7 +44,7 @@ def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
 @command("upscale", "Upscale with a known kernel.", "upscale photo.tif --sensor sentinel2:B4 --scale 2",
     PHOTOS,
     with_options(
-        "Common", "Dial", "Known kernel", "Files", "Machine", "Cluster", "Output",
+        "Common", "Dial", "Known kernel", "File", "Machine", "Cluster", "Output",
         "upscaler", "init", "zssr_setting", "noise", "seed", "config",
         "recursive", "name_template", "skip_existing", "dry_run", "jobs", "manifest", "retries",
     ),

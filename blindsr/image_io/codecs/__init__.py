@@ -15,7 +15,7 @@ import warnings as python_warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,7 +278,9 @@ def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
         except Warning:  # the caller made errors of them; they say nothing about the file
             raise
         except Exception as error:  # a decoder may raise anything on damaged bytes, and all of it means this
-            reason = " ".join(str(error).split()) or type(error).__name__
+            # LibRaw's messages are bytes.
+            said = b"".join(error.args).decode(errors="replace") if _are_bytes(error.args) else str(error)
+            reason = " ".join(said.split()) or type(error).__name__
             text = f"the file is damaged or ends early ({reason[:160]}); get an intact copy"
             raise ImageError(text) from error
         finally:
@@ -286,6 +288,10 @@ def decoding(max_pixels: int = MAX_PIXELS) -> Iterator[list[str]]:
             for logger, propagate in zip(loggers, propagated, strict=True):
                 logger.removeHandler(handler)
                 logger.propagate = propagate
+
+
+def _are_bytes(parts: tuple[object, ...]) -> TypeGuard[tuple[bytes, ...]]:
+    return bool(parts) and all(isinstance(part, bytes) for part in parts)
 
 
 @contextmanager

@@ -82,8 +82,10 @@ def read_chunks(file: BinaryIO) -> PngHeader:
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
     start = file.read(33)
-    if not start.startswith(SIGNATURE) or start[12:16] != b"IHDR" or len(start) < 33:
-        raise ImageError("a PNG begins with its signature and a header, this file does not; get an intact copy")
+    if not start.startswith(SIGNATURE):
+        raise ImageError("a PNG begins with its signature, this file does not; get an intact copy")
+    if start[12:16] != b"IHDR" or len(start) < 33:
+        raise ImageError("the header of the PNG (its chunk IHDR) is damaged or missing; get an intact copy")
     header = PngHeader(*struct.unpack(">IIBB", start[16:26]))
     _check(b"IHDR", start[16:29], start[29:33])
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":

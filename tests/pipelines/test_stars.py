@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import blindsr
 from blindsr.ops.noise import estimate_background_noise
 from blindsr.pipelines.files import upscale_file
 from blindsr.settings import preset
@@ -79,3 +80,14 @@ def test_noise_of_a_background_finer_than_eight_bits_is_measured():
     texture = torch.nn.functional.avg_pool2d(noise, 5, 1, 2) * 1e-3
     assert estimate_background_noise(0.2 + texture) == 0
     assert estimate_background_noise(torch.full((1, 1, 64, 64), 0.5)) == 0
+
+
+def test_with_the_true_kernel_stars_become_points_without_rings_and_keep_their_flux():
+    image, places, fluxes = field()
+    result = blindsr.upscale(image, "gaussian:2.6", 2, preset="fast", data_range=(-5000.0, 20000.0)).astype(float)
+    assert result.min() > image.min() - 4 * NOISE
+    assert result.max() > 1.5 * image.max()
+    rows, columns = np.indices(result.shape)
+    for (x, y), flux in list(zip(places, fluxes, strict=True))[-4:]:
+        near = np.hypot(columns - 2 * x - 0.5, rows - 2 * y - 0.5) < 16
+        assert (result - SKY)[near].sum() / 4 == pytest.approx(flux, rel=0.08)

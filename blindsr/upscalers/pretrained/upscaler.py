@@ -75,6 +75,8 @@ _CLIPPING_STEPS, _MIN_FREE, _MEAN_ERROR = 32, 0.3, 0.2 / 255
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
 _NOISE_WIDTHS = 3.0  # standard deviations that a difference by noise has at most
+# Of what the rings get from a star: LR pixels, side of the area whose flux is kept; largest share; flux of nothing.
+_STAR_AREA, _MAX_TAKEN, _TINY = 9, 0.7, 1e-9
 _RING_AREA = 5  # LR pixels, side of the area whose darkest one bounds a result on an empty background
 _CORRECTION_AREA = 17  # LR pixels, side of the area over which the power of the difference is averaged
 
@@ -276,7 +278,7 @@ class _Predictor:
         sr = _image([self.of_group(*group) for group in groups])
         background = max(conditioning.noise_sigma for conditioning in self.conditionings)
         if 0 < background <= CLEAN:
-            sr = without_dark_rings(sr, window, background)
+            return without_dark_rings(sr, window, background).clamp_(0, 1)
         return clip_keeping_mean(sr, window)
 
 
@@ -450,7 +452,8 @@ def without_dark_rings(sr: Tensor, lr: Tensor, noise_sigma: float) -> Tensor:
     """Raise what is darker than anything around it in the image: the rings of a bright star on an empty background.
 
     The sky around a star is never darker than the sky elsewhere, but a filter that ends at the limit of the pixels
-    makes it so, by some per cent of the star's peak: many times the noise of the sky.
+    makes it so, by some per cent of the star's peak: many times the noise of the sky. What is added to the rings is
+    taken from the star, in proportion to what it has above the sky, so that its flux is kept.
 
     Args:
         sr: (1, C, s·h, s·w).
@@ -460,8 +463,20 @@ def without_dark_rings(sr: Tensor, lr: Tensor, noise_sigma: float) -> Tensor:
     Returns:
         (1, C, s·h, s·w), at least the minimum of the image around each pixel less three standard deviations.
     """
-    darkest = -local_maximum(-lr, _RING_AREA) - _NOISE_WIDTHS * noise_sigma
-    return torch.maximum(sr, functional.interpolate(darkest, size=sr.shape[-2:], mode="nearest"))
+    scale = sr.shape[-1] // lr.shape[-1]
+    darkest, spread = -local_maximum(-lr, _RING_AREA), _NOISE_WIDTHS * noise_sigma
+    floor, sky = (
+        functional.interpolate(level, size=sr.shape[-2:], mode="nearest")
+        for level in (darkest - spread, darkest + spread)
+    )
+    star = (sr - sky).clamp_min(0)
+    added, flux = (
+        local_mean(local_mean(functional.avg_pool2d(part, scale), _STAR_AREA), _STAR_AREA)
+        for part in ((floor - sr).clamp_min(0), star)
+    )
+    share = (added / flux.clamp_min(_TINY)).clamp(max=_MAX_TAKEN)
+    taken = star * functional.interpolate(share, size=sr.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.maximum(sr, floor) - taken
 
 
 @torch.no_grad()

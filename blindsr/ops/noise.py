@@ -36,7 +36,7 @@ _BACKGROUND_SHARE, _BACKGROUND_QUANTILE, _BACKGROUND_EXCESS = 0.25, 0.3, 2.0
 _FINEST = 1e-7  # of float32: less is not noise but nothing
 # Of a flat floor at the end of the spectrum: the largest ratio of coarse to fine variance on all tiles (white noise has
 # 1), its smallest level over that of rounding, and the largest level, above which `estimate_noise` measures it.
-_MAX_FLOOR_RATIO, _OVER_ROUNDING, _MAX_FLOOR = 1.2, 0.8, 0.6 / 255
+_MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -122,7 +122,7 @@ def estimate_background_noise(image: Tensor) -> float:
     return math.sqrt(float(fine[is_background].median()))
 
 
-def estimate_floor(image: Tensor, rounding: float) -> float:
+def estimate_floor(image: Tensor, rounding: float, *, is_chroma: bool = False) -> float:
     """Estimate noise that is little more than the rounding to 8 bits, or just that, where there is no fine detail.
 
     On most photographs it cannot be told from texture. A wide blur leaves nothing but noise near the limit of the
@@ -131,14 +131,17 @@ def estimate_floor(image: Tensor, rounding: float) -> float:
     Args:
         image: As for `estimate_noise`.
         rounding: Standard deviation of the rounding in these samples, [0, 1] units.
+        is_chroma: Whether it is a difference of bands, whose finest detail is rounding in most photographs: that says
+            nothing there.
 
     Returns:
-        σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise. Of rounding
-        alone, the smallest value that is not 0.
+        σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise. Of rounding alone, the
+        smallest value that is not 0.
     """
     planes = image.reshape(-1, 1, *image.shape[-2:]).to(torch.float32)
     fine, coarse = float(_variance(planes, _LINE).mean()), float(_variance(planes[..., 1:-1, 1:-1], _COARSE).mean())
-    if not (_OVER_ROUNDING * rounding) ** 2 < fine < _MAX_FLOOR**2 or coarse > _MAX_FLOOR_RATIO * fine:
+    lowest = (_OVER_ROUNDING_OF_CHROMA if is_chroma else _OVER_ROUNDING) * rounding
+    if not lowest**2 < fine < _MAX_FLOOR**2 or coarse > _MAX_FLOOR_RATIO * fine:
         return 0.0
     return math.sqrt(max(fine - rounding**2, _FINEST))
 

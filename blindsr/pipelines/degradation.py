@@ -160,7 +160,8 @@ def measure_noise(source: Source) -> Noise:
         # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
         # texture so fine: a wide blur leaves none, and its removal amplifies what is there.
         if sigma <= CLEAN:
-            has_floor = estimate_floor(plane, _rounding(number, is_grey=not has_colour)) > 0
+            rounding = _rounding(number, is_grey=not has_colour)
+            has_floor = estimate_floor(plane, rounding, is_chroma=is_chroma) > 0
             sigma = _LEAST_NOISE if has_floor else estimate_background_noise(plane)
         sigmas[number] = sigma
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)

@@ -119,6 +119,7 @@ def test_the_floor_under_a_wide_blur_is_measured_and_texture_is_none():
     with_noise = torch.round(noisy(wide, 0.4 / 255) * 255) / 255
     assert estimate_floor(with_noise, ROUNDING) == pytest.approx(0.4 / 255, rel=0.15)
     assert 0 < estimate_floor(torch.round(wide * 255) / 255, ROUNDING) < 0.1 / 255
+    assert estimate_floor(torch.round(wide * 255) / 255, ROUNDING, is_chroma=True) == 0
     assert estimate_floor(wide, ROUNDING) == 0  # a spectrum that falls to nothing
     sharp = imresize(images.photograph(400, 360, name="astronaut", top=0, left=0), 0.5)
     assert estimate_floor(torch.round(noisy(sharp, 0.4 / 255) * 255) / 255, ROUNDING) == 0

@@ -169,6 +169,7 @@ UPSCALERS: Registry[Any] = Registry(
         "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
         "dip-fkp": "blindsr.upscalers.deep_prior.dip_fkp:DIPFKPUpscaler",
         "dualsr": "blindsr.upscalers.dualsr.upscaler:DualSRUpscaler",
+        "mzsr": "blindsr.upscalers.mzsr.upscaler:MZSRUpscaler",
         "singan": "blindsr.upscalers.singan.upscaler:SinGANUpscaler",
     },
 )

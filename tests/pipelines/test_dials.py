@@ -216,7 +216,7 @@ def test_a_method_that_removes_no_noise_puts_none_back_and_says_so(upscaler):
 
 def test_every_method_says_whether_it_removes_noise():
     kept = {name for name in UPSCALERS.names() if not removes_noise(Settings(upscaler=name).create_upscaler())}
-    assert kept == {"nearest", "bilinear", "bicubic", "zssr", "dualsr", "singan"}  # and lanczos, see above
+    assert kept == {"nearest", "bilinear", "bicubic", "zssr", "dualsr", "mzsr", "singan"}  # and lanczos, see above
     noisy_sons = Settings(upscaler="zssr").with_config("zssr", noise_sigma=0.01)
     assert removes_noise(noisy_sons.create_upscaler())
     uncorrected = Settings(upscaler="checkpoint").with_config("checkpoint", correction="none")

@@ -15,10 +15,11 @@ from blindsr.errors import ConfigError, OutputError
 from blindsr.kernels import Kernel
 from blindsr.ops import imresize
 
-__all__ = ["LAYERS", "MZSRNetwork", "apply_network", "enlarged", "load_weights", "save_weights"]
+__all__ = ["BUNDLED", "LAYERS", "MZSRNetwork", "apply_network", "enlarged", "load_weights", "save_weights"]
 
 LAYERS, CHANNELS, BANDS = 8, 64, 3  # §4: eight convolutions 3×3 of 64 channels, RGB in and out
 _FORMAT = "blindsr-mzsr-1"
+BUNDLED = Path(__file__).parent / "weights" / "start_x2.safetensors"  # for ×2
 
 Weights = Mapping[str, Tensor]
 

@@ -13,7 +13,7 @@ from blindsr.ops import degrade
 from blindsr.ops.windows import Source, textured_part
 from blindsr.runtime import Precision, choose_dtype
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
-from blindsr.upscalers.mzsr.network import LAYERS, MZSRNetwork, apply_network, enlarged, load_weights
+from blindsr.upscalers.mzsr.network import BUNDLED, LAYERS, MZSRNetwork, apply_network, enlarged, load_weights
 from blindsr.upscalers.mzsr.training import inner_steps
 from blindsr.upscalers.tiling import run_tiled
 
@@ -36,7 +36,7 @@ class MZSRConfig:
     first_rate: float = 2e-2  # learning rate of the first step (authors' code)
     second_rate: float = 1e-2  # of the steps 2 to 4 (authors' code)
     last_rate: float = 5e-3  # of all later steps (authors' code)
-    start: Path | None = None  # meta-trained weights, which are needed: `benchmarks/mzsr.py train` makes them
+    start: Path | None = None  # meta-trained weights of `benchmarks/mzsr.py train`; None is the bundled ones
     pixels: int = 1_000_000  # LR pixels to make the steps on; of a larger image, its most textured window
     precision: Precision = "auto"  # bf16 where the processor supports it natively
 
@@ -75,6 +75,15 @@ class MZSRUpscaler:
         """Smallest side of an image: its son then has 8 px."""
         return 8 * scale
 
+    def check(self) -> None:
+        """Read the file of weights, if one is named.
+
+        Raises:
+            ConfigError: It is missing, damaged, or has no weights of this network.
+        """
+        if self.config.start is not None:
+            load_weights(self.config.start)
+
     @torch.inference_mode(False)
     @torch.enable_grad()
     def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
@@ -90,14 +99,12 @@ class MZSRUpscaler:
         Raises:
             ImageError: A side is shorter than `min_side`.
             KernelError: The kernel is far larger than the image.
-            ConfigError: The scale is not supported, or the weights were not named or cannot be read.
+            ConfigError: The scale is not supported, or the weights cannot be read.
             DivergenceError: The loss became NaN or infinite.
         """
         config, kernel = self.config, degradation.kernel
         check_size(self, source.shape, kernel)
-        if config.start is None:
-            raise ConfigError("mzsr.start must be a file of meta-trained weights; benchmarks/mzsr.py train makes one.")
-        start = load_weights(config.start, device=source.device)
+        start = load_weights(config.start or BUNDLED, device=source.device)
         network = MZSRNetwork().to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dtype = choose_dtype(config.precision, source.device)
         father = _as_colour(textured_part(source, int(config.pixels**0.5)))

@@ -128,8 +128,8 @@ def test_a_constant_image_stays_constant(fitted):
 
 def test_other_files_other_scales_and_diverged_steps_are_refused(fitted, tmp_path):
     lr = photograph(40, 40)
-    with pytest.raises(ConfigError, match="must be a file"):
-        MZSRUpscaler().fit(TensorSource(lr), Degradation(kernel=KERNEL))
+    with pytest.raises(ConfigError, match="missing"):
+        MZSRUpscaler(MZSRConfig(start=tmp_path / "missing.safetensors")).check()
     with pytest.raises(ConfigError, match="missing"):
         fitted(lr, config=replace(EXACT, start=tmp_path / "missing.safetensors"))
     save_weights(tmp_path / "other.safetensors", {"a": torch.zeros(2)}, {})
@@ -143,6 +143,18 @@ def test_other_files_other_scales_and_diverged_steps_are_refused(fitted, tmp_pat
         fitted(lr, config=replace(EXACT, steps=4, first_rate=1e30))
     with pytest.raises(ConfigError, match=r"mzsr\.steps"):
         MZSRConfig(steps=-1)
+
+
+def test_the_bundled_start_sharpens_a_photograph():
+    hr = photograph(160, 160)
+    lr = torch.round(degrade(hr, KERNEL.tensor(), 2).clamp(0, 1) * 255) / 255
+    results = [imresize(lr, 2.0)]
+    for steps in (0, 10):
+        config = replace(EXACT, steps=steps, start=None)
+        results.append(MZSRUpscaler(config).fit(TensorSource(lr), Degradation(kernel=KERNEL)).predict(lr))
+    interpolated, start, adapted = (psnr(result, hr, border=8) for result in results)
+    assert start > interpolated + 1
+    assert adapted > start - 0.02
 
 
 def test_weights_are_read_back_in_half_precision(tmp_path):

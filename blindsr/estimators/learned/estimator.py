@@ -17,7 +17,15 @@ from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
-from blindsr.estimators.learned.wide import POINTS, SpectralGaussian, fitted_gaussian, ramp, rounded, sparsity
+from blindsr.estimators.learned.wide import (
+    POINTS,
+    SpectralGaussian,
+    corner_noise,
+    fitted_gaussian,
+    ramp,
+    rounded,
+    sparsity,
+)
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
@@ -51,6 +59,7 @@ _MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has
 _DETAIL_BANDS, _CORNERS = ((0.2, 0.3), (0.3, 0.4)), 0.5  # cycles per LR pixel, of `detail_ratios`
 _NOISY = 2.0  # grey levels of predicted noise
 _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
+_DRAWN = 4.0  # grey levels of the finest detail, beyond which it is no rounding
 _BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
@@ -245,7 +254,8 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     )
     posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
-    return replace(posterior, metrics={**posterior.metrics, **dict(ratios), "overlay_share": overlay})
+    measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
+    return replace(posterior, metrics={**posterior.metrics, **measured})
 
 
 def estimate_of(
@@ -299,8 +309,8 @@ def estimate_of(
         )
     elif points > _WARNED_SHARE:
         warnings = (
-            "the image shows a few points or lines on an empty background, around which the removal of a blur leaves "
-            f"rings: the kernel is drawn to the bicubic one. {_BRING}",
+            "the image is flat but for a few points or edges, around which the removal of a blur leaves rings: the "
+            f"kernel is drawn to the bicubic one. {_BRING}",
         )
     elif smooth > _WARNED_SHARE:
         warnings = (
@@ -313,6 +323,10 @@ def estimate_of(
             why = "the image has a regular pattern at the limit of its pixels"
         elif posterior.metrics["noise_grey_levels"] > _NOISY:
             why = "noise hides the finest detail of the image"
+        elif posterior.metrics["corner_grey_levels"] > _DRAWN:
+            why = (
+                "the image has as much detail at the limit of its pixels as anywhere, as drawn text and dithering have"
+            )
         warnings = (f"{why}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. {_BRING}",)
     elif uncertain > _WARNED_SHARE and sharp < _WARNED_SHARE:
         warnings = (

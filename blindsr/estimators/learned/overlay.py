@@ -16,11 +16,15 @@ _MIN_RANGE = 40.0  # grey levels; a smaller range is no edge of text
 # hundredth of all other edges must stay below the second. A blur of σ 0.7 LR px has 0.5 to 0.6, sharp edges 0.7 to 0.9.
 _SHARP, _BLURRED = 0.7, 0.6
 _QUANTILE, _SAMPLES = 0.99, 200_000
-_MAX_SHARE = 0.25  # share of such steps among all edges, up to which they are laid over a photograph
-_COLOUR, _MIN_COLOUR_SHARE = 4, 0.9  # text has one colour: share of its edges that reach one value, ± grey levels
+# Number of such steps from which they are text and not some edges of the photograph, whose loss would cost its kernel;
+# and their share among all edges up to which they are laid over a photograph.
+_MIN_STEPS, _MAX_SHARE = 60, 0.25
+# Text has one colour: share of its edges that reach one value, ± grey levels, and share of the image that has this value
+# at most; the sky between stars and a sheet of paper have more.
+_COLOUR, _MIN_COLOUR_SHARE, _MAX_COLOUR_AREA = 4, 0.75, 0.15
 _WEAK, _NEAR = 0.5, 8  # smaller steps, at most so many px from a sharp one, belong to the text as well
 _MARGIN, _FAR = 3, 3  # px, by which what is filled reaches beyond them, and beyond which edges are others
-_MAX_FILLED = 0.2  # share of the image, at most; stars on a black sky, or a page, would take more
+_MAX_FILLED = 0.35  # share of the image, at most
 _MIN_OTHERS = 0.5  # number of other edges over that of sharp steps, at least: there is a photograph
 _FILL = 2.0  # px, σ of the weights of a filled pixel's surroundings
 
@@ -43,14 +47,14 @@ def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
     is_edge = high - low > _MIN_RANGE
     relative = steps / (high - low).clamp_min(1)
     is_sharp = is_edge & (relative > _SHARP)
-    if not 0 < int(is_sharp.sum()) <= _MAX_SHARE * int(is_edge.sum()):
+    if not _MIN_STEPS <= int(is_sharp.sum()) <= _MAX_SHARE * int(is_edge.sum()):
         return plane, 0.0
     others = relative[is_edge & ~_near(is_sharp, _FAR)]
     if len(others) < _MIN_OTHERS * int(is_sharp.sum()):
         return plane, 0.0
     if float(others[:: 1 + len(others) // _SAMPLES].quantile(_QUANTILE)) > _BLURRED:
         return plane, 0.0
-    if max(_colour_share(extreme[is_sharp]) for extreme in (high, low)) < _MIN_COLOUR_SHARE:
+    if not any(_is_of_one_colour(extreme[is_sharp], plane) for extreme in (high, low)):
         return plane, 0.0  # the subject in focus, before a blurred background
     hole = _near(is_edge & (relative > _WEAK) & _near(is_sharp, _NEAR), _MARGIN)
     share = float(hole.float().mean())
@@ -75,10 +79,12 @@ def _near(mask: Tensor, distance: int) -> Tensor:
     return _largest(mask.float(), 2 * distance + 1) > 0
 
 
-def _colour_share(values: Tensor) -> float:
-    """The largest share of values that lie within ±4 grey levels of one of them."""
+def _is_of_one_colour(values: Tensor, plane: Tensor) -> bool:
+    """Whether most values are within ±4 grey levels of one of them, which is not the ground of the image."""
     counts = torch.histc(values, 256, 0, 255)[None, None]
-    return float(functional.avg_pool1d(counts, 2 * _COLOUR + 1, 1, _COLOUR).max()) * (2 * _COLOUR + 1) / len(values)
+    near = functional.avg_pool1d(counts, 2 * _COLOUR + 1, 1, _COLOUR)[0, 0] * (2 * _COLOUR + 1)
+    area = float(((plane - int(near.argmax())).abs() <= _COLOUR).float().mean())
+    return float(near.max()) >= _MIN_COLOUR_SHARE * len(values) and area <= _MAX_COLOUR_AREA
 
 
 def _blurred(image: Tensor) -> Tensor:

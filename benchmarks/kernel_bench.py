@@ -153,12 +153,12 @@ def measure(lr: Bytes, truth: Bytes, kernel: Kernel, condition: str, estimators:
     cell["estimates"] = {}
     for name in estimators:
         result = blindsr.SuperResolver(scale=scale, preset="fast", estimator=name)(lr)
-        told = result.degradation.kernel_error
+        kernel_error = result.degradation.kernel_error
         cell["estimates"][name] = {
             "psnr": psnr(np.asarray(result.image), truth, condition),
             "ncc": normalised_cross_correlation(result.kernel, kernel),
             "covariance_error": covariance_error(result.kernel, kernel),
-            "kernel_error": told,
+            "kernel_error": kernel_error,
             "actual_error": transfer_error(result.kernel, kernel),
         }
     return cell
@@ -214,7 +214,7 @@ def tables(cells: list[dict]) -> None:
             f"{np.sqrt(np.mean(part[:, 0] ** 2)):.3f} and {np.sqrt(np.mean(part[:, 1] ** 2)):.3f}"
             for part in np.array_split(pairs, min(6, len(pairs)))
         )
-        console.print(f"{method}: told and actual error of the transfer function, by sextiles: {text}\n")
+        console.print(f"{method}: expected and actual error of the transfer function, by sextiles: {text}\n")
 
 
 def summary(cells: list[dict], method: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The errors of blindsr: one family, so that a caller can catch all of them or one of them.
 
 They are also of the standard type that fits, so that `except ValueError` catches what it should.
-Every message says what was needed, what came, and what to do.
+Every message names what was expected, what was found, and the next step.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def listed(names: Sequence[object], limit: int, separator: str = ", ") -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, the host's or a device's, could not be had.
+    """Whether an error says that memory, the host's or a device's, could not be allocated.
 
     torch has a class of its own for devices, known by its name here, as the command line must not import torch; its
     CPU allocator raises a RuntimeError, whose text is all that tells it from others.

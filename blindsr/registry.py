@@ -76,7 +76,7 @@ class Registry(Generic[Method]):
         """The method whose settings have the type of `config`.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: No method has settings of this type.
         """
         for name in self.names():
             if self.get(name).config_type is type(config):
@@ -144,8 +144,8 @@ ESTIMATORS: Registry[Any] = Registry(
     "blindsr.estimators",
     {
         "auto": "blindsr.estimators.auto:AutomaticEstimator",
-        "spectral": "blindsr.estimators.spectral.estimator:SpectralEstimator",
-        "l0": "blindsr.estimators.blind_l0.estimator:BlindL0Estimator",
+        "spectral": "blindsr.estimators.spectral:SpectralEstimator",
+        "l0": "blindsr.estimators.blind_l0:BlindL0Estimator",
         "kernelgan": "blindsr.kernelgan.estimator:KernelGANEstimator",
         "kernelgan-fkp": "blindsr.kernelgan.prior:KernelGANFKPEstimator",
         "michaeli-irani": "blindsr.estimators.michaeli_irani:MichaeliIraniEstimator",
@@ -168,9 +168,9 @@ UPSCALERS: Registry[Any] = Registry(
         "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
         "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
         "dip-fkp": "blindsr.upscalers.deep_prior.dip_fkp:DIPFKPUpscaler",
-        "dualsr": "blindsr.upscalers.dualsr.upscaler:DualSRUpscaler",
+        "dualsr": "blindsr.upscalers.dualsr:DualSRUpscaler",
         "mzsr": "blindsr.upscalers.mzsr.upscaler:MZSRUpscaler",
-        "singan": "blindsr.upscalers.singan.upscaler:SinGANUpscaler",
+        "singan": "blindsr.upscalers.singan:SinGANUpscaler",
     },
 )
 

@@ -16,7 +16,7 @@ from blindsr.errors import BlindSRError, KernelError
 from blindsr.evaluation.report.pictures import data_uri
 from blindsr.kernels import dilate
 from blindsr.kernels.metrics import widths_text
-from blindsr.pipelines.summary import describe_kernel, summary_lines
+from blindsr.pipelines.summary import kernel_text, summary_lines
 
 __all__ = ["TITLE", "assets", "build_page", "page_theme"]
 
@@ -308,7 +308,7 @@ class _Page:
             self.shown: gr.update(choices=names, value=number, visible=len(names) > 1),
             self.downloads: _downloads(session),
             self.facts: _facts(summary_lines(outcome.result), outcome.result.warnings),
-            self.plot: _plot(outcome.result.outputs.plot.read_bytes(), describe_kernel(outcome.result.kernel)),
+            self.plot: _plot(outcome.result.outputs.plot.read_bytes(), kernel_text(outcome.result.kernel)),
             **self._place(viewer),
         }
 

@@ -60,14 +60,18 @@ def is_pattern(argument: Path) -> bool:
 def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: Path | None = None) -> Inputs:
     """Find the images that files, folders and glob patterns ("shots/*.jpg") name, each once.
 
-    A folder stands for its images by suffix that are not hidden, with `recursive` also for those in its folders.
-    A folder NAME.SAFE is a Sentinel-2 product: it stands for its bands, each at its own resolution (`IMG_DATA/R10m`
-    before `R20m`), and not for its masks, classifications and previews.
+    A folder stands for its images by suffix that are not hidden. A folder NAME.SAFE is a Sentinel-2 product: it stands
+    for its bands, each at its own resolution (`IMG_DATA/R10m` before `R20m`), and not for its masks, classifications
+    and previews.
 
     Symbolic links to folders are followed; one that leads back into itself ends there. A file is used whatever its
     suffix is, even if it is missing: the run reports it. Images that blindsr has written are left out, so that a
-    command can be repeated where the results lie beside the images, unless one is the only argument. The folder
-    `exclude` is not searched: the output folder, if it lies inside an input folder.
+    command can be repeated where the results lie beside the images, unless one is the only argument.
+
+    Args:
+        arguments: Files, folders and patterns.
+        recursive: Search the folders in folders as well.
+        exclude: A folder that is not searched: the output folder, if it lies inside an input folder.
 
     Raises:
         ImageError: There is no image at all, or a pattern matches nothing.

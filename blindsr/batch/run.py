@@ -76,13 +76,13 @@ class BatchResult:
 
     def warnings(self) -> dict[str, tuple[Path, ...]]:
         """The warnings of the results, each with its images; those that differ in their numbers alone are one."""
-        said: list[tuple[Path, str]] = []
+        warnings: list[tuple[Path, str]] = []
         for path, row in self.rows:
             record = row.get("record") or {}
             if row["status"] == "kept" and row.get("warnings"):
                 record = read_record(Path(row["files"]["image"]).with_suffix(".json"))
-            said.extend((path, text) for text in record.get("warnings", ()))
-        return grouped(said)
+            warnings.extend((path, text) for text in record.get("warnings", ()))
+        return grouped(warnings)
 
     @property
     def complete(self) -> bool:
@@ -320,6 +320,14 @@ def run_batch(plan: BatchPlan, engine: Engine, *, listener: BatchListener = lamb
 
     The manifest, which must be locked, gets a line for each image when its result is on the disk. An image that fails
     is reported, and the rest is done; a full disk ends the batch, as nothing more could be written.
+
+    Args:
+        plan: The images, their state and the manifest.
+        engine: Runs the tasks, such as `run_inline` or `run_on_processes`.
+        listener: Receives the events of the batch.
+
+    Returns:
+        The plan, and a row for each of its images.
 
     Raises:
         DeviceError: The engine cannot start a worker.

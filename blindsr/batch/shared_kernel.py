@@ -88,8 +88,8 @@ def shared_kernel_for(
 ) -> SeriesKernel:
     """Estimate one kernel for image files.
 
-    Its `write` writes it beside the manifest, as blindsr-shared.kernel.npz, .png and .json; the batch calls it when
-    nothing speaks against the run any more, because an earlier kernel of other images is replaced.
+    Its `write` writes it beside the manifest, as blindsr-shared.kernel.npz, .png and .json; the batch calls it once
+    all checks have passed, because an earlier kernel of other images is replaced.
 
     Of files with several images the page of `files` is used. If that is "all", it is one image from the middle of each
     file, or several that are spread over it where there are few files.
@@ -220,12 +220,12 @@ def _key_of(
             digests[path] = manifest.digest(path)
         except OSError:
             continue
-    undialled = settings.without_dials.as_dict()
+    settings_without_dials = settings.without_dials.as_dict()
     content = {
         "inputs": sorted(digests.values()),
         "page": files.page,
         "alpha": files.alpha,
-        "settings": undialled,
+        "settings": settings_without_dials,
         "source": source_digest(),
     }
     return cache_key(content), list(digests)

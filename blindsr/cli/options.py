@@ -36,7 +36,7 @@ __all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "to
 P = ParamSpec("P")
 R = TypeVar("R")
 STDIO = Path("-")
-# Options of one command that are asked of another, and what to do.
+# Options given to the wrong command, and what to do.
 _ELSEWHERE = {
     "estimate": ("it estimates the kernel; with a known one: blindsr upscale PHOTO {option} …", "Known kernel"),
     "upscale": (
@@ -90,7 +90,7 @@ class Options:
         help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
     denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
-        "PHOTO. --noise says how much noise there is.")
+        "PHOTO. --noise sets the noise level.")
     halo: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the overshoot at edges that is left: 1 is what the method gives, as auto is, 0 keeps every "
         "pixel within the range of PHOTO around it.")
@@ -143,8 +143,8 @@ class Options:
         help="Convention that the kernel file follows.  [default: auto, which detects it and reports it]")
     kernel_key: str | None = _option("Known kernel", metavar="NAME", help="Name of the array in the kernel file.")
     kernel_index: int | str | None = _option("Known kernel", type=INDEX,
-        help="Which kernel of a file that holds several, counted from 0 (of a map row by row); all uses one for each "
-        "band.")
+        help="Which kernel of a file that holds several, counted from 0 (cells of a map are counted row by row); all "
+        "uses one for each band.")
     recenter: bool = _option("Known kernel", is_flag=True, help="Move the kernel's centre of mass onto its centre.")
     linear_light: str | None = _option("Known kernel", type=click.Choice(["auto", "on", "off"]), show_default="auto",
         help="Undo the sRGB curve before upscaling, because optics act on light; auto does so where it is known to "

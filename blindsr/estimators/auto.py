@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from blindsr.estimators import blind_l0
-from blindsr.estimators.blind_l0.estimator import MIN_SIDE as FREE_FORM_SIDE
-from blindsr.estimators.blind_l0.estimator import L0Config
+from blindsr.estimators.blind_l0 import MIN_SIDE as FREE_FORM_SIDE
+from blindsr.estimators.blind_l0 import L0Config
 from blindsr.estimators.learned.estimator import (
     MIN_SIDE,
     ImagePosterior,
@@ -37,7 +37,7 @@ _SHAKE = KINDS.index("shake")
 _SHAKE_PROBABILITY = 0.3  # above which a free-form kernel is estimated; it costs about a second
 # Distances between the two free-form kernels, and of their mean from the posterior mean, between which the weight of
 # their mean falls to 0.
-_AGREEMENT, _CREDIBLE = (0.12, 0.2), (0.3, 0.36)
+_AGREEMENT, _MAX_DISTANCE = (0.12, 0.2), (0.3, 0.36)
 _FREE_FORM_ERROR, _ERROR_SLOPE = 0.06, 0.1  # kernel_error of their mean, and its growth with the second distance
 
 
@@ -107,13 +107,13 @@ def _combined(
     first, second = (transfer_of(kernel) for kernel in free)
     mean = (first + second) / 2
     spread, distance = transfer_distance(first, second), transfer_distance(mean, posterior.transfer)
-    weight = _falling(spread, _AGREEMENT) * _falling(distance, _CREDIBLE)
+    weight = _falling(spread, _AGREEMENT) * _falling(distance, _MAX_DISTANCE)
     metrics = {"free_form_spread": spread, "free_form_distance": distance, "free_form_weight": weight}
     if weight == 0:
         return replace(estimate, metrics={**estimate.metrics, **metrics})
     config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
-    known = weight, _FREE_FORM_ERROR + _ERROR_SLOPE * distance
-    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config, known=known)
+    free_form = weight, _FREE_FORM_ERROR + _ERROR_SLOPE * distance
+    joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config, free_form=free_form)
     return replace(joint, metrics={**joint.metrics, **metrics})
 
 

@@ -1,4 +1,4 @@
-"""Test sets with folders hr/, lr/ and kernel/: reading them, and making them by known degradations of sharp images."""
+"""Test sets with folders hr/, lr/ and kernel/: reading them, making them by known degradations, and kernel pools."""
 
 import hashlib
 import json
@@ -21,18 +21,23 @@ from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_rou
 from blindsr.image_io.formats import readable_suffixes
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes
-from blindsr.kernels.pool import KernelPool
+from blindsr.kernels.pool import KernelPool, noise_patches
 from blindsr.kernels.random import Law, Phase, draw_kernel
 from blindsr.ops import degrade
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines.blind import estimate_kernel
 from blindsr.pipelines.record import describe_kernel, file_digest
+from blindsr.settings import Settings
 
 __all__ = [
-    "DatasetImage", "Degradation", "by_stem", "degrade_image", "kernel_for", "list_images", "list_kernels",
-    "make_dataset", "match_by_name", "read_dataset",
+    "DatasetDegradation", "DatasetImage", "by_stem", "collect_pool", "degrade_image", "kernel_for", "list_images",
+    "list_kernels", "make_dataset", "match_by_name", "read_dataset",
 ]  # fmt: skip
 
 STAGE = "degrade"
 MANIFEST = "manifest.jsonl"
+_POOL_STAGE = "pool"
+_MAX_NOISE_PATCHES = 32  # of one photograph, so that none decides the noise of a camera
 _KERNELS = (".npz", ".npy", ".mat")
 
 
@@ -126,7 +131,7 @@ def read_dataset(folder: Path, *, names: tuple[str, ...] = (), limit: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Degradation:
+class DatasetDegradation:
     """The degradation of an image, in the order of its steps."""
 
     scale: int = 2  # factor from LR to HR
@@ -167,7 +172,7 @@ class Degradation:
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"blur": blur}
 
 
-def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
+def kernel_for(degradation: DatasetDegradation, rng: np.random.Generator) -> Kernel:
     """The kernel of one image: the given one, or one drawn by the law or from the pool."""
     if isinstance(degradation.blur, Kernel):
         return degradation.blur
@@ -178,7 +183,7 @@ def kernel_for(degradation: Degradation, rng: np.random.Generator) -> Kernel:
     return draw_kernel(degradation.blur, degradation.scale, rng, phase=degradation.phase)
 
 
-def degrade_image(hr: Tensor, kernel: Kernel, degradation: Degradation, rng: np.random.Generator) -> Tensor:
+def degrade_image(hr: Tensor, kernel: Kernel, degradation: DatasetDegradation, rng: np.random.Generator) -> Tensor:
     """Blur, subsample and add noise; JPEG compression is left to the writer of the file.
 
     HR is (1, C, H, W), float, [0, 1], and LR (1, C, H / s, W / s), of its dtype, clamped to [0, 1] and not rounded. An
@@ -213,7 +218,7 @@ class Dataset:
 def make_dataset(
     sources: Sequence[Path],
     folder: Path,
-    degradation: Degradation | None = None,
+    degradation: DatasetDegradation | None = None,
     *,
     seed: int = 0,
     kernel_suffix: Literal[".npz", ".mat", ".npy"] = ".npz",
@@ -239,7 +244,7 @@ def make_dataset(
         OutputError: The set exists, or cannot be written.
         ConfigError: The seed is negative.
     """
-    degradation = degradation or Degradation()
+    degradation = degradation or DatasetDegradation()
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed}.")
     images = by_stem(list_images(sources))
@@ -272,7 +277,7 @@ def make_dataset(
 
 
 def _degrade(
-    source: Path, name: str, folder: Path, law: Degradation, seed: int, kernel_suffix: str, listener: Listener
+    source: Path, name: str, folder: Path, law: DatasetDegradation, seed: int, kernel_suffix: str, listener: Listener
 ) -> dict[str, object]:
     rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
     hr = _cropped(read_photo(source), law.scale, source, listener)
@@ -326,3 +331,49 @@ def _compressed(lr: Photo, quality: int | None) -> Photo:
         raise ConfigError(f"JPEG compression needs a grey or RGB image with 8 bits, got {bands}; leave it out.")
     samples = np.round(lr.pixels * 255).astype(np.uint8)
     return lr.with_result((jpeg_round_trip(samples, quality) / np.float32(255)).astype(np.float32))
+
+
+def collect_pool(
+    sources: Sequence[Path],
+    settings: Settings | None = None,
+    *,
+    noise_side: int = 64,
+    listener: Listener = ignore,
+) -> KernelPool:
+    """Estimate the kernels of photographs, and collect their noise.
+
+    A photograph whose kernel cannot be measured (flat, too small) is left out, with a notice.
+
+    Args:
+        sources: Photographs, and folders of them.
+        settings: Estimator, scale and seed; the default preset if None.
+        noise_side: Side of the patches of noise, px.
+        listener: Receives an event for each photograph.
+
+    Raises:
+        ImageError: There is no photograph, or none with a kernel that can be measured.
+    """
+    images = by_stem(list_images(sources))
+    kernels: dict[str, Kernel] = {}
+    noise: list[NDArray[np.float32]] = []
+    listener(StageStarted(stage=_POOL_STAGE, max_steps=len(images)))
+    for step, (name, path) in enumerate(images.items(), start=1):
+        try:
+            pixels = read_photo(path).pixels
+            image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+            estimate = estimate_kernel(TensorSource(image), settings)
+        except BlindSRError as error:
+            listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {error}"))
+        else:
+            if estimate.kernel.provenance.get("made_by") == "bicubic" and estimate.method != "bicubic":
+                reason = estimate.warnings[0] if estimate.warnings else "its kernel cannot be measured."
+                listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {reason}"))
+            else:
+                kernels[name] = estimate.kernel
+                bands = pixels if pixels.shape[2] == 3 else np.repeat(pixels.mean(2, keepdims=True), 3, 2)
+                noise.append(noise_patches(bands, side=noise_side)[:_MAX_NOISE_PATCHES])
+        listener(StepDone(stage=_POOL_STAGE, step=step))
+    listener(StageDone(stage=_POOL_STAGE, steps=len(images)))
+    if not kernels:
+        raise ImageError("no photograph shows a kernel that can be measured; choose sharper or larger ones.")
+    return KernelPool(tuple(kernels.values()), tuple(kernels), np.concatenate(noise))

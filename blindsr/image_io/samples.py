@@ -340,7 +340,9 @@ def file_samples(strip: Strip, header: PhotoHeader, dtype: np.dtype[Any]) -> NDA
     """
     for plane in (strip.pixels, strip.alpha):
         if plane is not None and not np.isfinite(plane).all():
-            raise ImageError("the result has NaN or infinite values, which no image can hold; this is a defect")
+            raise ImageError(
+                "the result has NaN or infinite values, which no image can hold; internal error; please report it"
+            )
     height, width, channels = strip.pixels.shape
     samples = np.empty((height, width, channels + header.has_alpha), dtype)
     colour, pixels = samples[..., :channels], strip.pixels

@@ -19,6 +19,7 @@ from blindsr.image_io.codecs import (
     ALL_PAGES_ADVICE,
     Decoded,
     Frames,
+    SingleFrame,
     check_size,
     decoding,
     straight_alpha,
@@ -261,8 +262,13 @@ def open_image(
 
     The image is turned upright, palettes are expanded, CMYK becomes sRGB; otherwise the colour space is the file's.
     Large TIFF files are read by windows from their strips and tiles; smaller ones and all other formats are decoded
-    once, and held in their own bit depth. Of the options `page`, `alpha` and `max_pixels` are used, the last one unless
-    it is given. `advises_all_pages` adds to the warning that a file has other images how to upscale them all.
+    once, and held in their own bit depth.
+
+    Args:
+        path: The file.
+        options: Of these, `page`, `alpha` and `max_pixels` are used.
+        max_pixels: Number of pixels above which a file is refused; None is that of the options.
+        advises_all_pages: Whether the warning that a file has other images names the way to upscale them all.
 
     Raises:
         ImageError: One line that begins with the file's name: it is missing, empty, a folder, no image, damaged, too
@@ -292,9 +298,8 @@ class FrameSource:
         try:
             with _named_errors(path), decoding(max_pixels):
                 codec = _codec_of(self._file, path)
-                self._frames: Frames = getattr(codec, "frames", partial(_SingleFrame, codec))(
-                    self._file, max_pixels=max_pixels
-                )
+                frames = getattr(codec, "frames", partial(SingleFrame, codec.decode))
+                self._frames: Frames = frames(self._file, max_pixels=max_pixels)
                 self.animation: Animation | None = self._frames.animation
             self._alpha = alpha
             self.channels = self._frames.channels
@@ -377,23 +382,6 @@ class _Frame(ImageSource):
         return self._owner.sha256
 
 
-class _SingleFrame:
-    """The one image of a format without several."""
-
-    animation, channels = None, (0,)
-
-    def __init__(self, codec: Any, file: BinaryIO, *, max_pixels: int) -> None:  # noqa: ANN401 - a module
-        self._codec, self._file, self._max_pixels = codec, file, max_pixels
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int, /) -> Decoded:
-        self._file.seek(0)
-        decoded: Decoded = self._codec.decode(self._file, page=1, max_pixels=self._max_pixels)
-        return decoded
-
-
 def open_frames(path: Path, *, options: FileOptions = DEFAULT_FILES) -> FrameSource:
     """Open an image file as all of its images; a context manager. A file with one image has one.
 
@@ -454,16 +442,16 @@ def jpeg_noise_sigma(tables: Sequence[Sequence[int]] | None) -> float:
 
 def _open_file(path: Path) -> BinaryIO:
     """Open an image file; refuse it in one line if it is missing, empty, a folder, no file, or may not be read."""
-    needed = f"{path}: needed an image file ({readable_titles()})"
+    expected = f"expected an image ({readable_titles()})"
     try:
         if path.is_dir():
-            raise ImageError(f"{needed}, this is a folder; name a file in it")
-        if path.exists() and not path.is_file():  # who opens a pipe may wait for ever
+            raise ImageError(f"{path}: this is a folder; {expected}; name a file in it")
+        if path.exists() and not path.is_file():  # opening a pipe may block
             remedy = "save it as a file, or send it to standard input and give - instead of a name"
-            raise ImageError(f"{needed}, this is a device or a pipe; {remedy}")
+            raise ImageError(f"{path}: this is a device or a pipe; {expected}; {remedy}")
         file = path.open("rb")
     except FileNotFoundError:
-        raise ImageError(f"{needed}, there is no such file; check the name") from None
+        raise ImageError(f"{path}: no such file; {expected}; check the name") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
@@ -473,7 +461,7 @@ def _open_file(path: Path) -> BinaryIO:
         raise ImageError(f"{path}: the file cannot be read ({reason}); {remedy}") from error
     if not file.read(1):
         file.close()
-        raise ImageError(f"{needed}, the file is empty; get an intact copy")
+        raise ImageError(f"{path}: the file is empty; {expected}; get an intact copy")
     file.seek(0)
     return file
 

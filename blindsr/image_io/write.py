@@ -34,7 +34,20 @@ def check_format(
     images: int = 1,
     animation: Animation | None = None,
 ) -> FileFormat:
-    """Refuse, before the work and without encoding anything, what could not be written; arguments as `open_writer`.
+    """Refuse, before the work and without encoding anything, what could not be written.
+
+    Args:
+        header: Type of the samples and metadata of the result.
+        channels: Number of bands, without alpha.
+        path: The file, whose suffix decides the format.
+        size: Width and height, px.
+        is_transparent: Whether some pixels are not opaque.
+        quality: 1 to 100, for JPEG, WebP, AVIF and HEIC; None is the default.
+        images: Number of pages or frames.
+        animation: Durations and loops of frames; None for pages, or one image.
+
+    Returns:
+        The format.
 
     Raises:
         OutputError: The suffix is unknown or of a format that is only read; the format cannot hold the samples, bands,
@@ -52,7 +65,7 @@ def check_format(
             f"rename {path.name}"
         )
     if quality is not None and not 1 <= quality <= 100:
-        raise OutputError(f"quality must be 1 to 100, got {quality}; choose one of these")
+        raise OutputError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and format_.lossless:
         raise OutputError(f"quality is for JPEG, WebP, AVIF and HEIC, {suffix} keeps every bit; leave it out")
     if quality is not None and format_.name == "gif":
@@ -149,7 +162,7 @@ class ImageWriter:
         if samples.shape[1:] != (width, channels) or self._rows > height:
             raise OutputError(
                 f"rows must be (h, {width}, {channels}) and {height} in all, got {samples.shape} and {self._rows} "
-                "rows; this is a defect"
+                "rows; internal error; please report it"
             )
         with self._errors():
             self._encoder.write(samples, rows.valid)
@@ -163,7 +176,9 @@ class ImageWriter:
 
     def _check_rows(self) -> None:
         if self._rows != self._target.shape[0]:
-            raise OutputError(f"{self._target.shape[0]} rows must be written, got {self._rows}; this is a defect")
+            raise OutputError(
+                f"{self._target.shape[0]} rows must be written, got {self._rows}; internal error; please report it"
+            )
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -234,6 +249,12 @@ def open_writer(
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False, quality: int | None = None) -> tuple[str, ...]:
     """Write a photograph, with its metadata, atomically: the file exists as a whole or not at all.
+
+    Args:
+        photo: The photograph.
+        path: The file, whose suffix decides the format.
+        overwrite: Replace an existing file.
+        quality: 1 to 100, for JPEG, WebP, AVIF and HEIC; None is the default.
 
     Returns:
         Sentences on what the format cannot keep.

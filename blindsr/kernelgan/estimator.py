@@ -27,7 +27,7 @@ from blindsr.ops.adam import Adam
 __all__ = [
     "KernelGANEstimator",
     "Training",
-    "check_image",
+    "check_kernelgan_image",
     "crop_weights",
     "draw_corners",
     "estimate_kernel",
@@ -97,7 +97,7 @@ def estimate_kernel(
     """
     config = KernelGANConfig() if config is None else config
     check_scale(scale)
-    check_image(lr, config)
+    check_kernelgan_image(lr, config)
     listener(StageStarted(stage=STAGE, max_steps=config.iterations))
     if is_flat(lr):
         return flat_estimate(STAGE, scale, asdict(config), listener)
@@ -306,11 +306,11 @@ def _warnings(total: float) -> tuple[str, ...]:
     )
 
 
-def check_image(lr: Tensor, config: KernelGANConfig) -> None:
+def check_kernelgan_image(lr: Tensor, config: KernelGANConfig) -> None:
     """Refuse what is not one finite image of a sufficient size.
 
     Raises:
-        ImageError: It is none.
+        ImageError: Wrong shape or type, too small, or not finite.
     """
     if lr.ndim != 4 or lr.shape[0] != 1 or lr.shape[1] < 1 or not lr.is_floating_point():
         raise ImageError(

@@ -23,7 +23,7 @@ from blindsr.errors import ConfigError
 from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_image, min_side, to_estimate
+from blindsr.kernelgan.estimator import Training, check_kernelgan_image, min_side, to_estimate
 from blindsr.kernelgan.networks import SCALE, Discriminator, Generator
 from blindsr.kernelgan.postprocess import SCALES, check_scale
 from blindsr.kernels import KernelEstimate
@@ -105,7 +105,7 @@ class MetaTraining(Training):
             self.discriminator.converge()
         self.kernel = self.generator.kernel()
 
-    def judgement(self, step: int, truth: Tensor, wrong: Tensor) -> Tensor:
+    def discriminator_loss_with_truth(self, step: int, truth: Tensor, wrong: Tensor) -> Tensor:
         """The discriminator's loss on the crops of a step where the true kernel is known, for the meta-training.
 
         Crops of the image and crops that the true kernel made smaller are real, those of another kernel are fake.
@@ -177,7 +177,7 @@ class MetaKernelGANEstimator:
                 "`python benchmarks/metakernelgan.py train` made."
             )
         check_scale(scale)
-        check_image(lr, config.kernelgan)
+        check_kernelgan_image(lr, config.kernelgan)
         listener(StageStarted(stage=STAGE, max_steps=config.iterations))
         if is_flat(lr):
             return flat_estimate(STAGE, scale, asdict(config), listener)

@@ -22,7 +22,7 @@ from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_image, min_side
+from blindsr.kernelgan.estimator import Training, check_kernelgan_image, min_side
 from blindsr.kernelgan.networks import Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
 from blindsr.kernels import Kernel, KernelEstimate
@@ -104,7 +104,7 @@ class KernelGANFKPEstimator:
         """
         config = self.config
         check_scale(scale)
-        check_image(lr, config.critic)
+        check_kernelgan_image(lr, config.critic)
         listener(StageStarted(stage=STAGE, max_steps=config.iterations))
         if is_flat(lr):
             return flat_estimate(STAGE, scale, asdict(config), listener)

@@ -217,9 +217,16 @@ def defocus(diameter: float, scale: int, *, detector: bool = True) -> Kernel:
 
 
 def disc_areas(diameter: float, y: _Array, x: _Array, side: float) -> _Array:
-    """Area of a disc around the origin inside squares with centres y, (M,), and x, (N,).
+    """Areas of a disc around the origin inside squares: exact along x, by Gauss–Legendre quadrature along y.
 
-    The result, (M, N), is exact along x, and by Gauss–Legendre quadrature along y.
+    Args:
+        diameter: Of the disc, px.
+        y: Centres of the squares, (M,), px.
+        x: Centres of the squares, (N,), px.
+        side: Of the squares, px.
+
+    Returns:
+        (M, N), px².
     """
     nodes, shares = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
     radius = diameter / 2

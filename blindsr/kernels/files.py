@@ -69,7 +69,8 @@ def load_kernel(
         scale: Factor from LR to HR.
         convention: Convention of an array or a file; None or "auto" detects it.
         key: Name of the array in a file.
-        index: Which kernel of a stack, or of a map row by row, counted from 0; "all" is one for each band.
+        index: Which kernel of a stack or a map, counted from 0 (cells of a map are counted row by row); "all" is one
+            for each band.
         recentre: Move the centre of mass to the centre; of a map, that of each kernel.
 
     Returns:
@@ -235,7 +236,7 @@ def kernel_from_array(
     """Make a `Kernel`, with warnings, of an array (K, L) of `raw`, in any convention; "auto" detects it.
 
     Raises:
-        KernelError: It is no usable kernel.
+        KernelError: Wrong shape or type, not finite, too large, or weights that sum to zero.
     """
     origin: dict[str, object] = {"made_by": "file", "file": raw.file} if raw.file else {"made_by": "array"}
     name = raw.file or "the array"

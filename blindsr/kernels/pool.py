@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
-from blindsr.kernels.transform import fit
+from blindsr.kernels.transform import fit, zero_margins
 
 __all__ = ["KernelPool", "noise_patches", "read_pool"]
 
@@ -145,8 +145,7 @@ def read_pool(path: Path) -> KernelPool:
 
 def _trimmed(kernel: Kernel) -> Kernel:
     """Without the rings of zeros that made the kernels of a file equally large."""
-    used = np.flatnonzero((kernel.array != 0).any(0) | (kernel.array != 0).any(1))
-    ring = min(int(used[0]), kernel.size - 1 - int(used[-1]), (kernel.size - kernel.scale) // 2)
+    ring = min(*zero_margins(kernel.array), (kernel.size - kernel.scale) // 2)
     return fit(kernel, kernel.size - 2 * ring) if ring else kernel
 
 

@@ -65,15 +65,15 @@ class Law:
         """Check name and numbers."""
         if self.name not in LAWS:
             raise ConfigError(
-                f"--law (in Python Law) must be one of {', '.join(LAWS)}, got {self.name!r}"
+                f"the law (--law, `Law`) must be one of {', '.join(LAWS)}, got {self.name!r}"
                 f"{did_you_mean(self.name, LAWS)}."
             )
         if self.numbers and len(self.numbers) not in [form.count(",") + 1 for form in _FORMS[self.name]]:
             forms = " or ".join(_FORMS[self.name]) or f"{self.name}, without numbers"
-            raise ConfigError(f"--law (in Python Law) must be {forms}, got {self}.")
+            raise ConfigError(f"the law (--law, `Law`) must be {forms}, got {self}.")
         lengths = self.numbers[:2]
         if not all(map(math.isfinite, self.numbers)) or (lengths and min(lengths) <= 0):
-            raise ConfigError(f"--law (in Python Law) must have finite numbers and positive lengths, got {self}.")
+            raise ConfigError(f"the law (--law, `Law`) must have finite numbers and positive lengths, got {self}.")
 
     @classmethod
     def parse(cls, text: str) -> "Law":
@@ -83,7 +83,7 @@ class Law:
             numbers = tuple(float(part) for part in tail.split(",")) if tail else ()
         except ValueError:
             raise ConfigError(
-                f"--law (in Python Law) must have numbers as in gaussian:1.8,0.9,30, got {text!r}."
+                f"the law (--law, `Law`) must have numbers as in gaussian:1.8,0.9,30, got {text!r}."
             ) from None
         return cls(name=name, numbers=numbers)
 
@@ -93,10 +93,17 @@ class Law:
 
 
 def draw_kernel(law: Law, scale: int, rng: np.random.Generator, *, phase: Phase = "centred") -> Kernel:
-    """Draw a kernel by a law, for a scale of 2 to 4; law, parameters and phase are in its provenance.
+    """Draw a kernel by a law.
 
-    With the phase "centred" its centre of mass is in the middle of the LR pixel's s×s cell, as in DIV2KRK; with
-    "corner" it is at the HR pixel s·i, as in MZSR's sets.
+    Args:
+        law: The law.
+        scale: Factor s from LR to HR: 2, 3 or 4.
+        rng: Random generator.
+        phase: Position of the centre of mass: "centred" is the middle of the LR pixel's s×s cell, as in DIV2KRK,
+            "corner" is the HR pixel s·i, as in MZSR's sets.
+
+    Returns:
+        The kernel; law, parameters and phase are in its provenance.
 
     Raises:
         ConfigError: The scale or the phase is unknown, or the law does not have this phase.

@@ -1,9 +1,11 @@
 """Arithmetic on kernels: the only module that shifts, crops, composes or rescales one."""
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
 from blindsr.kernels.kernel import Kernel
@@ -32,6 +34,22 @@ def fit(kernel: Kernel, size: int) -> Kernel:
                 f"cropping this kernel to {size}×{size} px leaves {100 * array.sum():.0f} % of it; centre it."
             )
     return Kernel.normalised(array, kernel.scale, kernel.provenance)
+
+
+def zero_margins(weights: NDArray[Any]) -> tuple[int, int]:
+    """Numbers of rows and of columns of zeros that lie on both of two opposite sides: without them, the middle stays.
+
+    Args:
+        weights: (H, W), any type; False is zero.
+
+    Returns:
+        Rows at the top and at the bottom, columns at the left and at the right; (0, 0) for an array of zeros.
+    """
+    used = (np.flatnonzero(weights.any(axis)) for axis in (1, 0))
+    rows, columns = (
+        min(int(u[0]), side - 1 - int(u[-1])) if u.size else 0 for u, side in zip(used, weights.shape, strict=True)
+    )
+    return rows, columns
 
 
 def shift(kernel: Kernel, offset: tuple[float, float]) -> Kernel:
@@ -131,8 +149,7 @@ def dilate(kernel: Kernel, factor: float) -> Kernel:
     y, x = (part.T @ interpolated / fine for part in spread)
     array = y @ np.pad(kernel.array, _SPLINE_RADIUS) @ x.T
     used = np.abs(array) > _NEGLIGIBLE * np.abs(array).max()
-    ends = np.flatnonzero(used.any(0) | used.any(1))[[0, -1]]
-    margin = min(int(ends[0]), size - 1 - int(ends[1]), (size - kernel.scale) // 2)
+    margin = min(*zero_margins(used), (size - kernel.scale) // 2)
     inner = array[margin : size - margin, margin : size - margin]
     return Kernel.normalised(inner, kernel.scale, {**kernel.provenance, "width_factor": factor})
 

@@ -91,9 +91,17 @@ def perturbed_transfer(
 def degrade_perturbed(
     hr: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator, kernel_error: float = _KERNEL_ERROR
 ) -> Tensor:
-    """Degrade an image, (1, C, s·h, s·w), to (1, C, h, w) by a random kernel that `kernel`, (K, K), may estimate.
+    """Degrade an image by a random kernel of which a given kernel may be an estimate (`perturbed_transfer`).
 
-    The other arguments are those of `perturbed_transfer`.
+    Args:
+        hr: An image, (1, C, s·h, s·w), any range; borders are half-sample symmetric.
+        kernel: The estimate, (K, K), K ≡ scale (mod 2), sum 1.
+        scale: Factor s from LR to HR.
+        rng: Random generator.
+        kernel_error: Standard deviation of the error of the transfer function.
+
+    Returns:
+        The LR image, (1, C, h, w), not clamped.
     """
     margin = 8 + kernel.shape[-1] // scale  # LR px of mirrored border, which contain the wrap-around of the transform
     padded = pad_symmetric(hr, margin * scale)[0]

@@ -38,9 +38,16 @@ _LR_CORNER = 1 / 64  # `_CORNER` in cycles per LR pixel at ×2
 
 
 def transfer(kernels: Tensor, scale: int, height: int, width: int) -> Tensor:
-    """Transfer function on an HR grid of height×width: (B, K, K) → (B, height, width), complex.
+    """Transfer functions of kernels on the Fourier grid of an HR image.
 
-    The kernel is a correlation kernel whose LR pixel i is centred at s·i + (s − 1)/2.
+    Args:
+        kernels: Correlation kernels, (B, K, K), K ≡ scale (mod 2); LR pixel i is centred at s·i + (s − 1)/2.
+        scale: Factor from LR to HR.
+        height: Height of the HR image, px.
+        width: Its width, px.
+
+    Returns:
+        (B, height, width), complex64, or complex128 for float64; frequency 0 has the sum of the kernel.
     """
     side = kernels.shape[-1]
     offset = torch.arange(side, device=kernels.device, dtype=torch.float64) - (side - scale) // 2
@@ -87,7 +94,7 @@ class WienerFilter:
     and the two chroma planes, which have the same filter.
     """
 
-    towards: Tensor  # prior times H*, (B, s·h, s·w)
+    numerator: Tensor  # prior times H*, (B, s·h, s·w)
     folded: Tensor  # prior times |H|² plus what is unknown of it, folded, (B, h, w)
     scale: int
 
@@ -100,14 +107,14 @@ class WienerFilter:
         height, width = response.shape[-2:]
         real = response.real
         prior = _prior(height, width, real.dtype, real.device)
-        towards = prior * response.conj()
-        power = towards.real * real - towards.imag * response.imag
+        numerator = prior * response.conj()
+        power = numerator.real * real - numerator.imag * response.imag
         error = _column(kernel_error, real)
         if bool(error.any()):
             power = power + error**2 * (prior * _error_shape(height, width, scale, real.dtype, real.device))
         # The mean of the s² parts of the spectrum that sampling folds onto each other.
         folded = power.reshape(-1, scale, height // scale, scale, width // scale).mean((1, 3))
-        return cls(towards, folded, scale)
+        return cls(numerator, folded, scale)
 
     def luma(self, planes: Tensor, noise_sigma: Tensor | float = 0.0) -> Tensor:
         """Filter periodic planes of luma, or bands, once per floor: (B, h, w), [0, 1], to (B, 2, s·h, s·w).
@@ -128,7 +135,7 @@ class WienerFilter:
         """Repeat (B, h, w) spectra, filter them and transform: real and imaginary part, (B, 2, s·h, s·w)."""
         batch, height, width = spectrum.shape
         scale = self.scale
-        product = self.towards.reshape(-1, scale, height, scale, width) * spectrum[:, None, :, None]
+        product = self.numerator.reshape(-1, scale, height, scale, width) * spectrum[:, None, :, None]
         images = torch.view_as_real(torch.fft.ifft2(product.reshape(batch, scale * height, scale * width)))
         return images.permute(0, 3, 1, 2).contiguous()
 
@@ -192,7 +199,7 @@ def cropped(image: Tensor, margin: int) -> Tensor:
 
 _MARGIN = 8  # LR pixels that are added on each side, beside the kernel's; what wraps around decays there
 _LONG = 16  # LR pixels; a filter that reaches farther has an inverse that rings from a mirrored border
-_PROBE = 64  # LR pixels, side of the grid on which the reach of a filter is measured
+_PROBE = 64  # LR pixels, side of the grid on which the support radius of a filter is measured
 _TAIL = 0.1  # sum of the absolute weights of a filter beyond `_LONG`
 _FILL_ERROR = 0.05  # error of the kernel with which borders are filled: keeps the equations well conditioned
 _FILL_STEPS = 40  # of conjugate gradients
@@ -208,10 +215,10 @@ def extend(
     """Extend an image beyond its borders to a periodic one, so that a filter can be applied by a Fourier transform.
 
     The light that a blur carries in from beyond the border is not in the image. A mirrored border is no image that the
-    kernel could have blurred, and the inverse of a long kernel (defocus, motion) makes rings of it that fill the
-    picture. There, the pixels that are added are their conditional mean given the image, for an image with the
-    filter's prior spectrum: Wiener filter and conditional mean together are the optimal linear estimate from the
-    pixels that were seen. Other kernels get half-sample symmetric borders, whose error does not reach far.
+    kernel could have blurred, and the inverse of a long kernel (defocus, motion) turns it into ringing across the
+    image. There, the pixels that are added are their conditional mean given the image, for an image with the filter's
+    prior spectrum: Wiener filter and conditional mean together are the optimal linear estimate from the pixels that
+    were seen. Other kernels get half-sample symmetric borders, whose error does not reach far.
 
     Args:
         planes: (1, 1, h, w) or (1, 3, h, w), as for `wiener`.
@@ -272,14 +279,14 @@ def _conditional_mean(padded: Tensor, power: Tensor, margin: int) -> Tensor:
 
     planes = padded.clone()
     residual = -filtered(planes, 1 / covariance)
-    towards = filtered(residual, covariance)
-    direction, decrease = towards, (residual * towards).sum((-2, -1), keepdim=True)
+    preconditioned = filtered(residual, covariance)
+    direction, decrease = preconditioned, (residual * preconditioned).sum((-2, -1), keepdim=True)
     for _ in range(_FILL_STEPS):
         image = filtered(direction, 1 / covariance)
         step = decrease / (direction * image).sum((-2, -1), keepdim=True).clamp_min(1e-30)
         planes = planes + step * direction
         residual = residual - step * image
-        towards = filtered(residual, covariance)
-        before, decrease = decrease, (residual * towards).sum((-2, -1), keepdim=True)
-        direction = towards + decrease / before.clamp_min(1e-30) * direction
+        preconditioned = filtered(residual, covariance)
+        before, decrease = decrease, (residual * preconditioned).sum((-2, -1), keepdim=True)
+        direction = preconditioned + decrease / before.clamp_min(1e-30) * direction
     return planes

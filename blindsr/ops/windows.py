@@ -73,7 +73,16 @@ def whole(source: Source) -> Tensor:
 
 
 def spread_windows(source: Source, side: int, count: int) -> list[Window]:
-    """At most `count` windows of `side` pixels (fewer pixels where the image is smaller), evenly spread."""
+    """Square windows that are evenly spread over an image.
+
+    Args:
+        source: The image, of which only the shape is used.
+        side: Side of the windows, px; a side of the image where that is shorter.
+        count: Approximate number of windows, 1 or more; along a side no more than are needed to cover it.
+
+    Returns:
+        Slices of rows and columns, row by row.
+    """
     _, height, width = source.shape
     rows = max(1, round((count * height / width) ** 0.5))
     columns = max(1, count // rows)
@@ -97,7 +106,13 @@ def textured_part(source: Source, side: int, count: int = 16) -> Tensor:
 
 
 def most_textured(source: Source, windows: list[Window], count: int) -> list[Window]:
-    """The `count` windows with the largest mean difference between neighbouring pixels, the most textured first."""
+    """The windows with the largest mean absolute difference between neighbouring pixels, the most textured first.
+
+    Args:
+        source: The image; every window is read once.
+        windows: The candidates, slices of rows and columns of 2 px or more.
+        count: Number of windows that are returned at most.
+    """
 
     def contrast(window: Window) -> float:
         pixels = source.window(*window)

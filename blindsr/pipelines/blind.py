@@ -167,7 +167,7 @@ def run(
     Raises:
         ImageError: Too small for the method.
         KernelError: The kernel is for another scale, or far larger than the image.
-        ConfigError: The region is not inside the image, or the method does not know the scale.
+        ConfigError: The region is not inside the image, or the scale is not among the method's `scales`.
         DivergenceError: A training diverged.
     """
     settings = Settings() if settings is None else settings
@@ -338,7 +338,7 @@ def fit(
         parts = [(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
     degradations, models = [], []
     for number, (part, part_kernel) in enumerate(parts):
-        degradation, said = measure_degradation(
+        degradation, texts = measure_degradation(
             part,
             part_kernel,
             estimate,
@@ -349,7 +349,7 @@ def fit(
             removes_noise=removes_noise(upscaler),
         )
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
-        warnings += [prefix + text for text in said]
+        warnings += [prefix + text for text in texts]
         degradations.append(degradation)
         extended_part = extended if part is source else BandSource(extended, number)
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)

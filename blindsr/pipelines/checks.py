@@ -121,7 +121,7 @@ def psnr_of(meters: list[ConsistencyMeter]) -> float:
 
 
 def consistency_meaning(settings: Settings) -> str:
-    """What the consistency of a run says: with dials that change the result afterwards, it is that before them."""
+    """Explanation of `consistency_db` for the record; names the dials that are applied after it."""
     is_changed = settings.strength != 1 or settings.halo not in ("auto", 1)
     return CONSISTENCY_MEANING + (_BEFORE_DIALS if is_changed else "")
 

@@ -16,6 +16,7 @@ from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of, compose, dilate
 from blindsr.kernels.files import DEBLUR_SCALE
+from blindsr.kernels.transform import zero_margins
 from blindsr.ops import imresize
 
 __all__ = ["estimate_blur", "for_run"]
@@ -128,7 +129,6 @@ def _without_bicubic(kernel: Kernel, pixel: int = 1) -> Kernel:
     phase = np.exp(-2j * np.pi * np.outer(r, frequencies))
     weights = (phase @ quotient @ phase.T).real
     weights = np.where(np.abs(weights) > _RIPPLE * weights.max(), weights, 0)
-    used = np.flatnonzero(np.abs(weights).max(0) + np.abs(weights).max(1))
-    margin = min(int(used[0]), 2 * _RADIUS - int(used[-1]))
+    margin = min(zero_margins(weights))
     inner = weights[margin : len(weights) - margin, margin : len(weights) - margin]
     return Kernel.normalised(inner, 1, kernel.provenance)

@@ -30,8 +30,8 @@ __all__ = [
 MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
-_LEAST_NOISE = 0.51 / 255  # just more than `CLEAN`
-_WORTH_SAYING = 1 / 255  # noise or error of compression above which there is a warning
+_MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
+_WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
 
@@ -100,7 +100,7 @@ def measure_degradation(
     noise = measure_noise(source) if noise is None else noise
     sigmas, blocking = noise.sigmas, noise.blocking
     warnings = []
-    if max(compression_sigma, blocking) > _WORTH_SAYING:
+    if max(compression_sigma, blocking) > _WARNING_SIGMA:
         found = f"at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
         if blocking > compression_sigma:
             found = f"of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
@@ -108,7 +108,7 @@ def measure_degradation(
             f"JPEG compression {found} has cost fine detail; use the original, or a less compressed copy, if there is "
             "one."
         )
-    elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WORTH_SAYING:
+    elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WARNING_SIGMA:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         warnings.append(
             f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, "
@@ -162,7 +162,7 @@ def measure_noise(source: Source) -> Noise:
         if sigma <= CLEAN:
             rounding = _rounding(number, is_grey=not has_colour)
             has_floor = estimate_floor(plane, rounding, is_chroma=is_chroma) > 0
-            sigma = _LEAST_NOISE if has_floor else estimate_background_noise(plane)
+            sigma = _MIN_NOISE if has_floor else estimate_background_noise(plane)
         sigmas[number] = sigma
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
 

@@ -41,7 +41,7 @@ def with_grain(model: TiledModel, degradation: Degradation, settings: Settings) 
 
     What a result x does not explain of the photograph y is the noise that was removed, and what was taken for noise.
     Interpolated, it has the size and the look that it has in the photograph. Conditioning the upscaler on less noise is
-    no alternative: noise that it is not told of is sharpened as detail, to several times its size, and half of the
+    no alternative: noise that its conditioning lacks is sharpened as detail, to several times its size, and half of the
     noise level still removes nearly all of it (docs/dials.md).
 
     Args:

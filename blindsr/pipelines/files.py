@@ -501,10 +501,10 @@ def _upscale_frames(
         job.warnings.extend((*kernel_warnings, *warnings))
         job.timings["apply"] = sum(result.timings["apply"] for result in results)
         # The record has size, kernel and noise of the first image, as its input, and the worst consistency of all.
-        told = replace(results[0], consistency_db=worst.consistency_db, warnings=warnings)
-        if kernel is None and told.estimate is None:
-            estimate = KernelEstimate(kernel=told.kernel, method=settings.create_estimator().name)
-            told = replace(told, estimate=estimate)
+        summary = replace(results[0], consistency_db=worst.consistency_db, warnings=warnings)
+        if kernel is None and summary.estimate is None:
+            estimate = KernelEstimate(kernel=summary.kernel, method=settings.create_estimator().name)
+            summary = replace(summary, estimate=estimate)
         described: dict[str, object] = {"count": count, "channels": len(set(frames.channels))}
         if len({result.size for result in results}) > 1:
             described["sizes"] = [{"width": result.size[1], "height": result.size[0]} for result in results]
@@ -513,10 +513,9 @@ def _upscale_frames(
         if len(series) > 1 and kernel is None:
             used = [each.kernel for each in series.values() if isinstance(each.kernel, Kernel)]
             if len(used) == len(series) and len({each.scale for each in used}) == 1:
-                told = replace(told, band_kernels=KernelStack(used, names))
-        return _finish(
-            job, path, first, run_settings[0], device, outputs, staging, told, run_id, overwrite, {"frames": described}
-        )
+                summary = replace(summary, band_kernels=KernelStack(used, names))
+        extra = {"frames": described}
+        return _finish(job, path, first, run_settings[0], device, outputs, staging, summary, run_id, overwrite, extra)
 
 
 def _series_name(frames: FrameSource, members: Sequence[int], number: int, count: int) -> str:
@@ -541,7 +540,7 @@ def _of_images(frames: FrameSource, warnings: Sequence[Iterable[str]]) -> tuple[
         warnings: Of each image.
     """
     sentences = ((number, text) for number, texts in enumerate(warnings, 1) for text in texts)
-    count, unit, said = len(warnings), _unit(frames), []
+    count, unit, merged = len(warnings), _unit(frames), []
     for text, concerned in grouped(sentences).items():
         if len(concerned) == count:
             name = ""
@@ -550,8 +549,8 @@ def _of_images(frames: FrameSource, warnings: Sequence[Iterable[str]]) -> tuple[
         else:
             *others, last = map(str, concerned)
             name = f"{unit}s {', '.join(others)} and {last}: " if others else f"{unit} {last}: "
-        said.append(name + text)
-    return tuple(said)
+        merged.append(name + text)
+    return tuple(merged)
 
 
 def measured_frames(members: Sequence[int], count: int = _MEASURED_FRAMES) -> list[int]:
@@ -653,7 +652,15 @@ def fit_image(
 ) -> tuple[Fitted, bool]:
     """Fit the upscaler to an open image: a file, or an array in memory.
 
-    `is_grey` is that of `ColorSource`; None examines the image, unless each band has a kernel of its own.
+    Args:
+        image: The open image.
+        settings: Settings of the run.
+        kernel: A known kernel, one for each band, or a map; None estimates it.
+        linear_light: Whether a known kernel is applied in linear light: "auto", "on" or "off".
+        device: Device of the work.
+        noise: Measured noise, one value for the image or for each band; None measures it.
+        is_grey: As for `ColorSource`; None examines the image, unless each band has a kernel of its own.
+        listener: Receives the events.
 
     Returns:
         The fitted upscaler, and whether it works in linear light.

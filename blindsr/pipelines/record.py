@@ -254,21 +254,21 @@ def distinct(sentences: Iterable[str]) -> tuple[str, ...]:
 
 
 def grouped(sentences: Iterable[tuple[T, str]]) -> dict[str, tuple[T, ...]]:
-    """Sentences, each with all that it was said of; those that differ in their measured numbers alone are one.
+    """Group equal warnings with the items they concern; texts that differ only in measured numbers are merged.
 
     Numbers that differ become ranges: "noise of 3.1–5.0 grey levels". Those of a name before the sentence ("band B4:")
     are no measured ones.
 
     Args:
-        sentences: Pairs of what a sentence is about, and the sentence.
+        sentences: Pairs of an item and a warning about it.
     """
     groups: dict[tuple[str, str], list[tuple[T, str]]] = {}
     for about, text in sentences:
         name = match[0] if (match := _ABOUT.match(text)) else ""
-        said = text.removeprefix(name)
-        groups.setdefault((name, _NUMBER.sub("#", said)), []).append((about, said))
+        rest = text.removeprefix(name)
+        groups.setdefault((name, _NUMBER.sub("#", rest)), []).append((about, rest))
     return {
-        name + _merged([said for _, said in group]): tuple(dict.fromkeys(about for about, _ in group))
+        name + _merged([rest for _, rest in group]): tuple(dict.fromkeys(about for about, _ in group))
         for (name, _), group in groups.items()
     }
 

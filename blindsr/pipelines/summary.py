@@ -9,7 +9,7 @@ from blindsr.kernels.metrics import SplitHalf, widths_text
 from blindsr.pipelines.checks import consistency_meaning
 from blindsr.pipelines.files import FileResult
 
-__all__ = ["describe_kernel", "summary_lines"]
+__all__ = ["kernel_text", "summary_lines"]
 
 _LEVEL_ERRORS = (0.1, 0.2)  # relative errors of the width, upper bounds of the levels
 _LEVELS = ("high", "medium", "low")
@@ -24,7 +24,7 @@ def summary_lines(result: FileResult) -> list[str]:
     prefix = "" if kernel_map is None else f"a map of {kernel_map['rows']}×{kernel_map['columns']} kernels, their mean "
     if result.run is not None and (bands := result.run.band_kernels) is not None:
         prefix = f"{len(bands.kernels)} kernels ({'; '.join(bands.names)}), the first with "
-    lines = [f"kernel: {_origin(result)}{prefix}{describe_kernel(result.kernel)}"]
+    lines = [f"kernel: {_origin(result)}{prefix}{kernel_text(result.kernel)}"]
     if text := _scale_text(result):
         lines.append(f"scale: {text}")
     if (halves := SplitHalf.from_kernel(result.kernel)) is not None:
@@ -39,7 +39,7 @@ def summary_lines(result: FileResult) -> list[str]:
     return [*lines, f"done in {result.seconds:.1f} s{size}"]
 
 
-def describe_kernel(kernel: Kernel) -> str:
+def kernel_text(kernel: Kernel) -> str:
     """A kernel in words: widths in pixels of the result."""
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
     if (factor := kernel.provenance.get("width_factor")) is not None:

@@ -33,7 +33,7 @@ _ERROR_FLOOR = 0.03  # what an estimator does not know of its own error, added t
 _UNKNOWN_ERROR = 1.0  # of a window that shows no blur
 _SHARP, _MIN_SHARE = 0.3, 0.05  # probability of a sharp window, for which the bicubic kernel is evidence
 _SMOOTHING = 0.4  # standard deviation of the smoothing of a map, cells: wider, kernels of sharp and soft parts mix
-_FAR = 1e-4  # weight of distant windows: what a cell gets where no window near it shows the blur
+_BACKGROUND_WEIGHT = 1e-4  # weight of distant windows: what a cell gets where no window near it shows the blur
 MIN_VARIATION = 1.0  # of maps that are used: what the errors alone give (docs/notes/2026-11-29-varying-kernels.md)
 _STEPS = 8  # frequencies along an axis up to 0.5 cycles per LR pixel at which kernels are compared
 
@@ -130,7 +130,7 @@ class WindowEstimate:
 
     kernel: Kernel
     error: float  # standard deviation of the error of the transfer function, before any bicubic part was added
-    kernel_error: float = 0.0  # the error of which an upscaler is told
+    kernel_error: float = 0.0  # `kernel_error` that the upscaler is conditioned on
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
@@ -153,14 +153,14 @@ def windows_of(height: int, width: int) -> list[tuple[slice, slice]]:
 
 def window_estimate(estimate: KernelEstimate) -> WindowEstimate:
     """What an estimate from a window is worth: the error that is expected of it, or the usual one of the method."""
-    told = kernel_error_of(estimate.kernel, estimate)
-    error = estimate.metrics.get("expected_error", told)
+    kernel_error = kernel_error_of(estimate.kernel, estimate)
+    error = estimate.metrics.get("expected_error", kernel_error)
     if "in_place_of" in estimate.kernel.provenance:
         error = _UNKNOWN_ERROR
     elif estimate.metrics.get("kind_sharp", 0.0) < _SHARP:
         # The bicubic part of an uncertain kernel is no evidence: what is left of the measurement counts as much less.
         error /= max(1 - bicubic_share(estimate.kernel), _MIN_SHARE)
-    return WindowEstimate(kernel=estimate.kernel, error=min(error, _UNKNOWN_ERROR), kernel_error=told)
+    return WindowEstimate(kernel=estimate.kernel, error=min(error, _UNKNOWN_ERROR), kernel_error=kernel_error)
 
 
 def variation(windows: Sequence[WindowEstimate]) -> float:
@@ -192,7 +192,7 @@ def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int], made_by: s
     arrays = KernelMap(grid).arrays().reshape(rows * columns, -1)
     y, x = np.divmod(np.arange(rows * columns), columns)
     squares = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
-    near = np.exp(-squares / (2 * _SMOOTHING**2)) + _FAR
+    near = np.exp(-squares / (2 * _SMOOTHING**2)) + _BACKGROUND_WEIGHT
     weights = near / np.array([window.error**2 + _ERROR_FLOOR**2 for window in windows])
     weights = weights / weights.sum(1, keepdims=True)
     errors = weights @ np.array([window.kernel_error for window in windows])

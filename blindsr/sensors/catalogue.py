@@ -384,7 +384,7 @@ def shipped_sensor(name: str) -> Sensor:
     """A sensor that comes with blindsr, by its name; case, hyphens, underscores and blanks are ignored.
 
     Raises:
-        ConfigError: There is none of this name.
+        ConfigError: No sensor has this name.
     """
     given, name = name, "".join(character for character in name.lower() if character not in "-_ ")
     if name not in shipped_sensors():
@@ -434,10 +434,21 @@ def _read(path: Path) -> Sensor:
 def kernel_from_sensor(
     text: str, scale: int, *, model: KernelModel | None = None
 ) -> tuple[Kernel | KernelStack, tuple[str, ...]]:
-    """The kernel of a sensor, or one for each band, and warnings as sentences for the user.
+    """The kernel of a sensor, or one for each band.
 
-    The text is that of `find_sensor`; without bands, a sensor that has some is used for an image with all of them in
-    their order. Model and errors are those of `find_sensor` and `Sensor.kernel`.
+    Args:
+        text: NAME or FILE.toml, optionally with bands, as for `find_sensor`; without bands, a sensor that has some is
+            used for an image with all of them in their order.
+        scale: Factor from LR to HR.
+        model: Model of the kernel; None is that of the file, or the default.
+
+    Returns:
+        The kernel or kernels, and warnings as sentences for the user.
+
+    Raises:
+        ConfigError: There is no such sensor, file or band, the file is not a valid specification, or the kernel would
+            be too large.
+        KernelError: The file's size does not fit the scale.
     """
     sensor, named = find_sensor(text)
     bands: tuple[str | None, ...] = named or sensor.bands or (None,)

@@ -12,6 +12,7 @@ from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.kernels import Kernel, files
 from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from blindsr.kernels.kernel import MAX_SIZE
+from blindsr.kernels.transform import zero_margins
 from blindsr.sensors import transfer
 from blindsr.sensors.system import DEFAULT_MODEL, KernelModel, kernel_from_transfer
 
@@ -83,7 +84,8 @@ def kernel_from_psf(psf: NDArray[np.float64], scale: int, how: MeasuredPSF) -> t
             f"the PSF has {per_pixel:g} samples per LR pixel, fewer than the {scale} of the result: aliasing in it "
             "cannot be corrected; a slanted edge or shifted points give finer samples."
         )
-    values = _trimmed(values)
+    rows, columns = zero_margins(values)
+    values = values[rows : values.shape[0] - rows, columns : values.shape[1] - columns]
     total = float(values.sum())
     y, x = (np.arange(n, dtype=np.float64) - (n - 1) / 2 for n in values.shape)
     offset = np.array([values.sum(1) @ y, values.sum(0) @ x]) / total / per_pixel * scale
@@ -129,13 +131,6 @@ def _checked(psf: NDArray[np.float64]) -> NDArray[np.float64]:
     if values.max() <= 0 or values.sum() <= 0:
         raise KernelError("a PSF must have a positive sum and peak, and this one does not.")
     return values
-
-
-def _trimmed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without empty rows and columns, as many on opposite sides, so that the middle stays the middle."""
-    rows, columns = (np.flatnonzero(values.any(axis)) for axis in (1, 0))
-    top, left = (min(int(f[0]), n - 1 - int(f[-1])) for f, n in zip((rows, columns), values.shape, strict=True))
-    return values[top : values.shape[0] - top, left : values.shape[1] - left]
 
 
 def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:

@@ -72,7 +72,7 @@ class KernelBank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelLaw:
-    """How often the kernel that the network is told is not the true one; shares are from 0 to 1."""
+    """How often the conditioning kernel is not the true one; shares are from 0 to 1."""
 
     error_share: float = 0.2  # of the pairs: an estimate that lacks the true kernel's noise and has another width
     error: tuple[float, float] = (0.02, 0.06)  # kernel_error of those pairs, uniform
@@ -82,18 +82,18 @@ class KernelLaw:
 # A mean of two kernels is what an estimator returns that cannot decide between them (the mean of its posterior).
 _MIXED_WEIGHT = (0.05, 0.95)  # of the other kernel, which is …
 _MIXED_WITH_RANDOM = 0.6  # … a random one with this probability, bicubic otherwise
-_MIXED_LOG_ERROR = 0.35  # σ of the log of the kernel_error that is told for it: estimates of the error are inexact, too
+_MIXED_LOG_ERROR = 0.35  # σ of the log of the conditioning error: estimates of the error are inexact, too
 _MAX_KERNEL_ERROR = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class KernelPairs:
-    """Kernels as the network is told them, and the true ones."""
+    """Kernels that the network is conditioned on, and the true ones."""
 
-    told: Tensor  # (B, K, K), sum 1
+    conditioning: Tensor  # (B, K, K), sum 1
     response: Tensor  # (B, s·h, s·w), their transfer functions
     actual: Tensor  # (B, s·h, s·w), transfer functions of the true kernels
-    kernel_error: Tensor  # (B,), what is told of the difference; 0 where there is none
+    kernel_error: Tensor  # (B,), the conditioning error: about their difference, 0 where there is none
 
 
 def draw_kernels(
@@ -106,24 +106,24 @@ def draw_kernels(
         scale: Factor from LR to HR.
         side: Side of the patches that are to be degraded, HR pixels.
         count: B.
-        law: How often what is told differs from the truth.
+        law: How often the conditioning kernel differs from the truth.
         rng: Random generator.
     """
-    told = torch.from_numpy(np.stack([bank.draw(rng, scale) for _ in range(count)]))
-    response = actual = transfer(told, scale, side, side)
+    conditioning = torch.from_numpy(np.stack([bank.draw(rng, scale) for _ in range(count)]))
+    response = actual = transfer(conditioning, scale, side, side)
     kind = rng.random(count)
     is_estimate = kind < law.error_share
     errors = np.where(is_estimate, rng.uniform(*law.error, count), 0.0)
     mixed = np.flatnonzero(~is_estimate & (kind < law.error_share + law.mixed_share))
     if len(mixed):
-        told = told.clone()
+        conditioning = conditioning.clone()
         for i in mixed:
             if rng.random() < _MIXED_WITH_RANDOM:
                 other = torch.from_numpy(np.ascontiguousarray(bank.draw(rng, scale)))
             else:
                 other = _bicubic(scale)
-            told[i] += float(rng.uniform(*_MIXED_WEIGHT)) * (other - told[i])
-        response = transfer(told, scale, side, side)
+            conditioning[i] += float(rng.uniform(*_MIXED_WEIGHT)) * (other - conditioning[i])
+        response = transfer(conditioning, scale, side, side)
         for i in mixed:
             difference = (response[i] - actual[i]).abs().square()
             error = error_level(difference, _radius(side, scale)) * math.exp(rng.normal(0, _MIXED_LOG_ERROR))
@@ -131,9 +131,9 @@ def draw_kernels(
     kernel_error = torch.from_numpy(errors.astype(np.float32))
     if is_estimate.any():
         which = torch.from_numpy(np.flatnonzero(is_estimate))
-        changed = perturbed_transfer(told[which], response[which], scale, rng, kernel_error[which])
+        changed = perturbed_transfer(conditioning[which], response[which], scale, rng, kernel_error[which])
         actual = actual.index_copy(0, which, changed)
-    return KernelPairs(told, response, actual, kernel_error)
+    return KernelPairs(conditioning, response, actual, kernel_error)
 
 
 @lru_cache(maxsize=4)
@@ -181,10 +181,10 @@ class NoiseLaw:
     speckle: float = 0.05  # noise whose σ grows linearly with the brightness
     jpeg: float = 0.14  # compression, in part of noisy images
     camera: float = 0.06  # mosaic, noise of the sensor, demosaicking, smoothed chroma, tone curve, mostly compression
-    hidden: float = 0.08  # share of the others that has up to half a grey level of noise that is not told
+    hidden: float = 0.08  # share of the others that has up to half a grey level of noise that the conditioning lacks
 
 
-# Estimates of the noise are never exact: σ of the log of the level that is told.
+# Estimates of the noise are never exact: σ of the log of the conditioning noise.
 _WHITE_ERROR, _PHOTONS_ERROR, _SPECKLE_ERROR, _JPEG_ERROR, _CAMERA_ERROR = 0.08, 0.15, 0.2, 0.25, 0.15
 _MAX_JPEG_ERROR = 1.2  # factor
 _MAX_PHOTONS = 0.02  # variance per brightness, [0, 1] units
@@ -205,43 +205,43 @@ def add_noise(
         law: How often what is done.
 
     Returns:
-        The images, and what the network is told of their noise: σ of luma and of chroma, (B,) each, [0, 1] units.
+        The images, and their conditioning noise: σ of luma and of chroma, (B,) each, [0, 1] units.
     """
     law = law or NoiseLaw()
     clean = from_planes(lr.transpose(0, 1))
-    rgb, told = clean.clone(), np.zeros((2, len(lr)))
+    rgb, sigmas = clean.clone(), np.zeros((2, len(lr)))
     ends = np.cumsum([law.white, law.photons, law.speckle, law.jpeg, law.camera])
     for i, kind in enumerate(np.searchsorted(ends, rng.random(len(lr)), side="right")):
         colour = bool(coloured[i])
         if kind == 0:
             sigma, common = law.max_sigma / 255 * rng.random() ** 2, _common(rng)
             rgb[i] += sigma * _white(rng, clean[i].shape, common, colour)
-            told[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _WHITE_ERROR))
+            sigmas[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _WHITE_ERROR))
         elif kind == 1:
             common, level = _common(rng), clean[i].clamp(0, 1)
             slope, floor = _MAX_PHOTONS * rng.random() ** 2, (2 / 255 * rng.random()) ** 2
             rgb[i] += (slope * level + floor).sqrt() * _white(rng, level.shape, common, colour)
             sigma = math.sqrt(slope * float(level.mean()) + floor)
-            told[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _PHOTONS_ERROR))
+            sigmas[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _PHOTONS_ERROR))
         elif kind == 2:
             common, strength, level = _common(rng), _MAX_SPECKLE * rng.random(), clean[i].clamp(0, 1)
             rgb[i] += strength * level * _white(rng, level.shape, common, colour)
             sigma = strength * float(level.square().mean()) ** 0.5
-            told[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _SPECKLE_ERROR))
+            sigmas[:, i] = _levels(sigma, common, colour) * math.exp(rng.normal(0, _SPECKLE_ERROR))
         elif kind == 3:
             quality = int(100 - 75 * rng.random() ** 1.4)
-            if rng.random() < 0.2:  # the noise is lost in the compression, or told with it
+            if rng.random() < 0.2:  # the noise is lost in the compression, or part of the conditioning
                 rgb[i] += 4 / 255 * rng.random() * _white(rng, rgb[i].shape, 0.0, colour)
-            rgb[i], told[:, i] = _jpeg(rgb[i], quality, colour, rng)
+            rgb[i], sigmas[:, i] = _jpeg(rgb[i], quality, colour, rng)
         elif kind == 4:
-            rgb[i], told[:, i] = through_camera(clean[i], colour, rng)
+            rgb[i], sigmas[:, i] = through_camera(clean[i], colour, rng)
         elif rng.random() < law.hidden:
             rgb[i] += _MAX_HIDDEN * rng.random() * _white(rng, clean[i].shape, _common(rng), colour)
     gray = rgb[:, 1:2].expand_as(rgb)  # the bands of a gray image may lie on both sides of a rounding tie
     rgb = torch.where(coloured[:, None, None, None], rgb, gray)
     planes = to_planes(torch.round(rgb.clamp(0, 1) * 255) / 255).transpose(0, 1)
     shown = torch.stack([torch.ones_like(coloured), coloured, coloured], 1)
-    levels = torch.from_numpy(told.astype(np.float32))
+    levels = torch.from_numpy(sigmas.astype(np.float32))
     return planes * shown[..., None, None], levels[0], levels[1]
 
 
@@ -286,7 +286,7 @@ _DCT = torch.from_numpy(
 )
 _CHROMA_RANGE = torch.tensor([2 * (1 - _BLUE), 2 * (1 - _RED)]).reshape(2, 1, 1)  # B − Y over Cb, R − Y over Cr
 _SUBSAMPLED = 0.6  # probability of 4:2:0
-_SUBSAMPLING_ERROR = 1.6  # error of the chroma that is told over that of its quantisation
+_SUBSAMPLING_ERROR = 1.6  # conditioning noise of chroma over the error of its quantisation
 
 
 @lru_cache(maxsize=128)
@@ -338,7 +338,7 @@ def _compressed(rgb: Tensor, quality: int, phase: tuple[int, int], *, colour: bo
 
 
 def _jpeg(rgb: Tensor, quality: int, colour: bool, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.float64]]:
-    """An image as a JPEG has it, and the σ of luma and chroma that are told, as they are computed from its tables."""
+    """An image as a JPEG has it, and its conditioning noise, σ of luma and chroma, as computed from its tables."""
     y, x = (int(shift) for shift in rng.integers(0, 8, 2))
     subsampled = colour and bool(rng.random() < _SUBSAMPLED)
     result = _compressed(rgb, quality, (y, x), colour=colour, subsampled=subsampled)
@@ -400,8 +400,8 @@ def through_camera(rgb: Tensor, colour: bool, rng: np.random.Generator) -> tuple
 
     without_noise, result = developed(light), developed(light + noise)
     difference = to_planes((result - without_noise)[None])[:, 0]
-    told = np.array([float(difference[0].std()), float(difference[1:].square().mean().sqrt()) if colour else 0.0])
+    sigmas = np.array([float(difference[0].std()), float(difference[1:].square().mean().sqrt()) if colour else 0.0])
     if rng.random() < 0.7:
         result, compression = _jpeg(result, int(rng.integers(80, 99)), colour, rng)
-        told = np.hypot(told, compression)
-    return result, told * math.exp(rng.normal(0, _CAMERA_ERROR))
+        sigmas = np.hypot(sigmas, compression)
+    return result, sigmas * math.exp(rng.normal(0, _CAMERA_ERROR))

@@ -26,6 +26,7 @@ from blindsr.estimators.learned.features import FEATURES, tile_features, view_ta
 from blindsr.estimators.learned.network import KINDS, KernelNetwork, Posterior, formula_transfer
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels.random import labelled_training_kernel
+from blindsr.kernels.transform import zero_margins
 from blindsr.ops import dihedral
 from blindsr.ops.color import BT601
 from blindsr.training.dataset import Images, Photographs
@@ -93,7 +94,7 @@ class Example:
     numbers: _Array
 
 
-class KernelPool:
+class LabelledKernels:
     """Labelled kernels by kind, drawn once each."""
 
     def __init__(self, seed: int, law: ExampleLaw) -> None:
@@ -129,7 +130,7 @@ def _wide_gaussian(scale: int, variances: NDArray[np.float64], angle: float) -> 
 
 
 def draw_example(
-    photographs: Photographs, leaves: Images | None, pool: KernelPool, law: ExampleLaw, rng: np.random.Generator
+    photographs: Photographs, leaves: Images | None, pool: LabelledKernels, law: ExampleLaw, rng: np.random.Generator
 ) -> Example | None:
     """Degrade a window of a photograph, or of dead leaves, and measure its features.
 
@@ -188,10 +189,9 @@ def draw_example(
 
 
 def _trimmed(kernel: _Array, scale: int) -> _Array:
-    """A kernel without the zeros around it; the parity of its side stays."""
-    while len(kernel) > scale + 2 and np.abs(kernel[[0, -1]]).max() < 1e-5 and np.abs(kernel[:, [0, -1]]).max() < 1e-5:
-        kernel = kernel[1:-1, 1:-1]
-    return kernel
+    """A kernel without the negligible weights around it; the parity of its side stays."""
+    ring = min(*zero_margins(np.abs(kernel) >= 1e-5), max(0, (len(kernel) - scale - 1) // 2))
+    return kernel[ring : len(kernel) - ring, ring : len(kernel) - ring]
 
 
 def _window(
@@ -322,10 +322,10 @@ def _noisy(lr: _Array, law: ExampleLaw, in_colour: bool, rng: np.random.Generato
     luma = bands @ np.array([red, green, blue], np.float32)
     planes = np.stack([luma, bands[..., 2] - luma, bands[..., 0] - luma])[None]
     coloured = torch.tensor([in_colour])
-    result, told, _ = add_noise(torch.from_numpy(planes), coloured, rng, NoiseLaw(**only, **shares))
+    result, sigmas, _ = add_noise(torch.from_numpy(planes), coloured, rng, NoiseLaw(**only, **shares))
     y, by, ry = result[0].numpy()
     rgb = np.stack([y + ry, y - (red * ry + blue * by) / green, y + by], -1)
-    error = 255 * float(told[0])
+    error = 255 * float(sigmas[0])
     return np.asarray(rgb if in_colour else rgb[..., :1], np.float32), error, jpeg_quality(error / 255)
 
 
@@ -400,7 +400,7 @@ def write_examples(
         seed: Of the kernels and of everything else.
         listener: Receives `StepDone`.
     """
-    pool = KernelPool(seed, law)
+    pool = LabelledKernels(seed, law)
     done = path.stat().st_size // _ROW.itemsize if path.exists() else 0
     with path.open("ab") as file:
         file.truncate(done * _ROW.itemsize)

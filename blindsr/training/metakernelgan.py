@@ -175,12 +175,14 @@ def _task(
         training.step(step)
     distance = kernel_distance(training.kernel, truth)
     wrong = draw_gaussians(1, generator)[0]
-    judged = training.judgement(int(rng.integers(config.inner.iterations)) + 1, truth, wrong)
+    discriminator_loss = training.discriminator_loss_with_truth(
+        int(rng.integers(config.inner.iterations)) + 1, truth, wrong
+    )
     for name, network, loss in (
         ("generator", training.generator, distance),
-        ("discriminator", training.discriminator, judged),
+        ("discriminator", training.discriminator, discriminator_loss),
     ):
         found = torch.autograd.grad(loss, list(network.parameters()))
         for (key, _), gradient in zip(network.named_parameters(), found, strict=True):
             gradients[f"{name}.{key}"].add_(gradient, alpha=1 / config.tasks)
-    return {"before": before, "after": float(distance.detach()), "discriminator": float(judged.detach())}
+    return {"before": before, "after": float(distance.detach()), "discriminator": float(discriminator_loss.detach())}

@@ -60,9 +60,9 @@ class TrainingConfig:
     leaves_seed: int = 20  # their series: not `seed`, so that trainings can share the images
     colour_share: float = 0.7  # share of the coloured patches that are shown in colour; the others are one band
     kernel_count: int = 4096  # random kernels per scale, each in eight views
-    kernel_error_share: float = 0.2  # share of the pairs whose kernel is told as an estimate of it
-    kernel_error: tuple[float, float] = (0.02, 0.06)  # kernel error that is told with these, uniform
-    mixed_share: float = 0.25  # share of the pairs whose kernel is told as the mean of it and another one
+    kernel_error_share: float = 0.2  # share of the pairs whose conditioning kernel is an estimate
+    kernel_error: tuple[float, float] = (0.02, 0.06)  # conditioning error of these, uniform
+    mixed_share: float = 0.25  # share of the pairs whose conditioning kernel is the mean of the true one and another
     kernel_pool: str = ""  # digest of the pool that the kernels are from; "" for random ones
     initial_digest: str = ""  # digest of the file of the initial weights; "" for random weights
     precision: Precision = "auto"  # bf16 where the processor supports it natively
@@ -116,7 +116,7 @@ class TrainingConfig:
 
     @property
     def kernel_law(self) -> KernelLaw:
-        """How often the kernel that the network is told is not the true one."""
+        """How often the conditioning kernel is not the true one."""
         return KernelLaw(error_share=self.kernel_error_share, error=self.kernel_error, mixed_share=self.mixed_share)
 
 
@@ -153,7 +153,7 @@ def draw_batch(patches: Patches, bank: KernelBank, step: int, config: TrainingCo
         linear[..., outer, outer].contiguous(),
         hr[..., outer, outer].contiguous(),
         coloured.float(),
-        embed(kernels.told, scale, sigma, chroma_sigma, kernels.kernel_error, coloured),
+        embed(kernels.conditioning, scale, sigma, chroma_sigma, kernels.kernel_error, coloured),
         scale,
     )
 

@@ -148,7 +148,7 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
     Raises:
         ImageError: A side is too short.
         KernelError: As `check_kernel_size`.
-        ConfigError: The method does not know the scale.
+        ConfigError: The scale is not among `scales`.
     """
     _, height, width = shape
     if kernel.scale not in upscaler.scales:

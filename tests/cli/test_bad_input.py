@@ -64,11 +64,11 @@ def test_a_truncated_picture(quick, applied, tmp_path, suffix, share):
 
 def test_a_folder_without_pictures(quick, run, applied, tmp_path):
     assert "no image was found" in _one_line_error(quick(tmp_path))
-    assert "this is a folder; name a file in it" in _one_line_error(run("estimate-kernel", tmp_path))
+    assert "this is a folder; expected an image (" in _one_line_error(run("estimate-kernel", tmp_path))
 
 
 def test_a_missing_file(quick, applied, tmp_path):
-    assert "there is no such file" in _one_line_error(quick(tmp_path / "no.png"))
+    assert "no such file; expected an image (" in _one_line_error(quick(tmp_path / "no.png"))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from blindsr.cli.output import ProgressListener, csv_text, describe_kernel, print_table, results_folder
+from blindsr.cli.output import ProgressListener, csv_text, kernel_text, print_table, results_folder
 from blindsr.errors import OutputError
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import Kernel, bicubic, box, gaussian
@@ -111,7 +111,7 @@ def test_an_exception_passes_through():
     ],
 )
 def test_kernels_are_described_by_their_kind_and_widths(kernel, text):
-    assert describe_kernel(kernel).startswith(text)
+    assert kernel_text(kernel).startswith(text)
 
 
 def test_tables_have_decimals_dashes_and_infinities(capsys):

@@ -7,7 +7,7 @@ from skimage import data
 
 from blindsr.errors import DivergenceError
 from blindsr.evaluation import ablation
-from blindsr.evaluation.dataset import Degradation, make_dataset
+from blindsr.evaluation.dataset import DatasetDegradation, make_dataset
 from blindsr.evaluation.results import BICUBIC, INTERPOLATION, TRUE, split_method
 from blindsr.kernels import bicubic, gaussian
 from blindsr.kernels.files import read_kernel
@@ -23,7 +23,7 @@ def dataset(tmp_path_factory):
     photos.mkdir()
     Image.fromarray(np.ascontiguousarray(data.astronaut()[20:81, 200:245])).save(photos / "astronaut.png")
     Image.fromarray(np.ascontiguousarray(data.coffee()[90:151, 200:245])).save(photos / "coffee.png")
-    make_dataset([photos], folder / "set", Degradation(blur=Law.parse("gaussian:1.6,0.9,40")))
+    make_dataset([photos], folder / "set", DatasetDegradation(blur=Law.parse("gaussian:1.6,0.9,40")))
     return folder / "set"
 
 

@@ -11,7 +11,7 @@ from skimage import data
 
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.evaluation.dataset import (
-    Degradation,
+    DatasetDegradation,
     by_stem,
     degrade_image,
     kernel_for,
@@ -44,7 +44,7 @@ def size(path):
 
 
 def test_a_test_set_has_its_layout_and_a_correct_manifest(photos, tmp_path):
-    made = make_dataset([photos], tmp_path / "set", Degradation(scale=3, noise_sigma=0.01), seed=4)
+    made = make_dataset([photos], tmp_path / "set", DatasetDegradation(scale=3, noise_sigma=0.01), seed=4)
     rows = [json.loads(line) for line in (tmp_path / "set" / "manifest.jsonl").read_text().splitlines()]
     assert [row["name"] for row in rows] == ["astronaut", "coffee", "deep"]
     assert list(made.rows) == rows
@@ -75,9 +75,9 @@ def test_the_lr_image_is_what_scipy_makes_of_hr_with_the_kernel(photos, tmp_path
 
 
 def test_an_image_does_not_depend_on_its_neighbours(photos, tmp_path):
-    both = make_dataset([photos], tmp_path / "both", Degradation(noise_sigma=0.02))
-    alone = make_dataset([photos / "coffee.jpg"], tmp_path / "alone", Degradation(noise_sigma=0.02))
-    other = make_dataset([photos / "coffee.jpg"], tmp_path / "other", Degradation(noise_sigma=0.02), seed=1)
+    both = make_dataset([photos], tmp_path / "both", DatasetDegradation(noise_sigma=0.02))
+    alone = make_dataset([photos / "coffee.jpg"], tmp_path / "alone", DatasetDegradation(noise_sigma=0.02))
+    other = make_dataset([photos / "coffee.jpg"], tmp_path / "other", DatasetDegradation(noise_sigma=0.02), seed=1)
     assert both.rows[1] == alone.rows[0]
     assert other.rows[0]["kernel"]["digest"] != alone.rows[0]["kernel"]["digest"]
 
@@ -85,12 +85,12 @@ def test_an_image_does_not_depend_on_its_neighbours(photos, tmp_path):
 def test_jpeg_changes_lr_and_nothing_else(photos, tmp_path):
     source = [photos / "astronaut.png"]
     plain = make_dataset(source, tmp_path / "plain").rows[0]["sha256"]
-    jpeg = make_dataset(source, tmp_path / "jpeg", Degradation(jpeg_quality=45)).rows[0]["sha256"]
+    jpeg = make_dataset(source, tmp_path / "jpeg", DatasetDegradation(jpeg_quality=45)).rows[0]["sha256"]
     assert {role for role in plain if plain[role] != jpeg[role]} == {"lr"}
 
 
 def test_a_given_kernel_is_used_for_every_image(photos, tmp_path):
-    made = make_dataset([photos], tmp_path / "set", Degradation(blur=gaussian(2.0, 2)))
+    made = make_dataset([photos], tmp_path / "set", DatasetDegradation(blur=gaussian(2.0, 2)))
     assert {row["kernel"]["digest"] for row in made.rows} == {gaussian(2.0, 2).digest}
 
 
@@ -104,7 +104,7 @@ def test_a_broken_image_is_reported_and_the_others_are_degraded(photos, tmp_path
 
 
 def test_sixteen_bits_and_jpeg_do_not_go_together(photos, tmp_path):
-    made = make_dataset([photos / "deep.png"], tmp_path / "set", Degradation(jpeg_quality=45))
+    made = make_dataset([photos / "deep.png"], tmp_path / "set", DatasetDegradation(jpeg_quality=45))
     assert "JPEG compression needs a grey or RGB image with 8 bits" in made.failures[0][1]
 
 
@@ -112,7 +112,7 @@ def test_an_existing_set_is_replaced_only_if_asked(photos, tmp_path):
     make_dataset([photos], tmp_path / "set")
     with pytest.raises(OutputError, match="already contains a test set; choose another folder"):
         make_dataset([photos], tmp_path / "set")
-    again = make_dataset([photos], tmp_path / "set", Degradation(blur=Law(name="defocus")), overwrite=True)
+    again = make_dataset([photos], tmp_path / "set", DatasetDegradation(blur=Law(name="defocus")), overwrite=True)
     assert again.rows[0]["kernel"]["provenance"]["law"] == "defocus"
 
 
@@ -179,7 +179,7 @@ def rng():
 def test_the_image_model_equals_scipys_in_kernelgans_convention(hr, law, scale, phase):
     hr = hr[..., : 74 - 74 % scale, : 62 - 62 % scale]
     kernel = draw_kernel(Law(name=law), scale, rng(), phase=phase)
-    lr = degrade_image(hr, kernel, Degradation(scale=scale), rng())
+    lr = degrade_image(hr, kernel, DatasetDegradation(scale=scale), rng())
     weights = to_convention(kernel, "kernelgan")
     for ours, plane in zip(lr[0].numpy(), hr[0].numpy(), strict=True):
         scipys = ndimage.correlate(plane, weights, mode="reflect")[::scale, ::scale]
@@ -191,7 +191,7 @@ def test_the_two_phases_look_half_a_pixel_apart():
     ramp = torch.linspace(0, 1, 62, dtype=torch.float64).expand(1, 1, 60, 62).contiguous()
     law = Law.parse("gaussian:1.2")
     centred, corner = (
-        degrade_image(ramp, draw_kernel(law, 2, rng(), phase=phase), Degradation(), rng())[0, 0, 15, 10].item()
+        degrade_image(ramp, draw_kernel(law, 2, rng(), phase=phase), DatasetDegradation(), rng())[0, 0, 15, 10].item()
         for phase in ("centred", "corner")
     )
     assert centred * 61 == pytest.approx(20.5, abs=1e-6)
@@ -201,22 +201,22 @@ def test_the_two_phases_look_half_a_pixel_apart():
 def test_noise_has_its_sigma_and_speckle_grows_with_the_light():
     dark, bright = (torch.full((1, 1, 400, 400), v, dtype=torch.float64) for v in (0.2, 0.6))
     for image, value in ((dark, 0.2), (bright, 0.6)):
-        noisy = degrade_image(image, box(2), Degradation(noise_sigma=0.03), rng())
+        noisy = degrade_image(image, box(2), DatasetDegradation(noise_sigma=0.03), rng())
         assert float(noisy.std()) == pytest.approx(0.03, rel=0.02)
-        speckled = degrade_image(image, box(2), Degradation(speckle_sigma=0.05), rng())
+        speckled = degrade_image(image, box(2), DatasetDegradation(speckle_sigma=0.05), rng())
         assert float(speckled.std()) == pytest.approx(0.05 * value, rel=0.02)
 
 
 def test_the_result_stays_in_range_and_the_input_as_it_was(hr):
     before = hr.clone()
-    lr = degrade_image(hr, box(2), Degradation(noise_sigma=0.5), rng())
+    lr = degrade_image(hr, box(2), DatasetDegradation(noise_sigma=0.5), rng())
     assert torch.equal(hr, before)
     assert float(lr.min()) == 0
     assert float(lr.max()) == 1
 
 
 def test_the_same_seed_gives_the_same_bits(hr):
-    degradation = Degradation(noise_sigma=0.1, speckle_sigma=0.1)
+    degradation = DatasetDegradation(noise_sigma=0.1, speckle_sigma=0.1)
     first, again, other = (degrade_image(hr, box(2), degradation, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -224,12 +224,12 @@ def test_the_same_seed_gives_the_same_bits(hr):
 
 def test_a_given_kernel_is_used_as_it_is():
     kernel = gaussian(2.0, 2)
-    assert kernel_for(Degradation(blur=kernel), rng()) is kernel
+    assert kernel_for(DatasetDegradation(blur=kernel), rng()) is kernel
 
 
 def test_sides_that_are_no_multiples_are_refused(hr):
     with pytest.raises(ImageError, match="multiples of the scale 2, got 73×62; crop it"):
-        degrade_image(hr[..., :73, :], box(2), Degradation(), rng())
+        degrade_image(hr[..., :73, :], box(2), DatasetDegradation(), rng())
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,4 @@ def test_sides_that_are_no_multiples_are_refused(hr):
 )
 def test_a_degradation_out_of_bounds_is_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
-        Degradation(**fields)
+        DatasetDegradation(**fields)

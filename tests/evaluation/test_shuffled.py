@@ -12,7 +12,7 @@ from PIL import Image
 
 from blindsr.cli.main import cli
 from blindsr.errors import ConfigError
-from blindsr.evaluation.dataset import Degradation, kernel_for, read_dataset
+from blindsr.evaluation.dataset import DatasetDegradation, kernel_for, read_dataset
 from blindsr.evaluation.shuffled import ShuffledLaw, _downscaling
 from blindsr.ops import imresize
 from blindsr.pipelines.checks import find_shift
@@ -78,9 +78,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="scale of 2, 3 or 4 and a gray or RGB image, got 2 and 4 bands"):
         ShuffledLaw().degrade(torch.rand(1, 4, 16, 16), 2, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="draws noise and compression itself"):
-        Degradation(blur=ShuffledLaw(), noise_sigma=0.1)
+        DatasetDegradation(blur=ShuffledLaw(), noise_sigma=0.1)
     with pytest.raises(ConfigError, match="no single kernel"):
-        kernel_for(Degradation(blur=ShuffledLaw()), np.random.default_rng(0))
+        kernel_for(DatasetDegradation(blur=ShuffledLaw()), np.random.default_rng(0))
 
 
 def test_ranges_of_the_law_are_used():

@@ -57,16 +57,16 @@ FILES = {
 
 
 def test_a_missing_file(tmp_path):
-    refused(tmp_path / "a.png", "no such file; check the name")
+    refused(tmp_path / "a.png", r"no such file; expected an image \(PNG.*\); check the name")
 
 
 def test_a_folder(tmp_path):
-    refused(tmp_path, "this is a folder; name a file in it")
+    refused(tmp_path, r"this is a folder; expected an image \(PNG.*\); name a file in it")
 
 
 def test_an_empty_file(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    refused(tmp_path / "a.png", "the file is empty; get an intact copy")
+    refused(tmp_path / "a.png", r"the file is empty; expected an image \(PNG.*\); get an intact copy")
 
 
 def test_a_pipe(tmp_path):

@@ -107,7 +107,7 @@ def test_bicubic_is_imresizes_and_only_centred():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gauss", r"--law \(in Python Law\) must be one of div2krk, .*did you mean 'gaussian'"),
+        ("gauss", r"the law \(--law, `Law`\) must be one of div2krk, .*did you mean 'gaussian'"),
         ("gaussian:1,2", "gaussian:SIGMA or gaussian:SX,SY,ANGLE, got gaussian:1,2"),
         ("div2krk:3", "must be div2krk, without numbers, got div2krk:3"),
         ("gaussian:wide", "must have numbers as in gaussian:1.8,0.9,30"),

@@ -19,7 +19,7 @@ from blindsr.kernels import (
     resample,
     shift,
 )
-from blindsr.kernels.transform import centre_with_warning
+from blindsr.kernels.transform import centre_with_warning, zero_margins
 from blindsr.ops import degrade
 
 COVARIANCE = np.array([[2.0, 0.7], [0.7, 1.2]])
@@ -196,3 +196,13 @@ def test_dilation_commutes_with_flips(view):
 def test_a_width_is_changed_by_a_positive_factor(factor):
     with pytest.raises(KernelError, match="by a factor above 0"):
         dilate(bicubic(2), factor)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "margins"),
+    [((2, 4), (2, 7), (2, 2)), ((0, 1), (4, 5), (0, 4)), ((3, 6), (0, 9), (0, 0)), ((0, 0), (0, 0), (0, 0))],
+)
+def test_as_many_rows_or_columns_of_zeros_count_on_opposite_sides(rows, columns, margins):
+    weights = np.zeros((6, 9))
+    weights[slice(*rows), slice(*columns)] = 0.5
+    assert zero_margins(weights) == margins

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from blindsr.estimators.spectral.defocus import fit_disc
+from blindsr.estimators.spectral import fit_disc
 from blindsr.ops.spectrum import ExponentPrior, Periodogram, SpectrumFit, _Model, fit_spectrum, spectrum_points
 
 

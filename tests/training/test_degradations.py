@@ -66,28 +66,30 @@ def test_kernels_that_are_known_have_no_error():
     pairs = draw(KernelLaw(error_share=0.0, mixed_share=0.0), 5)
     assert torch.equal(pairs.response, pairs.actual)
     assert not pairs.kernel_error.any()
-    assert torch.allclose(pairs.told.sum((1, 2)), torch.ones(5), atol=1e-5)
+    assert torch.allclose(pairs.conditioning.sum((1, 2)), torch.ones(5), atol=1e-5)
 
 
-def test_the_error_that_is_told_of_a_mixed_kernel_is_that_of_its_transfer_function():
+def test_the_conditioning_error_of_a_mixed_kernel_is_that_of_its_transfer_function():
     pairs = draw(KernelLaw(error_share=0.0, mixed_share=1.0), 100)
     actual = actual_errors(pairs)
-    used = (actual > 1e-3) & (actual < 0.2)  # of some the other kernel is the same; from 0.4 on, 0.4 is told
+    used = (actual > 1e-3) & (
+        actual < 0.2
+    )  # of some the other kernel is the same; the conditioning error is 0.4 at most
     ratio = np.log(pairs.kernel_error.numpy()[used] / actual[used])
     assert len(ratio) > 30
     assert abs(np.median(ratio)) < 0.15
     assert np.std(ratio) == pytest.approx(0.35, rel=0.3)  # nobody knows the error exactly
-    assert torch.allclose(pairs.told.sum((1, 2)), torch.ones(100), atol=1e-5)
-    assert torch.allclose(pairs.response, transfer(pairs.told, 2, 48, 48))
+    assert torch.allclose(pairs.conditioning.sum((1, 2)), torch.ones(100), atol=1e-5)
+    assert torch.allclose(pairs.response, transfer(pairs.conditioning, 2, 48, 48))
 
 
-def test_the_error_that_is_told_of_an_estimate_is_about_that_of_its_transfer_function():
+def test_the_conditioning_error_of_an_estimate_is_about_that_of_its_transfer_function():
     pairs = draw(KernelLaw(error_share=1.0, mixed_share=0.0, error=(0.02, 0.06)))
     actual = actual_errors(pairs)
-    told = pairs.kernel_error.numpy()
-    assert 0.02 <= told.min() < told.max() <= 0.06
-    assert 0.4 < np.median(actual / told) < 1.3
-    wide = told > 0.04
+    conditioning = pairs.kernel_error.numpy()
+    assert 0.02 <= conditioning.min() < conditioning.max() <= 0.06
+    assert 0.4 < np.median(actual / conditioning) < 1.3
+    wide = conditioning > 0.04
     assert np.median(actual[wide]) > 1.2 * np.median(actual[~wide])
 
 
@@ -138,8 +140,8 @@ def test_degrading_by_a_perturbed_kernel_is_near_to_degrading_by_the_kernel():
 @pytest.mark.parametrize(
     ("kind", "tolerance"), [("white", 0.04), ("photons", 0.08), ("speckle", 0.1), ("camera", 0.15)]
 )
-def test_the_noise_that_is_told_is_about_the_true_one(kind, tolerance):
-    """Medians over many images; the told level is inexact by a factor whose median is 1."""
+def test_the_conditioning_noise_is_about_the_true_one(kind, tolerance):
+    """Medians over many images; the conditioning level is inexact by a factor whose median is 1."""
     clean, coloured = flat(64), torch.arange(64) % 4 > 0
     clean = clean * torch.stack([torch.ones(64), coloured, coloured], 1)[..., None, None]
     monkey = NoiseLaw(**(NOTHING | {kind: 1.0}))
@@ -150,10 +152,10 @@ def test_the_noise_that_is_told_is_about_the_true_one(kind, tolerance):
     difference = (lr - clean).square().mean((2, 3))
     luma = (difference[:, 0] - rounding).clamp(min=0).sqrt()
     chroma = (difference[coloured, 1:].mean(1) - rounding).clamp(min=0).sqrt()
-    for measured, told in ((luma, sigma), (chroma, chroma_sigma[coloured])):
-        strong = told > 0.8 / 255
+    for measured, conditioning in ((luma, sigma), (chroma, chroma_sigma[coloured])):
+        strong = conditioning > 0.8 / 255
         assert int(strong.sum()) > 8
-        assert float((measured / told)[strong].log().median().abs()) < tolerance
+        assert float((measured / conditioning)[strong].log().median().abs()) < tolerance
     assert not chroma_sigma[~coloured].any()
     assert not lr[~coloured, 1:].any()
 

@@ -14,8 +14,8 @@ from blindsr.ops import dihedral
 from blindsr.training import kernel_network
 from blindsr.training.kernel_network import (
     ExampleLaw,
-    KernelPool,
     KernelTrainingConfig,
+    LabelledKernels,
     draw_example,
     examine,
     train_kernel_network,
@@ -35,7 +35,7 @@ LAW = ExampleLaw(sides=(64, 97), scale_shares=(1, 0, 0), kernel_count=40)
 
 @pytest.fixture(scope="module")
 def pool():
-    return KernelPool(3, LAW)
+    return LabelledKernels(3, LAW)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_no_estimate_has_a_smaller_risk_than_the_truth():
     least = kernel_network._risk(truth, 0.0, truth, noise)
     risks = [float(kernel_network._risk(gaussian(sigma), 0.0, truth, noise)) for sigma in (0.3, 0.5, 0.7, 0.9)]
     assert min(risks) > float(least)
-    # A kernel that is too wide costs more than one that is too narrow by as much, and a told error makes it cheaper.
+    # A kernel that is too wide costs more than one that is too narrow; a conditioning error makes it cheaper.
     assert risks[3] > risks[0]
     assert float(kernel_network._risk(gaussian(0.9), 0.02, truth, noise)) < risks[3]
 

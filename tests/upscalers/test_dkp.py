@@ -19,7 +19,7 @@ from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.deep_prior import DKPConfig, DKPUpscaler
 from blindsr.upscalers.deep_prior.dkp import kernel_side, random_kernels, sample_weights
-from blindsr.upscalers.deep_prior.losses import structural_similarity
+from blindsr.upscalers.deep_prior.image_prior import structural_similarity
 from tests.images import photograph
 from tests.upscalers.test_deep_prior import shapes
 

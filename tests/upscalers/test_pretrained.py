@@ -59,7 +59,7 @@ def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
     gray = photograph().mean(1, keepdim=True)
     single = upscale(gray, KERNEL, PASS).image
     triple = upscale(gray.repeat(1, 3, 1, 1), KERNEL, PASS).image
-    # The network is told whether an image has colour; its result hardly depends on it.
+    # Whether an image has colour is an input of the network; its result hardly depends on it.
     assert psnr(triple, single.expand_as(triple)) > 45
 
 
@@ -348,7 +348,7 @@ def test_noisy_chroma_is_denoised():
 
 
 def test_a_wrong_kernel_with_its_error_is_less_harmful():
-    """The larger the error that the network is told, the less it trusts the kernel."""
+    """The larger the conditioning error, the smaller the effect of the kernel."""
     hr = photograph(128, 144)
     lr = torch.round(degrade(hr, bicubic(2).tensor(), 2) * 255) / 255
     wide = gaussian(1.5, 2)
@@ -366,20 +366,20 @@ def test_both_bundled_networks_beat_interpolation(weights):
 
 
 @pytest.mark.parametrize(
-    ("measured", "word"),
+    ("measured", "reason"),
     [
-        ({"compression_sigma": 0.02}, "compressed"),
-        ({"noise_sigma": (0.03,)}, "noisy"),
-        ({"kernel_error": 0.02}, "estimated blur"),
+        ({"compression_sigma": 0.02}, "JPEG compression was measured"),
+        ({"noise_sigma": (0.03,)}, "noise was measured"),
+        ({"kernel_error": 0.02}, "the blur is an estimate"),
     ],
 )
-def test_no_steps_are_made_where_they_would_learn_an_error(measured, word):
+def test_no_steps_are_made_where_they_would_learn_an_error(measured, reason):
     lr = photograph()
     degradation = Degradation(kernel=KERNEL, **measured)
     heard = []
     model = PretrainedUpscaler(FEW).fit(TensorSource(lr), degradation, listener=heard.append)
     assert model.steps == 0
-    assert heard[-1].reason == f"{word}: no steps"
+    assert heard[-1].reason == f"no adaptation steps: {reason}"
     assert torch.equal(model.predict(lr), PretrainedUpscaler(PASS).fit(TensorSource(lr), degradation).predict(lr))
     assert PretrainedUpscaler(replace(FEW, random_weights=True)).fit(TensorSource(lr), degradation).steps == 3
 

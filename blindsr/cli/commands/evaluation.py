@@ -75,7 +75,7 @@ def degrade(
     phase: Literal["centred", "corner"] | None,
     seed: int,
     kernel_format: str,
-    **damage: Any,  # noqa: ANN401 - the noise and the compression, fields of Degradation
+    **damage: Any,  # noqa: ANN401 - the noise and the compression, fields of DatasetDegradation
 ) -> None:
     """Degrade sharp images HR (files or folders), each with a kernel of its own.
 
@@ -83,7 +83,7 @@ def degrade(
     """
     from blindsr.cli.output import ProgressListener
     from blindsr.cli.settings import load_known_kernel, single_kernel
-    from blindsr.evaluation.dataset import Degradation, make_dataset
+    from blindsr.evaluation.dataset import DatasetDegradation, make_dataset
     from blindsr.evaluation.shuffled import ShuffledLaw
     from blindsr.kernels import Kernel
     from blindsr.kernels.pool import KernelPool, read_pool
@@ -112,7 +112,7 @@ def degrade(
         made = make_dataset(
             sources,
             output,
-            Degradation(scale=scale, blur=blur, phase=phase or "centred", pool_noise=pool_noise, **damage),
+            DatasetDegradation(scale=scale, blur=blur, phase=phase or "centred", pool_noise=pool_noise, **damage),
             seed=seed,
             kernel_suffix=f".{kernel_format}",  # type: ignore[arg-type]
             overwrite=options.force,

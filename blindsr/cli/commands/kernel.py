@@ -218,10 +218,11 @@ def _compare_maps(first: "Kernel | KernelMap", second: "Kernel | KernelMap", *, 
         help="Scale that IN is for.  [default: that of the file, or 2]"),
     click.option("--to-scale", type=click.IntRange(2, 8), help="Resample to this scale.  [default: that of IN]"),
     click.option("--residual-blur", type=click.FloatRange(0, 1), default=1.0, show_default=True,
-        help="With --to-scale: blur of HR at its own pixels, 1 as soft as LR, 0 sharp."),
+        help="With --to-scale: residual HR blur β: 0, HR is perfectly sharp; 1, HR is as soft per pixel as LR."),
     with_options(
         "kernel_key", "kernel_index", "recenter", "force", "quiet",
-        kernel_key="Name of the array in IN.", kernel_index="Which kernel of IN, counted from 0; of a map row by row.",
+        kernel_key="Name of the array in IN.",
+        kernel_index="Which kernel of IN, counted from 0 (cells of a map are counted row by row).",
         force="Overwrite OUT if it exists.",
     ),
 )  # fmt: skip
@@ -305,7 +306,7 @@ def pool(
     `blindsr degrade --kernel-pool FILE` and `blindsr train --kernel-pool FILE` draw from the pool.
     """
     from blindsr.cli.output import ProgressListener
-    from blindsr.evaluation.camera import collect_pool
+    from blindsr.evaluation.dataset import collect_pool
     from blindsr.image_io import atomic_write_bytes, check_output
     from blindsr.settings import Settings
 

@@ -75,7 +75,7 @@ def train(
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if like is not None and (extra := given & {"steps", "anneal_from", *settings}):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra))
-        raise click.UsageError(f"--like sets {flags} itself; leave one of them out.")
+        raise click.UsageError(f"--like already fixes {flags}; omit {flags} or --like.")
     prepare_process(options.threads)
     if like is not None:
         try:

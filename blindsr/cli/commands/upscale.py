@@ -245,7 +245,7 @@ def _source(photo: Path, folder: Path) -> Path:
         raise click.UsageError("- reads an image from standard input, which is the terminal; redirect a file into it.")
     data = sys.stdin.buffer.read()
     if not data:
-        raise ImageError("needed an image on standard input, got nothing; for example: blindsr … - < photo.jpg")
+        raise ImageError("standard input is empty; expected an image, for example: blindsr … - < photo.jpg")
     path = folder / "stdin"
     path.write_bytes(data)
     return path

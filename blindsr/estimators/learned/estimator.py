@@ -60,7 +60,7 @@ _DETAIL_BANDS, _CORNERS = ((0.2, 0.3), (0.3, 0.4)), 0.5  # cycles per LR pixel, 
 _NOISY = 2.0  # grey levels of predicted noise
 _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
 _DRAWN = 4.0  # grey levels of the finest detail, beyond which it is no rounding
-_BRING = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
+_KNOWN_KERNEL_ADVICE = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
@@ -259,7 +259,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
 
 
 def estimate_of(
-    posterior: ImagePosterior | None, scale: int, config: LearnedConfig, *, known: tuple[float, float] = (0.0, 0.0)
+    posterior: ImagePosterior | None, scale: int, config: LearnedConfig, *, free_form: tuple[float, float] = (0.0, 0.0)
 ) -> KernelEstimate:
     """The estimate that follows from a posterior.
 
@@ -270,7 +270,7 @@ def estimate_of(
         posterior: From `posterior_of`.
         scale: Factor from LR to HR.
         config: Settings.
-        known: Share of the mean whose error is known otherwise, and that error; 0 for none.
+        free_form: Weight and error of the free-form part of the mean; 0 for none.
 
     Returns:
         The kernel with its `kernel_error`, and in its provenance `width_error`, the relative standard deviation of its
@@ -283,8 +283,8 @@ def estimate_of(
     if posterior is None:
         return flat_estimate(STAGE, scale, asdict(config))
     transfer, error = _with_spectral(posterior, config)
-    told = float(np.dot(posterior.kinds, config.error_shares)) * error
-    error, told = ((1 - known[0]) * value + known[0] * known[1] for value in (error, told))
+    kernel_error = float(np.dot(posterior.kinds, config.error_shares)) * error
+    error, kernel_error = ((1 - free_form[0]) * value + free_form[0] * free_form[1] for value in (error, kernel_error))
     uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
     wide, smooth = _wideness(posterior, config)
     points = posterior.spectral.pointedness
@@ -292,7 +292,7 @@ def estimate_of(
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
-    kernel_error = min(told * math.sqrt(1 - share), config.max_kernel_error)
+    kernel_error = min(kernel_error * math.sqrt(1 - share), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
     if share < _WARNED_SHARE:
@@ -310,12 +310,12 @@ def estimate_of(
     elif points > _WARNED_SHARE:
         warnings = (
             "the image is flat but for a few points or edges, around which the removal of a blur leaves rings: the "
-            f"kernel is drawn to the bicubic one. {_BRING}",
+            f"kernel is drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
         )
     elif smooth > _WARNED_SHARE:
         warnings = (
             "the image is soft, but has none of the edges that a blur softens, as with a smooth subject: the kernel is "
-            f"drawn to the bicubic one. {_BRING}",
+            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
         )
     elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
         why = "the image has no detail near the limit of its pixels"
@@ -327,11 +327,14 @@ def estimate_of(
             why = (
                 "the image has as much detail at the limit of its pixels as anywhere, as drawn text and dithering have"
             )
-        warnings = (f"{why}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. {_BRING}",)
+        warnings = (
+            f"{why}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. "
+            f"{_KNOWN_KERNEL_ADVICE}",
+        )
     elif uncertain > _WARNED_SHARE and sharp < _WARNED_SHARE:
         warnings = (
             "the image does not show its blur clearly, as with soft subjects, large flat areas or noise: the kernel is "
-            f"drawn to the bicubic one. {_BRING}",
+            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
         )
     elif wide > _WARNED_SHARE:
         sigma = math.sqrt(math.prod(posterior.spectral.sigmas))

@@ -19,8 +19,8 @@ _QUANTILE, _SAMPLES = 0.99, 200_000
 # Number of such steps from which they are text and not some edges of the photograph, whose loss would cost its kernel;
 # and their share among all edges up to which they are laid over a photograph.
 _MIN_STEPS, _MAX_SHARE = 60, 0.25
-# Text has one colour: share of its edges that reach one value, ± grey levels, and share of the image that has this value
-# at most; the sky between stars and a sheet of paper have more.
+# Text has one colour: share of its edges that reach one value, ± grey levels, and share of the image that has this
+# value, at most; the sky between stars and a sheet of paper have more.
 _COLOUR, _MIN_COLOUR_SHARE, _MAX_COLOUR_AREA = 4, 0.75, 0.15
 _WEAK, _NEAR = 0.5, 8  # smaller steps, at most so many px from a sharp one, belong to the text as well
 _MARGIN, _FAR = 3, 3  # px, by which what is filled reaches beyond them, and beyond which edges are others

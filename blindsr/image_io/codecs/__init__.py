@@ -2,8 +2,8 @@
 
 Each module that reads has `decode(file, *, page, max_pixels) -> Decoded`, where no page (None) is the first one, and
 `size(file) -> (height, width, bands)`, each that writes `encoder(target) -> Encoder`. A module whose files may hold
-several images has `frames(file, *, max_pixels) -> Frames` as well. Who calls them puts the name of the file before the
-text of an error.
+several images has `frames(file, *, max_pixels) -> Frames` as well. The caller prefixes the text of an error with the
+name of the file.
 """
 
 import logging
@@ -78,6 +78,22 @@ class Frames(Protocol):
 
     def __getitem__(self, index: int, /) -> Decoded:
         """Decode an image, counted from 0, without a warning that there are others."""
+
+
+class SingleFrame:
+    """The one image of a file without several; `decode` is that of its codec."""
+
+    animation, channels = None, (0,)
+
+    def __init__(self, decode: Callable[..., Decoded], file: BinaryIO, *, max_pixels: int) -> None:
+        self._decode, self._file, self._max_pixels = decode, file, max_pixels
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int, /) -> Decoded:
+        self._file.seek(0)
+        return self._decode(self._file, page=1, max_pixels=self._max_pixels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ from blindsr.image_io.codecs import (
     LEVELS_NEEDED,
     Decoded,
     Frames,
+    SingleFrame,
     Target,
     check_page_number,
     check_size,
@@ -189,26 +190,11 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     return Decoded(samples=samples, header=photo)
 
 
-class _OneImage:
-    """The image of a PNG that is not animated."""
-
-    animation, channels = None, (0,)
-
-    def __init__(self, file: BinaryIO, max_pixels: int) -> None:
-        self._file, self._max_pixels = file, max_pixels
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int, /) -> Decoded:
-        return decode(self._file, page=1, max_pixels=self._max_pixels)
-
-
 def frames(file: BinaryIO, *, max_pixels: int) -> Frames:
     """The frames of an animation (APNG), as they look after those before them; a PNG without one has one image."""
     chunks = read_chunks(file)
     if chunks.images == 1:
-        return _OneImage(file, max_pixels)
+        return SingleFrame(decode, file, max_pixels=max_pixels)
     header = decode(file, page=1, max_pixels=max_pixels).header
     warnings = tuple(text for text in header.warnings if "image 1 is used" not in text)
     if chunks.depth > 8:

@@ -1,4 +1,4 @@
-"""Networks of other people as upscalers: any checkpoint that spandrel knows, made blind by a correction filter."""
+"""Third-party networks as upscalers: any checkpoint supported by spandrel, made blind by a correction filter."""
 
 from blindsr.upscalers.checkpoint.correction import correct
 from blindsr.upscalers.checkpoint.upscaler import CheckpointConfig, CheckpointUpscaler

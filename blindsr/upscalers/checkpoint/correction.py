@@ -73,7 +73,7 @@ def correction_spectrum(
     uncertain = WienerFilter.of(actual, scale, kernel_error).folded[0] - by_kernel.folded[0]
     noise = uncertain + noise_sigma**2 + FLOORS[0] ** 2
     if method == "natural":
-        return folded(by_kernel.towards[0] * wanted[0]) / (by_kernel.folded[0] + noise)
+        return folded(by_kernel.numerator[0] * wanted[0]) / (by_kernel.folded[0] + noise)
     a, b = folded(wanted[0] * wanted[0].conj()), folded(actual[0] * wanted[0].conj())
     power = WienerFilter.of(wanted, scale).folded[0]
     return a * b.conj() / (b.abs().square() + noise * a.abs().square() / power)

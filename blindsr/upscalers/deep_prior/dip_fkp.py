@@ -24,8 +24,13 @@ from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
-from blindsr.upscalers.deep_prior.image_prior import LEVELS, DeepPriorConfig, Prior, whole_image_model
-from blindsr.upscalers.deep_prior.losses import structural_similarity
+from blindsr.upscalers.deep_prior.image_prior import (
+    LEVELS,
+    DeepPriorConfig,
+    Prior,
+    structural_similarity,
+    whole_image_model,
+)
 from blindsr.upscalers.deep_prior.network import min_hr_side
 
 __all__ = ["DIPFKPConfig", "DIPFKPUpscaler"]

@@ -1,10 +1,14 @@
-"""Super-resolution by the deep image prior for a known kernel (Ulyanov et al., CVPR 2018, §3.2)."""
+"""Super-resolution by the deep image prior for a known kernel (Ulyanov et al., CVPR 2018, §3.2).
+
+The methods for an unknown kernel, `dkp` and `dip_fkp`, share the prior and the losses at the end of this module.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, ignore
@@ -16,10 +20,19 @@ from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
 from blindsr.upscalers.deep_prior.network import SkipNetwork, min_hr_side, padded_size
 
-__all__ = ["DeepPriorConfig", "DeepPriorUpscaler", "Prior", "whole_image_model"]
+__all__ = [
+    "DeepPriorConfig",
+    "DeepPriorUpscaler",
+    "Prior",
+    "roughness",
+    "structural_similarity",
+    "whole_image_model",
+]
 
 STAGE = "dip"
 LEVELS = 5  # §3, supplement
+_SPARSITY = 0.67  # exponent of the image prior (authors' code)
+_WINDOW = 11  # side of the window of SSIM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +177,16 @@ def whole_image_model(
     dtype: torch.dtype,
     kernel: Kernel | None = None,
 ) -> TiledModel:
-    """A model that holds the result of the whole image, which it was fitted to, and a kernel that was estimated."""
+    """A model that holds the result for the whole image to which it was fitted.
+
+    Args:
+        result: The SR image, (1, C, s·h, s·w), [0, 1].
+        scale: Factor s from LR to HR.
+        steps: Optimiser steps that were made.
+        history: Curves of the losses by name, one value per report.
+        dtype: Type of the network's arithmetic.
+        kernel: The kernel that was estimated along with the image; None if it was given.
+    """
     result = result.detach()
     return TiledModel(
         scale=scale,
@@ -175,3 +197,35 @@ def whole_image_model(
         dtype=str(dtype).removeprefix("torch."),
         kernel=kernel,
     )
+
+
+def roughness(image: Tensor) -> Tensor:
+    """Mean of |∇x|^0.67 over four directions; the small constant keeps the gradient finite where neighbours agree."""
+    differences = (
+        image[..., 1:] - image[..., :-1],
+        image[..., 1:, :] - image[..., :-1, :],
+        image[..., 1:, 1:] - image[..., :-1, :-1],
+        image[..., 1:, :-1] - image[..., :-1, 1:],
+    )
+    return torch.stack([(d.abs() + 1e-4).pow(_SPARSITY).mean() for d in differences]).mean()
+
+
+def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """Mean SSIM of two images, (1, C, h, w), [0, 1], differentiable (Wang et al., IEEE TIP 2004).
+
+    The window is a Gaussian of σ 1.5 px and 11 px, or the largest odd side that fits into the image.
+    """
+    side = min(_WINDOW, *(length - (length + 1) % 2 for length in first.shape[-2:]))
+    offset = torch.arange(side, dtype=first.dtype, device=first.device) - side // 2
+    line = torch.exp(-offset.square() / (2 * 1.5**2))
+    window = (line[:, None] * line / line.sum() ** 2)[None, None]
+
+    def mean(image: Tensor) -> Tensor:
+        return functional.conv2d(image.transpose(0, 1), window)
+
+    a, b = mean(first), mean(second)
+    variance = mean(first * first) - a * a, mean(second * second) - b * b
+    covariance = mean(first * second) - a * b
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * a * b + c1) * (2 * covariance + c2) / ((a * a + b * b + c1) * (variance[0] + variance[1] + c2))
+    return similarity.mean()

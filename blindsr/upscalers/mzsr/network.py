@@ -90,7 +90,10 @@ def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str,
         raise ConfigError(f"mzsr.start must be a file of meta-trained weights, {path}: {error}.") from error
     shapes = {name: value.shape for name, value in MZSRNetwork().state_dict().items()}
     if metadata.get("format") != _FORMAT or {name: value.shape for name, value in weights.items()} != shapes:
-        raise ConfigError(f"mzsr.start must be a file of meta-trained weights of MZSR's network, {path} is none.")
+        raise ConfigError(
+            f"mzsr.start must be a file of meta-trained weights of MZSR's network; {path} is not. `benchmarks/mzsr.py "
+            "train` makes one."
+        )
     return weights
 
 

@@ -195,7 +195,8 @@ def adapt(
                 history[name].append(value)
         listener(StepDone(stage=STAGE, step=step, values=values))
     better = history["validation_loss"][-1] < before
-    listener(StageDone(stage=STAGE, steps=config.steps, reason="" if better else "no lower validation loss: not kept"))
+    reason = "" if better else "validation loss did not fall; adaptation discarded"
+    listener(StageDone(stage=STAGE, steps=config.steps, reason=reason))
     curves = {name: tuple(values) for name, values in history.items()}
     return (adapted if better else network), curves, config.steps
 

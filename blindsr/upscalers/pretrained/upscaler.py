@@ -215,11 +215,11 @@ def _reason_for_no_steps(degradation: Degradation) -> str:
     """
     kernel = degradation.kernel
     if degradation.compression_sigma > CLEAN:
-        return "compressed: no steps"
+        return "no adaptation steps: JPEG compression was measured"
     if degradation.plane_sigma(0) > _MAX_ADAPTED_NOISE:
-        return "noisy: no steps"
+        return "no adaptation steps: noise was measured"
     if degradation.kernel_error and normalised_cross_correlation(kernel, bicubic(kernel.scale)) < _NEARLY_BICUBIC:
-        return "estimated blur: no steps"
+        return "no adaptation steps: the blur is an estimate"
     return ""
 
 

@@ -58,7 +58,10 @@ def training_settings(path: Path | None = None) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise ConfigError(f"the settings of a training must be a JSON file, {path}: {error}.") from error
         if not isinstance(stored, dict):
-            raise ConfigError(f"the settings of a training must be a JSON object of names and values, {path} is none.")
+            raise ConfigError(
+                f"the settings of a training must be a JSON object of names and values; {path} is not. Choose such a "
+                "file, or a checkpoint of `blindsr train`."
+            )
         return stored
     return _read(weights_file(path))[1]
 

@@ -166,7 +166,7 @@ def test_a_dry_run_names_the_files_that_cannot_be_read_and_fails(quick, folder, 
     for line, name in zip(lines[2:5], ("damaged.png", "text.jpg", "gone.tif"), strict=True):
         assert line.startswith(f"fails: {folder / name}: cannot be read: ")
     assert lines[3].count("text.jpg") == 1
-    assert "there is no such file; check the name" in lines[4]
+    assert "no such file; expected an image (" in lines[4]
     assert lines[5].startswith("5 photographs: 2 to do, 3 failing. ")
     rows = [json.loads(line) for line in quick(*arguments, "--json", "--force").stdout.splitlines()]
     assert [row["status"] for row in rows] == ["kept", "kept", "failed", "failed", "failed"]

@@ -394,7 +394,7 @@ class TestPipe:
         assert last.startswith("error: standard output took no image (No space left on device)")
         assert "files:" not in result.stderr
 
-    @pytest.mark.parametrize(("data", "words"), [(b"", "got nothing"), (b"hello", "needed PNG")])
+    @pytest.mark.parametrize(("data", "words"), [(b"", "standard input is empty; expected"), (b"hello", "needed PNG")])
     def test_what_is_no_picture_is_one_line(self, quick, data, words):
         result = quick("-", data=data)
         assert (result.exit_code, result.stdout) == (1, "")

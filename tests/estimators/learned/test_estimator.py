@@ -11,7 +11,7 @@ import torch
 from images import INTERPOLATE, photograph, psnr, quick_settings
 
 from blindsr import SuperResolver
-from blindsr.cli.output import describe_kernel
+from blindsr.cli.output import kernel_text
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
 from blindsr.estimators.learned.estimator import (
@@ -105,7 +105,7 @@ def test_a_flat_image_gets_the_bicubic_kernel_and_a_warning():
     estimate = estimate_kernel(torch.full((1, 3, 80, 70), 0.3), 2, listener=events.append)
     assert np.array_equal(estimate.kernel.array, bicubic(2).array)
     assert "flat" in estimate.warnings[0]
-    assert describe_kernel(estimate.kernel) == "bicubic, because no kernel could be estimated (8×8 for ×2)"
+    assert kernel_text(estimate.kernel) == "bicubic, because no kernel could be estimated (8×8 for ×2)"
     assert any(isinstance(event, Notice) for event in events)
 
 

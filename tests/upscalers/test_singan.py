@@ -16,9 +16,16 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.checks import find_shift
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
-from blindsr.upscalers.singan import SinGANConfig, SinGANUpscaler
-from blindsr.upscalers.singan.networks import Critic, PatchGenerator, gradient_penalty
-from blindsr.upscalers.singan.upscaler import _enlarged, enlargements, pyramid_sizes
+from blindsr.upscalers.singan import (
+    Critic,
+    PatchGenerator,
+    SinGANConfig,
+    SinGANUpscaler,
+    _enlarged,
+    enlargements,
+    gradient_penalty,
+    pyramid_sizes,
+)
 from tests.images import photograph
 from tests.upscalers.test_deep_prior import shapes
 

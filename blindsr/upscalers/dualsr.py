@@ -1,11 +1,16 @@
-"""The training of DualSR on one image (§3), and its result."""
+"""DualSR: an upsampler and a downsampler of one image, trained together as each other's inverse.
+
+Emad, Peemen, Corporaal, "DualSR: Zero-Shot Dual Learning for Real-World Super-Resolution", WACV 2021. Departures from
+the paper are listed in docs/method/methods-of-the-field.md.
+"""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
@@ -16,13 +21,25 @@ from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, textured_part
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
-from blindsr.upscalers.dualsr.networks import RECEPTIVE_RADIUS, SCALE, Discriminator, Downsampler, Upsampler
 
-__all__ = ["DualSRConfig", "DualSRUpscaler", "kernel_losses"]
+__all__ = [
+    "RECEPTIVE_RADIUS",
+    "SCALE",
+    "Discriminator",
+    "Downsampler",
+    "DualSRConfig",
+    "DualSRUpscaler",
+    "Upsampler",
+    "kernel_losses",
+]
 
 STAGE = "dualsr"
+SCALE = 2
+RECEPTIVE_RADIUS = 8  # of the upsampler, HR pixels
 _INTERPOLATION = 2  # LR pixels on which an interpolated pixel depends, on either side
 _TINY = 1e-12  # keeps the gradient of |k|^p finite where a weight is zero
+_FILTERS = (7, 5, 3, 1, 1, 1)  # of the downsampler; together 13×13
+_POWER_ITERATIONS = 15  # before the first step; one for each step keeps up with the weights from then on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +86,114 @@ class DualSRConfig:
             )
         if self.layers < 2 or self.border < 0 or min(self.up_rate, self.down_rate) <= 0:
             raise ConfigError("dualsr.layers must be 2 or more, border 0 or more, and the rates positive.")
+
+
+def _normal(shape: tuple[int, ...], deviation: float, generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter(deviation * torch.randn(shape, generator=generator))
+
+
+class Upsampler(nn.Module):
+    """Bilinear interpolation plus the residual of eight 3×3 convolutions with ReLU between them.
+
+    Args:
+        bands: Bands of the image.
+        channels: Hidden channels.
+        layers: Convolutions.
+        generator: Source of the initial weights (He et al., ICCV 2015).
+    """
+
+    def __init__(self, bands: int, channels: int, layers: int, generator: torch.Generator) -> None:
+        super().__init__()
+        widths = [bands, *[channels] * (layers - 1), bands]
+        self.weights = nn.ParameterList(
+            _normal((after, before, 3, 3), (2 / (9 * before)) ** 0.5, generator) for before, after in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(after)) for after in widths[1:])
+
+    def forward(self, lr: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Enlarge images, (B, C, h, w) to (B, C, 2h, 2w), float32; the convolutions run in `dtype`."""
+        enlarged = imresize(lr, SCALE, method="bilinear")
+        x = enlarged.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, dtype, enabled=dtype is not torch.float32):
+            for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                x = functional.conv2d(x if number == 0 else functional.relu(x), weight, bias, padding=1)
+        return enlarged + x.float()
+
+
+class Downsampler(nn.Module):
+    """Deep linear downsampler: convolutions without bias or activation, one kernel for every band (KernelGAN's).
+
+    The kernel of odd side gets a zero row and column at its end, which is this package's convention for it.
+
+    Args:
+        channels: Hidden channels.
+        generator: Source of the initial weights: normal, of mean and standard deviation 1/n for n inputs.
+    """
+
+    def __init__(self, channels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        widths = [1, *[channels] * (len(_FILTERS) - 1), 1]
+        self.filters = nn.ParameterList()
+        for side, before, after in zip(_FILTERS, widths, widths[1:], strict=False):
+            share = 1 / (before * side * side)
+            weight = _normal((after, before, side, side), share, generator)
+            with torch.no_grad():
+                weight.add_(share)
+            self.filters.append(weight)
+        self.side = sum(_FILTERS) - len(_FILTERS) + 1
+
+    def kernel(self) -> Tensor:
+        """The layers as one kernel, (14, 14), with which images are correlated; its sum is free."""
+        composed = torch.zeros(1, 1, 2 * self.side - 1, 2 * self.side - 1, device=self.filters[0].device)
+        composed[..., self.side - 1, self.side - 1] = 1
+        for weight in self.filters:
+            composed = functional.conv2d(composed, weight)
+        # The response of correlations to a point is their kernel rotated by 180°.
+        return functional.pad(composed[0, 0].flip(0, 1), (0, 1, 0, 1))
+
+
+class Discriminator(nn.Module):
+    """Fully convolutional discriminator of 7×7 patches, with spectral and batch normalisation (Bell-Kligler et al.).
+
+    Args:
+        bands: Bands of the image.
+        channels: Hidden channels.
+        generator: Source of the initial weights.
+    """
+
+    def __init__(self, bands: int, channels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        shapes = [(channels, bands, 7, 7), *[(channels, channels, 1, 1)] * 5, (1, channels, 1, 1)]
+        self.weights = nn.ParameterList(_normal(shape, 0.02, generator) for shape in shapes)
+        self.gains = nn.ParameterList(nn.Parameter(torch.ones(channels)) for _ in range(5))
+        self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(channels)) for _ in range(5))
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(shape[0])) for shape in shapes)
+        self.left = [torch.randn(shape[0], generator=generator) for shape in shapes]
+        for _ in range(_POWER_ITERATIONS):
+            self.normalised()
+
+    def normalised(self) -> list[Tensor]:
+        """The weights divided by their spectral norms, after one power iteration (Miyato et al., ICLR 2018)."""
+        results = []
+        for number, weight in enumerate(self.weights):
+            matrix = weight.flatten(1)
+            with torch.no_grad():
+                left = self.left[number].to(matrix)
+                right = functional.normalize(matrix.mT @ left, dim=0)
+                left = functional.normalize(matrix @ right, dim=0)
+                self.left[number] = left
+            results.append(weight / (left @ matrix @ right))
+        return results
+
+    def forward(self, images: Tensor, weights: list[Tensor]) -> Tensor:
+        """Map images, (B, C, h, w), to the probabilities of their patches, (B, 1, h − 6, w − 6)."""
+        first, *hidden, last = weights
+        x = functional.conv2d(images, first, self.biases[0])
+        for number, weight in enumerate(hidden):
+            x = functional.conv2d(x, weight, self.biases[number + 1])
+            x = functional.batch_norm(x, None, None, self.gains[number], self.offsets[number], training=True)
+            x = functional.relu(x)
+        return torch.sigmoid(functional.conv2d(x, last, self.biases[-1]))
 
 
 class DualSRUpscaler:
@@ -154,11 +279,11 @@ class _Training:
         bands, device = image.shape[1], image.device
         self.up = Upsampler(bands, config.channels, config.layers, generator).to(device)
         self.down = Downsampler(config.channels, generator).to(device)
-        self.judge = Discriminator(bands, config.channels, generator).to(device)
+        self.discriminator = Discriminator(bands, config.channels, generator).to(device)
         betas = (config.beta1, 0.999)
         self.optimisers = {
             name: Adam(network.parameters(), config.up_rate, betas=betas)
-            for name, network in (("up", self.up), ("down", self.down), ("judge", self.judge))
+            for name, network in (("up", self.up), ("down", self.down), ("discriminator", self.discriminator))
         }
         self._weights = {side: _crop_weights(self.image, side) for side in (self.hr_crop, self.lr_crop)}
 
@@ -179,9 +304,9 @@ class _Training:
         kernel = self.down.kernel()
         fake = degrade(hr, kernel, SCALE)
         enlarged = self.up(lr, self.dtype)
-        weights = self.judge.normalised()
+        weights = self.discriminator.normalised()
         losses = {
-            "adversarial": (self.judge(fake, weights) - 1).square().mean(),
+            "adversarial": (self.discriminator(fake, weights) - 1).square().mean(),
             "forward": (degrade(enlarged, kernel, SCALE) - lr).abs().mean(),
             "backward": (self.up(fake, self.dtype) - hr).abs().mean(),
             "interpolation": _masked_interpolation(enlarged, lr),
@@ -194,9 +319,9 @@ class _Training:
             + config.weight_regularisers * losses["regularisers"]
         )
         self._update(("up", "down"), total)
-        maps = [self.judge(images, self.judge.normalised()) for images in (lr, fake.detach())]
+        maps = [self.discriminator(images, self.discriminator.normalised()) for images in (lr, fake.detach())]
         loss = 0.5 * ((maps[0] - 1).square().mean() + maps[1].square().mean())
-        self._update(("judge",), loss)
+        self._update(("discriminator",), loss)
         return {name: value.detach() for name, value in losses.items()} | {"discriminator": loss.detach()}
 
     def _update(self, names: tuple[str, ...], loss: Tensor) -> None:
@@ -210,7 +335,7 @@ class _Training:
     def _set_rates(self, step: int) -> None:
         config, times = self.config, (step - 1) // self.config.rate_every
         rates = {"up": config.up_rate / config.up_divisor**times}
-        rates |= dict.fromkeys(("down", "judge"), config.down_rate / config.down_divisor**times)
+        rates |= dict.fromkeys(("down", "discriminator"), config.down_rate / config.down_divisor**times)
         for name, optimiser in self.optimisers.items():
             optimiser.learning_rate = rates[name]
 
@@ -238,6 +363,16 @@ def kernel_losses(kernel: Tensor, fake: Tensor, hr: Tensor, step: int, config: D
     Sum 1 (weight 0.5), weights at the border (0.5), and the difference from bicubic downscaling, whose weight falls by
     a factor of 100 every `bicubic_every` steps, three times; when it is below 5·10⁻³, the centre of mass (1) and
     sparsity (5) are added.
+
+    Args:
+        kernel: The downsampler's kernel, (K, K); its sum is free.
+        fake: The HR crops after the downsampler, (B, C, h/2, w/2).
+        hr: The HR crops, (B, C, h, w), [0, 1].
+        step: Number of the step, from 1.
+        config: Settings.
+
+    Returns:
+        The weighted sum of the losses, a tensor without axes.
     """
     side = kernel.shape[-1]
     position = torch.arange(side, dtype=kernel.dtype, device=kernel.device) - (side - 1) / 2

@@ -16,9 +16,7 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.checks import find_shift
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
-from blindsr.upscalers.dualsr import DualSRConfig, DualSRUpscaler
-from blindsr.upscalers.dualsr.networks import Discriminator, Downsampler, Upsampler
-from blindsr.upscalers.dualsr.upscaler import kernel_losses
+from blindsr.upscalers.dualsr import Discriminator, Downsampler, DualSRConfig, DualSRUpscaler, Upsampler, kernel_losses
 from blindsr.upscalers.tiling import tiled_rows
 from tests.images import photograph
 

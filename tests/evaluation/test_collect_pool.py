@@ -11,8 +11,7 @@ from PIL import Image
 
 from blindsr.cli.main import cli
 from blindsr.errors import ConfigError, ImageError
-from blindsr.evaluation.camera import collect_pool
-from blindsr.evaluation.dataset import Degradation, degrade_image, kernel_for
+from blindsr.evaluation.dataset import DatasetDegradation, collect_pool, degrade_image, kernel_for
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation, resample
 from blindsr.kernels.pool import KernelPool
@@ -64,22 +63,22 @@ def test_a_flat_photograph_is_left_out_with_a_notice(camera):
 
 
 def test_kernels_and_noise_are_drawn_from_the_pool(pool):
-    degradation = Degradation(blur=pool, pool_noise=True)
+    degradation = DatasetDegradation(blur=pool, pool_noise=True)
     rng = np.random.default_rng(3)
     kernel = kernel_for(degradation, rng)
     assert kernel.digest in {own.digest for own in pool.kernels}
     flat = torch.full((1, 3, 64, 64), 0.5)
     assert float(degrade_image(flat, kernel, degradation, rng).std()) == pytest.approx(2 / 255, rel=0.3)
-    assert float(degrade_image(flat, kernel, Degradation(blur=pool), rng).std()) < 1e-5
+    assert float(degrade_image(flat, kernel, DatasetDegradation(blur=pool), rng).std()) < 1e-5
     assert degradation.as_dict()["blur"] == f"pool {pool.digest}"
 
 
 def test_a_pool_that_does_not_fit_is_refused(pool):
     with pytest.raises(ConfigError, match="kernels of the pool are for scale 2, scale 3"):
-        Degradation(scale=3, blur=pool)
+        DatasetDegradation(scale=3, blur=pool)
     without = KernelPool(pool.kernels, pool.names, pool.noise[:0])
     with pytest.raises(ConfigError, match="pool_noise needs a pool with patches"):
-        Degradation(blur=without, pool_noise=True)
+        DatasetDegradation(blur=without, pool_noise=True)
 
 
 @pytest.mark.parametrize("scale", [2, 3])

@@ -194,7 +194,9 @@ def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
     if photo.cards is not None:
         return ".fits"
     png = _BY_NAME["png"]
-    is_plain = photo.dtype.name in png.dtypes and not (photo.geo or photo.calibration or photo.has_mask)
+    is_plain = photo.dtype.name in png.dtypes and not (
+        photo.geo or photo.calibration or photo.has_mask or photo.is_premultiplied
+    )
     is_measured = bands == 3 and photo.is_rgb is False
     return ".png" if is_plain and photo.nodata is None and bands in (1, 3) and not is_measured else ".tif"
 

@@ -42,6 +42,7 @@ class PhotoHeader:
 
     has_alpha: bool = False  # an opaque alpha channel is written back as such
     alpha_is_data: bool = False  # the last band is what the file calls alpha; `has_alpha` is False then
+    is_premultiplied: bool = False  # the colours stay multiplied by the alpha channel that is data
     has_mask: bool = False  # GDAL's internal mask of missing data in a GeoTIFF
     is_rgb: bool | None = None  # the first three bands are red, green, blue; None: if there are three
     dtype: np.dtype[Any]  # of the file that is written: uint8, uint16, float32; in a TIFF int8, int16, int32, uint32

@@ -178,7 +178,8 @@ def _with_alpha_as(meaning: str, decoded: Decoded) -> Decoded:
     if not header.has_alpha:
         return decoded
     if meaning == ALPHA_IS_DATA:
-        return replace(decoded, header=replace(header, has_alpha=False, alpha_is_data=True))
+        header = replace(header, has_alpha=False, alpha_is_data=True, is_premultiplied=decoded.is_premultiplied)
+        return replace(decoded, header=header)
     if not decoded.is_premultiplied:
         return decoded
     warning = "the colours were premultiplied with alpha in the file, and are written without"

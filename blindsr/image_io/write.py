@@ -107,6 +107,10 @@ def _losses(target: Target) -> list[str]:
     chunks = [name.decode() for name, _ in header.png_colour if name != b"sRGB"]
     has_srgb = any(name == b"sRGB" for name, _ in header.png_colour)
     keeps = format_.keeps
+    if header.is_premultiplied and format_.name != "tiff":
+        warnings.append(
+            "the colours are multiplied by the alpha channel, which is data, and stay so; only a TIFF can say it"
+        )
     if "colour chunks" not in keeps and chunks and not has_srgb and not header.icc_profile:
         warnings.append(f"the PNG's colour description ({', '.join(chunks)}) is kept in a PNG only: it is left out")
     kept = (*OWN_KEYWORDS, "Comment") if "comment" in keeps else OWN_KEYWORDS

@@ -98,6 +98,11 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     return math.sqrt(max(0.0, noise - ROUNDING**2))
 
 
+def has_unclipped_tiles(bands: Tensor) -> bool:
+    """Whether an image, (B, C, H, W), [0, 1], has tiles enough without clipped pixels to measure its noise on."""
+    return int((_clipped_share(bands) == 0).sum()) >= _MIN_TILES
+
+
 def estimate_background_noise(image: Tensor) -> float:
     """Estimate noise that is finer than the rounding to 8 bits, in an image that has tiles of nothing but noise.
 

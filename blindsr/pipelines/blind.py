@@ -211,7 +211,9 @@ def estimate_kernel(
         needs = f"the {estimator.name} estimator needs at least {estimator.min_side}×{estimator.min_side} px"
         if not fallback:
             raise ImageError(f"{needs}, got {width}×{height} px; choose a larger image or region, or a known kernel.")
-        warning = f"{width}×{height} px are too few to measure a blur ({needs}); the bicubic kernel is used."
+        warning = (
+            f"the image is too small to measure a blur ({needs}, got {width}×{height} px); the bicubic kernel is used."
+        )
         listener(Notice(stage=estimator.name, message=warning))
         kernel = bicubic_in_place_of(estimator.name, scale)
         return KernelEstimate(kernel=kernel, method=estimator.name, warnings=(warning,))

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
-from blindsr.ops.noise import ROUNDING, estimate_background_noise, estimate_blocking, estimate_floor, estimate_noise
+from blindsr.ops.noise import (
+    ROUNDING,
+    estimate_background_noise,
+    estimate_blocking,
+    estimate_floor,
+    estimate_noise,
+    has_unclipped_tiles,
+)
 from blindsr.ops.windows import Source, spread_windows, whole
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
@@ -27,6 +34,7 @@ __all__ = [
     "measure_noise",
 ]
 
+_CHROMA_OVER_LUMA = 1.65  # noise of B − Y over that of luma, where the noise of the bands is independent
 MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
@@ -164,6 +172,9 @@ def measure_noise(source: Source) -> Noise:
             has_floor = estimate_floor(plane, rounding, is_chroma=is_chroma) > 0
             sigma = _MIN_NOISE if has_floor else estimate_background_noise(plane)
         sigmas[number] = sigma
+    if bands == 3 and not has_unclipped_tiles(parts):
+        # Saturated texture beside clipped areas looks like noise of chroma; that of the bands is in luma as well.
+        sigmas = [sigmas[0], *(min(sigma, _CHROMA_OVER_LUMA * sigmas[0]) for sigma in sigmas[1:])]
     return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
 
 

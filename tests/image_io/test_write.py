@@ -22,6 +22,8 @@ from blindsr.image_io import (
     write_photo,
 )
 from blindsr.image_io.codecs import straight_alpha, tiff
+from blindsr.pipelines.files import upscale_file
+from blindsr.settings import Settings
 
 HEIGHT, WIDTH = 31, 37
 
@@ -165,13 +167,29 @@ def test_an_alpha_channel_of_data_is_a_band_that_is_written_as_the_same_channel(
             assert (source.channels, source.is_transparent, source.warnings) == (4, False, ())
             photo = source.read()
         np.testing.assert_array_equal(np.round(photo.pixels * 65535), samples)  # nothing is divided by anything
-        assert default_suffix(photo) == ".png"
+        assert default_suffix(photo) == (".tif" if kind == "assocalpha" else ".png")
         write_photo(photo, tmp_path / f"b{suffix}", overwrite=True)
+        with open_image(tmp_path / f"b{suffix}", options=FileOptions(alpha="data")) as source:
+            np.testing.assert_array_equal(np.round(source.read().pixels * 65535), samples)
         again = read_photo(tmp_path / f"b{suffix}")
-        np.testing.assert_array_equal(np.round(again.pixels * 65535), samples[..., :3])
         np.testing.assert_array_equal(np.round(again.alpha * 65535), samples[..., 3])
     with pytest.raises(OutputError, match=r"\.jpg holds no alpha channel; write a.png"):
         write_photo(photo, tmp_path / "a.jpg")
+
+
+def test_colours_that_are_multiplied_by_a_channel_of_data_are_described_so(tmp_path):
+    pixels = np.zeros((24, 20, 4), np.uint8)
+    pixels[..., :3], pixels[..., 3] = 50, 100
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    options = FileOptions(alpha="data")
+    result = upscale_file(tmp_path / "a.tif", Settings(upscaler="bicubic"), kernel="bicubic", files=options)
+    assert result.outputs.image.suffix == ".tif"
+    with tifffile.TiffFile(result.outputs.image) as file:
+        assert file.pages[0].extrasamples == (1,)
+        assert file.pages[0].asarray()[8, 8].tolist() == [50, 50, 50, 100]
+    png = tmp_path / "b.png"
+    result = upscale_file(tmp_path / "a.tif", Settings(upscaler="bicubic"), kernel="bicubic", files=options, output=png)
+    assert any("only a TIFF can say it" in text for text in result.warnings)
 
 
 def test_heights_in_an_alpha_channel_are_data(tmp_path):

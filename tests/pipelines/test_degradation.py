@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from skimage import data
 
 from blindsr.image_io import jpeg_noise_sigma
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
-from blindsr.ops import imresize
+from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import LinearLightSource, TensorSource
 from blindsr.pipelines.degradation import kernel_error_of, measure_degradation
 from blindsr.settings import Settings
@@ -151,3 +152,14 @@ def test_noise_is_no_warning_where_the_upscaler_removes_none():
     degradation, warnings = measure(noise(110, 100, 0.02), removes_noise=False)
     assert degradation.noise_sigma == pytest.approx((0.02,), rel=0.1)
     assert warnings == ()
+
+
+def test_noise_of_chroma_beside_clipped_areas_is_no_more_than_that_of_the_bands():
+    """Saturated lights in a night are texture of chroma; independent noise of the bands would be in luma as well."""
+    rng = np.random.default_rng(11)
+    lights = (ndimage.gaussian_filter((rng.random((320, 320)) < 0.004) * level, (3, 1)) for level in (255.0, 220, 120))
+    hr = torch.from_numpy(np.stack([np.clip(plane * 900 + 6, 0, 255) for plane in lights])[None] / 255)
+    lr = degrade(hr, bicubic(2).tensor(hr), 2) + torch.from_numpy(rng.normal(0, 3 / 255, (1, 3, 160, 160)))
+    sigmas = np.array(measured_noise(TensorSource((lr.clamp(0, 1) * 255).round().float() / 255))) * 255
+    assert sigmas[0] < 4
+    assert sigmas[1:].max() < 1.7 * max(sigmas[0], 0.01)

@@ -551,7 +551,9 @@ class TiffEncoder:
     def _sample_entries(self) -> _Entries:
         header, colours, channels = self._target.header, self._target.channels, self._target.shape[2]
         is_rgb = colours >= 3 if header.is_rgb else colours == 3 and header.is_rgb is None
-        extras = [0] * (colours - (3 if is_rgb else 1)) + [_ALPHA] * header.has_alpha
+        extras = [0] * (colours - (3 if is_rgb else 1)) + [
+            _PREMULTIPLIED if header.is_premultiplied else _ALPHA
+        ] * header.has_alpha
         predictor = _FLOAT_DIFFERENCES if self.dtype.kind == "f" else _HORIZONTAL_DIFFERENCES
         predictor = predictor if self._has_predictor else _NO_DIFFERENCES
         entries: _Entries = {

@@ -17,18 +17,31 @@ from torch import Tensor
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
 
-__all__ = ["POINTS", "SpectralGaussian", "corner_noise", "edge_gain", "fitted_gaussian", "ramp", "rounded", "sparsity"]
+__all__ = [
+    "POINTS",
+    "SpectralGaussian",
+    "corner_noise",
+    "edge_gain",
+    "fitted_gaussian",
+    "ramp",
+    "rounded",
+    "sparsity",
+    "unevenness",
+]
 
 _MAX_SPECTRA = 600  # tiles of the fitted spectrum, at most
 _ROUNDING = 0.25  # grey levels
+_SMALLEST = 1e-8  # LR px⁴, of the determinant of a covariance
 _ROUNDING_NOISE = 1 / math.sqrt(12)  # standard deviation of rounding to grey levels
 POINTS = 10.0  # `sparsity` from which an image shows points; photographs have up to 6
 # Longest σ over the shortest one (motion, and a structure of one direction, have more), number of tiles and `sparsity`,
 # each between two values, of which the first excludes a wide blur, or the second.
 _RATIOS, _TILES, _SPARSITIES = (2.2, 2.8), (5.0, 10.0), (POINTS, 20.0)
 # The same of `edge_gain`, and of the sparsity after the removal, which is π/2 for a random field without any edges. A
-# grey image that is blurred and has no noise at all is hardly a photograph, but that of a microscope, or computed.
-_EDGE_GAINS, _GAINS_OF_NOISELESS, _SHARPER_SPARSITIES = (0.82, 0.92), (1.1, 1.2), (1.62, 1.68)
+# grey image that is blurred and has no noise at all is hardly a photograph, but that of a microscope, or computed: it
+# has to show more edges, and one width everywhere, where a smooth subject has different ones (`unevenness`).
+_EDGE_GAINS, _GAINS_OF_NOISELESS, _SHARPER_SPARSITIES = (0.82, 0.92), (0.92, 0.96), (1.62, 1.68)
+_UNEVENNESS, _UNEVEN_TILES = (0.07, 0.11), 8
 _MIN_NOISE, _CORNERS = 1.2, 0.5  # noise over rounding of a photograph; cycles per pixel beyond which it is measured
 # Of the Wiener filter of `edge_gain`: the noise, grey levels, and the prior power of photographs, f^−2.2.
 _NOISE, _POWER, _CORNER, _MARGIN = 1.5, 2.5e-4 * 2**2.2, 1 / 64, 24
@@ -46,6 +59,7 @@ class SpectralGaussian:
         sharper: `sparsity` after the removal of the Gaussian, if it was measured.
         points: `sparsity` of the image.
         is_noiseless: Whether the image is grey and has no noise but that of rounding.
+        unevenness: `unevenness` of such an image.
     """
 
     covariance: NDArray[np.float64]
@@ -55,6 +69,7 @@ class SpectralGaussian:
     sharper: float = math.inf
     points: float = 0.0
     is_noiseless: bool = False
+    unevenness: float = 0.0
 
     @cached_property
     def transfer(self) -> NDArray[np.complex128]:
@@ -92,9 +107,8 @@ class SpectralGaussian:
             * ramp(self.tiles, _TILES)
             * (1 - self.pointedness)
         )
-        has_edges = ramp(self.edges, _GAINS_OF_NOISELESS if self.is_noiseless else _EDGE_GAINS) * ramp(
-            self.sharper, _SHARPER_SPARSITIES
-        )
+        has_edges = ramp(self.edges, _GAINS_OF_NOISELESS if self.is_noiseless else _EDGE_GAINS)
+        has_edges *= ramp(self.sharper, _SHARPER_SPARSITIES) * (1 - ramp(self.unevenness, _UNEVENNESS))
         return wide * has_edges, wide * (1 - has_edges)
 
 
@@ -132,6 +146,7 @@ def fitted_gaussian(
     if not is_wide:
         return SpectralGaussian(covariance, frequencies, periodogram.tiles, points=points)
     edges = edge_gain(tiles, covariance)
+    is_noiseless = is_grey and corner_noise(tiles) < _MIN_NOISE * _ROUNDING_NOISE
     return SpectralGaussian(
         covariance,
         frequencies,
@@ -139,7 +154,8 @@ def fitted_gaussian(
         edges=edges,
         sharper=edges * sparsity(tiles),
         points=points,
-        is_noiseless=is_grey and corner_noise(tiles) < _MIN_NOISE * _ROUNDING_NOISE,
+        is_noiseless=is_noiseless,
+        unevenness=unevenness(tiles, covariance, scale) if is_noiseless else 0.0,
     )
 
 
@@ -165,6 +181,32 @@ def sparsity(image: Tensor) -> float:
         squares += float(differences.square_().sum(dtype=torch.float64))
         count += differences.numel()
     return squares * count / max(moduli**2, 1e-12)
+
+
+def unevenness(tiles: Tensor, covariance: NDArray[np.float64], scale: int) -> float:
+    """How much the widths that tiles show differ from each other and from that of the image, as logarithms.
+
+    A blur has one width: 0 to 0.07. What is smooth by itself is as smooth as it happens to be: on a microscope image
+    0.05 to 0.3. Tiles that are sharper than half of it show nothing: they are flat, but for a few edges.
+
+    Args:
+        tiles: (N, n, n), grey levels from 0 to 255, the most textured first.
+        covariance: (2, 2), LR px², of the Gaussian that the mean spectrum of the image shows.
+        scale: Factor from LR to HR.
+    """
+    differences = []
+    for tile in tiles[:_UNEVEN_TILES]:
+        periodogram = tile_spectra(tile / 255, max_tiles=_MAX_SPECTRA).mean()
+        if periodogram.tiles:
+            own = gaussian_blur(fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior()), scale) / scale**2
+            differences.append(_log_width(own) - _log_width(covariance))
+    valid = [difference for difference in differences if difference > -math.log(2)]
+    return max(abs(float(np.median(valid))), float(np.std(valid))) if valid else 0.0
+
+
+def _log_width(covariance: NDArray[np.float64]) -> float:
+    """Logarithm of the geometric mean of the two standard deviations."""
+    return math.log(max(float(np.linalg.det(covariance)), _SMALLEST)) / 4
 
 
 def corner_noise(tiles: Tensor) -> float:

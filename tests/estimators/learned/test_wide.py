@@ -66,6 +66,16 @@ def test_a_random_field_without_edges_is_a_smooth_subject(sigma):
     assert "as with a smooth subject" in estimate.warnings[0]
 
 
+@pytest.mark.parametrize("name", ["brick", "coins"])
+def test_a_grey_image_without_any_noise_that_has_one_blur_is_sharpened(name):
+    hr = torch.from_numpy(getattr(data, name)()[:300, :300].astype(np.float32))[None, None] / 255
+    lr = (degrade(hr, gaussian(9.0, 2).tensor(hr), 2) * 255).round()[0, 0]
+    fit = fitted(lr, is_grey=True)
+    assert fit.is_noiseless
+    assert fit.unevenness < 0.07
+    assert fit.wideness((0.95, 1.15), (2.4, 3.0))[0] > 0.75
+
+
 def test_a_grey_image_without_any_noise_is_hardly_a_photograph():
     plane = blurred(1.8)
     noise = torch.from_numpy(np.random.default_rng(0).normal(size=tuple(plane.shape))).float()
@@ -75,7 +85,7 @@ def test_a_grey_image_without_any_noise_is_hardly_a_photograph():
     assert corner_noise(textured_tiles(10 * noise, 8)) == pytest.approx(10, rel=0.05)
 
 
-@pytest.mark.parametrize(("top", "left"), [(330, 260), (0, 130), (260, 260)])
+@pytest.mark.parametrize(("top", "left"), [(330, 260), (0, 130), (260, 260), (130, 0)])
 def test_parts_of_a_microscope_image_are_never_ruined(top, left):
     hr = ndimage.gaussian_filter(data.cell()[top : top + 240, left : left + 240].astype(float), 0.8, mode="mirror")
     truth = data.cell()[top : top + 240, left : left + 240]
@@ -118,14 +128,15 @@ def test_a_microscope_image_keeps_the_bicubic_kernel():
         {"points": 40.0},
         {"edges": 0.7},
         {"sharper": 1.6},
-        {"is_noiseless": True},
+        {"is_noiseless": True, "edges": 0.92},
+        {"unevenness": 0.12},
     ],
 )
 def test_each_reason_excludes_a_wide_blur(change):
     wide = SpectralGaussian(np.eye(2) * 1.8**2, FREQUENCIES, tiles=25, edges=1.0, points=3.0)
     bounds = LearnedConfig().wide_sigmas, LearnedConfig().max_wide_sigmas
     assert wide.wideness(*bounds) == (1, 0)
-    is_smooth = bool({"edges", "sharper", "is_noiseless"} & change.keys())
+    is_smooth = bool({"edges", "sharper", "unevenness"} & change.keys())
     assert replace(wide, **change).wideness(*bounds) == (0, is_smooth)
 
 

@@ -26,7 +26,8 @@ _WEAK, _NEAR = 0.5, 8  # smaller steps, at most so many px from a sharp one, bel
 _MARGIN, _FAR = 3, 3  # px, by which what is filled reaches beyond them, and beyond which edges are others
 _MAX_FILLED = 0.35  # share of the image, at most
 _MIN_OTHERS = 0.5  # number of other edges over that of sharp steps, at least: there is a photograph
-_FILL = 2.0  # px, σ of the weights of a filled pixel's surroundings
+# Of the weights of a filled pixel's surroundings: σ and radius, px, and their sum from which it is filled.
+_FILL, _RADIUS, _MIN_REACHED = 2.0, 6, 1e-3
 
 
 def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
@@ -43,6 +44,8 @@ def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
     steps = torch.zeros_like(image)
     steps[..., :-1, :] = image.diff(dim=-2).abs()
     steps[..., :-1] = torch.maximum(steps[..., :-1], image.diff(dim=-1).abs())
+    if int((steps > _SHARP * _MIN_RANGE).sum()) < _MIN_STEPS:
+        return plane, 0.0
     high, low = _largest(image, _AREA), -_largest(-image, _AREA)
     is_edge = high - low > _MIN_RANGE
     relative = steps / (high - low).clamp_min(1)
@@ -60,19 +63,30 @@ def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
     share = float(hole.float().mean())
     if share > _MAX_FILLED:
         return plane, 0.0
-    filled, missing = image, hole
+    filled = plane.clone()
+    # Only the part with text in it is computed on.
+    part = tuple(
+        slice(max(0, int(places.min()) - 2 * _RADIUS), int(places.max()) + 2 * _RADIUS + 1)
+        for places in hole[0, 0].nonzero(as_tuple=True)
+    )
+    filled[part] = _filled(image[..., part[0], part[1]], hole[..., part[0], part[1]])[0, 0]
+    return filled, share
+
+
+def _filled(image: Tensor, hole: Tensor) -> Tensor:
+    """An image, (1, 1, h, w), whose pixels in a hole are weighted means of those around, from its rim inwards."""
+    missing = hole
     while bool(missing.any()):
         weights = _blurred((~missing).float())
-        means = _blurred(torch.where(missing, 0.0, filled)) / weights.clamp_min(1e-6)
-        reached = missing & (weights > 1e-3)
-        if not bool(reached.any()):
-            return plane, 0.0
-        filled, missing = torch.where(reached, means, filled), missing & ~reached
-    return filled[0, 0], share
+        means = _blurred(torch.where(missing, 0.0, image)) / weights.clamp_min(1e-6)
+        reached = missing & (weights > _MIN_REACHED)
+        image, missing = torch.where(reached, means, image), missing & ~reached
+    return image
 
 
 def _largest(image: Tensor, side: int) -> Tensor:
-    return functional.max_pool2d(image, side, stride=1, padding=side // 2)
+    rows = functional.max_pool2d(image, (side, 1), stride=1, padding=(side // 2, 0))
+    return functional.max_pool2d(rows, (1, side), stride=1, padding=(0, side // 2))
 
 
 def _near(mask: Tensor, distance: int) -> Tensor:
@@ -88,8 +102,7 @@ def _is_of_one_colour(values: Tensor, plane: Tensor) -> bool:
 
 
 def _blurred(image: Tensor) -> Tensor:
-    radius = round(3 * _FILL)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / _FILL) ** 2)
+    taps = torch.exp(-0.5 * (torch.arange(-_RADIUS, _RADIUS + 1) / _FILL) ** 2)
     taps = taps / taps.sum()
-    rows = functional.conv2d(image, taps[None, None, :, None], padding=(radius, 0))
-    return functional.conv2d(rows, taps[None, None, None], padding=(0, radius))
+    rows = functional.conv2d(image, taps[None, None, :, None], padding=(_RADIUS, 0))
+    return functional.conv2d(rows, taps[None, None, None], padding=(0, _RADIUS))

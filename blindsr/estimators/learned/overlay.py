@@ -22,6 +22,7 @@ _MIN_STEPS, _MAX_SHARE = 60, 0.25
 # Text has one colour: share of its edges that reach one value, ± grey levels, and share of the image that has this
 # value, at most; the sky between stars and a sheet of paper have more.
 _COLOUR, _MIN_COLOUR_SHARE, _MAX_COLOUR_AREA = 4, 0.75, 0.15
+_STROKE, _MAX_THICK = 7, 0.5  # px, of which strokes are thinner, and share of this colour that may be thicker
 _WEAK, _NEAR = 0.5, 8  # smaller steps, at most so many px from a sharp one, belong to the text as well
 _MARGIN, _FAR = 3, 3  # px, by which what is filled reaches beyond them, and beyond which edges are others
 _MAX_FILLED = 0.35  # share of the image, at most
@@ -94,11 +95,15 @@ def _near(mask: Tensor, distance: int) -> Tensor:
 
 
 def _is_of_one_colour(values: Tensor, plane: Tensor) -> bool:
-    """Whether most values are within ±4 grey levels of one of them, which is not the ground of the image."""
+    """Whether most values are within ±4 grey levels of one, which is that of thin strokes and not of the ground."""
     counts = torch.histc(values, 256, 0, 255)[None, None]
     near = functional.avg_pool1d(counts, 2 * _COLOUR + 1, 1, _COLOUR)[0, 0] * (2 * _COLOUR + 1)
-    area = float(((plane - int(near.argmax())).abs() <= _COLOUR).float().mean())
-    return float(near.max()) >= _MIN_COLOUR_SHARE * len(values) and area <= _MAX_COLOUR_AREA
+    if float(near.max()) < _MIN_COLOUR_SHARE * len(values):
+        return False
+    coloured = ((plane - int(near.argmax())).abs() <= _COLOUR)[None, None]
+    thick = coloured & _near(~_near(~coloured, _STROKE // 2), _STROKE // 2)
+    area = int(coloured.sum())
+    return area <= _MAX_COLOUR_AREA * plane.numel() and int(thick.sum()) <= _MAX_THICK * area
 
 
 def _blurred(image: Tensor) -> Tensor:

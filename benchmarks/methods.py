@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blindsr.evaluation.ablation import AblationPlan, ablate
 from blindsr.evaluation.dataset import read_dataset
-from blindsr.evaluation.report.pictures import _COLOURS, write_time_plot
+from blindsr.evaluation.report.pictures import COLOURS, write_time_plot
 from blindsr.evaluation.results import BICUBIC, INTERPOLATION, labels, split_method, summarise
 from blindsr.events import Notice, StepDone
 from blindsr.registry import UPSCALERS
@@ -65,7 +65,7 @@ def main() -> None:
             gain = row["psnr_y"] - base
             lines.append(f"| {label} | {row['images']} | {row['psnr_y']:.2f} | {gain:+.2f} | {row['seconds']:.1f} |")
             name = f"{label} ({row['images']} images)" if part == "slow" else label
-            points[name] = (row["seconds"], gain, _COLOURS[len(points) % len(_COLOURS)])
+            points[name] = (row["seconds"], gain, COLOURS[len(points) % len(COLOURS)])
     text = "\n".join(lines) + "\n"
     (options.out / "methods.md").write_text(text, encoding="utf-8")
     print(text)

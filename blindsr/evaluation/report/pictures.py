@@ -16,14 +16,23 @@ from blindsr.evaluation.metrics import rgb_to_y
 from blindsr.evaluation.results import BICUBIC, AblationResults, labels, split_method, summarise
 from blindsr.image_io import atomic_write_bytes, image_bytes
 
-__all__ = ["check_plot", "choose_crops", "data_uri", "method_colours", "reduced", "write_plots", "write_time_plot"]
+__all__ = [
+    "COLOURS",
+    "check_plot",
+    "choose_crops",
+    "data_uri",
+    "method_colours",
+    "reduced",
+    "write_plots",
+    "write_time_plot",
+]
 
 _MAX_SIDE = 1600  # px; a page with twelve such images has about 15 MB
 _CROP_SIDES = (72, 128)  # px, minimum and maximum; so few that single pixels are visible
 _CROP_MARGIN = 8  # px at the border of an image, where every method extrapolates
 
 # --m0, --m1, … of report.css for light backgrounds; estimated kernels use _ESTIMATES in turn.
-_COLOURS = ("#8b909a", "#c9892b", "#2463c9", "#a8399b", "#1f8a5b", "#1d1f24", "#b5452f", "#0e8a9a")
+COLOURS = ("#8b909a", "#c9892b", "#2463c9", "#a8399b", "#1f8a5b", "#1d1f24", "#b5452f", "#0e8a9a")
 _FIXED = {"": 0, BICUBIC: 1, "true": 4}
 _ESTIMATES = (2, 3, 6, 7)
 
@@ -108,11 +117,11 @@ def write_plots(results: AblationResults) -> list[Path]:
     for position, method in enumerate(methods):
         rows = [row for row in summary.images if row["method"] == method]
         gains = [row["gain"] for row in rows if row["gain"] is not None]
-        colour = _COLOURS[colours[method]]
+        colour = COLOURS[colours[method]]
         axes.scatter(gains, [position] * len(gains), s=28, color=colour, alpha=0.55, linewidths=0)
         if gains:
             axes.plot([sum(gains) / len(gains)] * 2, [position - 0.28, position + 0.28], color=colour, linewidth=2.5)
-    axes.axvline(0, color=_COLOURS[0], linewidth=0.8, linestyle="--")
+    axes.axvline(0, color=COLOURS[0], linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(methods)), [texts[method] for method in methods])
     axes.invert_yaxis()
     axes.set_xlabel(f"gain over the bicubic kernel, dB (×{results.plan['scale']})")
@@ -120,7 +129,7 @@ def write_plots(results: AblationResults) -> list[Path]:
     paths = _saved(figure, results.folder / "ablation")
     texts_of_methods = labels(row["method"] for row in summary.methods)
     points = {
-        texts_of_methods[row["method"]]: (row["seconds"], row["psnr_y"], _COLOURS[colours[row["method"]]])
+        texts_of_methods[row["method"]]: (row["seconds"], row["psnr_y"], COLOURS[colours[row["method"]]])
         for row in summary.methods
     }
     return [*paths, *write_time_plot(points, results.folder / "time", "PSNR-Y, dB")]

@@ -88,7 +88,9 @@ def _tensor_array(image: Tensor, channel_axis: int | None) -> tuple[NDArray[Any]
     single, axis = (image[0] if image.ndim == 4 else image), channel_axis
     if single.ndim == 3:
         if image.ndim == 4 and channel_axis is not None and channel_axis >= 0:
-            channel_axis = channel_axis - 1 if channel_axis else 3  # the first axis is not of channels
+            if channel_axis == 0:
+                raise ImageError("channel_axis 0 of a tensor (1, C, H, W) is that of the images; its channels have 1.")
+            channel_axis -= 1
         axis = _checked_axis(tuple(single.shape), channel_axis, default=0)
     try:
         return single.detach().cpu().numpy(), axis

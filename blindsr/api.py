@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
@@ -454,7 +455,7 @@ def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
 def _device(name: str, own: torch.device | None) -> torch.device:

@@ -82,7 +82,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Check the bounds."""
         numbers = (self.scale,) if self.factors is None else self.factors
-        if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        if not all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers):
             raise ConfigError(f"scale must be a number, and factors two numbers, got {numbers}.")
         if self.region is not None and not isinstance(self.region, Region):
             raise ConfigError(f"region must be a Region(x=, y=, width=, height=), got {self.region!r}.")

@@ -35,6 +35,7 @@ __all__ = ["AutoConfig", "AutomaticEstimator"]
 STAGE = "auto"
 _SHAKE = KINDS.index("shake")
 _SHAKE_PROBABILITY = 0.3  # above which a free-form kernel is estimated; it costs about a second
+_MAX_SHAPE_SHARE = 0.5  # beyond, it is a straight motion, and its few parameters say more than a free form
 # Distances between the two free-form kernels, and of their mean from the posterior mean, between which the weight of
 # their mean falls to 0.
 _AGREEMENT, _MAX_DISTANCE = (0.12, 0.2), (0.3, 0.36)
@@ -82,7 +83,11 @@ class AutomaticEstimator:
         listener(StageStarted(stage=STAGE))
         posterior = posterior_of(lr, scale, config.learned)
         estimate = estimate_of(posterior, scale, config.learned)
-        is_shake = posterior is not None and posterior.kinds[_SHAKE] > _SHAKE_PROBABILITY
+        is_shake = (
+            posterior is not None
+            and posterior.kinds[_SHAKE] > _SHAKE_PROBABILITY
+            and posterior.shape_share(config.learned)[0] < _MAX_SHAPE_SHARE
+        )
         if posterior is not None and is_shake and min(lr.shape[-2:]) >= FREE_FORM_SIDE:
             free = blind_l0.independent_kernels(lr, scale, posterior.kernel, config.l0)
             estimate = _combined(estimate, posterior, free, config.learned)
@@ -111,7 +116,11 @@ def _combined(
     metrics = {"free_form_spread": spread, "free_form_distance": distance, "free_form_weight": weight}
     if weight == 0:
         return replace(estimate, metrics={**estimate.metrics, **metrics})
-    config = replace(config, spectral_weight=(1 - weight) * config.spectral_weight)
+    config = replace(
+        config,
+        spectral_weight=(1 - weight) * config.spectral_weight,
+        shape_weight=(1 - weight) * config.shape_weight,
+    )
     free_form = weight, _FREE_FORM_ERROR + _ERROR_SLOPE * distance
     joint = estimate_of(posterior.mixed(mean, weight), estimate.kernel.scale, config, free_form=free_form)
     return replace(joint, metrics={**joint.metrics, **metrics})

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize, special
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, gaussian
 from blindsr.kernels.analytic import gaussian_size
 from blindsr.ops import luma
+from blindsr.ops.shapes import Disc
 from blindsr.ops.spectrum import (
     MIN_SIDE,
     RESIDUAL_HR_BLUR,
@@ -29,12 +28,11 @@ from blindsr.ops.spectrum import (
     tile_spectra,
 )
 
-__all__ = ["DiscFit", "SpectralConfig", "SpectralEstimator", "disc_kernel", "estimate_kernel", "fit_disc"]
+__all__ = ["SpectralConfig", "SpectralEstimator", "disc_kernel", "estimate_kernel", "is_disc"]
 
 STAGE = "spectral"
 # Side of the largest kernel, LR pixels. A wider blur leaves nothing above the noise that it could be estimated from.
 _MAX_SIDE_LR = 10
-_MAX_SOFTNESS = 0.4  # LR pixels
 _OVERSAMPLING = 9
 
 
@@ -143,8 +141,7 @@ def _fit_kernel(
     fit = fit_spectrum(points, config.prior, None if similar is None else similar.parameters)
     metrics = {"exponent": fit.exponent, "noise": fit.noise, "residual": fit.residual}
     metrics["tiles"] = float(periodogram.tiles)
-    disc = fit_disc(points, fit, config.prior) if config.discs else None
-    if disc is not None and disc.is_plausible(fit):
+    if config.discs and is_disc(disc := _fitted_disc(points, fit, config.prior), fit):
         sizes = {"disc_radius_lr": disc.radius, "disc_softness_lr": disc.softness, "disc_residual": disc.residual}
         return disc_kernel(disc, scale), metrics | sizes, fit
     covariance = gaussian_blur(fit, scale, config.residual_hr_blur)
@@ -156,85 +153,22 @@ def _fit_kernel(
     return kernel, metrics | {"sigma_lr_long": long}, fit
 
 
-@dataclass(frozen=True)
-class DiscFit:
-    """A disc convolved with a small Gaussian."""
-
-    radius: float  # of the disc, LR pixels
-    softness: float  # σ of the Gaussian, LR pixels
-    residual: float  # as in `SpectrumFit`
-
-    def is_plausible(self, gaussian: SpectrumFit) -> bool:
-        """Whether the blur may be a disc.
-
-        Any other blur drives the softness to its bound, or the radius to zero; a sharp photograph has no softness. A
-        residual far above that of the Gaussian, which has one more parameter, rules out a disc as well.
-        """
-        is_soft = 0.08 <= self.softness <= 0.36
-        return self.radius >= 0.6 and is_soft and self.residual <= 1.2 * gaussian.residual
+def _fitted_disc(points: SpectrumPoints, gaussian: SpectrumFit, prior: ExponentPrior) -> Disc:
+    radius, softness = Disc.starts(gaussian.covariance)
+    return Disc.fit(points, prior, [(share * radius, softness) for share in (0.8, 1.0, 1.2)])
 
 
-def fit_disc(points: SpectrumPoints, gaussian: SpectrumFit, prior: ExponentPrior) -> DiscFit:
-    """Fit A, α, N, the radius R and the softness σ to a mean periodogram, as `fit_spectrum` does for a Gaussian.
+def is_disc(disc: Disc, gaussian: SpectrumFit) -> bool:
+    """Whether the blur may be a disc.
 
-    The transfer function is 2 J₁(2πRf)/(2πRf) · exp(−2π²σ²f²).
-
-    Args:
-        points: Data of the periodogram.
-        gaussian: The fit of a Gaussian, which determines the initial radius.
-        prior: Prior on α.
-
-    References:
-        Goodman, "Introduction to Fourier Optics", §6.4 (the transfer function of a defocused lens).
+    Any other blur drives the softness to its bound, or the radius to zero; a sharp photograph has no softness. A
+    residual far above that of the Gaussian, which has one more parameter, rules out a disc as well.
     """
-    radius = np.linalg.norm(points.aliases, axis=-1)
-    outside = radius > points.beyond
-    radius = np.where(outside, 1.0, radius)
-    log_radius, squared, count = np.log(radius), radius**2, len(points.log_power)
-
-    def transfer_of(theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        argument = np.maximum(2 * np.pi * theta[3] * radius, 1e-9)
-        return argument, 2 * special.j1(argument) / argument
-
-    def signal_of(theta: NDArray[np.float64], transfer: NDArray[np.float64]) -> NDArray[np.float64]:
-        signal = theta[0] - theta[1] * log_radius + np.log(transfer**2 + 1e-6) - 4 * np.pi**2 * theta[4] ** 2 * squared
-        return np.where(outside, -300.0, signal)
-
-    def residuals(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        signal = signal_of(theta, transfer_of(theta)[1])
-        model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
-        return np.append(points.log_power - model, prior.residual(theta[1], count))
-
-    def jacobian(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        argument, transfer = transfer_of(theta)
-        signal = signal_of(theta, transfer)
-        model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
-        # Share of each alias in the power; the noise has the rest.
-        shares = np.where(outside, 0.0, np.exp(signal - model))
-        second = transfer - special.j0(argument)  # J₂
-        by_radius = -4 * transfer * second / argument / (transfer**2 + 1e-6) * 2 * np.pi * radius
-        parts = [shares, -shares * log_radius, shares * by_radius, -8 * np.pi**2 * theta[4] * shares * squared]
-        level, exponent, size, softness = (part.sum(0) for part in parts)
-        by_parameter = np.stack([level, exponent, 1 - level, size, softness], -1)
-        slope = prior.residual(1.0, count) - prior.residual(0.0, count)
-        return np.vstack([-by_parameter, [0, slope, 0, 0, 0]])
-
-    # The variance of a disc along an axis is R²/4.
-    likely = math.sqrt(2 * max(float(np.trace(gaussian.covariance)) - 0.08, 0.1))
-    amplitude, noise = points.amplitude(prior.mean), float(np.quantile(points.log_power, 0.01)) - 2
-    bounds = ([-50, 0, -60, 0.1, 0.05], [50, 5, 20, 10, _MAX_SOFTNESS])
-    # For an image without texture, such as a gradient, all of these may be out of bounds.
-    initial = [[amplitude, prior.mean, noise, share * likely, 0.2] for share in (0.8, 1.0, 1.2)]
-    inside = np.clip(initial, np.array(bounds[0]) + 1e-3, np.array(bounds[1]) - 1e-3)
-    fits = [
-        optimize.least_squares(residuals, start, jacobian, loss="huber", f_scale=0.5, max_nfev=40, bounds=bounds)
-        for start in inside
-    ]
-    best = min(fits, key=lambda fit: float(fit.cost))
-    return DiscFit(float(best.x[3]), float(best.x[4]), float(np.sqrt(np.mean(best.fun[:-1] ** 2))))
+    is_soft = 0.08 <= disc.softness <= 0.36
+    return disc.radius >= 0.6 and is_soft and disc.residual <= 1.2 * gaussian.residual
 
 
-def disc_kernel(fit: DiscFit, scale: int) -> Kernel:
+def disc_kernel(fit: Disc, scale: int) -> Kernel:
     """The disc on the HR grid: each weight is the mean over its HR pixel."""
     radius, softness = fit.radius * scale, fit.softness * scale
     side = 2 * math.ceil(radius + 3 * softness + 1) + scale

@@ -53,7 +53,7 @@ OTHER = Kernel(np.pad(np.ones((2, 2)) / 4, 11), 2)
 def shaken(monkeypatch):
     """A photograph with motion blur, taken for shake for certain, and a function that sets the two free forms."""
     image = lr(shake())
-    certain = replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]))
+    certain = replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]), shape=None)
     monkeypatch.setattr(auto, "posterior_of", lambda *_: certain)
 
     def with_free_forms(*kernels):

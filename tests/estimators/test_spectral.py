@@ -7,10 +7,11 @@ import torch
 from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
-from blindsr.estimators.spectral import DiscFit, SpectralConfig, SpectralEstimator, disc_kernel, estimate_kernel
+from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator, disc_kernel, estimate_kernel
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, defocus, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, luma
+from blindsr.ops.shapes import Disc
 
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 
@@ -134,7 +135,7 @@ def test_discs_are_not_fitted_by_default():
 
 
 def test_the_variance_of_the_kernel_is_that_of_disc_gaussian_and_pixel():
-    kernel = disc_kernel(DiscFit(radius=1.5, softness=0.3, residual=0.1), 3)
+    kernel = disc_kernel(Disc(radius=1.5, softness=0.3, residual=0.1), 3)
     expected = (4.5**2) / 4 + 0.9**2 + 1 / 12
     assert np.diag(kernel.covariance) == pytest.approx([expected] * 2, rel=0.01)
     assert kernel.array == pytest.approx(kernel.array.T)

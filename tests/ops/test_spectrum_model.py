@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from blindsr.estimators.spectral import fit_disc
+from blindsr.ops.shapes import Disc
 from blindsr.ops.spectrum import ExponentPrior, Periodogram, SpectrumFit, _Model, fit_spectrum, spectrum_points
 
 
@@ -56,6 +56,6 @@ def test_a_spectrum_without_texture_leaves_the_disc_within_its_bounds():
     frequency = np.fft.fftfreq(16)
     points = spectrum_points(Periodogram(np.full((16, 16), 1e-30), frequency, 1), 2)
     gaussian = SpectrumFit(np.eye(2) * 50, 2.0, 0.5, 0.1, np.zeros(6))
-    disc = fit_disc(points, gaussian, ExponentPrior())
+    disc = Disc.fit(points, ExponentPrior(), [Disc.starts(gaussian.covariance)])
     assert 0.1 <= disc.radius <= 10
     assert 0.05 <= disc.softness <= 0.4

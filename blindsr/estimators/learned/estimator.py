@@ -29,6 +29,8 @@ from blindsr.estimators.learned.wide import (
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic
 from blindsr.ops import dihedral_inverse, luma
+from blindsr.ops.shapes import Disc, Line, Shape
+from blindsr.ops.spectrum import ExponentPrior
 from blindsr.ops.wiener import error_level
 
 __all__ = [
@@ -66,6 +68,10 @@ _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warnin
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
 _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
+# Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum; each takes 0.1 s.
+_SHAPE_PROBABILITY = 0.1
+_SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
+_SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
@@ -94,6 +100,12 @@ class LearnedConfig:
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
     max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
     wide_error: float = 0.08
+    # A disc or a straight motion that was fitted to the spectrum as well. Its weight in the mean falls to 0 between two
+    # ratios of its residual to that of the fitted Gaussian, and between two distances of it from this mean.
+    shape_weight: float = 0.8
+    shape_residuals: tuple[float, float] = (0.95, 1.0)
+    shape_distances: tuple[float, float] = (0.25, 0.35)
+    shape_error: float = 0.04  # error of the mean where the shape has its full weight, plus a tenth of that distance
     # What the error of this mean is computed from: these shares of the predicted error and of that distance.
     error_parts: tuple[float, float] = (0.4, 0.6)
     # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
@@ -127,15 +139,17 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
             raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        if not self.wide_error >= 0:
-            raise ConfigError(f"learned.wide_error must be 0 or more, got {self.wide_error}.")
-        pairs = ("spectral_distances", "wide_sigmas", "max_wide_sigmas", "fallback_errors", "sharp_probabilities")
-        for name in (*pairs, "enlarged_probabilities", "oversampled_ratios"):
+        for name in ("wide_error", "shape_error"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
+        pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
+        pairs += ["fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"]
+        for name in pairs:
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
         shares = ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share")
-        for name in ("spectral_weight", *shares):
+        for name in ("spectral_weight", "shape_weight", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
@@ -168,6 +182,7 @@ class ImagePosterior:
         kinds: (4,), probabilities of `KINDS`.
         metrics: Sharpening, noise and the rest by name.
         spectral: The Gaussian of the fitted spectrum.
+        shape: The disc or the straight motion that explains the spectrum best, if one of them is likely.
     """
 
     transfer: Plane
@@ -175,6 +190,7 @@ class ImagePosterior:
     kinds: NDArray[np.float64]
     metrics: dict[str, float]
     spectral: SpectralGaussian
+    shape: Shape | None = None
 
     @property
     def scale(self) -> int:
@@ -190,6 +206,33 @@ class ImagePosterior:
     def kernel(self) -> Kernel:
         """The kernel of the mean transfer function."""
         return _kernel_of(self.transfer, self.scale)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariance of the kernel, (2, 2), order (y, x), LR px², from the fall-off of its transfer function."""
+        middle, step = len(self.transfer) // 2, 2
+        centre = abs(self.transfer[middle, middle])
+
+        def variance(y: int, x: int) -> float:
+            """Along (y, x), times the squared length of (y, x)."""
+            relative = float(abs(self.transfer[middle + step * y, middle + step * x]) / centre)
+            return -math.log(min(max(relative, 1e-3), 1.0)) / (2 * math.pi**2) * (_STEPS / step) ** 2
+
+        mixed = (variance(1, 1) - variance(1, -1)) / 4
+        return np.array([[variance(1, 0), mixed], [mixed, variance(0, 1)]])
+
+    def shape_share(self, config: LearnedConfig) -> tuple[float, float]:
+        """How far the shape is proven, from 0 to 1, and its distance from the mean.
+
+        Its zeros are seen where it explains the spectrum better than a Gaussian, which has no fewer parameters.
+        """
+        if self.shape is None:
+            return 0.0, 0.0
+        fitted = self.shape.transfer(_frequencies(self.scale)).astype(np.complex128)
+        distance = transfer_distance(fitted, self.transfer)
+        ratio = self.shape.residual / self.spectral.residual
+        share = (1 - ramp(ratio, config.shape_residuals)) * (1 - ramp(distance, config.shape_distances))
+        return share, distance
 
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
@@ -255,7 +298,19 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
-    return replace(posterior, metrics={**posterior.metrics, **measured})
+    return replace(posterior, metrics={**posterior.metrics, **measured}, shape=_fitted_shape(posterior))
+
+
+def _fitted_shape(posterior: ImagePosterior) -> Shape | None:
+    """The shape with zeros in its spectrum that explains that of the image best, of those that are likely."""
+    data = posterior.spectral.data
+    likely = (
+        [] if data is None else [kind for kind in _SHAPES if posterior.kinds[KINDS.index(kind)] > _SHAPE_PROBABILITY]
+    )
+    covariances = posterior.covariance, posterior.spectral.covariance
+    shapes = [_SHAPES[kind] for kind in likely]
+    fits = [shape.fit(data, ExponentPrior(), [shape.starts(c) for c in covariances]) for shape in shapes if data]
+    return min(fits, key=lambda fit: fit.residual, default=None)
 
 
 def estimate_of(
@@ -283,9 +338,13 @@ def estimate_of(
     if posterior is None:
         return flat_estimate(STAGE, scale, asdict(config))
     transfer, error = _with_spectral(posterior, config)
-    kernel_error = float(np.dot(posterior.kinds, config.error_shares)) * error
+    shape, _ = posterior.shape_share(config)
+    error_share = (1 - shape) * float(np.dot(posterior.kinds, config.error_shares)) + shape * _SHAPE_ERROR_SHARE
+    kernel_error = error_share * error
     error, kernel_error = ((1 - free_form[0]) * value + free_form[0] * free_form[1] for value in (error, kernel_error))
-    uncertain, sharp, enlarged, oversampled = _fallback_shares(posterior, error, config)
+    uncertain, sharp, enlarged, oversampled = (
+        (1 - shape) * part for part in _fallback_shares(posterior, error, config)
+    )
     wide, smooth = _wideness(posterior, config)
     points = posterior.spectral.pointedness
     oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
@@ -345,6 +404,7 @@ def estimate_of(
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error
     metrics["wide_share"] = wide
+    metrics["shape_share"] = shape
     metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral.transfer)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
     return KernelEstimate(
@@ -455,7 +515,14 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     mean = posterior.mixed(posterior.spectral.transfer, weight)
     error = gaussian * error + (1 - gaussian) * posterior.error
     wide, _ = _wideness(posterior, config)
-    return mean.mixed(posterior.spectral.transfer, wide).transfer, (1 - wide) * error + wide * config.wide_error
+    mean, error = mean.mixed(posterior.spectral.transfer, wide), (1 - wide) * error + wide * config.wide_error
+    shape, distance = posterior.shape_share(config)
+    if posterior.shape is not None and shape:
+        fitted = posterior.shape.transfer(_frequencies(posterior.scale)).astype(np.complex128)
+        # Without the fitted Gaussian, which is no estimate of a shape.
+        mean = mean.mixed(posterior.transfer, shape).mixed(fitted, shape * config.shape_weight)
+        error = (1 - shape) * error + shape * (config.shape_error + distance / 10)
+    return mean.transfer, error
 
 
 def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, float]:

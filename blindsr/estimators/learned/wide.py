@@ -6,7 +6,7 @@ photograph that its width is measured to a few per cent; whether to remove it is
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.ops.geometry import pad_symmetric
-from blindsr.ops.spectrum import ExponentPrior, fit_spectrum, gaussian_blur, spectrum_points, tile_spectra
+from blindsr.ops.spectrum import (
+    ExponentPrior,
+    SpectrumPoints,
+    fit_spectrum,
+    gaussian_blur,
+    spectrum_points,
+    tile_spectra,
+)
 
 __all__ = [
     "POINTS",
@@ -60,6 +67,8 @@ class SpectralGaussian:
         points: `sparsity` of the image.
         is_noiseless: Whether the image is grey and has no noise but that of rounding.
         unevenness: `unevenness` of such an image.
+        data: The mean periodogram, None of a flat image.
+        residual: Of the fit, as in `SpectrumFit`.
     """
 
     covariance: NDArray[np.float64]
@@ -70,6 +79,8 @@ class SpectralGaussian:
     points: float = 0.0
     is_noiseless: bool = False
     unevenness: float = 0.0
+    data: SpectrumPoints | None = None
+    residual: float = math.inf
 
     @cached_property
     def transfer(self) -> NDArray[np.complex128]:
@@ -141,19 +152,20 @@ def fitted_gaussian(
     periodogram = tile_spectra(plane / 255, max_tiles=_MAX_SPECTRA).mean()
     if periodogram.tiles == 0:
         return SpectralGaussian(np.zeros((2, 2)), frequencies, points=points)
-    covariance = gaussian_blur(fit_spectrum(spectrum_points(periodogram, scale), ExponentPrior()), scale) / scale**2
-    is_wide = np.linalg.eigvalsh(covariance)[0] > wide**2
-    if not is_wide:
-        return SpectralGaussian(covariance, frequencies, periodogram.tiles, points=points)
+    data = spectrum_points(periodogram, scale)
+    fit = fit_spectrum(data, ExponentPrior())
+    covariance = gaussian_blur(fit, scale) / scale**2
+    gaussian = SpectralGaussian(
+        covariance, frequencies, periodogram.tiles, points=points, data=data, residual=fit.residual
+    )
+    if np.linalg.eigvalsh(covariance)[0] <= wide**2:
+        return gaussian
     edges = edge_gain(tiles, covariance)
     is_noiseless = is_grey and corner_noise(tiles) < _MIN_NOISE * _ROUNDING_NOISE
-    return SpectralGaussian(
-        covariance,
-        frequencies,
-        periodogram.tiles,
+    return replace(
+        gaussian,
         edges=edges,
         sharper=edges * sparsity(tiles),
-        points=points,
         is_noiseless=is_noiseless,
         unevenness=unevenness(tiles, covariance, scale) if is_noiseless else 0.0,
     )

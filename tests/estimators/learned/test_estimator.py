@@ -15,6 +15,7 @@ from blindsr.cli.output import kernel_text
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
 from blindsr.estimators.learned.estimator import (
+    _fitted_shape,
     detail_ratios,
     estimate_of,
     posterior_of,
@@ -29,6 +30,7 @@ from blindsr.estimators.spectral import SpectralConfig
 from blindsr.estimators.spectral import estimate_kernel as estimate_kernel_by_spectrum
 from blindsr.events import Notice
 from blindsr.kernels import Kernel, bicubic, dilate, flip, gaussian, normalised_cross_correlation
+from blindsr.kernels.analytic import defocus, motion
 from blindsr.ops import degrade, dihedral, luma
 from blindsr.pipelines.degradation import kernel_error_of
 
@@ -40,9 +42,9 @@ def blurred():
     return degraded(TRUE)
 
 
-def degraded(kernel, scale=2, *, side=160, bands=3):
-    hr = photograph(side * scale, side * scale, name="astronaut", top=0, left=60, bands=bands).double()
-    return degrade(hr, kernel.tensor(hr), scale).clamp(0, 1).float()
+def degraded(kernel, scale=2, *, side=160, bands=3, name="astronaut"):
+    hr = photograph(side * scale, side * scale, name=name, top=0, left=60, bands=bands).double()
+    return (degrade(hr, kernel.tensor(hr), scale).clamp(0, 1).float() * 255).round() / 255
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -207,6 +209,28 @@ def test_an_estimate_that_the_fitted_spectrum_contradicts_is_uncertain():
     assert normalised_cross_correlation(estimate.kernel, shake.kernel) > 0.999
 
 
+@pytest.mark.parametrize(("kernel", "name"), [(defocus(6.0, 2), "camera"), (motion(8.0, 25.0, 2), "chelsea")])
+def test_a_disc_and_a_straight_motion_are_taken_from_the_zeros_of_the_spectrum(kernel, name):
+    lr = degraded(kernel, side=144, name=name)
+    estimate = estimate_kernel(lr, 2)
+    without = estimate_kernel(lr, 2, LearnedConfig(shape_weight=0.0))
+    assert estimate.metrics["shape_share"] > 0.6
+    errors = [transfer_distance(transfer_of(result.kernel), transfer_of(kernel)) for result in (estimate, without)]
+    assert errors[0] < min(0.03, 0.75 * errors[1])
+    assert estimate.kernel_error < 0.04
+    assert estimate.metrics["bicubic_share"] < 0.01
+
+
+@pytest.mark.parametrize("kernel", [TRUE, gaussian(2.0, 2), bicubic(2)])
+def test_other_blurs_are_no_shapes(kernel):
+    lr = degraded(kernel, side=192)
+    posterior = posterior_of(lr, 2, LearnedConfig())
+    shapes = replace(posterior, kinds=np.array([0.0, 0.4, 0.3, 0.3]))
+    fitted = _fitted_shape(shapes)
+    assert fitted is not None
+    assert replace(shapes, shape=fitted).shape_share(LearnedConfig())[0] < 0.1
+
+
 @pytest.mark.parametrize("sigma", [1.4, 2.2])
 def test_a_wide_gaussian_blur_is_taken_from_the_spectrum(sigma):
     lr = degraded(gaussian((2 * sigma) ** 2, 2), side=192)
@@ -298,6 +322,9 @@ def test_each_setting_changes_the_estimate(change):
         {"spectral_weight": 1.5},
         {"spectral_distances": (0.4, 0.2)},
         {"error_parts": (-0.1, 0.5)},
+        {"shape_weight": 1.5},
+        {"shape_residuals": (1.0, 0.9)},
+        {"shape_error": -0.1},
     ],
 )
 def test_settings_out_of_bounds_name_the_field(bad):

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from safetensors.torch import save_file
+from training.flow import train_flow
 
 from blindsr.events import Event, StepDone
-from blindsr.kernels.flow import train_flow
 
 
 def main() -> None:

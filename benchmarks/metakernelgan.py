@@ -1,4 +1,4 @@
-"""Meta-train KernelGAN's networks for `blindsr.kernelgan.meta`, and measure kernels after few steps.
+"""Meta-train KernelGAN's networks for MetaKernelGAN (training/metakernelgan.py), and measure kernels after few steps.
 
 python benchmarks/metakernelgan.py train OUT.safetensors --images PHOTOGRAPHS [--steps 1500]
 python benchmarks/metakernelgan.py table SET START.safetensors [--count 4] [--steps 200]
@@ -14,15 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from training.metakernelgan import (
+    MetaKernelGANConfig,
+    MetaKernelGANTrainingConfig,
+    MetaTraining,
+    load_start,
+    meta_train_kernelgan,
+    save_start,
+)
 
 from blindsr.evaluation.score import read_8bit
 from blindsr.events import Event, StepDone
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernelgan.estimator import KernelGANEstimator, to_estimate
-from blindsr.kernelgan.meta import MetaKernelGANConfig, MetaTraining, load_start, save_start
 from blindsr.kernels import Kernel, as_kernel, centre, covariance_error, normalised_cross_correlation
 from blindsr.training.dataset import DeadLeavesCache, Patches, read_photographs
-from blindsr.training.metakernelgan import MetaKernelGANTrainingConfig, meta_train_kernelgan
 from blindsr.training.train import TrainingConfig
 
 

@@ -11,11 +11,12 @@ bicubic downscaling. docs/method/methods-of-the-field.md has the results.
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from training.mzsr import MetaTrainingConfig, meta_train
 
 from blindsr.evaluation.score import read_8bit, score_image
 from blindsr.events import StageStarted, StepDone, ignore
@@ -27,8 +28,7 @@ from blindsr.training.dataset import DeadLeavesCache, Patches, read_photographs
 from blindsr.training.train import TrainingConfig
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.mzsr import MZSRConfig, MZSRUpscaler
-from blindsr.upscalers.mzsr.network import load_weights, save_weights
-from blindsr.upscalers.mzsr.training import MetaTrainingConfig, meta_train, settings_of
+from blindsr.upscalers.mzsr.upscaler import load_weights, save_weights
 
 SIDE = 15  # of the paper's kernels
 
@@ -103,11 +103,11 @@ def train(options: argparse.Namespace) -> None:
             print(f"{event.step} {event.values['loss']:.5f} {time.monotonic() - started:.0f} s", flush=True)
 
     def keep(weights: Mapping[str, torch.Tensor], step: int) -> None:
-        save_weights(options.output, weights, settings_of(config) | {"step": step})
+        save_weights(options.output, weights, asdict(config) | {"step": step})
 
     begin = None if options.begin is None else load_weights(options.begin)
     weights = meta_train(draw, config, start=begin, keep=keep, listener=report)
-    save_weights(options.output, weights, settings_of(config))
+    save_weights(options.output, weights, asdict(config))
 
 
 def main() -> None:

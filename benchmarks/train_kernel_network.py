@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 
 import torch
-
-from blindsr.estimators.learned.network import read_weights, write_weights
-from blindsr.events import Event, StepDone
-from blindsr.training.dataset import DeadLeavesCache, read_photographs
-from blindsr.training.dead_leaves import DeadLeavesConfig
-from blindsr.training.kernel_network import (
+from training.kernel_network import (
     ExampleLaw,
     KernelTrainingConfig,
     examine,
     train_kernel_network,
     write_examples,
 )
+
+from blindsr.estimators.learned.network import read_weights, write_weights
+from blindsr.events import Event, StepDone
+from blindsr.training.dataset import DeadLeavesCache, read_photographs
+from blindsr.training.dead_leaves import DeadLeavesConfig
 
 LEAVES = DeadLeavesConfig(size=512, texture_contrast=2.0, varied_textures=0.75, sharpening=0.2, noise=0.25)
 STARTED = time.monotonic()

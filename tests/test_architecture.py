@@ -29,8 +29,8 @@ def test_a_module_that_needs_no_torch_does_not_load_it():
 def test_what_is_trained_on_a_photograph_does_not_load_the_compiler_of_torch():
     """`torch.optim` does, in a second (blindsr/ops/adam.py): it is for the making of weights alone."""
     users = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "torch.optim" in path.read_text("utf-8")}
-    making = {user for user in users if user.parts[0] == "training" or user.stem == "training"}
-    assert users - making == {Path("ops/adam.py"), Path("kernels/flow.py")}
+    making = {user for user in users if user.parts[0] == "training"}
+    assert users - making == {Path("ops/adam.py")}
     assert making
 
 

@@ -1,6 +1,6 @@
 """FKP: a normalising flow over blurred Gaussian kernels, which turns a point on a sphere into a plausible kernel.
 
-It is trained on kernels alone, without photographs; the weights and the command that made them are in weights/. Unlike
+It was trained on kernels alone, without photographs (`benchmarks/kernel_flow.py`); the weights are in weights/. Unlike
 the other modules of this package it needs torch.
 
 References:
@@ -16,18 +16,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from blindsr.events import Listener, StepDone, ignore
-
-__all__ = ["SIDE", "WEIGHTS", "KernelFlow", "Latent", "draw_gaussians", "load_flow", "train_flow"]
+__all__ = ["LEVELS", "PEAK", "SIDE", "WEIGHTS", "KernelFlow", "Latent", "load_flow"]
 
 SIDE = 13  # px; KernelGAN's kernel for ×2, whose centre of mass is half a pixel behind its middle
 WEIGHTS = Path(__file__).parent / "weights" / "flow.safetensors"
 _BLOCKS = 5  # affine couplings (§3.2)
 _HIDDEN = 15  # 5 (s + 1) of the hidden layers
-_VARIANCE = (0.35, 5.0)  # HR px² along the axes: 0.175 s … 2.5 s at ×2 (§4.1)
-_LEVELS = 720  # the kernels are dequantised by noise of 1/720
-_ALPHA = 1e-6  # keeps the logit finite
-_PEAK = 0.5  # more than the largest weight of the sharpest kernel, 0.46 on the grid
+LEVELS = 720  # the kernels are dequantised by noise of 1/720
+PEAK = 0.5  # more than the largest weight of the sharpest kernel, 0.46 on the grid
 _MOMENTUM = 0.01  # of the running statistics
 _TINY = 1e-5
 
@@ -98,7 +94,7 @@ class KernelFlow(nn.Module):
         """The kernel of one latent (SIDE²,), (SIDE, SIDE), non-negative, sum 1."""
         weights = torch.sigmoid(self.inverse(latent[None])[0])
         # Half of the dequantising noise is everywhere, also where a kernel is zero.
-        weights = (weights - 0.5 / _LEVELS / _PEAK).clamp_min(0)
+        weights = (weights - 0.5 / LEVELS / PEAK).clamp_min(0)
         return (weights / weights.sum()).view(SIDE, SIDE)
 
 
@@ -137,48 +133,6 @@ def _network(size: int, activation: type[nn.Module], rng: torch.Generator) -> nn
                 parameter.copy_((2 * torch.rand(parameter.shape, generator=rng) - 1) * bound)
         layers += [linear, activation()]
     return nn.Sequential(*layers[:-1])
-
-
-def draw_gaussians(count: int, rng: torch.Generator) -> Tensor:
-    """Anisotropic Gaussian kernels of KernelGAN's convention, (count, SIDE, SIDE), sum 1 (§4.1 of the paper)."""
-    low, high = _VARIANCE
-    first, second = (low + (high - low) * torch.rand(count, 1, 1, generator=rng) for _ in range(2))
-    angle = math.pi * torch.rand(count, 1, 1, generator=rng)
-    index = torch.arange(SIDE, dtype=torch.float32) - SIDE / 2
-    y, x = index[:, None], index[None, :]
-    along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-    kernels = torch.exp(-0.5 * (along.square() / first + across.square() / second))
-    return kernels / kernels.sum((1, 2), keepdim=True)
-
-
-def train_flow(steps: int, *, batch: int = 200, seed: int = 0, listener: Listener = ignore) -> KernelFlow:
-    """Train the flow by maximum likelihood on Gaussian kernels: Adam, 1e-3 falling by a cosine.
-
-    Args:
-        steps: Number of steps; the paper has 50,000 of 100 kernels, at 1e-4.
-        batch: Kernels in a step.
-        seed: Seed of the weights and the kernels.
-        listener: Receives an event for every step, with the loss in bits for each weight every hundred steps.
-    """
-    flow = KernelFlow(seed)
-    rng = torch.Generator().manual_seed(seed + 1)
-    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-3, weight_decay=1e-6)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(1, steps + 1):
-        kernels = draw_gaussians(batch, rng).flatten(1)
-        noise = torch.rand(kernels.shape, generator=rng) / _LEVELS
-        shares = _ALPHA + (1 - 2 * _ALPHA) * ((kernels + noise) / (_PEAK + 1 / _LEVELS))
-        logits = torch.log(shares) - torch.log1p(-shares)
-        latents, determinant = flow(logits, update=True)
-        loss = (0.5 * latents.square().sum(1) - determinant).mean() / SIDE**2
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        values = {"loss": float(loss.detach())} if step % 100 == 0 else {}
-        listener(StepDone(stage="flow", step=step, values=values))
-    return flow.eval()
 
 
 @cache

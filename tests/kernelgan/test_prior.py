@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.training.flow import draw_gaussians, train_flow
 from blindsr import kernels
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import StageDone, StageStarted, StepDone
 from blindsr.kernelgan.prior import FKPConfig, FlowTraining, KernelGANFKPEstimator
 from blindsr.kernels import Kernel, gaussian, normalised_cross_correlation
-from blindsr.kernels.flow import SIDE, WEIGHTS, KernelFlow, draw_gaussians, load_flow, train_flow
+from blindsr.kernels.flow import SIDE, WEIGHTS, KernelFlow, load_flow
 from blindsr.ops import degrade
 
 SHORT = FKPConfig(iterations=8, report_every=4)

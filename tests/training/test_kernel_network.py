@@ -7,12 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from blindsr.errors import ConfigError
-from blindsr.events import StepDone
-from blindsr.kernels.random import labelled_training_kernel, training_kernel
-from blindsr.ops import dihedral
-from blindsr.training import kernel_network
-from blindsr.training.kernel_network import (
+from benchmarks.training import kernel_network
+from benchmarks.training.kernel_network import (
     ExampleLaw,
     KernelTrainingConfig,
     LabelledKernels,
@@ -21,6 +17,10 @@ from blindsr.training.kernel_network import (
     train_kernel_network,
     write_examples,
 )
+from blindsr.errors import ConfigError
+from blindsr.events import StepDone
+from blindsr.kernels.random import labelled_training_kernel, training_kernel
+from blindsr.ops import dihedral
 from tests.images import photograph
 
 

@@ -4,7 +4,6 @@ Soh, Cho, Cho, "Meta-Transfer Learning for Zero-Shot Super-Resolution", CVPR 202
 paper are listed in docs/method/methods-of-the-field.md.
 """
 
-from blindsr.upscalers.mzsr.network import MZSRNetwork
-from blindsr.upscalers.mzsr.upscaler import MZSRConfig, MZSRUpscaler
+from blindsr.upscalers.mzsr.upscaler import MZSRConfig, MZSRNetwork, MZSRUpscaler
 
 __all__ = ["MZSRConfig", "MZSRNetwork", "MZSRUpscaler"]

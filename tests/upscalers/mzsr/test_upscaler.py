@@ -14,7 +14,7 @@ from blindsr.ops.windows import TensorSource
 from blindsr.pipelines.checks import find_shift
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.mzsr import MZSRConfig, MZSRNetwork, MZSRUpscaler
-from blindsr.upscalers.mzsr.network import LAYERS, enlarged, load_weights, save_weights
+from blindsr.upscalers.mzsr.upscaler import LAYERS, enlarged, load_weights, save_weights
 from blindsr.upscalers.tiling import tiled_rows
 from tests.images import photograph, psnr
 

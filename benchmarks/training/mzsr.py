@@ -14,7 +14,7 @@ References:
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, gaussian
 from blindsr.ops import degrade, dihedral
 from blindsr.runtime import Precision, check_finite, choose_dtype, seeded_generator
-from blindsr.upscalers.mzsr.network import MZSRNetwork, Weights, apply_network, enlarged
+from blindsr.upscalers.mzsr.upscaler import MZSRNetwork, Weights, apply_network, enlarged, inner_steps
 
-__all__ = ["MetaTrainingConfig", "inner_steps", "meta_train", "random_kernel"]
+__all__ = ["MetaTrainingConfig", "meta_train", "random_kernel"]
 
 DrawPatch = Callable[[np.random.Generator, int], Tensor]
 
@@ -84,41 +84,6 @@ def random_kernel(rng: np.random.Generator, config: MetaTrainingConfig) -> Kerne
     second, angle = rng.uniform(low, first), rng.uniform(0, np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return gaussian((turn * np.array([first, second]) ** 2) @ turn.T, config.scale)
-
-
-def inner_steps(
-    network: MZSRNetwork,
-    weights: Weights,
-    target: Tensor,
-    source: Tensor,
-    rates: tuple[float, ...],
-    dtype: torch.dtype,
-) -> tuple[dict[str, Tensor], list[float]]:
-    """Gradient steps on pairs, one for each rate: plain gradient descent on the L1 loss (§3.4).
-
-    Args:
-        network: The network's shape.
-        weights: Where the steps start; left unchanged.
-        target: Images, (B, 3, H, W).
-        source: What the network gets for them, of the same shape.
-        rates: Learning rates.
-        dtype: Type of the arithmetic.
-
-    Returns:
-        The new weights, which require gradients, and the loss before each step.
-    """
-    current = {name: value.detach().requires_grad_() for name, value in weights.items()}
-    curve = []
-    with torch.enable_grad():
-        for rate in rates:
-            loss = (apply_network(network, current, source, dtype) - target).abs().mean()
-            gradients = torch.autograd.grad(loss, list(current.values()))
-            curve.append(float(loss.detach()))
-            current = {
-                name: (value.detach() - rate * gradient).requires_grad_()
-                for (name, value), gradient in zip(current.items(), gradients, strict=True)
-            }
-    return current, curve
 
 
 def meta_train(
@@ -181,11 +146,6 @@ def meta_train(
             listener(StepDone(stage=stage, step=step, values=values))
         listener(StageDone(stage=stage, steps=steps))
     return average
-
-
-def settings_of(config: MetaTrainingConfig) -> dict[str, object]:
-    """The settings as plain values, for the metadata of a file."""
-    return asdict(config)
 
 
 def _rate(progress: float, config: MetaTrainingConfig, *, is_first: bool) -> float:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.training.mzsr import MetaTrainingConfig, meta_train, random_kernel
 from blindsr.errors import ConfigError
 from blindsr.events import StageDone, StepDone
-from blindsr.upscalers.mzsr.network import MZSRNetwork
-from blindsr.upscalers.mzsr.training import MetaTrainingConfig, inner_steps, meta_train, random_kernel
+from blindsr.upscalers.mzsr.upscaler import MZSRNetwork, inner_steps
 from tests.images import photograph
 
 TINY = MetaTrainingConfig(

@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.training.flow import draw_gaussians
+from benchmarks.training.metakernelgan import (
+    MetaKernelGANConfig,
+    MetaKernelGANEstimator,
+    MetaKernelGANTrainingConfig,
+    MetaTraining,
+    kernel_distance,
+    load_start,
+    meta_train_kernelgan,
+    save_start,
+)
 from blindsr import kernels
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import StageDone, StageStarted, StepDone
-from blindsr.kernelgan.meta import MetaKernelGANConfig, MetaKernelGANEstimator, MetaTraining, load_start, save_start
-from blindsr.kernels.flow import draw_gaussians
-from blindsr.training.metakernelgan import MetaKernelGANTrainingConfig, kernel_distance, meta_train_kernelgan
 
 SHORT = MetaKernelGANConfig(iterations=6, rate_after=4, report_every=3)
 BRIEF = MetaKernelGANTrainingConfig(

@@ -164,7 +164,7 @@ UPSCALERS: Registry[Any] = Registry(
         "nearest": "blindsr.upscalers.interpolation:NearestUpscaler",
         "bilinear": "blindsr.upscalers.interpolation:BilinearUpscaler",
         "lanczos": "blindsr.upscalers.interpolation:LanczosUpscaler",
-        "checkpoint": "blindsr.upscalers.checkpoint.upscaler:CheckpointUpscaler",
+        "checkpoint": "blindsr.upscalers.checkpoint:CheckpointUpscaler",
         "dip": "blindsr.upscalers.deep_prior.image_prior:DeepPriorUpscaler",
         "dkp": "blindsr.upscalers.deep_prior.dkp:DKPUpscaler",
         "dip-fkp": "blindsr.upscalers.deep_prior.dip_fkp:DIPFKPUpscaler",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blindsr import kernels
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, check_minimum
 from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
@@ -51,16 +51,13 @@ class FKPConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("iterations", "report_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"kernelgan-fkp.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "iterations", "report_every")
+        check_minimum(self, STAGE, 0, "seed")
         for name in ("latent_rate", "discriminator_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"kernelgan-fkp.{name} must be above 0 and up to 1, got {getattr(self, name)}.")
         if not 0 < self.averaged_share <= 1:
             raise ConfigError(f"kernelgan-fkp.averaged_share must be above 0 and up to 1, got {self.averaged_share}.")
-        if self.seed < 0:
-            raise ConfigError(f"kernelgan-fkp.seed must be 0 or more, got {self.seed}.")
 
     @property
     def critic(self) -> KernelGANConfig:

@@ -7,20 +7,20 @@ windows of the photograph to windows of the result, so that images of any size t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError, ImageError, KernelError
-from blindsr.events import Listener, StageDone, StageStarted, StepDone
+from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel
 from blindsr.ops.windows import Source
 from blindsr.runtime import check_finite
 
 __all__ = [
-    "Degradation", "TiledModel", "Upscaler", "check_kernel_size", "check_size", "concatenate_bands", "removes_noise",
-    "run_steps",
+    "Degradation", "TiledModel", "TrainedUpscaler", "Upscaler", "check_kernel_size", "check_size", "concatenate_bands",
+    "removes_noise", "run_steps",
 ]  # fmt: skip
 
 # LR px. A kernel up to this width is used on a photograph of any size; a wider one than the photograph is rather an
@@ -135,6 +135,53 @@ class Upscaler(Protocol):
 
     def fit(self, source: Source, degradation: Degradation, *, listener: Listener) -> TiledModel:
         """Fit to a photograph; the cost does not grow with the image unless `needs_whole_image`."""
+
+
+ConfigT = TypeVar("ConfigT")
+
+
+class TrainedUpscaler(Generic[ConfigT]):
+    """Base of the upscalers that make optimiser steps on the photograph: an `Upscaler` but for `scales` and `_fit`.
+
+    Args:
+        config: Settings; the defaults of `config_type`, which are the paper's, if None.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type]
+    scales: ClassVar[tuple[int, ...]]
+    needs_whole_image: ClassVar[bool] = False
+
+    def __init__(self, config: ConfigT | None = None) -> None:
+        self.config: ConfigT = self.config_type() if config is None else config
+
+    @staticmethod
+    def min_side(scale: int) -> int:
+        """Smallest side of an image, LR pixels."""
+        raise NotImplementedError
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
+        """Train on a photograph.
+
+        Args:
+            source: The photograph; it is left unchanged.
+            degradation: Its scale and kernel. Its noise is not used, as in the papers, nor is the kernel by methods
+                with `uses_kernel = False`.
+            listener: Receives the events of the stage that has the name of the method.
+
+        Raises:
+            ImageError: A side is shorter than `min_side`.
+            KernelError: The kernel is far larger than the image.
+            ConfigError: The scale is not supported, or the settings name a file that cannot be used.
+            DivergenceError: A loss became NaN or infinite.
+        """
+        check_size(self, source.shape, degradation.kernel)
+        return self._fit(source, degradation, listener)
+
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+        raise NotImplementedError
 
 
 def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) -> None:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.errors import ConfigError, check_minimum
+from blindsr.events import Listener
 from blindsr.kernels import Kernel, bicubic
 from blindsr.ops import degrade, imresize
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, textured_part
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
+from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 
 __all__ = [
     "RECEPTIVE_RADIUS",
@@ -76,9 +76,7 @@ class DualSRConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("steps", "batch", "rate_every", "bicubic_every", "channels", "report_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"dualsr.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "steps", "batch", "rate_every", "bicubic_every", "channels", "report_every")
         if self.hr_crop < 40 or self.hr_crop % SCALE or self.lr_crop < 16:
             raise ConfigError(
                 f"dualsr.hr_crop must be even and 40 or more, lr_crop 16 or more, got {self.hr_crop} and "
@@ -196,47 +194,25 @@ class Discriminator(nn.Module):
         return torch.sigmoid(functional.conv2d(x, last, self.biases[-1]))
 
 
-class DualSRUpscaler:
-    """Upsampler and downsampler trained together on the image, which estimates its own kernel (DualSR, WACV 2021).
-
-    Args:
-        config: Settings; the paper's if None.
-    """
+class DualSRUpscaler(TrainedUpscaler[DualSRConfig]):
+    """Upsampler and downsampler trained together on the image, which estimates its own kernel (DualSR, WACV 2021)."""
 
     name: ClassVar[str] = "dualsr"
     config_type: ClassVar[type] = DualSRConfig
     scales: ClassVar[tuple[int, ...]] = (SCALE,)
-    needs_whole_image: ClassVar[bool] = False
     uses_kernel: ClassVar[bool] = False
     estimates_kernel: ClassVar[bool] = True
     kernel_error: ClassVar[float] = 0.1
     removes_noise: ClassVar[bool] = False  # the result, degraded, is the image with its noise
-
-    def __init__(self, config: DualSRConfig | None = None) -> None:
-        self.config = DualSRConfig() if config is None else config
 
     @staticmethod
     def min_side(scale: int) -> int:
         """Smallest side of an image, px: the smallest crops and the borders."""
         return 60
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
-        """Train on an image; the model has the kernel of the downsampler, normalised.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its scale; the kernel is not used.
-            listener: Receives the events of the stage "dualsr".
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            ConfigError: The scale is not supported.
-            DivergenceError: A loss became NaN or infinite.
-        """
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+        """Train on an image; the model has the kernel of the downsampler, normalised."""
         config = self.config
-        check_size(self, source.shape, degradation.kernel)
         training = _Training(textured_part(source, int(config.pixels**0.5)).detach(), config)
         history = run_steps(
             training.step, config.steps, stage=STAGE, report_every=config.report_every, listener=listener

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.errors import ConfigError, check_minimum
+from blindsr.events import Listener
 from blindsr.ops import imresize
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, most_textured, spread_windows
 from blindsr.runtime import seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
+from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 
 __all__ = [
     "Critic",
@@ -63,12 +63,8 @@ class SinGANConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in (
-            *("iterations", "critic_steps", "generator_steps", "rate_after", "channels", "max_channels"),
-            "report_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"singan.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "iterations", "critic_steps", "generator_steps", "rate_after", "channels")
+        check_minimum(self, STAGE, 1, "max_channels", "report_every")
         if self.learning_rate <= 0 or min(self.penalty, self.reconstruction, self.noise) < 0:
             raise ConfigError("singan.learning_rate must be positive; penalty, reconstruction and noise 0 or more.")
         if self.layers < 2 or self.min_size <= 2 * self.layers or self.max_size < self.min_size:
@@ -181,12 +177,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share: float) -
     return penalty
 
 
-class SinGANUpscaler:
-    """Pyramid of GANs of the image's own patches: plausible detail rather than fidelity, slow (SinGAN, ICCV 2019).
-
-    Args:
-        config: Settings; the paper's if None.
-    """
+class SinGANUpscaler(TrainedUpscaler[SinGANConfig]):
+    """Pyramid of GANs of the image's own patches: plausible detail rather than fidelity, slow (SinGAN, ICCV 2019)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = SinGANConfig
@@ -196,31 +188,14 @@ class SinGANUpscaler:
     uses_kernel: ClassVar[bool] = False
     removes_noise: ClassVar[bool] = False  # its patches are those of the image, with their noise
 
-    def __init__(self, config: SinGANConfig | None = None) -> None:
-        self.config = SinGANConfig() if config is None else config
-
     @staticmethod
     def min_side(scale: int) -> int:
         """Smallest side of an image, px: that of the coarsest scale."""
         return SinGANConfig().min_size
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
-        """Train the pyramid on an image; the model enlarges with the finest generator.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its scale; the kernel is not used.
-            listener: Receives the events of the stage "singan", one step for each iteration of each scale.
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            ConfigError: The scale is not supported.
-            DivergenceError: A loss became NaN or infinite.
-        """
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+        """Train the pyramid on an image; the model enlarges with the finest generator."""
         config, scale = self.config, degradation.scale
-        check_size(self, source.shape, degradation.kernel)
         part = source.window(*most_textured(source, spread_windows(source, config.max_size, 16), 1)[0])
         training = _Pyramid(part.detach().float(), scale, config)
         total = len(training.images) * config.iterations
@@ -241,13 +216,7 @@ class SinGANUpscaler:
             with torch.no_grad():
                 return _enlarged(window, scale, finest)
 
-        return TiledModel(
-            scale=scale,
-            predict=predict,
-            whole_image=True,
-            steps=total,
-            history=history,
-        )
+        return TiledModel(scale=scale, predict=predict, whole_image=True, steps=total, history=history)
 
 
 def _enlarged(lr: Tensor, scale: int, generator: PatchGenerator) -> Tensor:

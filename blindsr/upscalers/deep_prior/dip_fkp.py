@@ -15,23 +15,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.errors import ConfigError, check_minimum
+from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops import degrade
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
+from blindsr.upscalers.base import Degradation, TiledModel, run_steps
 from blindsr.upscalers.deep_prior.image_prior import (
-    LEVELS,
-    DeepPriorConfig,
-    Prior,
+    BlindDeepPrior,
+    blind_prior,
     structural_similarity,
     whole_image_model,
 )
-from blindsr.upscalers.deep_prior.network import min_hr_side
 
 __all__ = ["DIPFKPConfig", "DIPFKPUpscaler"]
 
@@ -62,56 +60,23 @@ class DIPFKPConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("steps", "channels", "skip_channels", "input_channels", "report_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"dip-fkp.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "steps", "channels", "skip_channels", "input_channels", "report_every")
         if min(self.frozen_steps, self.structural_steps) < 0:
             raise ConfigError("dip-fkp.frozen_steps and structural_steps must be 0 or more.")
         if min(self.image_rate, self.latent_rate, self.radius) <= 0:
             raise ConfigError("dip-fkp.image_rate, latent_rate and radius must be positive.")
 
 
-class DIPFKPUpscaler:
-    """Deep image prior whose kernel comes from a flow over Gaussians, fitted together (Liang et al., CVPR 2021).
-
-    Args:
-        config: Settings; the paper's if None.
-    """
+class DIPFKPUpscaler(BlindDeepPrior[DIPFKPConfig]):
+    """Deep image prior whose kernel comes from a flow over Gaussians, fitted together (Liang et al., CVPR 2021)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = DIPFKPConfig
     scales: ClassVar[tuple[int, ...]] = (_SCALE,)
-    needs_whole_image: ClassVar[bool] = True
-    bytes_per_pixel: ClassVar[int] = 12_000  # as of the deep image prior
-    uses_kernel: ClassVar[bool] = False
-    estimates_kernel: ClassVar[bool] = True
-    kernel_error: ClassVar[float] = 0.1
 
-    def __init__(self, config: DIPFKPConfig | None = None) -> None:
-        self.config = DIPFKPConfig() if config is None else config
-
-    @staticmethod
-    def min_side(scale: int) -> int:
-        """Smallest side of an image, LR pixels: the deepest level of the network then has 2 px."""
-        return -(-min_hr_side(LEVELS) // scale)
-
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
-        """Fit image and kernel to all of an image; the model that is returned holds both.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its scale; the kernel is not used.
-            listener: Receives the events of the stage "dip-fkp".
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            ConfigError: The scale is not supported.
-            DivergenceError: The loss became NaN or infinite.
-        """
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+        """Fit image and kernel to all of an image; the model that is returned holds both."""
         config = self.config
-        check_size(self, source.shape, degradation.kernel)
         run = _Run(whole(source).detach(), config)
         history = run_steps(
             lambda number: {"loss": run.step(number)},
@@ -132,17 +97,8 @@ class _Run:
     def __init__(self, lr: Tensor, config: DIPFKPConfig) -> None:
         generator = seeded_generator(config.seed)
         self.lr, self.config = lr, config
-        prior = DeepPriorConfig(
-            steps=config.steps,
-            learning_rate=config.image_rate,
-            channels=config.channels,
-            skip_channels=config.skip_channels,
-            input_channels=config.input_channels,
-            perturbation=0.0,
-            precision=config.precision,
-        )
         self.latent = Latent(config.radius, generator, lr)
-        self.prior = Prior(lr, _SCALE, prior, generator)
+        self.prior = blind_prior(lr, _SCALE, config, generator)
         self.flow = deepcopy(load_flow()).to(lr)  # the one that is kept stays as it is
         self.optimiser = Adam(self.latent.parameters(), config.latent_rate)
 

@@ -14,23 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.errors import ConfigError, check_minimum
+from blindsr.events import Listener
 from blindsr.kernels import Kernel, gaussian
 from blindsr.ops import degrade
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
+from blindsr.upscalers.base import Degradation, TiledModel, run_steps
 from blindsr.upscalers.deep_prior.image_prior import (
-    LEVELS,
-    DeepPriorConfig,
-    Prior,
+    BlindDeepPrior,
+    blind_prior,
     roughness,
     structural_similarity,
     whole_image_model,
 )
-from blindsr.upscalers.deep_prior.network import min_hr_side
 
 __all__ = ["DKPConfig", "DKPUpscaler", "random_kernels", "sample_weights"]
 
@@ -64,12 +62,8 @@ class DKPConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in (
-            *("steps", "steps_per_round", "samples", "kernel_every", "channels", "skip_channels"),
-            *("input_channels", "report_every"),
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"dkp.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "steps", "steps_per_round", "samples", "kernel_every", "channels")
+        check_minimum(self, STAGE, 1, "skip_channels", "input_channels", "report_every")
         if min(self.warm_up, self.structural_rounds) < 0 or self.smoothness < 0:
             raise ConfigError("dkp.warm_up, structural_rounds and smoothness must be 0 or more.")
         if min(self.image_rate, self.kernel_rate) <= 0:
@@ -140,47 +134,16 @@ class _KernelNetwork(nn.Module):
         return torch.softmax(logits, 0).reshape(self.side, self.side)
 
 
-class DKPUpscaler:
-    """Dynamic kernel prior: estimates its own kernel while it fits a deep image prior (Yang et al., CVPR 2024).
+class DKPUpscaler(BlindDeepPrior[DKPConfig]):
+    """Dynamic kernel prior: estimates its own kernel while it fits a deep image prior (Yang et al., CVPR 2024)."""
 
-    Args:
-        config: Settings; the paper's if None.
-    """
-
-    name: ClassVar[str] = "dkp"
+    name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = DKPConfig
     scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    needs_whole_image: ClassVar[bool] = True
-    bytes_per_pixel: ClassVar[int] = 12_000  # as of the deep image prior
-    uses_kernel: ClassVar[bool] = False
-    estimates_kernel: ClassVar[bool] = True
-    kernel_error: ClassVar[float] = 0.1
 
-    def __init__(self, config: DKPConfig | None = None) -> None:
-        self.config = DKPConfig() if config is None else config
-
-    @staticmethod
-    def min_side(scale: int) -> int:
-        """Smallest side of an image, LR pixels: the deepest level of the network then has 2 px."""
-        return -(-min_hr_side(LEVELS) // scale)
-
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
-        """Fit image and kernel to all of an image; the model that is returned holds both.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its scale; the kernel is not used.
-            listener: Receives the events of the stage "dkp", one step for each round.
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            ConfigError: The scale is not supported.
-            DivergenceError: The loss became NaN or infinite.
-        """
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
+        """Fit image and kernel to all of an image; the model that is returned holds both."""
         config, scale = self.config, degradation.scale
-        check_size(self, source.shape, degradation.kernel)
         run = _Run(whole(source).detach(), scale, config)
         history = run_steps(
             lambda number: {"loss": run.round(number)},
@@ -203,16 +166,7 @@ class _Run:
         generator = seeded_generator(config.seed)
         self.rng = np.random.default_rng(config.seed)
         self.lr, self.scale, self.config = lr, scale, config
-        prior = DeepPriorConfig(
-            steps=config.steps,
-            learning_rate=config.image_rate,
-            channels=config.channels,
-            skip_channels=config.skip_channels,
-            input_channels=config.input_channels,
-            perturbation=0.0,
-            precision=config.precision,
-        )
-        self.prior = Prior(lr, scale, prior, generator)
+        self.prior = blind_prior(lr, scale, config, generator)
         self.network = _KernelNetwork(kernel_side(scale), generator).to(lr.device)
         self.optimiser = Adam(self.network.parameters(), config.kernel_rate)
         for _ in range(config.warm_up):

@@ -1,36 +1,34 @@
 """Super-resolution by the deep image prior for a known kernel (Ulyanov et al., CVPR 2018, §3.2).
 
-The methods for an unknown kernel, `dkp` and `dip_fkp`, share the prior and the losses at the end of this module.
+The methods for an unknown kernel, `dkp` and `dip_fkp`, share the network (supplement of the paper, figure 21), the
+prior, and the losses at the end of this module.
 """
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.events import Listener, ignore
+from blindsr.errors import ConfigError, check_minimum
+from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
-from blindsr.upscalers.deep_prior.network import SkipNetwork, min_hr_side, padded_size
+from blindsr.upscalers.base import ConfigT, Degradation, TiledModel, TrainedUpscaler, run_steps
 
 __all__ = [
-    "DeepPriorConfig",
-    "DeepPriorUpscaler",
-    "Prior",
-    "roughness",
-    "structural_similarity",
-    "whole_image_model",
-]
+    "BlindDeepPrior", "DeepPriorConfig", "DeepPriorUpscaler", "Prior", "SkipNetwork", "blind_prior", "roughness",
+    "structural_similarity", "whole_image_model",
+]  # fmt: skip
 
 STAGE = "dip"
 LEVELS = 5  # §3, supplement
+_SLOPE = 0.2  # of LeakyReLU
 _SPARSITY = 0.67  # exponent of the image prior (authors' code)
 _WINDOW = 11  # side of the window of SSIM
 
@@ -56,11 +54,94 @@ class DeepPriorConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("steps", "channels", "skip_channels", "input_channels", "report_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"dip.{name} must be 1 or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 1, "steps", "channels", "skip_channels", "input_channels", "report_every")
         if self.learning_rate <= 0 or self.input_scale <= 0 or self.perturbation < 0:
             raise ConfigError("dip.learning_rate and input_scale must be positive, perturbation 0 or more.")
+
+
+class SkipNetwork(nn.Module):
+    """Maps noise to an image: halvings by convolutions, doublings by bilinear interpolation, skips by 1×1 convolutions.
+
+    Args:
+        input_channels: Channels of the noise.
+        output_channels: Bands of the image.
+        levels: Halvings.
+        channels: Channels on every level.
+        skip_channels: Channels of every skip.
+        generator: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_channels: int,
+        output_channels: int,
+        levels: int,
+        channels: int,
+        skip_channels: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        with torch.device("meta"):  # nothing is drawn from the global random generator
+            inputs = [input_channels, *[channels] * (levels - 1)]
+            self.levels = nn.ModuleList(_Level(count, channels, skip_channels) for count in inputs)
+            self.last = nn.Conv2d(channels, output_channels, 1)
+        self.to_empty(device="cpu")
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                _initialise(module, generator)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """(1, input_channels, H, W) to (1, output_channels, H, W), in [0, 1]; sides are multiples of 2^levels."""
+        return torch.sigmoid(self.last(self._from(0, noise)))
+
+    def _from(self, number: int, x: Tensor) -> Tensor:
+        level = self.levels[number]
+        assert isinstance(level, _Level)
+        down: Tensor = level.down(x)
+        deeper = down if number == len(self.levels) - 1 else self._from(number + 1, down)
+        up = functional.interpolate(deeper, scale_factor=2, mode="bilinear", align_corners=False)
+        joined: Tensor = level.up(torch.cat([level.skip(x), up], 1))
+        return joined
+
+
+class _Level(nn.Module):
+    def __init__(self, inputs: int, channels: int, skip_channels: int) -> None:
+        super().__init__()
+        self.down = nn.Sequential(*_convolution(inputs, channels, 3, stride=2), *_convolution(channels, channels, 3))
+        self.skip = nn.Sequential(*_convolution(inputs, skip_channels, 1))
+        self.up = nn.Sequential(
+            nn.BatchNorm2d(channels + skip_channels),
+            *_convolution(channels + skip_channels, channels, 3),
+            *_convolution(channels, channels, 1),
+        )
+
+
+def _convolution(inputs: int, outputs: int, side: int, *, stride: int = 1) -> list[nn.Module]:
+    """A convolution with reflected borders, batch norm and LeakyReLU."""
+    convolution = nn.Conv2d(inputs, outputs, side, stride, side // 2, padding_mode="reflect")
+    return [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(_SLOPE)]
+
+
+def _initialise(layer: nn.Conv2d, generator: torch.Generator) -> None:
+    """Draw the initial weights that torch has, uniform within 1/√fan-in, from a generator."""
+    bound = 1 / math.sqrt(layer.in_channels * math.prod(layer.kernel_size))
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(bound * (2 * torch.rand(parameter.shape, generator=generator) - 1))
+
+
+def padded_size(height: int, width: int, levels: int) -> tuple[int, int]:
+    """The next larger size that can be halved on every level."""
+    step = 2**levels
+    return -(-height // step) * step, -(-width // step) * step
+
+
+def min_hr_side(levels: int) -> int:
+    """Smallest side of the image: the deepest level has 2 px, which reflected borders need."""
+    return int(2 ** (levels + 1))
 
 
 class Prior:
@@ -112,48 +193,39 @@ class Prior:
         self.optimiser.step()
 
 
-class DeepPriorUpscaler:
-    """Deep image prior: an untrained network fitted to the image through its kernel (Ulyanov et al., CVPR 2018).
+class _DeepPrior(TrainedUpscaler[ConfigT]):
+    """What the methods share whose image is the output of the network."""
 
-    Args:
-        config: Settings; the paper's if None.
-    """
-
-    name: ClassVar[str] = "dip"
-    config_type: ClassVar[type] = DeepPriorConfig
-    scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 8)
     needs_whole_image: ClassVar[bool] = True
     bytes_per_pixel: ClassVar[int] = 12_000  # HR, measured: 11,900 in float32, 7,300 in bfloat16
-
-    def __init__(self, config: DeepPriorConfig | None = None) -> None:
-        self.config = DeepPriorConfig() if config is None else config
 
     @staticmethod
     def min_side(scale: int) -> int:
         """Smallest side of an image, LR pixels: the deepest level of the network then has 2 px."""
         return -(-min_hr_side(LEVELS) // scale)
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
+
+class BlindDeepPrior(_DeepPrior[ConfigT]):
+    """Base of the methods that fit image and kernel together; the model that they return holds both."""
+
+    uses_kernel: ClassVar[bool] = False
+    estimates_kernel: ClassVar[bool] = True
+    kernel_error: ClassVar[float] = 0.1
+
+
+class DeepPriorUpscaler(_DeepPrior[DeepPriorConfig]):
+    """Deep image prior: an untrained network fitted to the image through its kernel (Ulyanov et al., CVPR 2018)."""
+
+    name: ClassVar[str] = STAGE
+    config_type: ClassVar[type] = DeepPriorConfig
+    scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 8)
+
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
         """Fit the network to all of an image; the model that is returned holds the result.
 
         The loss is the mean squared difference between the image and the network's output, degraded by the kernel.
-        The noise of the degradation is not used, as in the paper.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its kernel.
-            listener: Receives the events of the stage "dip".
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            KernelError: The kernel is far larger than the image.
-            ConfigError: The scale is not supported.
-            DivergenceError: The loss became NaN or infinite.
         """
         config, kernel = self.config, degradation.kernel
-        check_size(self, source.shape, kernel)
         lr = whole(source).detach()
         prior = Prior(lr, kernel.scale, config, seeded_generator(config.seed))
         weights = kernel.tensor(lr)
@@ -167,6 +239,20 @@ class DeepPriorUpscaler:
         with torch.no_grad():
             result = prior.image(perturbed=False)
         return whole_image_model(result, kernel.scale, config.steps, history, prior.dtype)
+
+
+def blind_prior(lr: Tensor, scale: int, config: Any, generator: torch.Generator) -> Prior:  # noqa: ANN401
+    """The prior of a method that estimates the kernel as well: its input is not perturbed.
+
+    Args:
+        lr: The LR image, (1, C, h, w), [0, 1].
+        scale: Factor from LR to HR.
+        config: Settings of the method, which has those of the prior by the same names but for `image_rate`.
+        generator: Source of weights and input.
+    """
+    names = ("steps", "channels", "skip_channels", "input_channels", "precision")
+    shared = {name: getattr(config, name) for name in names}
+    return Prior(lr, scale, DeepPriorConfig(**shared, learning_rate=config.image_rate, perturbation=0.0), generator)
 
 
 def whole_image_model(

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from blindsr.errors import ConfigError, OutputError
-from blindsr.events import Listener, ignore
+from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import Source, textured_part
 from blindsr.runtime import Precision, choose_dtype
-from blindsr.upscalers.base import Degradation, TiledModel, check_size, run_steps
+from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 from blindsr.upscalers.tiling import run_tiled
 
 __all__ = [
@@ -188,21 +188,13 @@ class MZSRConfig:
         return self.first_rate if step == 1 else self.second_rate if step <= 4 else self.last_rate
 
 
-class MZSRUpscaler:
-    """Some gradient steps on the image from a meta-trained start (MZSR, Soh et al., CVPR 2020).
-
-    Args:
-        config: Settings; the paper's ten steps if None.
-    """
+class MZSRUpscaler(TrainedUpscaler[MZSRConfig]):
+    """Some gradient steps on the image from a meta-trained start (MZSR, Soh et al., CVPR 2020)."""
 
     name: ClassVar[str] = "mzsr"
     config_type: ClassVar[type] = MZSRConfig
     scales: ClassVar[tuple[int, ...]] = (2,)
-    needs_whole_image: ClassVar[bool] = False
     removes_noise: ClassVar[bool] = False
-
-    def __init__(self, config: MZSRConfig | None = None) -> None:
-        self.config = MZSRConfig() if config is None else config
 
     @staticmethod
     def min_side(scale: int) -> int:
@@ -218,26 +210,12 @@ class MZSRUpscaler:
         if self.config.start is not None:
             load_weights(self.config.start)
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
+    def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
         """Make the steps on an image, or on the most textured window of a large one; no random number is used.
 
         Three bands are processed together. Each band of any other image is processed as a gray image of three bands.
-
-        Args:
-            source: The image; it is left unchanged.
-            degradation: Its kernel; the noise is not used, as in the paper.
-            listener: Receives the events of the stage "mzsr", with the loss of every step.
-
-        Raises:
-            ImageError: A side is shorter than `min_side`.
-            KernelError: The kernel is far larger than the image.
-            ConfigError: The scale is not supported, or the weights cannot be read.
-            DivergenceError: The loss became NaN or infinite.
         """
         config, kernel = self.config, degradation.kernel
-        check_size(self, source.shape, kernel)
         start = load_weights(config.start or BUNDLED, device=source.device)
         network = MZSRNetwork().to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dtype = choose_dtype(config.precision, source.device)

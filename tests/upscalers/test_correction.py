@@ -7,7 +7,7 @@ import torch
 from blindsr.kernels import Kernel, bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.pipelines.checks import find_shift
-from blindsr.upscalers.checkpoint.correction import correct, correction_radius, correction_spectrum
+from blindsr.upscalers.checkpoint import correct, correction_radius, correction_spectrum
 from tests.images import photograph, psnr
 
 METHODS = ["natural", "paper"]

@@ -15,8 +15,7 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
-from blindsr.upscalers.checkpoint import CheckpointConfig, CheckpointUpscaler
-from blindsr.upscalers.checkpoint.upscaler import load_network, load_state
+from blindsr.upscalers.checkpoint import CheckpointConfig, CheckpointUpscaler, load_network, load_state
 from blindsr.upscalers.tiling import tiled_rows
 from tests.images import photograph, psnr
 

@@ -17,8 +17,8 @@ from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines import blind
 from blindsr.pipelines.alpha import alpha_rows
+from blindsr.pipelines.degradation import LinearLight
 from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
-from blindsr.pipelines.linear_light import LinearLight
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
 from blindsr.settings import DIALS, Dial, Settings

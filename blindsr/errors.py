@@ -71,20 +71,3 @@ class DeviceError(BlindSRError, RuntimeError):
 
 class DivergenceError(BlindSRError, RuntimeError):
     """A training produced NaN or infinity."""
-
-
-def check_minimum(config: object, table: str, minimum: int, *names: str) -> None:
-    """Check the lower bound of some settings.
-
-    Args:
-        config: The settings.
-        table: Their table in run.toml, for the message.
-        minimum: The bound, which is allowed.
-        *names: Fields of `config`.
-
-    Raises:
-        ConfigError: A field is below the bound; the message names it.
-    """
-    for name in names:
-        if getattr(config, name) < minimum:
-            raise ConfigError(f"{table}.{name} must be {minimum} or more, got {getattr(config, name)}.")

@@ -203,3 +203,20 @@ def source_digest() -> str:
             digest.update(f"{group} {point.name} {point.value} {version}".encode())
             digest.update(_source_of(point.module))
     return digest.hexdigest()[:20]
+
+
+def check_minimum(config: object, table: str, minimum: int, *names: str) -> None:
+    """Check the lower bound of some settings.
+
+    Args:
+        config: The settings.
+        table: Their table in run.toml, for the message.
+        minimum: The bound, which is allowed.
+        *names: Fields of `config`.
+
+    Raises:
+        ConfigError: A field is below the bound; the message names it.
+    """
+    for name in names:
+        if getattr(config, name) < minimum:
+            raise ConfigError(f"{table}.{name} must be {minimum} or more, got {getattr(config, name)}.")

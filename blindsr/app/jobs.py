@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from blindsr.batch.plan import BatchPlan
-from blindsr.batch.run import BatchResult, upscale_files
+from blindsr.batch.run import BatchResult, duration, plan_lines, reason, upscale_files
 from blindsr.batch.task import error_text
-from blindsr.batch.wording import duration, plan_lines, reason
 from blindsr.errors import BlindSRError, ImageError, is_out_of_memory
 from blindsr.events import Event, StageDone, StageStarted, StepDone
 from blindsr.image_io import open_image

@@ -19,8 +19,8 @@ from blindsr.kernels import Kernel, dilate
 from blindsr.ops import imresize
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import most_textured, spread_windows
+from blindsr.pipelines.degradation import LinearLight
 from blindsr.pipelines.files import ColorSource
-from blindsr.pipelines.linear_light import LinearLight
 from blindsr.settings import Settings, preset
 
 __all__ = ["OVERVIEW", "Comparison", "Place", "Viewer"]

@@ -15,9 +15,8 @@ from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
-from blindsr.pipelines.degradation import Noise
+from blindsr.pipelines.degradation import LinearLight, Noise
 from blindsr.pipelines.files import upscale_file
-from blindsr.pipelines.linear_light import LinearLight
 from blindsr.pipelines.outputs import Outputs, image_outputs, leftovers
 from blindsr.pipelines.record import cache_key, file_digest, plain
 from blindsr.registry import source_digest

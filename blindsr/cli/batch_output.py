@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from blindsr.batch.run import BatchResult
+from blindsr.batch.run import BatchResult, duration, plan_lines, planned_sizes, planned_target, printable, reason
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
-from blindsr.batch.wording import duration, plan_lines, planned_sizes, planned_target, printable, reason
 from blindsr.cli.output import Terminal, sentence, wide_console
 from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone

@@ -16,7 +16,7 @@ from blindsr import kernels
 from blindsr.errors import DivergenceError, ImageError
 from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
-from blindsr.kernelgan import enhanced, losses
+from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernelgan.networks import SCALE, Discriminator, Generator, Layers
 from blindsr.kernelgan.postprocess import SCALES, check_scale, to_kernel, to_scale
@@ -142,7 +142,7 @@ class Training:
         self.mask = losses.boundaries_mask(config.kernel_size, config.boundaries_length, self.image)
         self.enhanced = config.enhanced if config.variant == "e-kernelgan" else None
         centre = (config.kernel_size + SCALE - 2) / 2
-        self.inner = enhanced.inner_neighbours(config.kernel_size, centre, self.image)
+        self.inner = losses.inner_neighbours(config.kernel_size, centre, self.image)
         self.progress = losses.initial_progress(config)
         self.kernel = self.generator.kernel()
         self.history: dict[str, list[float]] = {"step": []}
@@ -217,7 +217,7 @@ class Training:
         }
         if self.enhanced is not None:
             weights |= {"boundaries": self.enhanced.weight_boundaries, "unimodality": self.enhanced.weight_unimodal}
-            values["unimodality"] = enhanced.unimodality_loss(kernel, self.inner)
+            values["unimodality"] = losses.unimodality_loss(kernel, self.inner)
         # Early in the run the sum of the weights is close to zero, and their centre of mass is ill-conditioned.
         if late:
             weights |= {"centralised": config.weight_centralised, "sparsity": config.weight_sparsity}
@@ -232,17 +232,17 @@ class Training:
         """Update the discriminator by a real crop and the downscaled one; returns its loss before the update."""
         top, left = self.real_corners[step - 1]
         real = self.image[None, :, top : top + self.side, left : left + self.side]
-        weight = 0.0 if self.enhanced is None else enhanced.ranking_weight(step, self.enhanced)
+        weight = 0.0 if self.enhanced is None else losses.ranking_weight(step, self.enhanced)
         with torch.no_grad():
             fake = self._downscale(crop)
             crops = [real, fake]
             if self.enhanced is not None and weight > 0:
-                crops.append(enhanced.blurrier(fake, self.enhanced, self.rng))
+                crops.append(losses.blurrier(fake, self.enhanced, self.rng))
             noised = self._noised(torch.cat(crops))
         maps = self.discriminator(noised, layers)
         loss = losses.discriminator_loss(maps)
         if weight > 0:
-            loss = loss + weight * enhanced.ranking_loss(maps[1], maps[2])
+            loss = loss + weight * losses.ranking_loss(maps[1], maps[2])
         self._update(self.discriminator, loss, rate)
         return loss.detach()
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blindsr import kernels
-from blindsr.errors import ConfigError, check_minimum
+from blindsr.errors import ConfigError
 from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
@@ -28,6 +28,7 @@ from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops.adam import Adam
+from blindsr.registry import check_minimum
 
 __all__ = ["FKPConfig", "FlowTraining", "KernelGANFKPEstimator"]
 

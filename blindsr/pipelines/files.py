@@ -52,8 +52,7 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.alpha import AlphaSource, alpha_rows
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.crop import estimation_crop
-from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
-from blindsr.pipelines.linear_light import LinearLight, decide_linear_light
+from blindsr.pipelines.degradation import LinearLight, Noise, common_noise, decide_linear_light, measure_noise
 from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import distinct, file_record, grouped, provenance_of, record_bytes

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError, check_minimum
+from blindsr.errors import ConfigError
 from blindsr.events import Listener
 from blindsr.kernels import Kernel, bicubic
 from blindsr.ops import degrade, imresize
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, textured_part
+from blindsr.registry import check_minimum
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 

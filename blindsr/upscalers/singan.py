@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError, check_minimum
+from blindsr.errors import ConfigError
 from blindsr.events import Listener
 from blindsr.ops import imresize
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.registry import check_minimum
 from blindsr.runtime import seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 

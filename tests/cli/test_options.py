@@ -10,7 +10,7 @@ from blindsr.cli.main import cli
 from blindsr.cli.options import GROUPS, Options, flag_of, toml_keys, type_of
 from blindsr.cli.types import OutputPath
 from blindsr.kernels.conventions import Convention
-from blindsr.pipelines.linear_light import LINEAR_LIGHT
+from blindsr.pipelines.degradation import LINEAR_LIGHT
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import PRESETS, Settings
 from blindsr.zssr.config import ZSSRSetting

@@ -9,7 +9,7 @@ import torch
 from skimage.data import coffee
 
 from blindsr import kernels
-from blindsr.kernelgan import KernelGANConfig, enhanced
+from blindsr.kernelgan import KernelGANConfig, losses
 from blindsr.kernelgan.config import EnhancedConfig
 from blindsr.kernelgan.estimator import Training, estimate_kernel
 from blindsr.ops import degrade
@@ -34,24 +34,24 @@ def generator(seed=0):
 
 def test_the_weight_of_the_ranking_is_constant_then_falls_to_zero():
     config = EnhancedConfig()
-    weights = [enhanced.ranking_weight(step, config) for step in (1, 1000, 1200, 1400, 3000)]
+    weights = [losses.ranking_weight(step, config) for step in (1, 1000, 1200, 1400, 3000)]
     assert weights == pytest.approx([0.5, 0.5, 0.25, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_blurrier_image_keeps_its_mean_and_loses_contrast(seed):
     image = torch.rand(1, 3, 24, 20, generator=generator(9), dtype=torch.float64)
-    blurred = enhanced.blurrier(image, EnhancedConfig(), generator(seed))
+    blurred = losses.blurrier(image, EnhancedConfig(), generator(seed))
     assert blurred.shape == image.shape
     assert float(blurred.var()) < float(image.var())
     constant = torch.full((1, 3, 9, 9), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(enhanced.blurrier(constant, EnhancedConfig(), generator(seed)), constant)
+    torch.testing.assert_close(losses.blurrier(constant, EnhancedConfig(), generator(seed)), constant)
 
 
 def test_the_centre_of_the_random_blur_has_the_weight_of_the_settings():
     impulse = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
     impulse[0, 0, 4, 4] = 1
-    filters = [enhanced.blurrier(impulse, EnhancedConfig(), generator(seed))[0, 0] for seed in range(20)]
+    filters = [losses.blurrier(impulse, EnhancedConfig(), generator(seed))[0, 0] for seed in range(20)]
     assert all(0.8 <= float(blur[4, 4]) <= 0.9 for blur in filters)
     assert len({float(blur[4, 4]) for blur in filters}) == 20
     assert all(float(blur.sum()) == pytest.approx(1) for blur in filters)
@@ -59,22 +59,22 @@ def test_the_centre_of_the_random_blur_has_the_weight_of_the_settings():
 
 def test_the_ranking_loss_is_least_for_a_fake_far_above_the_blurrier_one():
     high, low = torch.full((4, 4), 0.9), torch.full((4, 4), 0.2)
-    assert float(enhanced.ranking_loss(high, low)) == pytest.approx(0.15)
-    assert float(enhanced.ranking_loss(low, high)) == pytest.approx(0.85)
+    assert float(losses.ranking_loss(high, low)) == pytest.approx(0.15)
+    assert float(losses.ranking_loss(low, high)) == pytest.approx(0.85)
 
 
 def test_a_kernel_that_falls_along_all_rays_is_unimodal():
     index = torch.arange(13, dtype=torch.float64) - 6.5
     distance = torch.hypot(index[:, None], index)
-    inner = enhanced.inner_neighbours(13, 6.5, distance)
+    inner = losses.inner_neighbours(13, 6.5, distance)
     # A cone is linear along a ray, which bilinear interpolation nearly keeps.
-    assert float(enhanced.unimodality_loss(10 - distance, inner)) < 1e-3
+    assert float(losses.unimodality_loss(10 - distance, inner)) < 1e-3
     peaks = torch.exp(-((distance - 4) ** 2))
-    assert float(enhanced.unimodality_loss(peaks, inner)) > 0.05
+    assert float(losses.unimodality_loss(peaks, inner)) > 0.05
 
 
 def test_the_neighbours_of_a_constant_are_the_constant():
-    inner = enhanced.inner_neighbours(13, 6.5, torch.zeros(1, dtype=torch.float64))
+    inner = losses.inner_neighbours(13, 6.5, torch.zeros(1, dtype=torch.float64))
     torch.testing.assert_close(inner.sum(1), torch.ones(169, dtype=torch.float64))
 
 
@@ -128,7 +128,7 @@ def test_the_ranking_compares_the_fake_with_its_blurrier_copy(monkeypatch):
 
     training = Training(photograph(), replace(SHORT, discriminator_noise=0.0))
     gain = training.discriminator.gain
-    monkeypatch.setattr(enhanced, "ranking_loss", remembered)
+    monkeypatch.setattr(losses, "ranking_loss", remembered)
     monkeypatch.setattr(training.discriminator, "forward", lambda images, layers: images.mean(1) * gain[0, 0])
     training.step(1)
     fake, blurred = seen[0]

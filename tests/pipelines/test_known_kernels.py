@@ -13,7 +13,7 @@ from blindsr.ops import degrade
 from blindsr.ops.color import linear_to_srgb, srgb_to_linear
 from blindsr.ops.windows import LinearLightSource, TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.linear_light import decide_linear_light
+from blindsr.pipelines.degradation import decide_linear_light
 from blindsr.sensors.catalogue import kernel_from_sensor
 from tests.images import photograph, quick_settings
 

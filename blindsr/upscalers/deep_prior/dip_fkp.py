@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.errors import ConfigError, check_minimum
+from blindsr.errors import ConfigError
 from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops import degrade
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
+from blindsr.registry import check_minimum
 from blindsr.runtime import Precision, seeded_generator
 from blindsr.upscalers.base import Degradation, TiledModel, run_steps
 from blindsr.upscalers.deep_prior.image_prior import (

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.errors import ConfigError, check_minimum
+from blindsr.errors import ConfigError
 from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade
 from blindsr.ops.adam import Adam
 from blindsr.ops.windows import Source, whole
+from blindsr.registry import check_minimum
 from blindsr.runtime import Precision, choose_dtype, seeded_generator
 from blindsr.upscalers.base import ConfigT, Degradation, TiledModel, TrainedUpscaler, run_steps
 

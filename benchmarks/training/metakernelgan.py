@@ -16,7 +16,7 @@ References:
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,13 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_kernelgan_image, min_side, to_estimate
+from blindsr.kernelgan.estimator import GANEstimator, Training
 from blindsr.kernelgan.networks import SCALE, Discriminator, Generator
-from blindsr.kernelgan.postprocess import SCALES, check_scale
-from blindsr.kernels import KernelEstimate
 from blindsr.ops import degrade
 from blindsr.runtime import check_finite
 
@@ -157,50 +154,24 @@ class MetaTraining(Training):
         self.done += network is self.discriminator  # which is updated last
 
 
-class MetaKernelGANEstimator:
+class MetaKernelGANEstimator(GANEstimator[MetaKernelGANConfig]):
     """KernelGAN from meta-trained weights, which needs 200 steps instead of 3000 (Lee et al., WACV 2024)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = MetaKernelGANConfig
-    scales: ClassVar[tuple[int, ...]] = SCALES
-    min_side: ClassVar[int] = min_side(KernelGANConfig())
     kernel_error: ClassVar[float] = 0.05
 
-    def __init__(self, config: MetaKernelGANConfig | None = None) -> None:
-        self.config = MetaKernelGANConfig() if config is None else config
-
-    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image.
-
-        Args:
-            lr: One image, (1, C, H, W), [0, 1], sides of 39 px or more; left unchanged.
-            scale: 2, 3 or 4; the kernel is trained for ×2 and carried over as KernelGAN's.
-            listener: Receives an event for every step, with the losses every `config.report_every` steps.
-
-        Returns:
-            The kernel, centred and non-negative. A flat image gets the bicubic kernel and a warning.
-
-        Raises:
-            ConfigError: `scale` is none of 2, 3, 4, or there are no weights to begin with.
-            ImageError: `lr` is not one finite floating-point image, or is too small.
-            DivergenceError: A loss is NaN or infinite.
-        """
-        config = self.config
-        if config.start is None:
+    def _networks(self) -> KernelGANConfig:
+        if self.config.start is None:
             raise ConfigError(
                 "MetaKernelGAN needs meta-trained weights, and none are part of blindsr; set start to a file that "
                 "`python benchmarks/metakernelgan.py train` made."
             )
-        check_scale(scale)
-        check_kernelgan_image(lr, config.kernelgan)
-        listener(StageStarted(stage=STAGE, max_steps=config.iterations))
-        if is_flat(lr):
-            return flat_estimate(STAGE, scale, asdict(config), listener)
-        training = MetaTraining(lr, config, load_start(config.start))
-        for step in range(1, config.iterations + 1):
-            listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
-        listener(StageDone(stage=STAGE, steps=config.iterations))
-        return to_estimate(training, scale, STAGE, asdict(config))
+        return self.config.kernelgan
+
+    def _training(self, lr: Tensor) -> MetaTraining:
+        assert self.config.start is not None
+        return MetaTraining(lr, self.config, load_start(self.config.start))
 
 
 def load_start(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from the patches of the image. The kernel of the generator is the estimate.
 
 import math
 from dataclasses import asdict
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from blindsr.ops import imresize
 from blindsr.ops.adam import Adam
 
 __all__ = [
+    "GANEstimator",
     "KernelGANEstimator",
     "Training",
     "check_kernelgan_image",
@@ -36,7 +37,6 @@ __all__ = [
     "to_estimate",
 ]
 
-STAGE = "kernelgan"
 # The weights of full runs sum to 1 within 0.001, of short runs within 0.3; of a collapsed generator, to almost 0.
 _SUM_TOLERANCE = 0.5
 
@@ -46,66 +46,90 @@ def min_side(config: KernelGANConfig) -> int:
     return config.kernel_size + SCALE * (2 * config.discriminator_patch - 1)
 
 
-class KernelGANEstimator:
-    """Internal GAN on the image's patches, as published (Bell-Kligler et al., NeurIPS 2019).
+ConfigT = TypeVar("ConfigT")
+
+
+class GANEstimator(Generic[ConfigT]):
+    """Base of the estimators that train KernelGAN's networks on crops of one image.
 
     Args:
-        config: Settings; the paper's if None.
+        config: Settings; the defaults of `config_type` if None.
     """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type]
+    scales: ClassVar[tuple[int, ...]] = SCALES
+    min_side: ClassVar[int] = min_side(KernelGANConfig())
+    kernel_error: ClassVar[float]
+
+    def __init__(self, config: ConfigT | None = None) -> None:
+        self.config: ConfigT = self.config_type() if config is None else config
+
+    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
+        """Estimate the downscaling kernel between an image and a version of it that is `scale` times as large.
+
+        The training is for ×2; the kernel for ×4 is the kernel for ×2 composed with itself, the one for ×3 follows the
+        same law (cov ∝ s² − 1).
+
+        Args:
+            lr: One image, (1, C, H, W), [0, 1], any number of bands, sides of `min_side(config)` px or more (39 with
+                the defaults); left unchanged. The training runs on its device and in its dtype (float32 for half
+                precision).
+            scale: 2, 3 or 4.
+            listener: Receives an event for every step, with the losses every `config.report_every` steps.
+
+        Returns:
+            The kernel, centred and non-negative, with the history of the losses and metrics. A flat image gets the
+            bicubic kernel and a warning.
+
+        Raises:
+            ConfigError: `scale` is none of 2, 3, 4, or the settings lack something.
+            ImageError: `lr` is not one finite floating-point image, or is too small.
+            DivergenceError: A loss is NaN or infinite.
+        """
+        config: Any = self.config
+        check_scale(scale)
+        check_kernelgan_image(lr, self._networks())
+        listener(StageStarted(stage=self.name, max_steps=config.iterations))
+        if is_flat(lr):
+            return flat_estimate(self.name, scale, asdict(config), listener)
+        training = self._training(lr)
+        for step in range(1, config.iterations + 1):
+            listener(StepDone(stage=self.name, step=step, values=training.step(step)))
+        listener(StageDone(stage=self.name, steps=config.iterations))
+        return self._estimate_of(training, scale)
+
+    def _networks(self) -> KernelGANConfig:
+        """The settings of KernelGAN that hold for networks and crops."""
+        raise NotImplementedError
+
+    def _training(self, lr: Tensor) -> "Training":
+        raise NotImplementedError
+
+    def _estimate_of(self, training: Any, scale: int) -> KernelEstimate:  # noqa: ANN401 - what `_training` returned
+        """The estimate of a finished training: that of its raw kernel."""
+        return to_estimate(training, scale, self.name, asdict(self.config))  # type: ignore[call-overload]
+
+
+class KernelGANEstimator(GANEstimator[KernelGANConfig]):
+    """Internal GAN on the image's patches, as published (Bell-Kligler et al., NeurIPS 2019)."""
 
     name: ClassVar[str] = "kernelgan"
     config_type: ClassVar[type] = KernelGANConfig
-    scales: ClassVar[tuple[int, ...]] = SCALES
-    min_side: ClassVar[int] = min_side(KernelGANConfig())
     kernel_error: ClassVar[float] = 0.04
 
-    def __init__(self, config: KernelGANConfig | None = None) -> None:
-        self.config = KernelGANConfig() if config is None else config
+    def _networks(self) -> KernelGANConfig:
+        return self.config
 
-    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+    def _training(self, lr: Tensor) -> "Training":
+        return Training(lr, self.config)
 
 
 def estimate_kernel(
     lr: Tensor, scale: int, config: KernelGANConfig | None = None, *, listener: Listener = ignore
 ) -> KernelEstimate:
-    """Estimate the downscaling kernel between an image and a version of it that is `scale` times as large.
-
-    The training is for ×2; the kernel for ×4 is the kernel for ×2 composed with itself, the one for ×3 follows the
-    same law (cov ∝ s² − 1).
-
-    Args:
-        lr: One image, (1, C, H, W), [0, 1], any number of bands, sides of `min_side(config)` px or more; left
-            unchanged. The training runs on its device and in its dtype (float32 for half precision).
-        scale: 2, 3 or 4.
-        config: Settings; the paper's if None.
-        listener: Receives an event for every step, with the losses every `config.report_every` steps.
-
-    Returns:
-        The kernel, centred and non-negative, with the history of the losses and the metrics `bicubic_loss`, `raw_sum`,
-        `raw_centroid_y` and `raw_centroid_x` (HR px, after the clean-up and before centring). A flat image gets the
-        bicubic kernel and a warning.
-
-    Raises:
-        ConfigError: `scale` is none of 2, 3, 4.
-        ImageError: `lr` is not one finite floating-point image, or is too small.
-        DivergenceError: A loss is NaN or infinite.
-
-    References:
-        Bell-Kligler, Shocher, Irani, NeurIPS 2019, arXiv:1909.06581.
-    """
-    config = KernelGANConfig() if config is None else config
-    check_scale(scale)
-    check_kernelgan_image(lr, config)
-    listener(StageStarted(stage=STAGE, max_steps=config.iterations))
-    if is_flat(lr):
-        return flat_estimate(STAGE, scale, asdict(config), listener)
-    training = Training(lr, config)
-    for step in range(1, config.iterations + 1):
-        listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
-    listener(StageDone(stage=STAGE, steps=config.iterations))
-    return to_estimate(training, scale, STAGE, asdict(config))
+    """Estimate the kernel of one image by KernelGAN: `KernelGANEstimator.estimate` as a function."""
+    return KernelGANEstimator(config).estimate(lr, scale, listener=listener)
 
 
 class Training:

@@ -18,13 +18,11 @@ from torch import Tensor
 
 from blindsr import kernels
 from blindsr.errors import ConfigError
-from blindsr.estimators.base import flat_estimate, is_flat
-from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
-from blindsr.kernelgan.estimator import Training, check_kernelgan_image, min_side
+from blindsr.kernelgan.estimator import GANEstimator, Training
 from blindsr.kernelgan.networks import Layers
-from blindsr.kernelgan.postprocess import SCALES, check_scale, to_scale
+from blindsr.kernelgan.postprocess import to_scale
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops.adam import Adam
@@ -72,50 +70,27 @@ class FKPConfig:
         )
 
 
-class KernelGANFKPEstimator:
+class KernelGANFKPEstimator(GANEstimator[FKPConfig]):
     """KernelGAN whose kernel comes from a normalising flow over Gaussian kernels (Liang et al., CVPR 2021)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = FKPConfig
-    scales: ClassVar[tuple[int, ...]] = SCALES
-    min_side: ClassVar[int] = min_side(KernelGANConfig())
     kernel_error: ClassVar[float] = 0.06
 
-    def __init__(self, config: FKPConfig | None = None) -> None:
-        self.config = FKPConfig() if config is None else config
+    def _networks(self) -> KernelGANConfig:
+        return self.config.critic
 
-    def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image.
+    def _training(self, lr: Tensor) -> "FlowTraining":
+        return FlowTraining(lr, self.config)
 
-        Args:
-            lr: One image, (1, C, H, W), [0, 1], sides of 39 px or more; left unchanged.
-            scale: 2, 3 or 4; the kernel is trained for ×2 and carried over as KernelGAN's.
-            listener: Receives an event for every step, with the losses every `config.report_every` steps.
-
-        Returns:
-            The mean kernel of the last steps, centred. A flat image gets the bicubic kernel and a warning.
-
-        Raises:
-            ConfigError: `scale` is none of 2, 3, 4.
-            ImageError: `lr` is not one finite floating-point image, or is too small.
-            DivergenceError: A loss is NaN or infinite.
-        """
-        config = self.config
-        check_scale(scale)
-        check_kernelgan_image(lr, config.critic)
-        listener(StageStarted(stage=STAGE, max_steps=config.iterations))
-        if is_flat(lr):
-            return flat_estimate(STAGE, scale, asdict(config), listener)
-        training = FlowTraining(lr, config)
-        for step in range(1, config.iterations + 1):
-            listener(StepDone(stage=STAGE, step=step, values=training.step(step)))
-        listener(StageDone(stage=STAGE, steps=config.iterations))
+    def _estimate_of(self, training: "FlowTraining", scale: int) -> KernelEstimate:
+        """The mean kernel of the last steps."""
         weights = training.mean_kernel().double().cpu().numpy()
-        padded = Kernel.normalised(np.pad(weights, (0, 1)), 2, {"made_by": STAGE, "seed": config.seed})
+        padded = Kernel.normalised(np.pad(weights, (0, 1)), 2, {"made_by": STAGE, "seed": self.config.seed})
         return KernelEstimate(
             kernel=to_scale(kernels.centre(padded), scale),
             method=STAGE,
-            settings=asdict(config),
+            settings=asdict(self.config),
             history={name: tuple(values) for name, values in training.history.items()},
             metrics={"adversarial": training.history["adversarial"][-1]},
         )

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from blindsr.errors import ConfigError
 
-__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "source_digest"]
+__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "check_minimum", "source_digest"]
 
 Method = TypeVar("Method")
 

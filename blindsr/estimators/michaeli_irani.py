@@ -26,6 +26,7 @@ from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, centre, compose, resample
 from blindsr.ops import luma
+from blindsr.registry import check_minimum
 
 __all__ = ["MichaeliIraniConfig", "MichaeliIraniEstimator", "estimate_kernel", "pair_patches", "transport"]
 
@@ -66,9 +67,8 @@ class MichaeliIraniConfig:
             raise ConfigError(f"michaeli-irani.patch must be odd and 3 or more, got {self.patch}.")
         if self.update not in UPDATES:
             raise ConfigError(f"michaeli-irani.update must be one of {', '.join(UPDATES)}, got {self.update!r}.")
-        for name, low in (("patches", 100), ("iterations", 1), ("neighbours", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"michaeli-irani.{name} must be {low} or more, got {getattr(self, name)}.")
+        check_minimum(self, STAGE, 100, "patches")
+        check_minimum(self, STAGE, 1, "iterations", "neighbours")
         if not self.smoothness > 0:
             raise ConfigError(f"michaeli-irani.smoothness must be positive, got {self.smoothness}.")
 

@@ -185,7 +185,7 @@ def test_a_newcomer_upscales_photographs_in_a_browser(serve, browser, tmp_path, 
     photographs.set_input_files(tmp_path / "large.png")
     page.get_by_text("exceed the maximum allowed size").wait_for()
     photographs.set_input_files([tmp_path / "notes.txt", tmp_path / "photo & <b>.png"])
-    page.get_by_text("notes.txt: needed PNG").wait_for()
+    page.get_by_text("notes.txt: a text file is not read").wait_for()
     page.get_by_text("to do: photo & <b>.png (80×96 px)").wait_for()
 
     page.get_by_label("fast: one pass").check()

@@ -94,7 +94,12 @@ class _Page:
         with gr.Row():
             with gr.Column(scale=1, min_width=340):
                 limit = f"{sessions.max_upload / 2**20:.4g} MB"
-                self.upload = gr.File(label=f"Photographs, up to {limit} each", file_count="multiple", height=170)
+                self.upload = gr.File(
+                    label=f"Photographs or a folder, up to {limit} each",
+                    file_count="multiple",
+                    height=170,
+                    elem_id="bs-upload",
+                )
                 self.problems = html("", elem_id="bs-problems")
                 self.scale = gr.Radio(_SCALES, value=2, label="Scale")
                 self.preset = gr.Radio(_PRESETS, value="default", label="Preset: speed against quality")

@@ -170,10 +170,22 @@ def browser():
         made.close()
 
 
+def drop(page, path, target):
+    """Drop a file or a folder of the file system on a part of the page."""
+    box = target.bounding_box()
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    browser = page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        browser.send("Input.dispatchDragEvent", {"type": step, **place, "data": data})
+
+
 def test_a_newcomer_upscales_photographs_in_a_browser(serve, browser, tmp_path, pixels):
     server = serve("--max-upload", "1MB")
-    Image.fromarray(np.tile(pixels, (2, 2, 1))).save(tmp_path / "photo & <b>.png")
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "folder" / "summer").mkdir(parents=True)
+    Image.fromarray(np.tile(pixels, (2, 2, 1))).save(tmp_path / "folder" / "summer" / "photo & <b>.png")
+    (tmp_path / "folder" / "notes.txt").write_text("no image")
+    (tmp_path / "folder" / ".hidden").write_text("no image")
     (tmp_path / "large.png").write_bytes(bytes(LIMIT + 1))
     page, requests, problems = browser.new_page(viewport={"width": 390, "height": 844}), [], []
     page.on("request", lambda request: requests.append(request.url))
@@ -181,12 +193,13 @@ def test_a_newcomer_upscales_photographs_in_a_browser(serve, browser, tmp_path, 
     page.goto(server.address)
     photographs = page.locator("input[type=file]").first
 
-    # A file that is too large, and one that is no image: a line each.
+    # What is no image in a folder, and a file that is too large: a line each.
+    drop(page, tmp_path / "folder", page.locator("#bs-upload"))
+    page.get_by_text("notes.txt: a text file is not read").wait_for()
+    assert page.locator("#bs-problems li").count() == 1
+    page.get_by_text("to do: photo & <b>.png (80×96 px)").wait_for()
     photographs.set_input_files(tmp_path / "large.png")
     page.get_by_text("exceed the maximum allowed size").wait_for()
-    photographs.set_input_files([tmp_path / "notes.txt", tmp_path / "photo & <b>.png"])
-    page.get_by_text("notes.txt: a text file is not read").wait_for()
-    page.get_by_text("to do: photo & <b>.png (80×96 px)").wait_for()
 
     page.get_by_label("fast: one pass").check()
     page.get_by_label("×3").check()

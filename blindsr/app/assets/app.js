@@ -30,6 +30,32 @@
   };
   document.addEventListener('pointerdown', drag);
   document.addEventListener('pointermove', drag);
+  // A dropped folder is its files in the order of their names, those of its subfolders too; Gradio takes files alone.
+  const filesOf = async (entry) => {
+    if (entry.name.startsWith('.')) return [];
+    if (entry.isFile) return [await new Promise((found, failed) => entry.file(found, failed))];
+    const reader = entry.createReader();
+    const entries = [];
+    for (let some = [null]; some.length;) {  // a reader gives a hundred at a time
+      some = await new Promise((found, failed) => reader.readEntries(found, failed));
+      entries.push(...some);
+    }
+    entries.sort((a, b) => a.name.localeCompare(b.name, undefined, {numeric: true}));
+    return (await Promise.all(entries.map(filesOf))).flat();
+  };
+  document.addEventListener('drop', async (event) => {
+    const box = event.target.closest ? event.target.closest('#bs-upload') : null;
+    const input = box && box.querySelector('input[type=file]');
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry);
+    if (!input || !entries.some((entry) => entry.isDirectory)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.target.dispatchEvent(new DragEvent('dragleave', {bubbles: true}));
+    const chosen = new DataTransfer();
+    (await Promise.all(entries.map(filesOf))).flat().forEach((file) => chosen.items.add(file));
+    input.files = chosen.files;
+    if (chosen.files.length) input.dispatchEvent(new Event('change', {bubbles: true}));
+  }, true);
   window.addEventListener('resize', () => { setRatio(); all(); });
   document.addEventListener('DOMContentLoaded', () => {
     setRatio();

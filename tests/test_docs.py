@@ -391,6 +391,24 @@ def test_the_conda_recipe_and_the_citation_agree_with_the_package():
     assert f'version: "{blindsr.__version__}"' in recipe
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {blindsr.__version__}\n" in citation
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
+    if ".dev" in blindsr.__version__:
+        assert newest == "[Unreleased]"
+        assert "date-released" not in citation
+    else:
+        released = re.search(r"^date-released: \"(.+)\"$", citation, re.M)[1]
+        assert newest == f"[{blindsr.__version__}] - {released}"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_method_page():
+    def rows(page: str) -> list[list[str]]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        return [re.findall(r"[+−]?\d+\.\d\d", line) for line in text.splitlines() if line.startswith("| ")]
+
+    figures = rows("docs/method/learned-kernel.md")
+    quality = [row for row in rows("README.md") if row]
+    assert len(quality) == 6
+    assert [row for row in quality if row not in figures] == []
 
 
 def test_the_image_is_built_from_files_that_are_sent_to_docker():

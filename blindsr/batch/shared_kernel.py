@@ -1,6 +1,7 @@
 """One kernel, and one noise level, for the image files of a batch."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from blindsr.batch.plan import Manifest
 from blindsr.batch.task import read_record
-from blindsr.errors import ConfigError, ImageError
+from blindsr.errors import BlindSRError, ConfigError, ImageError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import (
     ALL_PAGES,
@@ -26,12 +27,21 @@ from blindsr.image_io import (
 )
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
+from blindsr.ops.windows import TensorSource
+from blindsr.pipelines import blind
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, common_scale, measured_frames
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
-from blindsr.pipelines.shared_kernel import OF_EACH_IMAGE, STAGE, estimate_shared_kernel
+from blindsr.pipelines.shared_kernel import (
+    OF_EACH_IMAGE,
+    STAGE,
+    ImageEstimate,
+    SharedKernel,
+    estimate_shared_kernel,
+)
 from blindsr.registry import source_digest
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -100,8 +110,11 @@ def shared_kernel_for(
     An earlier kernel of the same images and settings is used again; images that cannot be read are left out. The
     listener receives what the kernel is, and the warnings.
 
+    Where no image shows its blur, as with much noise, the kernel is that of the one in the middle on its own, with its
+    warnings: nearly or wholly the bicubic kernel.
+
     Raises:
-        ImageError: No image shows a measurable blur.
+        ImageError: No image can be used.
         ConfigError: An output size leads to different factors.
     """
     settings = _of_one_scale(settings, paths)
@@ -109,23 +122,29 @@ def shared_kernel_for(
     if (recorded := _recorded(key, settings, manifest)) is not None:
         recorded.report(listener)
         return recorded
-    chosen, measured = choose_device(device), list[Noise]()
+    chosen, measured = choose_device(device), dict[str, Noise]()
 
-    def load(open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
+    def load(name: str, open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
         with open_() as opened:
             source = ColorSource(opened, chosen)
-            measured.append(measure_noise(source))
+            if name not in measured:
+                measured[name] = measure_noise(source)
             return estimation_crop(source, settings.region)
 
+    without_region, of_one = replace(settings, region=None), tuple[str, ...]()
     with _Files(files) as opened:
-        images = [(name, partial(load, open_)) for name, open_ in opened.images(readable)]
-        shared = estimate_shared_kernel(images, replace(settings, region=None), listener=listener)
+        images = [(name, partial(load, name, open_)) for name, open_ in opened.images(readable)]
+        try:
+            shared = estimate_shared_kernel(images, without_region, listener=listener)
+        except ImageError as error:
+            shared, of_one = _of_the_middle_one(images, without_region, error)
     advice = ONE_OF_FRAMES if files.page == ALL_PAGES and len(paths) == 1 else OF_EACH_IMAGE
-    warnings, noise, summary = shared.warnings(advice), common_noise(measured), str(shared)
+    warnings = shared.warnings(advice) + of_one
+    noise, summary = common_noise(list(measured.values())), str(shared)
     if files.page == ALL_PAGES and any(name not in map(str, paths) for name, _ in images):
         of = f"{len(paths)} files" if len(paths) > 1 else "the file"
         summary += f" They are spread over the frames or pages of {of}."
-    for_all = tuple(text for text in warnings if text.startswith("one kernel"))
+    for_all = tuple(text for text in warnings if text.startswith("one kernel")) + of_one
     record = {
         "key": key,
         "summary": summary,
@@ -151,6 +170,26 @@ def shared_kernel_for(
     )
     series.report(listener)
     return series
+
+
+def _of_the_middle_one(
+    images: Sequence[tuple[str, Callable[[], Tensor]]], settings: Settings, error: ImageError
+) -> tuple[SharedKernel, tuple[str, ...]]:
+    """The kernel of images of which none shows its blur, and warnings; the error if none can be used."""
+    middle = len(images) // 2
+    for index in sorted(range(len(images)), key=lambda index: abs(index - middle)):
+        name, load = images[index]
+        try:
+            estimate = blind.estimate_kernel(TensorSource(load()), settings, fallback=True)
+        except BlindSRError:
+            continue
+        reason = f"none shows its blur clearly, the kernel is that of {name} on its own: {widths_text(estimate.kernel)}"
+        estimates = tuple(ImageEstimate(name=name, covariance=None) for name, _ in images)
+        shared = SharedKernel(
+            kernel=estimate.kernel, estimates=estimates, spread=math.nan, error=math.nan, bicubic_reason=reason
+        )
+        return shared, estimate.warnings
+    raise error
 
 
 def _paths(manifest: Manifest) -> tuple[Path, Path, Path]:

@@ -11,12 +11,13 @@ from blindsr.batch.plan import Manifest
 from blindsr.batch.shared_kernel import shared_kernel_for
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Notice, StepDone, ignore
-from blindsr.image_io import FileOptions
+from blindsr.image_io import FileOptions, open_image
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.metrics import covariance_error
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
+from blindsr.pipelines.files import ColorSource
 from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 
@@ -295,3 +296,28 @@ def test_of_several_files_each_has_a_part(tmp_path, pictures, monkeypatch):
     series = shared_kernel_for(paths, SPECTRAL, Manifest(tmp_path / "m"), device="cpu", files=FileOptions(page="all"))
     assert names == [*(f"/{n}.webp (frame {f})" for n in range(3) for f in (1, 8)), "/still.png"]
     assert series.summary.endswith(" They are spread over the frames or pages of 4 files.")
+
+
+def test_noisy_photographs_without_a_visible_blur_get_one_kernel_all_the_same(tmp_path, pictures):
+    noise = np.random.default_rng(0).normal(0, 14, (3, 192, 192, 3))
+    for number, picture in enumerate(pictures[:3]):
+        noisy = np.clip(picture + noise[number], 0, 255).astype(np.uint8)
+        Image.fromarray(noisy[::2, ::2]).save(tmp_path / f"{number}.png")
+    paths, manifest, events = sorted(tmp_path.glob("*.png")), Manifest(tmp_path / "m.jsonl"), []
+    series = shared_kernel_for(paths, Settings(), manifest, device="cpu", listener=events.append)
+    with open_image(paths[1]) as opened:
+        alone = blind.estimate_kernel(ColorSource(opened, torch.device("cpu")), Settings(), listener=ignore)
+    assert np.allclose(series.kernel.array, alone.kernel.array, atol=1e-6)
+    assert series.warnings == alone.warnings != ()
+    assert series.summary.startswith(
+        f"shared kernel of 3 images: none shows its blur clearly, the kernel is that of {paths[1]} on"
+    )
+    assert [event.message for event in events if isinstance(event, Notice)] == [series.summary, *series.warnings]
+    series.write()
+    assert shared_kernel_for(paths, Settings(), manifest, device="cpu").warnings == series.warnings
+
+
+def test_images_that_cannot_be_used_have_no_shared_kernel(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match="none of 1 images shows a measurable blur"):
+        shared_kernel_for([tmp_path / "a.png"], SPECTRAL, Manifest(tmp_path / "m"), device="cpu")

@@ -1,6 +1,7 @@
 """Kernel estimation without a parametric model: camera shake and defocus, by blind deconvolution with an L0 prior."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -99,9 +100,10 @@ def estimate_kernel(
 ) -> KernelEstimate:
     """Estimate a kernel of any compact shape from the strong edges of an image.
 
-    The kernel is estimated on the LR grid, from coarse to fine, and interpolated to the HR grid by cubic splines. It is
-    estimated three times, from the window with the most edges and from its two halves, and refined from the mean, in
-    which the noise is lower. The normalised cross-correlation of the halves' kernels measures its reliability.
+    The kernel is estimated on the LR grid, from coarse to fine, and brought to the HR grid by non-negative least
+    squares. It is estimated three times, from the window with the most edges and from its two halves, and refined from
+    the mean, in which the noise is lower. The normalised cross-correlation of the halves' kernels measures its
+    reliability.
 
     Args:
         lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
@@ -149,21 +151,21 @@ def estimate_kernel(
 
 
 def independent_kernels(
-    lr: Tensor, scale: int, initial: Kernel, config: L0Config | None = None
-) -> tuple[Kernel, Kernel]:
-    """Two kernels of the same image whose alternations start from different kernels: coarse to fine, and a given one.
+    lr: Tensor, scale: int, initial: Sequence[Kernel], config: L0Config | None = None
+) -> tuple[Kernel, ...]:
+    """Kernels of the same image whose alternations start from different kernels: coarse to fine, and given ones.
 
-    The alternations end in one of several minima. Two starts that know nothing of each other and end in the same one
-    are evidence for it, much more so than the agreement of two halves of an image.
+    The alternations end in one of several minima. Starts that know nothing of each other and end in the same one are
+    evidence for it, much more so than the agreement of two halves of an image.
 
     Args:
         lr: (1, C, H, W), [0, 1]; sides of 64 px or more.
         scale: Factor from LR to HR.
-        initial: The kernel from which the second one starts.
+        initial: The kernels from which the second and the following ones start.
         config: Settings; the defaults if None.
 
     Returns:
-        Both kernels, centred and non-negative.
+        One kernel more than those given, centred and non-negative.
 
     Raises:
         ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
@@ -172,9 +174,9 @@ def independent_kernels(
     check_image(lr, scale, BlindL0Estimator)
     window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
     weight, rounds = config.gradient_weight / 2, config.iterations + config.refinements
-    first = _alternate(window, _centre(_coarse_to_fine(window, config)), weight, config.refinements, config)
-    second = _alternate(window, _on_lr_grid(initial, config.side), weight, rounds, config)
-    return _on_hr_grid(first, scale), _on_hr_grid(second, scale)
+    kernels = [_alternate(window, _centre(_coarse_to_fine(window, config)), weight, config.refinements, config)]
+    kernels += [_alternate(window, _on_lr_grid(kernel, config.side), weight, rounds, config) for kernel in initial]
+    return tuple(_on_hr_grid(kernel, scale) for kernel in kernels)
 
 
 def shifted_ncc(first: Plane, second: Plane) -> float:

@@ -7,7 +7,7 @@ than a Gaussian does, with as many parameters or fewer, the blur is that shape.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -16,10 +16,12 @@ from scipy import optimize, special
 
 from blindsr.ops.spectrum import ExponentPrior, SpectrumPoints
 
-__all__ = ["Disc", "Line", "Shape"]
+__all__ = ["Disc", "Line", "Path", "Shape", "residual_of"]
 
 _Array = NDArray[np.float64]
+_Complex = NDArray[np.complex128]
 _ZERO = 1e-6  # of a squared transfer function, near which its logarithm is bounded
+_SMALL = 1e-5  # the same of kernels that are not exact
 _MAX_STEPS = 40
 
 
@@ -31,6 +33,7 @@ class Shape(ABC):
     residual: float  # root mean square of log P − model, as in `SpectrumFit`
 
     bounds: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]  # of the shape's parameters, then of the softness
+    stride: ClassVar[int] = 1  # every how many of the frequencies are fitted, for shapes that take long
 
     @classmethod
     def fit(cls, points: SpectrumPoints, prior: ExponentPrior, starts: Sequence[Sequence[float]]) -> Self:
@@ -44,20 +47,26 @@ class Shape(ABC):
             prior: Prior on α.
             starts: Values of the shape's parameters and of the softness from which the fit starts; the best one wins.
         """
-        y, x = points.aliases[..., 0], points.aliases[..., 1]
+        log_power, aliases = points.log_power[:: cls.stride], points.aliases[:, :: cls.stride]
+        y, x = aliases[..., 0], aliases[..., 1]
         outside = np.hypot(y, x) > points.beyond
         y, x = np.where(outside, 1.0, y), np.where(outside, 1.0, x)
-        squared, count = y * y + x * x, len(points.log_power)
+        squared, count = y * y + x * x, len(log_power)
         log_radius = np.log(squared) / 2
+        latest: dict[bytes, tuple[_Array, list[_Array]]] = {}
 
         def parts_of(theta: _Array) -> tuple[_Array, list[_Array]]:
-            log_gain, slopes = cls._log_gain(theta[3:-1], y, x)
-            signal = theta[0] - theta[1] * log_radius + log_gain - 4 * np.pi**2 * theta[-1] ** 2 * squared
-            return np.where(outside, -300.0, signal), slopes
+            key = theta.tobytes()
+            if key not in latest:  # residuals and derivatives are asked for one after the other
+                log_gain, slopes = cls._log_gain(theta[3:-1], y, x)
+                signal = theta[0] - theta[1] * log_radius + log_gain - 4 * np.pi**2 * theta[-1] ** 2 * squared
+                latest.clear()
+                latest[key] = np.where(outside, -300.0, signal), slopes
+            return latest[key]
 
         def residuals(theta: _Array) -> _Array:
             model = np.logaddexp(np.logaddexp.reduce(parts_of(theta)[0], axis=0), theta[2])
-            return np.append(points.log_power - model, prior.residual(theta[1], count))
+            return np.append(log_power - model, prior.residual(theta[1], count))
 
         def jacobian(theta: _Array) -> _Array:
             signal, slopes = parts_of(theta)
@@ -88,10 +97,29 @@ class Shape(ABC):
         best = min(fits, key=lambda fit: float(fit.cost))
         return cls._of(best.x[3:], float(np.sqrt(np.mean(best.fun[:-1] ** 2))))
 
-    def transfer(self, frequencies: _Array) -> _Array:
+    def transfer(self, frequencies: _Array) -> _Array | _Complex:
         """Transfer function, (F, F), order (y, x), at frequencies, (F,), in cycles per LR pixel."""
-        y, x = frequencies[:, None], frequencies[None]
-        return np.asarray(self._gain(y, x) * np.exp(-2 * np.pi**2 * self.softness**2 * (y * y + x * x)))
+        y, x = np.meshgrid(frequencies, frequencies, indexing="ij")
+        gain: _Array | _Complex = self._gain(y, x) * np.exp(-2 * np.pi**2 * self.softness**2 * (y * y + x * x))
+        return gain
+
+    def softened(self, transfer: _Complex, frequencies: _Array) -> Self:
+        """This shape with a softness between its own and the one that is nearest to another estimate.
+
+        The softness that a spectrum shows is also that of the HR image, and depends on the exponent of the photograph.
+
+        Args:
+            transfer: The other estimate, (F, F), order (y, x).
+            frequencies: (F,), cycles per LR pixel.
+        """
+        inside = np.abs(frequencies) <= 1
+        near, given = frequencies[inside], transfer[np.ix_(inside, inside)]
+
+        def distance(softness: float) -> float:
+            return float(np.square(np.abs(replace(self, softness=softness).transfer(near) - given)).sum())
+
+        nearest = float(optimize.minimize_scalar(distance, bounds=(0.02, 0.8), method="bounded").x)
+        return replace(self, softness=math.sqrt((self.softness**2 + nearest**2) / 2))
 
     @classmethod
     @abstractmethod
@@ -99,7 +127,7 @@ class Shape(ABC):
         """The parameters of the shape that has this covariance, (2, 2), order (y, x), LR px²; for `fit`."""
 
     @abstractmethod
-    def _gain(self, y: _Array, x: _Array) -> _Array:
+    def _gain(self, y: _Array, x: _Array) -> _Array | _Complex:
         """Transfer function of the shape."""
 
     @classmethod
@@ -180,3 +208,126 @@ class Line(Shape):
         return cls(
             motion=(float(parameters[0]), float(parameters[1])), softness=float(parameters[2]), residual=residual
         )
+
+
+_TIMES, _WEIGHTS = np.polynomial.legendre.leggauss(28)  # of the shutter, from −1 to 1
+_WEIGHTS = _WEIGHTS / 2
+_DEGREE = 3
+# Halves of the Legendre polynomials of degree 1 to 3: the first one is a straight motion of length 1.
+_COURSES = np.stack([np.polynomial.legendre.Legendre.basis(n)(_TIMES) / 2 for n in range(1, _DEGREE + 1)])
+_BENDS = [(bend, turn) for bend in (0.0, 0.25, -0.25, 0.5, -0.5) for turn in (0.0, 0.3, -0.3)]
+_STEPS, _REACH = 16, 10  # of a mean transfer function: per cycle per LR pixel, and how many are fitted
+
+
+@dataclass(frozen=True)
+class Path(Shape):
+    """The path of a camera during the exposure, a curve of third degree in time: S(f) = ∫ exp(2πi f·p(t)) dt.
+
+    The spectrum does not tell a path from its point reflection, S from its conjugate.
+    """
+
+    course: tuple[float, ...]  # coefficients of three Legendre polynomials along y, then along x, LR pixels
+
+    bounds = ((-15.0,) * (2 * _DEGREE) + (0.05,), (15.0,) * (2 * _DEGREE) + (0.6,))
+    stride = 2
+
+    @classmethod
+    def starts(cls, covariance: _Array) -> list[float]:
+        """A straight motion along the long axis."""
+        y, x, softness = Line.starts(covariance)
+        return [y, 0.0, 0.0, x, 0.0, 0.0, softness]
+
+    @classmethod
+    def bent(cls, line: Line, bend: float, turn: float) -> list[float]:
+        """A straight motion that is bent by shares of its length: to one side, and to one and then the other."""
+        y, x = line.motion
+        return [y, -bend * x, -turn * x, x, bend * y, turn * y, line.softness]
+
+    @classmethod
+    def near(cls, transfer: _Complex, line: Line, count: int) -> list[list[float]]:
+        """Paths whose transfer functions are near to a given one, the nearest first; starts for `fit`.
+
+        Args:
+            transfer: (16·s + 1, 16·s + 1), at multiples of 1/16 cycle per LR pixel, order (y, x); those up to 10/16 are
+                fitted.
+            line: A straight motion, which is bent in fifteen ways before it is fitted.
+            count: Number of paths.
+        """
+        middle = len(transfer) // 2
+        r = np.arange(-_REACH, _REACH + 1)
+        y, x = np.meshgrid(r / _STEPS, r / _STEPS, indexing="ij")
+        half = (x > 0) | ((x == 0) & (y > 0))  # the other half is its conjugate
+        given = transfer[middle - _REACH : middle + _REACH + 1, middle - _REACH : middle + _REACH + 1][half]
+        y, x = y[half], x[half]
+        squared = y * y + x * x
+        weights = (np.sqrt(squared) + 0.1) ** -0.5
+
+        def residuals(theta: _Array) -> _Array:
+            gain = _integral(theta[:-1], y, x)[0] * np.exp(-2 * np.pi**2 * theta[-1] ** 2 * squared)
+            difference = (gain - given) * weights
+            return np.concatenate([difference.real, difference.imag])
+
+        def jacobian(theta: _Array) -> _Array:
+            gain, slopes = _integral(theta[:-1], y, x)
+            soft = weights * np.exp(-2 * np.pi**2 * theta[-1] ** 2 * squared)
+            columns = np.stack(
+                [slope * soft for slope in slopes] + [-4 * np.pi**2 * theta[-1] * squared * gain * soft], -1
+            )
+            return np.concatenate([columns.real, columns.imag])
+
+        fits = [
+            optimize.least_squares(residuals, cls.bent(line, bend, turn), jacobian, max_nfev=60)
+            for bend, turn in _BENDS
+        ]
+        fits.sort(key=lambda fit: float(fit.cost))
+        return [fit.x.tolist() for fit in fits[:count]]
+
+    def _gain(self, y: _Array, x: _Array) -> _Complex:
+        return _integral(np.array(self.course), y, x)[0]
+
+    @classmethod
+    def _log_gain(cls, parameters: _Array, y: _Array, x: _Array) -> tuple[_Array, list[_Array]]:
+        gain, slopes = _integral(parameters, y, x)
+        power = gain.real**2 + gain.imag**2 + _SMALL
+        return np.log(power), [2 * (gain.real * s.real + gain.imag * s.imag) / power for s in slopes]
+
+    @classmethod
+    def _of(cls, parameters: _Array, residual: float) -> Self:
+        values = [float(value) for value in parameters]
+        return cls(course=tuple(values[:-1]), softness=values[-1], residual=residual)
+
+
+def _integral(course: _Array, y: _Array, x: _Array) -> tuple[_Complex, list[_Complex]]:
+    """The transfer function of a path, and its derivative by each coefficient."""
+    along_y, along_x = course[:_DEGREE] @ _COURSES, course[_DEGREE:] @ _COURSES
+    terms = np.exp(2j * np.pi * (y[..., None] * along_y + x[..., None] * along_x)) * _WEIGHTS
+    moments = terms @ _COURSES.T
+    slopes = [2j * np.pi * axis * moments[..., i] for axis in (y, x) for i in range(_DEGREE)]
+    return terms.sum(-1), slopes
+
+
+def residual_of(points: SpectrumPoints, kernel: _Array, scale: int, prior: ExponentPrior) -> float:
+    """How well a kernel explains a spectrum: the residual as in `SpectrumFit`, after a fit of A, α and N alone.
+
+    Args:
+        points: Data of the periodogram.
+        kernel: (K, K), order (y, x), sum 1, on the HR grid.
+        scale: Factor from LR to HR.
+        prior: Prior on α.
+    """
+    y, x = points.aliases[..., 0], points.aliases[..., 1]
+    outside = np.hypot(y, x) > points.beyond
+    y, x = np.where(outside, 1.0, y), np.where(outside, 1.0, x)
+    r = (np.arange(len(kernel)) - (len(kernel) - 1) / 2) / scale
+    by_y, by_x = np.exp(2j * np.pi * y[..., None] * r), np.exp(2j * np.pi * x[..., None] * r)
+    gain = np.einsum("mfi,ij,mfj->mf", by_y, kernel, by_x, optimize=True)
+    log_power = np.where(outside, -300.0, np.log(np.abs(gain) ** 2 + _SMALL))
+    log_radius, count = np.log(y * y + x * x) / 2, len(points.log_power)
+
+    def residuals(theta: _Array) -> _Array:
+        model = np.logaddexp(np.logaddexp.reduce(theta[0] - theta[1] * log_radius + log_power, axis=0), theta[2])
+        return np.append(points.log_power - model, prior.residual(theta[1], count))
+
+    start = [points.amplitude(prior.mean), prior.mean, float(np.quantile(points.log_power, 0.01)) - 2]
+    fit = optimize.least_squares(residuals, start, loss="huber", f_scale=0.5, max_nfev=_MAX_STEPS)
+    return float(np.sqrt(np.mean(fit.fun[:-1] ** 2)))

@@ -35,7 +35,7 @@ def test_without_shake_it_is_the_learned_estimate():
     assert estimate.method == "auto"
     assert estimate.kernel.digest == estimate_kernel(image, 2).kernel.digest
     assert estimate.kernel.provenance["made_by"] == "auto"
-    assert "free_form_weight" not in estimate.metrics
+    assert "shake_share" not in estimate.metrics
     assert [type(event) for event in heard] == [StageStarted, StageDone]
     assert torch.equal(image, before)
     assert choose_kernel(image).kernel.digest == estimate.kernel.digest
@@ -51,7 +51,7 @@ OTHER = Kernel(np.pad(np.ones((2, 2)) / 4, 11), 2)
 
 @pytest.fixture
 def shaken(monkeypatch):
-    """A photograph with motion blur, taken for shake for certain, and a function that sets the two free forms."""
+    """A photograph with motion blur, taken for shake for certain, and a function that sets the free forms."""
     image = lr(shake())
     certain = replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]), shape=None)
     monkeypatch.setattr(auto, "posterior_of", lambda *_: certain)
@@ -63,36 +63,86 @@ def shaken(monkeypatch):
     return with_free_forms
 
 
+@pytest.fixture
+def no_path(monkeypatch):
+    monkeypatch.setattr(auto, "_path_of", lambda *_: None)
+
+
+def test_the_kernel_of_a_shake_is_found_and_explains_the_spectrum():
+    bent = shake_kernel()
+    estimate = choose_kernel(lr(bent))
+    learned = estimate_kernel(lr(bent), 2)
+    errors = [transfer_distance(transfer_of(kernel), transfer_of(bent)) for kernel in (estimate.kernel, learned.kernel)]
+    assert estimate.metrics["shake_share"] == 1
+    assert estimate.metrics["shake_residual"] < 0.85
+    assert errors[0] < min(0.06, 0.7 * errors[1])
+    assert estimate.kernel_error == estimate.metrics["kernel_error"] == pytest.approx(0.05)
+
+
+def shake_kernel():
+    """A path of 9 LR pixels with a bend, which is not symmetric about its centre."""
+    time = np.linspace(-1, 1, 801)
+    y, x = 7 * time + 2.5 * time**3, 5 * time**2
+    c = np.arange(36) - 17.5
+    y, x = y - y.mean(), x - x.mean()
+    spots = np.exp(-0.5 * ((c[:, None] - y) ** 2) / 0.7**2) @ np.exp(-0.5 * ((c[:, None] - x) ** 2) / 0.7**2).T
+    return Kernel.normalised(spots, 2)
+
+
+def test_a_path_is_told_from_its_reflection():
+    for kernel in (shake_kernel(), Kernel(shake_kernel().array[::-1, ::-1], 2)):
+        image = lr(kernel)
+        transfer, _ = auto._path_of(image, posterior_of(image, 2, LearnedConfig()))
+        right, wrong = (transfer_distance(plane, transfer_of(kernel)) for plane in (transfer, transfer.conj()))
+        assert right < 0.15
+        assert right < wrong
+
+
+def test_wrong_free_forms_are_left_out_where_the_path_explains_the_spectrum(shaken):
+    estimate, _ = shaken(OTHER, OTHER, OTHER)
+    assert estimate.metrics["shake_share"] > 0.8
+    assert ncc(estimate.kernel, shake()) > 0.97
+
+
+def test_free_forms_that_explain_the_spectrum_are_taken_even_if_no_other_agrees(shaken):
+    estimate, _ = shaken(OTHER, shake(), OTHER)
+    assert estimate.metrics["shake_share"] > 0.8
+    assert ncc(estimate.kernel, shake()) > 0.97
+
+
+@pytest.mark.usefixtures("no_path")
 def test_free_form_kernels_that_agree_with_each_other_and_the_posterior_are_used(shaken):
     estimate, posterior = shaken(shake(), shake())
     learned = auto.estimate_of(posterior, 2, LearnedConfig())
-    assert estimate.metrics["free_form_spread"] == 0
-    distance = estimate.metrics["free_form_distance"]
+    distance = estimate.metrics["shake_distance"]
     assert distance == pytest.approx(transfer_distance(transfer_of(shake()), posterior.transfer))
     assert distance < 0.3
-    assert estimate.metrics["free_form_weight"] == 1
+    assert estimate.metrics["shake_share"] == 1
+    assert "shake_residual" not in estimate.metrics
     assert ncc(estimate.kernel, shake()) > 0.99 > ncc(learned.kernel, shake())
     assert estimate.kernel_error == pytest.approx(0.06 + 0.1 * distance)
     assert estimate.kernel_error == estimate.metrics["kernel_error"] < learned.kernel_error
     assert estimate.kernel.provenance["kernel_error"] == pytest.approx(estimate.kernel_error, abs=1e-4)
 
 
+@pytest.mark.usefixtures("no_path")
 def test_free_form_kernels_that_nearly_agree_are_averaged_with_the_posterior(shaken):
     near = Kernel(motion(12, 42, 2).array, 2)
     estimate, posterior = shaken(shake(), near)
-    spread, weight = estimate.metrics["free_form_spread"], estimate.metrics["free_form_weight"]
-    assert weight == pytest.approx((0.2 - spread) / 0.08)
-    assert 0 < weight < 1
     mean = (transfer_of(shake()) + transfer_of(near)) / 2
-    expected = posterior.mixed(mean, weight).kernel
+    share = (0.2 - transfer_distance(transfer_of(shake()), transfer_of(near))) / 0.08
+    assert estimate.metrics["shake_share"] == pytest.approx(share)
+    assert 0 < share < 1
+    expected = posterior.mixed(mean, share).kernel
     assert ncc(estimate.kernel, expected) > 0.9999
 
 
+@pytest.mark.usefixtures("no_path")
 @pytest.mark.parametrize("kernels", [(OTHER, OTHER), (shake(), OTHER)])
 def test_free_form_kernels_that_disagree_with_each_other_or_the_posterior_are_left_out(shaken, kernels):
     estimate, posterior = shaken(*kernels)
     learned = auto.estimate_of(posterior, 2, LearnedConfig())
-    assert estimate.metrics["free_form_weight"] == 0
+    assert estimate.metrics["shake_share"] == 0
     assert estimate.kernel.digest == learned.kernel.digest
     assert estimate.kernel_error == learned.kernel_error
 
@@ -100,7 +150,7 @@ def test_free_form_kernels_that_disagree_with_each_other_or_the_posterior_are_le
 def test_an_image_too_small_for_a_free_form_kernel_gets_the_learned_one(monkeypatch):
     monkeypatch.setattr(auto, "_SHAKE_PROBABILITY", -1.0)
     monkeypatch.setattr(auto.blind_l0, "independent_kernels", lambda *_, **__: pytest.fail("too small"))
-    assert "free_form_weight" not in choose_kernel(lr(shake(), np.s_[60:180, 120:244])).metrics
+    assert "shake_share" not in choose_kernel(lr(shake(), np.s_[60:180, 120:244])).metrics
 
 
 def test_a_flat_image_gets_the_bicubic_kernel_and_a_warning():

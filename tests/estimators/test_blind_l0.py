@@ -139,7 +139,7 @@ def test_the_thin_path_of_a_shake_is_found_again_beyond_the_limit_of_the_lr_grid
 def test_two_starts_end_in_the_same_kernel_where_there_are_edges():
     truth = bent_path()
     lr = (degrade(photograph(), truth.tensor(), 2) * 255).round() / 255
-    first, second = independent_kernels(lr, 2, Kernel(ndimage.gaussian_filter(truth.array, 2.0), 2))
+    first, second = independent_kernels(lr, 2, [Kernel(ndimage.gaussian_filter(truth.array, 2.0), 2)])
     for kernel in (first, second):
         assert kernel.scale == 2
         assert normalised_cross_correlation(kernel, truth) > 0.9

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blindsr.ops.shapes import Disc, Line
+from blindsr.kernels import defocus
+from blindsr.ops.shapes import Disc, Line, Path, residual_of
 from blindsr.ops.spectrum import ExponentPrior, Periodogram, spectrum_points
 
 PRIOR = ExponentPrior(weight=1e-6)
@@ -15,6 +16,7 @@ SHAPES = [
     Disc(radius=0.9, softness=0.1, residual=0.0),
     Line(motion=(1.5, 3.0), softness=0.3, residual=0.0),
     Line(motion=(-4.0, 0.5), softness=0.2, residual=0.0),
+    Path(course=(3.0, 0.4, -0.3, 1.0, -0.8, 0.5), softness=0.3, residual=0.0),
 ]
 
 
@@ -28,7 +30,7 @@ def spectrum(shape, scale=2, noise=1e-7, exponent=2.1):
     power = np.zeros(radius.shape)
     for index in zip(*np.nonzero(used), strict=True):
         gain = shape.transfer(np.array([y[index], x[index]]))[0, 1]
-        power[index] = radius[index] ** -exponent * gain**2
+        power[index] = radius[index] ** -exponent * abs(gain) ** 2
     return replace(points, log_power=np.log(power.sum(0) + noise))
 
 
@@ -36,17 +38,20 @@ def spectrum(shape, scale=2, noise=1e-7, exponent=2.1):
 @pytest.mark.parametrize("scale", [2, 3])
 def test_the_fit_finds_the_shape_that_made_a_spectrum(shape, scale):
     data = spectrum(shape, scale)
-    start = type(shape).starts(true_covariance(shape))
+    # A path begins at what an estimate of its transfer function shows of it, not at a straight motion.
+    start = [*shape.course, shape.softness] if isinstance(shape, Path) else type(shape).starts(true_covariance(shape))
     fit = type(shape).fit(data, PRIOR, [[0.85 * value for value in start]])
     frequencies = np.linspace(-1, 1, 33)
-    assert np.abs(fit.transfer(frequencies) - shape.transfer(frequencies)).max() < 0.01
+    found, true = fit.transfer(frequencies), shape.transfer(frequencies)
+    # A path and its reflection have one spectrum.
+    assert min(np.abs(found - true).max(), np.abs(found.conj() - true).max()) < 0.02
     assert fit.residual < 0.02
 
 
 def true_covariance(shape):
     if isinstance(shape, Disc):
         return np.eye(2) * (shape.radius**2 / 4 + shape.softness**2)
-    motion = np.array(shape.motion)
+    motion = np.array(shape.motion if isinstance(shape, Line) else (shape.course[0], shape.course[3]))
     return np.outer(motion, motion) / 12 + np.eye(2) * shape.softness**2
 
 
@@ -77,13 +82,44 @@ def test_the_transfer_of_a_motion_is_that_of_points_along_it():
     assert motion.transfer(frequencies) == pytest.approx(drawn, abs=0.002)
 
 
-@pytest.mark.parametrize(("shape", "parameters"), [(Disc, [1.3]), (Line, [2.0, -1.5])])
+@pytest.mark.parametrize(
+    ("shape", "parameters"), [(Disc, [1.3]), (Line, [2.0, -1.5]), (Path, [2.0, 0.5, 0.2, -1.0, 0.7, 0.1])]
+)
 def test_the_derivatives_are_those_of_the_gain(shape, parameters):
     y, x = np.random.default_rng(0).uniform(-1, 1, (2, 200))
     for i, slope in enumerate(shape._log_gain(np.array(parameters), y, x)[1]):
         step = 1e-5 * (np.arange(len(parameters)) == i)
         above, below = (shape._log_gain(np.array(parameters) + sign * step, y, x)[0] for sign in (1, -1))
         assert slope == pytest.approx((above - below) / 2e-5, rel=1e-3, abs=1e-3)
+
+
+def test_paths_near_a_transfer_function_are_that_path():
+    shape = SHAPES[-1]
+    transfer = np.asarray(shape.transfer(np.arange(-16, 17) / 16), np.complex128)
+    line = Line(motion=(3.2, 0.8), softness=0.25, residual=0.0)
+    best = Path.near(transfer, line, 2)
+    assert len(best) == 2
+    assert best[0] == pytest.approx([*shape.course, shape.softness], abs=0.02)
+
+
+def test_a_bent_path_has_its_centre_of_mass_at_the_origin():
+    slope = np.angle(SHAPES[-1].transfer(np.array([-0.01, 0.0, 0.01])))
+    assert np.abs(slope).max() < 1e-3
+
+
+def test_the_softness_lies_between_that_of_the_spectrum_and_of_another_estimate():
+    frequencies = np.arange(-16, 17) / 16
+    shape, other = (Disc(radius=1.5, softness=softness, residual=0.0) for softness in (0.4, 0.2))
+    assert shape.softened(other.transfer(frequencies) + 0j, frequencies).softness == pytest.approx(
+        math.sqrt((0.4**2 + 0.2**2) / 2), abs=0.005
+    )
+
+
+def test_the_right_kernel_leaves_least_of_a_spectrum_unexplained():
+    data = spectrum(Disc(radius=1.5, softness=0.01, residual=0.0))
+    right, small, wide = (defocus(d, 2, detector=False).array for d in (6.0, 4.5, 8.0))
+    residuals = [residual_of(data, kernel, 2, PRIOR) for kernel in (right, small, wide)]
+    assert residuals[0] < 0.6 * min(residuals[1:])
 
 
 def test_a_spectrum_without_texture_leaves_a_shape_within_its_bounds():

@@ -41,6 +41,8 @@ __all__ = [
     "confidence_of",
     "estimate_kernel",
     "estimate_of",
+    "frequencies_of",
+    "kernel_of",
     "posterior_of",
     "textured_tiles",
     "transfer_distance",
@@ -100,12 +102,13 @@ class LearnedConfig:
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
     max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
     wide_error: float = 0.08
-    # A disc or a straight motion that was fitted to the spectrum as well. Its weight in the mean falls to 0 between two
-    # ratios of its residual to that of the fitted Gaussian, and between two distances of it from this mean.
-    shape_weight: float = 0.8
+    # A disc or a straight motion that was fitted to the spectrum as well. It is averaged with this mean by the inverse
+    # variance, if that share is 1; it falls to 0 between two ratios of its residual to that of the fitted Gaussian, and
+    # between two distances of it from this mean.
+    max_shape_share: float = 1.0
     shape_residuals: tuple[float, float] = (0.95, 1.0)
     shape_distances: tuple[float, float] = (0.25, 0.35)
-    shape_error: float = 0.04  # error of the mean where the shape has its full weight, plus a tenth of that distance
+    shape_error: float = 0.04  # error of the shape, and that of the mean, plus a tenth of that distance
     # What the error of this mean is computed from: these shares of the predicted error and of that distance.
     error_parts: tuple[float, float] = (0.4, 0.6)
     # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
@@ -149,7 +152,7 @@ class LearnedConfig:
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
         shares = ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share")
-        for name in ("spectral_weight", "shape_weight", *shares):
+        for name in ("spectral_weight", "max_shape_share", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
@@ -205,7 +208,7 @@ class ImagePosterior:
     @property
     def kernel(self) -> Kernel:
         """The kernel of the mean transfer function."""
-        return _kernel_of(self.transfer, self.scale)
+        return kernel_of(self.transfer, self.scale)
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -228,11 +231,11 @@ class ImagePosterior:
         """
         if self.shape is None:
             return 0.0, 0.0
-        fitted = self.shape.transfer(_frequencies(self.scale)).astype(np.complex128)
+        fitted = self.shape.transfer(frequencies_of(self.scale)).astype(np.complex128)
         distance = transfer_distance(fitted, self.transfer)
         ratio = self.shape.residual / self.spectral.residual
         share = (1 - ramp(ratio, config.shape_residuals)) * (1 - ramp(distance, config.shape_distances))
-        return share, distance
+        return share * config.max_shape_share, distance
 
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
@@ -290,7 +293,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         plane,
         tiles,
         scale,
-        _frequencies(scale),
+        frequencies_of(scale),
         wide=config.wide_sigmas[0],
         points=points,
         is_grey=bool((lr == lr[:, :1]).all()),
@@ -310,7 +313,8 @@ def _fitted_shape(posterior: ImagePosterior) -> Shape | None:
     covariances = posterior.covariance, posterior.spectral.covariance
     shapes = [_SHAPES[kind] for kind in likely]
     fits = [shape.fit(data, ExponentPrior(), [shape.starts(c) for c in covariances]) for shape in shapes if data]
-    return min(fits, key=lambda fit: fit.residual, default=None)
+    best = min(fits, key=lambda fit: fit.residual, default=None)
+    return None if best is None else best.softened(posterior.transfer, frequencies_of(posterior.scale))
 
 
 def estimate_of(
@@ -349,7 +353,7 @@ def estimate_of(
     points = posterior.spectral.pointedness
     oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
-    kernel = _kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
+    kernel = kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
     # The bicubic part is no estimate.
     kernel_error = min(kernel_error * math.sqrt(1 - share), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
@@ -518,9 +522,10 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     mean, error = mean.mixed(posterior.spectral.transfer, wide), (1 - wide) * error + wide * config.wide_error
     shape, distance = posterior.shape_share(config)
     if posterior.shape is not None and shape:
-        fitted = posterior.shape.transfer(_frequencies(posterior.scale)).astype(np.complex128)
+        fitted = posterior.shape.transfer(frequencies_of(posterior.scale)).astype(np.complex128)
         # Without the fitted Gaussian, which is no estimate of a shape.
-        mean = mean.mixed(posterior.transfer, shape).mixed(fitted, shape * config.shape_weight)
+        weight = posterior.error**2 / (posterior.error**2 + config.shape_error**2)
+        mean = mean.mixed(posterior.transfer, shape).mixed(fitted, shape * weight)
         error = (1 - shape) * error + shape * (config.shape_error + distance / 10)
     return mean.transfer, error
 
@@ -537,7 +542,7 @@ def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, 
 def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGaussian) -> ImagePosterior:
     """One row of the network's output, computed from a dihedral view, in the orientation of the image."""
     scale = (len(spectral.transfer) - 1) // _STEPS
-    frequencies = torch.from_numpy(_frequencies(scale)).float()
+    frequencies = torch.from_numpy(frequencies_of(scale)).float()
     middle = _STEPS * scale // 2
     half = formula_transfer(posteriors.formulas[row : row + 1], frequencies, frequencies[middle:])[0]
     transfer = _full_plane(half.double().numpy().astype(np.complex128))
@@ -592,7 +597,7 @@ def _mean(parts: Sequence[ImagePosterior]) -> ImagePosterior:
 
 
 @cache
-def _frequencies(scale: int) -> NDArray[np.float64]:
+def frequencies_of(scale: int) -> NDArray[np.float64]:
     """Multiples of 1/16 cycle per LR pixel from −s/2 to s/2: HR's sampling rate."""
     middle = _STEPS * scale // 2
     return np.arange(-middle, middle + 1) / _STEPS
@@ -600,7 +605,7 @@ def _frequencies(scale: int) -> NDArray[np.float64]:
 
 @cache
 def _radius(scale: int) -> NDArray[np.float64]:
-    f = _frequencies(scale)
+    f = frequencies_of(scale)
     return np.asarray(np.hypot(f[:, None], f[None]))
 
 
@@ -636,7 +641,7 @@ def confidence_of(kernel: Kernel) -> float | None:
 def transfer_of(kernel: Kernel, factor: float = 1.0) -> Plane:
     """The transfer function at the frequencies of `ImagePosterior.transfer` of a kernel made wider by a factor."""
     r = factor * (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
-    phase = np.exp(2j * np.pi * np.outer(_frequencies(kernel.scale), r))
+    phase = np.exp(2j * np.pi * np.outer(frequencies_of(kernel.scale), r))
     return np.asarray(phase @ kernel.array @ phase.T)
 
 
@@ -657,13 +662,13 @@ def _fallback_shares(
     )
 
 
-def _kernel_of(transfer: Plane, scale: int) -> Kernel:
+def kernel_of(transfer: Plane, scale: int) -> Kernel:
     """The kernel on the HR grid with a transfer function that is given at `_frequencies`."""
     middle = len(transfer) // 2
     transfer = transfer / transfer[middle, middle].real
     side = 2 * _KERNEL_RADIUS * scale - (scale % 2)
     r = (np.arange(side) - (side - 1) / 2) / scale
-    frequencies = _frequencies(scale)
+    frequencies = frequencies_of(scale)
     # Both ends of an axis are the same frequency on the HR grid, and count half.
     ends = np.ones(len(frequencies))
     ends[[0, -1]] = 0.5

@@ -6,6 +6,7 @@ photograph that its width is measured to a few per cent; whether to remove it is
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,6 +34,7 @@ __all__ = [
     "ramp",
     "rounded",
     "sparsity",
+    "sparsity_without",
     "unevenness",
 ]
 
@@ -244,12 +246,27 @@ def edge_gain(tiles: Tensor, covariance: NDArray[np.float64]) -> float:
         tiles: (N, n, n), grey levels from 0 to 255.
         covariance: (2, 2), order (y, x), LR px².
     """
+
+    def gaussian(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+        return SpectralGaussian(covariance, frequency).transfer.real
+
+    return sparsity_without(tiles, gaussian) / sparsity(tiles)
+
+
+def sparsity_without(
+    tiles: Tensor, transfer: Callable[[NDArray[np.float64]], NDArray[np.float64] | NDArray[np.complex128]]
+) -> float:
+    """`sparsity` of tiles from which a blur is removed by a Wiener filter.
+
+    Args:
+        tiles: (N, n, n), grey levels from 0 to 255.
+        transfer: Transfer function of the blur, (F, F), order (y, x), at frequencies, (F,), in cycles per LR pixel.
+    """
     padded = pad_symmetric(tiles[:, None] / 255, _MARGIN)[:, 0].double()
     frequency = torch.fft.fftfreq(padded.shape[-1], dtype=torch.float64)
     y, x = frequency[:, None], frequency[None]
-    (yy, yx), (_, xx) = covariance
-    transfer = torch.exp(-2 * math.pi**2 * (yy * y * y + 2 * yx * y * x + xx * x * x))
+    gain = torch.from_numpy(transfer(frequency.numpy()))
     power = float(tiles.var()) / 255**2 / 0.05 * _POWER * (y * y + x * x + _CORNER**2) ** -1.1
-    filters = transfer * power / (transfer.square() * power + (_NOISE / 255) ** 2)
+    filters = gain.conj() * power / (gain.abs().square() * power + (_NOISE / 255) ** 2)
     sharper = torch.fft.ifft2(torch.fft.fft2(padded) * filters).real[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-    return sparsity(sharper) / sparsity(tiles)
+    return sparsity(sharper)

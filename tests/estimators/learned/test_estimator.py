@@ -213,7 +213,7 @@ def test_an_estimate_that_the_fitted_spectrum_contradicts_is_uncertain():
 def test_a_disc_and_a_straight_motion_are_taken_from_the_zeros_of_the_spectrum(kernel, name):
     lr = degraded(kernel, side=144, name=name)
     estimate = estimate_kernel(lr, 2)
-    without = estimate_kernel(lr, 2, LearnedConfig(shape_weight=0.0))
+    without = estimate_kernel(lr, 2, LearnedConfig(max_shape_share=0.0))
     assert estimate.metrics["shape_share"] > 0.6
     errors = [transfer_distance(transfer_of(result.kernel), transfer_of(kernel)) for result in (estimate, without)]
     assert errors[0] < min(0.03, 0.75 * errors[1])
@@ -322,7 +322,7 @@ def test_each_setting_changes_the_estimate(change):
         {"spectral_weight": 1.5},
         {"spectral_distances": (0.4, 0.2)},
         {"error_parts": (-0.1, 0.5)},
-        {"shape_weight": 1.5},
+        {"max_shape_share": 1.5},
         {"shape_residuals": (1.0, 0.9)},
         {"shape_error": -0.1},
     ],

@@ -31,6 +31,7 @@ from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
+from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, common_scale, measured_frames
@@ -128,7 +129,7 @@ def shared_kernel_for(
         with open_() as opened:
             source = ColorSource(opened, chosen)
             if name not in measured:
-                measured[name] = measure_noise(source)
+                measured[name] = measure_noise(picture_of(source))
             return estimation_crop(source, settings.region)
 
     without_region, of_one = replace(settings, region=None), tuple[str, ...]()

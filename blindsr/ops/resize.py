@@ -177,22 +177,36 @@ def imresize_rows(
     last: int,
     *,
     method: Interpolation = "bicubic",
+    scale: tuple[float, float] | None = None,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """Rows [first, last) of `imresize(image, size=out_size)`, up to rounding, from no more rows than they need.
 
-    `rows(a, b)` returns rows [a, b) of the image, (B, C, b − a, W); sizes are (H, W) of all of input and output.
+    `rows(a, b)` returns rows [a, b) of the image, (B, C, b − a, W); sizes are (H, W) of all of input and output, scale
+    and offset those of `imresize`.
     """
-    index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0], method))
+    vertical, horizontal = (out_size[0] / size[0], out_size[1] / size[1]) if scale is None else scale
+    index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0], vertical, method, offset[0]))
     a, b = int(index.min()), int(index.max()) + 1
     piece = rows(a, b)
     resized = _combined(piece, -2, index.to(piece.device) - a, weight.to(piece))
-    scale = out_size[1] / size[1]
-    return _resize_axis(resized, -1, out_size[1], scale, border="symmetric", antialias=True, method=method)
+    return _resize_axis(
+        resized,
+        -1,
+        out_size[1],
+        horizontal,
+        border="symmetric",
+        antialias=True,
+        method=method,
+        offset=offset[1],
+    )
 
 
-def _row_taps(height: int, out_height: int, method: Interpolation = "bicubic") -> tuple[Tensor, Tensor]:
-    scale = out_height / height
-    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", torch.device("cpu"), method)
+def _row_taps(
+    height: int, out_height: int, scale: float, method: Interpolation = "bicubic", offset: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    device = torch.device("cpu")
+    return _taps(height, out_height, scale, max(1.0, 1.0 / scale), "symmetric", device, method, offset)
 
 
 class RowBuffer:
@@ -228,23 +242,49 @@ class RowBuffer:
 
 
 class RowResizer:
-    """`imresize`, clamped to [0, 1], of an image that arrives in rows; sizes are (height, width)."""
+    """`imresize`, clamped to [0, 1], of an image that arrives in rows.
 
-    def __init__(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
-        self._size, self._out_size = size, out_size
+    Args:
+        size: Height and width of the image.
+        out_size: Of the result.
+        scale: Output over input, (vertical, horizontal); None is that of the sizes. With a scale, the sampling grid
+            follows it and is cut or extended to `out_size`.
+        offset: (vertical, horizontal) displacement of the result, pixels of the output.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        out_size: tuple[int, int],
+        *,
+        scale: tuple[float, float] | None = None,
+        offset: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self._size, self._out_size, self._offset = size, out_size, offset
+        self._scale = (out_size[0] / size[0], out_size[1] / size[1]) if scale is None else scale
+        self._is_identity = size == out_size and self._scale == (1, 1) and offset == (0, 0)
         self._rows, self._done = RowBuffer(), 0
 
     def push(self, rows: Tensor) -> Iterator[Tensor]:
         """Take the next rows, (1, C, rows, W), and yield the rows of the result that they complete."""
-        if self._size == self._out_size:
+        if self._is_identity:
             yield rows
             return
         self._rows.add(rows)
+        taps, _ = _row_taps(self._size[0], self._out_size[0], self._scale[0], offset=self._offset[0])
         while self._done < self._out_size[0]:
             last = min(self._out_size[0], self._done + _BLOCK)
-            needed = _row_taps(self._size[0], self._out_size[0])[0][self._done : last]
+            needed = taps[self._done : last]
             if int(needed.max()) >= self._rows.last:
                 self._rows.drop(int(needed.min()))
                 return
-            yield imresize_rows(self._rows.take, self._size, self._out_size, self._done, last).clamp(0, 1)
+            yield imresize_rows(
+                self._rows.take,
+                self._size,
+                self._out_size,
+                self._done,
+                last,
+                scale=self._scale,
+                offset=self._offset,
+            ).clamp(0, 1)
             self._done = last

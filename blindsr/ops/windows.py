@@ -54,6 +54,22 @@ class BandSource:
         return self._source.window(rows, columns)[:, self._band : self._band + 1].contiguous()
 
 
+class PartSource:
+    """A rectangle of another source, by its rows and columns."""
+
+    def __init__(self, source: Source, rows: slice, columns: slice) -> None:
+        self._source, self._top, self._left = source, rows.start, columns.start
+        self.device = source.device
+        self.shape = (source.shape[0], rows.stop - rows.start, columns.stop - columns.start)
+
+    def window(self, rows: slice, columns: slice) -> Tensor:
+        """A window of the rectangle, (1, C, h, w)."""
+        return self._source.window(
+            slice(rows.start + self._top, rows.stop + self._top),
+            slice(columns.start + self._left, columns.stop + self._left),
+        )
+
+
 class LinearLightSource:
     """Another source with its sRGB samples decoded to linear light."""
 

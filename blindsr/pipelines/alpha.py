@@ -15,7 +15,6 @@ from torch.nn import functional
 from blindsr.image_io import ImageSource
 from blindsr.kernels import bicubic
 from blindsr.ops.geometry import local_maximum
-from blindsr.ops.resize import RowResizer
 from blindsr.pipelines import blind
 from blindsr.settings import Settings
 from blindsr.upscalers.pretrained import PretrainedUpscaler
@@ -78,9 +77,10 @@ def _rows(source: AlphaSource, settings: Settings, tile: int) -> Iterator[Tensor
         predict=_limited(fitted.model.predict, scale),
         retry=_limited(fitted.model.retry or fitted.model.predict, scale),
     )
-    resizer = RowResizer((scale * height, scale * width), settings.output_size(height, width))
-    for rows in fitted.extended.inner_rows(tiled_rows(model, fitted.extended, tile=tile), scale):
-        yield from resizer.push(rows)
+    size = settings.output_size(height, width)
+    resizer = fitted.picture.resizer(scale, size)
+    inner = fitted.extended.inner_rows(tiled_rows(model, fitted.extended, tile=tile), scale)
+    yield from fitted.picture.with_bars((part for rows in inner for part in resizer.push(rows)), size)
 
 
 def _limited(predict: Callable[[Tensor], Tensor], scale: int) -> Callable[[Tensor], Tensor]:

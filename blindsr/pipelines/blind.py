@@ -19,9 +19,9 @@ from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, 
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
-from blindsr.ops.resize import RowResizer
 from blindsr.ops.windows import BandSource, Source
 from blindsr.pipelines import deblur
+from blindsr.pipelines.bars import Picture, picture_of
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
@@ -77,18 +77,20 @@ class Fitted:
 
     Args:
         source: The image.
+        picture: The part of it that is upscaled: without bars.
         kernel: The kernel that is used, or one for each band.
         measured_kernel: The estimated or known kernel, or kernels, before their width was changed.
         estimate: How the kernel was estimated; None if it is known.
         degradations: One for the image, or one for each band.
         model: The fitted model.
-        extended: The image as the model was fitted to it: a small one with mirrored borders.
+        extended: The picture as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
         warnings: Sentences for the user.
     """
 
     source: Source
+    picture: Picture
     kernel: AnyKernel
     measured_kernel: AnyKernel
     estimate: KernelEstimate | None
@@ -101,7 +103,8 @@ class Fitted:
 
     def applied_to(self, source: Source, min_side: int) -> "Fitted":
         """The same model for another image of the same series, as the frames of a film are one."""
-        return replace(self, source=source, extended=MirroredSource(source, min_side))
+        picture = picture_of(source)
+        return replace(self, source=source, picture=picture, extended=MirroredSource(picture, min_side))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +228,9 @@ def estimate_kernel(
         )
         listener(Notice(stage=estimator.name, message=warning))
         estimate = replace(estimate, warnings=(*estimate.warnings, warning))
-    return _estimated_map(estimate, source, estimator, settings, listener) if settings.varying else estimate
+    if not settings.varying:
+        return estimate
+    return _estimated_map(estimate, picture_of(source), estimator, settings, listener)
 
 
 def _estimated(
@@ -310,7 +315,8 @@ def fit(
     started = time.perf_counter()
     for each in _all_kernels(kernel):  # before the image is extended: no message names that size
         check_kernel_size(each, source.shape)
-    extended = MirroredSource(source, upscaler.min_side(settings.run_scale))
+    picture = picture_of(source)
+    extended = MirroredSource(picture, upscaler.min_side(settings.run_scale))
     warnings = list(estimate.warnings) if estimate else []
     if is_blind and not kernel_is_open:
         warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
@@ -335,9 +341,9 @@ def fit(
         )
     if isinstance(kernel, KernelStack):
         kernel.check_channels(source.shape[0])
-    parts: list[tuple[Source, Kernel]] = [(source, representative(kernel))]
+    parts: list[tuple[Source, Kernel]] = [(picture, representative(kernel))]
     if isinstance(kernel, KernelStack):
-        parts = [(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
+        parts = [(BandSource(picture, i), k) for i, k in enumerate(kernel.kernels)]
     degradations, models = [], []
     for number, (part, part_kernel) in enumerate(parts):
         degradation, texts = measure_degradation(
@@ -353,7 +359,7 @@ def fit(
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
         warnings += [prefix + text for text in texts]
         degradations.append(degradation)
-        extended_part = extended if part is source else BandSource(extended, number)
+        extended_part = extended if part is picture else BandSource(extended, number)
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
         if isinstance(kernel, KernelMap):
             fitted = _fit_map(fitted, upscaler, extended, kernel, degradation, settings, listener)
@@ -369,6 +375,7 @@ def fit(
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,
+        picture=picture,
         kernel=kernel,
         measured_kernel=measured,
         estimate=estimate,
@@ -448,27 +455,31 @@ def apply(
         DivergenceError: A result is not finite.
     """
     started = time.perf_counter()
-    source, kernel, scale = fitted.source, fitted.kernel, fitted.model.scale
-    _, height, width = source.shape
+    source, picture, kernel, scale = fitted.source, fitted.picture, fitted.kernel, fitted.model.scale
+    size = settings.output_size(*source.shape[1:])
     first, seen = representative(kernel), fitted.extended.positioned() if isinstance(kernel, KernelMap) else None
     if isinstance(kernel, KernelStack):
-        meters = [ConsistencyMeter(BandSource(source, i), k) for i, k in enumerate(kernel.kernels)]
+        meters = [ConsistencyMeter(BandSource(picture, i), k) for i, k in enumerate(kernel.kernels)]
     else:
-        meters = [ConsistencyMeter(source, kernel)]
+        meters = [ConsistencyMeter(picture, kernel)]
     is_unchecked = isinstance(kernel, KernelMap) or is_estimated(first, fitted.estimate)
-    check = None if is_unchecked else RegistrationCheck(source, first)
-    dials = RowDials(source, settings, settings.output_size(height, width))
-    resizer = RowResizer((scale * height, scale * width), settings.output_size(height, width))
-    for rows in fitted.extended.inner_rows(
-        tiled_rows(fitted.model, seen or fitted.extended, tile=tile, listener=listener), scale
-    ):
-        for number, meter in enumerate(meters):
-            meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])
-        if check is not None:
-            check.update(rows)
-        for finished in resizer.push(rows):
-            writer.write(dials(finished))
-        del rows  # not kept while the next rows are made
+    check = None if is_unchecked else RegistrationCheck(picture, first)
+    dials = RowDials(source, settings, size)
+    resizer = picture.resizer(scale, size)
+
+    def checked() -> Iterator[Tensor]:
+        """The rows of the picture."""
+        tiles = tiled_rows(fitted.model, seen or fitted.extended, tile=tile, listener=listener)
+        for rows in fitted.extended.inner_rows(tiles, scale):
+            for number, meter in enumerate(meters):
+                meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])
+            if check is not None:
+                check.update(rows)
+            yield from resizer.push(rows)
+            del rows  # not kept while the next rows are made
+
+    for finished in picture.with_bars(checked(), size):
+        writer.write(dials(finished))
     consistency_db = psnr_of(meters)
     suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
     upscaler = settings.create_upscaler()
@@ -477,7 +488,7 @@ def apply(
     displaced = check.warning() if check is not None else ()
     return RunResult(
         image=None,
-        size=settings.output_size(height, width),
+        size=size,
         kernel=first,
         band_kernels=kernel if isinstance(kernel, KernelStack) else None,
         kernel_map=kernel if isinstance(kernel, KernelMap) else None,

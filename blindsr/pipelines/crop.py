@@ -5,7 +5,7 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.ops import luma
-from blindsr.ops.windows import Source, textured_part
+from blindsr.ops.windows import PartSource, Source, textured_part
 from blindsr.settings import Region
 
 __all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
@@ -48,23 +48,9 @@ def estimation_crop(source: Source, region: Region | None) -> Tensor:
                 f"{region.x},{region.y},{region.width},{region.height} (left, top, width, height)."
             )
         height, width = region.height, region.width
-    part = _Part(source, top, left, height, width)
+    part = PartSource(source, slice(top, top + height), slice(left, left + width))
     crop = textured_part(part, ESTIMATION_SIDE, _CANDIDATES)
     return without_letterbox(crop) if region is None else crop
-
-
-class _Part:
-    """A rectangle of a source, as a source."""
-
-    def __init__(self, source: Source, top: int, left: int, height: int, width: int) -> None:
-        self._source, self._top, self._left = source, top, left
-        self.shape, self.device = (source.shape[0], height, width), source.device
-
-    def window(self, rows: slice, columns: slice) -> Tensor:
-        return self._source.window(
-            slice(rows.start + self._top, rows.stop + self._top),
-            slice(columns.start + self._left, columns.stop + self._left),
-        )
 
 
 def without_letterbox(image: Tensor) -> Tensor:

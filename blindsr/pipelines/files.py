@@ -50,6 +50,7 @@ from blindsr.ops.resize import RowBuffer, imresize_rows
 from blindsr.ops.windows import BandSource, LinearLightSource, Source
 from blindsr.pipelines import blind
 from blindsr.pipelines.alpha import AlphaSource, alpha_rows
+from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import LinearLight, Noise, common_noise, decide_linear_light, measure_noise
@@ -301,7 +302,7 @@ def upscale_file(
         _check_before_the_work(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
         out_height, out_width = settings.output_size(height, width)
         tile = tile_for(image, settings, torch_device, max_memory)
-        own = None if noise is None else measure_noise(ColorSource(image, torch_device))
+        own = None if noise is None else measure_noise(picture_of(ColorSource(image, torch_device)))
         fitted, linear = fit_image(
             image,
             settings,
@@ -592,10 +593,11 @@ def _measured_series(
             of_series = shared.warnings(ONE_OF_FRAMES)
             job.warn(tuple(name + text for text in of_series if "is an outlier" not in text))
     bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
+    pictures = [picture_of(source) for source in sources.values()]
     if bands:
-        parts = [[measure_noise(BandSource(source, i)) for source in sources.values()] for i in range(bands)]
+        parts = [[measure_noise(BandSource(picture, i)) for picture in pictures] for i in range(bands)]
     else:
-        parts = [[measure_noise(source) for source in sources.values()]]
+        parts = [[measure_noise(picture) for picture in pictures]]
     noise = tuple(common for part in parts if (common := common_noise(part)) is not None)
     return _Series(
         members=members,

@@ -119,17 +119,15 @@ def picture_of(source: Source) -> Picture:
     """
     _, height, width = source.shape
     area = slice(0, height), slice(0, width)
-    flat = {side: _flat_lines(source, area, side) for side in _SIDES}
-    inner, widths = area, dict.fromkeys(_SIDES, 0)
-    while True:
-        for side in _SIDES:
-            if flat[side] and not widths[side]:
-                widths[side] = _bar(source, inner, side, flat[side])
-        if (found := _without(area, widths)) == inner:
-            break
-        # Between bars that were found, lines show more of the picture, and may be bars of their own.
-        inner = found
-        flat = {side: 0 if widths[side] else _flat_lines(source, inner, side) for side in _SIDES}
+    # The edges of the bars at the sides are judged between those above and below, and the other way round.
+    flat = dict.fromkeys(_SIDES, 0)
+    for side in _SIDES:
+        flat[side] = _flat_lines(source, _without(area, flat), side)
+    widths = {
+        side: _bar(source, _without(area, {**flat, side: 0}), side, lines) if lines else 0
+        for side, lines in flat.items()
+    }
+    inner = _without(area, widths)
     is_large = min(part.stop - part.start for part in inner) >= _MIN_SIDE
     return Picture(source, *(inner if is_large else area))
 

@@ -20,6 +20,7 @@ from tests.images import INTERPOLATE, photograph, psnr, quick_settings
 TRUE = gaussian([[2.5, 0.0], [0.0, 2.5]], 2)
 BLACK, WHITE, MAROON = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.1, 0.2)
 LETTERBOX, PILLARS, FRAME, ONE_SIDE = (14, 14, 0, 0), (0, 0, 11, 16), (14, 9, 11, 16), (0, 12, 0, 0)
+WIDE = (40, 60, 70, 50)  # the picture is less than half of each side
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def jpeg(image, quality):
 
 
 @pytest.mark.parametrize("color", [BLACK, WHITE, MAROON])
-@pytest.mark.parametrize("widths", [LETTERBOX, PILLARS, FRAME, ONE_SIDE, (0, 0, 0, 0)])
+@pytest.mark.parametrize("widths", [LETTERBOX, PILLARS, FRAME, WIDE, ONE_SIDE, (0, 0, 0, 0)])
 def test_bars_of_any_colour_on_any_sides_are_found_to_the_pixel(lr, color, widths):
     assert place(framed(lr, color, widths)) == widths
 
@@ -83,14 +84,16 @@ def test_an_edge_as_soft_as_the_photograph_is_a_part_of_it(hr):
 
 
 def test_lettering_charts_skies_and_flat_images_have_no_bars(lr):
-    page = Image.new("RGB", (160, 120), "white")
-    ImageDraw.Draw(page).text((20, 20), "The quick\nbrown fox", font=ImageFont.load_default(24), fill="black")
-    page = torch.from_numpy(np.asarray(page).copy()).permute(2, 0, 1)[None] / 255
+    pages = []
+    for size in (10, 16, 24, 40, 60):
+        page = Image.new("RGB", (10 * size, 5 * size), "white")
+        ImageDraw.Draw(page).text((20, 20), "The quick\nbrown fox", font=ImageFont.load_default(size), fill="black")
+        pages.append(torch.from_numpy(np.asarray(page).copy()).permute(2, 0, 1)[None] / 255)
     chart = torch.full((1, 3, 80, 90), 0.3)
     chart[..., 45:] = 0.7
     sky = lr.clone()
     sky[..., :30, :] = torch.linspace(0.8, 0.7, 30)[:, None]
-    for image in (page, chart, sky, torch.full((1, 3, 80, 90), 0.2)):
+    for image in (*pages, chart, sky, torch.full((1, 3, 80, 90), 0.2)):
         assert place(image) == (0, 0, 0, 0)
 
 

@@ -1,8 +1,12 @@
 """Arrays, tensors, Pillow images and paths as image sources, and results in the type and layout of the input."""
 
-from collections.abc import Callable, Iterator
+import math
+import operator
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,16 @@ from torch import Tensor
 
 from blindsr.errors import ImageError
 from blindsr.image_io import ALPHA_IS_COVERAGE, ALPHA_IS_DATA, FileOptions, ImageSource, MemorySource, Strip, open_image
+from blindsr.image_io.metadata import upright
 from blindsr.image_io.samples import file_samples
 
-__all__ = ["SampleWriter", "opened_input"]
+__all__ = ["SampleWriter", "degradable", "opened_input"]
 
 _MAX_BANDS = 16  # a 3-D array whose first axis is shorter and whose last one is longer is taken for channels first
+_WHITE = 255  # of truth values as samples
+_ORIENTATION = 0x0112  # EXIF
+_TABLE_STEPS, _MAX_STEP = 64, 65535  # of a quantisation table of JPEG
+_NO_CHANNELS = "channel_axis is for images with channels, this one has the shape {shape}; leave channel_axis out."
 _KINDS = (
     "a NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image, or a path"
 )
@@ -51,32 +60,87 @@ def opened_input(
             yield file, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
         return
     tensor: Tensor | None = None
-    if hasattr(image, "getbands"):  # a Pillow image; the class is not imported for this
+    if _is_pillow(image):
         tables = getattr(image, "quantization", None)
-        if jpeg_tables is None and tables:
-            jpeg_tables = [tables[key] for key in sorted(tables)]
-        if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
-            is_transparent = image.mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
-            image = image.convert("LA" if image.mode == "La" else "RGBA" if is_transparent else "RGB")
-        has_alpha = has_alpha is not False and image.mode in ("LA", "RGBA")
-        image = np.asarray(image)
+        jpeg_tables = tables if jpeg_tables is None else jpeg_tables
+        image, is_transparent = _pillow_array(image)
+        has_alpha = has_alpha is not False and is_transparent
     elif isinstance(image, Tensor):
         tensor, image, channel_axis = image, *_tensor_array(image, channel_axis)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be {_KINDS}, got {type(image).__name__}; numpy.asarray may help.")
     source, restore = _array_source(image, channel_axis, data_range, bool(has_alpha))
     if jpeg_tables is not None:
-        source.jpeg_tables = tuple(tuple(int(step) for step in table) for table in jpeg_tables)
+        source.jpeg_tables = _checked_tables(jpeg_tables)
     if tensor is None:
         yield source, ArrayLayout(restore=restore)
         return
     like = tensor
+    yield source, ArrayLayout(restore=lambda samples: _tensor_like(like, restore(samples)), device=like.device)
 
-    def restore_tensor(result: NDArray[Any]) -> Tensor:
-        restored = torch.from_numpy(restore(result)).to(like.device, like.dtype)
-        return restored[None] if like.ndim == 4 else restored
 
-    yield source, ArrayLayout(restore=restore_tensor, device=like.device)
+def degradable(image: Any, channel_axis: int | None) -> tuple[NDArray[Any], Callable[[NDArray[Any]], Any]]:
+    """An input of `blindsr.degrade` as (H, W, C), and the function that gives the result its layout.
+
+    Raises:
+        ImageError: It is none of the inputs, or its type or layout is not usable.
+    """
+    like = image if isinstance(image, Tensor) else None
+    if like is not None:
+        image, channel_axis = _tensor_array(like, channel_axis)
+    elif _is_pillow(image):
+        image, _ = _pillow_array(image)
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
+        raise ImageError(
+            "degrade needs integers or floating-point numbers (H, W) or (H, W, C), or a tensor (C, H, W), got "
+            f"{array.dtype} of shape {array.shape}."
+        )
+    if array.ndim == 2 and channel_axis is not None:
+        raise ImageError(_NO_CHANNELS.format(shape=array.shape))
+    axis = _checked_axis(array.shape, channel_axis, default=-1) if array.ndim == 3 else -1
+
+    def restore(result: NDArray[Any]) -> Any:
+        values = np.ascontiguousarray(result[:, :, 0] if array.ndim == 2 else np.moveaxis(result, -1, axis))
+        return values if like is None else _tensor_like(like, values)
+
+    return array[..., None] if array.ndim == 2 else np.moveaxis(array, axis, -1), restore
+
+
+def _is_pillow(image: Any) -> bool:
+    return hasattr(image, "getbands")  # the class is not imported for this
+
+
+def _pillow_array(image: Any) -> tuple[NDArray[Any], bool]:
+    """The samples of a Pillow image, upright, (H, W) or (H, W, C), and whether the last channel is alpha."""
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
+        is_transparent = image.mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
+        converted = image.convert("LA" if image.mode == "La" else "RGBA" if is_transparent else "RGB")
+    else:
+        converted = image
+    samples = np.asarray(converted)  # a TIFF is turned when it is loaded, and has no orientation then
+    return upright(samples, image.getexif().get(_ORIENTATION, 1)), converted.mode in ("LA", "RGBA")
+
+
+def _checked_tables(tables: Any) -> tuple[tuple[int, ...], ...] | None:
+    """Quantisation tables, a sequence or a mapping by number; None if there are none."""
+    try:
+        ordered = [tables[key] for key in sorted(tables)] if isinstance(tables, Mapping) else list(tables)
+        steps = [[operator.index(step) for step in table] for table in ordered]
+    except TypeError:
+        steps = [[]]
+    if not all(len(table) == _TABLE_STEPS and 1 <= min(table) <= max(table) <= _MAX_STEP for table in steps):
+        raise ImageError(
+            f"jpeg_tables must be tables of {_TABLE_STEPS} whole numbers from 1 to {_MAX_STEP} each, luma first, such "
+            f"as [luma, chroma] or Pillow's Image.quantization, got {reprlib.repr(tables)}."
+        )
+    return tuple(map(tuple, steps)) or None
+
+
+def _tensor_like(like: Tensor, values: NDArray[Any]) -> Tensor:
+    """An array as a tensor of the device, the type and the number of dimensions of another."""
+    tensor = torch.from_numpy(values).to(like.device, like.dtype)
+    return tensor[None] if like.ndim == 4 else tensor
 
 
 def _tensor_array(image: Tensor, channel_axis: int | None) -> tuple[NDArray[Any], int | None]:
@@ -110,9 +174,7 @@ def _array_source(
         raise ImageError(f"an image must be {_KINDS}, got an array of shape {image.shape}.")
     axis = -1
     if array.ndim == 2 and channel_axis is not None:
-        raise ImageError(
-            f"channel_axis is for images with channels, this one has the shape {array.shape}; leave channel_axis out."
-        )
+        raise ImageError(_NO_CHANNELS.format(shape=array.shape))
     if array.ndim == 3:
         axis = _checked_axis(array.shape, channel_axis, default=-1)
         array = np.moveaxis(array, axis, -1)
@@ -122,16 +184,33 @@ def _array_source(
             f"has_alpha needs a channel besides alpha, got an image of shape {tuple(image.shape)}; leave has_alpha out."
         )
     dtype = array.dtype
-    if dtype.kind not in "uif":
+    if dtype.kind not in "buif":
         raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")
-    samples, to_input = _in_unit_range(array, data_range)
+    samples, to_input = _in_unit_range(_of_file_type(array, mask), data_range)
     source = MemorySource(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
 
     def restore(result: NDArray[Any]) -> NDArray[Any]:
-        values = to_input(result).astype(dtype)
+        values = result > _WHITE // 2 if dtype.kind == "b" else to_input(result).astype(dtype)
         return np.ascontiguousarray(values[:, :, 0] if array.ndim == 2 else np.moveaxis(values, -1, axis))
 
     return source, restore
+
+
+def _of_file_type(array: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Samples in a type that a file may have: truth values as black and white, long integers in the shortest one."""
+    if array.dtype.kind == "b":
+        return np.where(array, _WHITE, 0).astype(np.uint8)
+    if array.dtype.kind == "f" or array.dtype.itemsize <= 4:
+        return array
+    present = array if mask is None else array[~np.broadcast_to(mask, array.shape)]
+    low, high = (int(present.min()), int(present.max())) if present.size else (0, 0)
+    for kind in (np.uint8, np.uint16, np.int32, np.uint32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    raise ImageError(
+        f"integers of an image must fit into 32 bits, got {array.dtype} from {low} to {high}; divide them, or convert "
+        "them to floating-point numbers in [0, 1]."
+    )
 
 
 def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: int) -> int:
@@ -158,10 +237,16 @@ def _in_unit_range(
         if data_range is not None:
             raise ImageError(f"data_range is for floating-point images, this one is {array.dtype}; leave it out.")
         return array, lambda result: result
-    limits = (0.0, 1.0) if data_range is None else tuple(map(float, data_range))
-    if len(limits) != 2 or not (np.isfinite(limits).all() and limits[0] < limits[1]):
-        raise ImageError(f"data_range must be two increasing finite numbers, got {data_range}.")
-    low, high = limits
+    limits = (0.0, 1.0) if data_range is None else data_range
+    is_pair = isinstance(limits, (tuple, list, np.ndarray)) and np.shape(limits) == (2,)
+    if not (is_pair and all(isinstance(each, Real) and math.isfinite(each) for each in limits)) or not (
+        limits[0] < limits[1]
+    ):
+        raise ImageError(
+            f"data_range must be two increasing finite numbers, the values of black and white, got {data_range!r}; "
+            "(0, 255) is that of 8 bits."
+        )
+    low, high = map(float, limits)
     finite = array[np.isfinite(array)]
     if finite.size and (float(finite.min()) < low or float(finite.max()) > high):
         raise ImageError(

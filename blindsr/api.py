@@ -1,16 +1,16 @@
 """The Python interface: NumPy arrays, torch tensors, Pillow images and files in, arrays and tensors out."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from blindsr._arrays import SampleWriter, opened_input
-from blindsr.errors import ConfigError, ImageError, KernelError
+from blindsr._arrays import SampleWriter, degradable, opened_input
+from blindsr.errors import ConfigError, KernelError
 from blindsr.events import Listener, ignore
 from blindsr.kernels import Kernel, KernelEstimate, as_kernel
 from blindsr.kernels.files import KernelLike
@@ -52,7 +52,8 @@ class SuperResolver:
             `KernelGANConfig(iterations=1000)`; None is that of the preset.
         upscaler: Name of an upscaler (`list_upscalers`), or its settings; None is that of the preset.
         seed: Random seed: results are reproducible to the bit for one seed, device and number of threads.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is the device of a tensor that is on a GPU.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`; "auto" is the device of a tensor that is
+            on a GPU.
         linear_light: With a known kernel, whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
         varying: Estimate kernels that vary over the image, where they measurably do.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
@@ -71,12 +72,12 @@ class SuperResolver:
         (96, 128)
     """
 
-    scale: float | tuple[float, float] | None = None
+    scale: float | Sequence[float] | None = None
     preset: str | Settings = "default"
     estimator: Any | None = None
     upscaler: Any | None = None
     seed: int | None = None
-    device: str = "auto"
+    device: str | torch.device = "auto"
     linear_light: LinearLight = "auto"
     varying: bool | None = None
     kernel_width: float | None = None
@@ -97,10 +98,11 @@ class SuperResolver:
         """The settings of a run."""
         settings = self.preset if isinstance(self.preset, Settings) else named_preset(self.preset)
         if self.scale is not None:
-            factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+            is_pair = isinstance(self.scale, (tuple, list, np.ndarray)) and np.ndim(self.scale) > 0
+            factors: list[Any] = list(self.scale) if is_pair else [self.scale]  # type: ignore[arg-type]
             if len(factors) not in (1, 2) or not all(map(_is_number, factors)):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
-            pair = (float(factors[0]), float(factors[-1])) if isinstance(self.scale, tuple) else None
+            pair = (float(factors[0]), float(factors[-1])) if is_pair else None
             settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)
         for registry, method in ((ESTIMATORS, self.estimator), (UPSCALERS, self.upscaler)):
             if method is None:
@@ -128,8 +130,10 @@ class SuperResolver:
 
         Args:
             image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), a Pillow image,
-                or the path of a file. Integers are read as those of a file (docs/reference/files.md), floats are in
-                [0, 1]; NaN and masked samples are missing data. The image is left unchanged.
+                or the path of a file. Integers are read as those of a file (docs/reference/files.md), those of 64 bits
+                as the shortest type that holds their values; floats are in [0, 1], and False and True are black and
+                white. NaN and masked samples are missing data. A Pillow image is turned upright by its EXIF
+                orientation, as a file is. The image is left unchanged.
             kernel: A known kernel: a `Kernel`, an array, the path of a file, or a text such as "gaussian:1.2" or
                 "bicubic"; None estimates the kernel from the image.
             channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
@@ -138,7 +142,9 @@ class SuperResolver:
                 Pillow image, and is False for an array. False of a file or a Pillow image makes an alpha channel data
                 that are upscaled as any other band.
             jpeg_tables: Quantisation tables, if an array was decoded from a JPEG: what compression added is then
-                treated as noise. Pillow images that are open JPEGs and files know them themselves.
+                treated as noise. A sequence of tables, luma first, or a mapping by number, as Pillow's
+                `Image.quantization`, each of 64 steps from 1 to 65535 in row-major order. Pillow images that are open
+                JPEGs and files know them themselves.
             progress: Is called with every event of the run (`blindsr.events`).
 
         Returns:
@@ -146,13 +152,14 @@ class SuperResolver:
             samples).
 
         Raises:
-            ImageError: The type, layout or range is not usable, or the image is too small for the method.
+            ImageError: The type, layout or range is not usable, or the image is too small for the method; or the JPEG
+                tables are none.
             KernelError: The kernel is for another scale, or far larger than the image.
-            ConfigError: A setting does not fit the image.
+            ConfigError: A setting does not fit the image, or `progress` cannot be called.
             DeviceError: The device does not exist on this machine.
             DivergenceError: A training diverged.
         """
-        listener = ignore if progress is None else progress
+        listener = _listener(progress)
         with opened_input(
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=jpeg_tables
         ) as (source, layout):
@@ -187,7 +194,7 @@ class SuperResolver:
         Returns:
             The kernel, and how it was estimated.
         """
-        listener = ignore if progress is None else progress
+        listener = _listener(progress)
         with opened_input(
             image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, jpeg_tables=None
         ) as (source, layout):
@@ -197,13 +204,13 @@ class SuperResolver:
 
 def estimate_and_upscale(
     image: Any,
-    scale: float | tuple[float, float] | None = None,
+    scale: float | Sequence[float] | None = None,
     *,
     preset: str | Settings = "default",
     estimator: Any | None = None,
     upscaler: Any | None = None,
     seed: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     varying: bool | None = None,
     kernel_width: float | None = None,
     strength: float | None = None,
@@ -225,7 +232,7 @@ def estimate_and_upscale(
         estimator: Name or settings of a kernel estimator; None is that of the preset.
         upscaler: Name or settings of an upscaler; None is that of the preset.
         seed: Random seed; None is that of the preset, which is 0.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`.
         varying: Estimate kernels that vary over the image, where they measurably do.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
             The next three are those of `SuperResolver` too.
@@ -270,12 +277,12 @@ def estimate_and_upscale(
 def upscale(
     image: Any,
     kernel: KernelLike,
-    scale: float | tuple[float, float] | None = None,
+    scale: float | Sequence[float] | None = None,
     *,
     preset: str | Settings = "default",
     upscaler: Any | None = None,
     seed: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     linear_light: LinearLight = "auto",
     kernel_width: float | None = None,
     strength: float | None = None,
@@ -296,7 +303,7 @@ def upscale(
         preset: As for `estimate_and_upscale`, and so are the other arguments.
         upscaler: Name or settings of an upscaler.
         seed: Random seed.
-        device: Name of the device.
+        device: The device or its name.
         linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
         kernel_width: Factor of the width of the kernel; this argument and the next three are those of
             `estimate_and_upscale`.
@@ -342,12 +349,12 @@ def upscale(
 
 def estimate_kernel(
     image: Any,
-    scale: float | tuple[float, float] | None = None,
+    scale: float | Sequence[float] | None = None,
     *,
     preset: str | Settings = "default",
     estimator: Any | None = None,
     seed: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     varying: bool | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
@@ -362,7 +369,7 @@ def estimate_kernel(
         preset: As for `estimate_and_upscale`, and so are the other arguments.
         estimator: Name or settings of a kernel estimator.
         seed: Random seed.
-        device: Name of the device.
+        device: The device or its name.
         varying: Estimate kernels that vary over the image as well, as `kernel_map` of the estimate.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
@@ -382,25 +389,29 @@ def estimate_kernel(
 
 
 def degrade(
-    image: NDArray[Any],
+    image: Any,
     kernel: KernelLike,
     scale: int | None = None,
     *,
     noise_sigma: float = 0.0,
     rng: int | np.random.Generator = 0,
-) -> NDArray[Any]:
+    channel_axis: int | None = None,
+) -> Any:
     """Degrade a sharp image by the model y = (x ⋆ k)↓s + n.
 
     Args:
-        image: (H, W) or (H, W, C); integers or floats, whose values may have any range.
+        image: A NumPy array (H, W) or (H, W, C), a torch tensor (H, W), (C, H, W) or (1, C, H, W), or a Pillow image;
+            integers or floats, whose values may have any range.
         kernel: As for `upscale`.
         scale: The factor s; None is that of the kernel, and 2 for one that carries none.
         noise_sigma: Standard deviation of white noise, relative to white: 1 for floats, the largest value of the type
             for integers.
         rng: Seed or generator of the noise.
+        channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
 
     Returns:
-        (⌊H/s⌋, ⌊W/s⌋) or with C, of the type of `image`; integers are rounded, and clipped to the type's range.
+        (⌊H/s⌋, ⌊W/s⌋) or with C, in the type and layout of `image` (of a Pillow image: a NumPy array); integers are
+        rounded, and clipped to the type's range.
 
     Raises:
         ImageError: Another type or layout.
@@ -409,12 +420,7 @@ def degrade(
     """
     from blindsr.ops import degrade as degrade_tensor
 
-    array = np.asarray(image)
-    if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
-        raise ImageError(
-            f"degrade needs integers or floating-point numbers (H, W) or (H, W, C), got {array.dtype} of shape "
-            f"{array.shape}."
-        )
+    array, restore = degradable(image, channel_axis)
     if scale is not None and not (_is_number(scale) and scale >= 1 and float(scale).is_integer()):
         raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
     if not (_is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
@@ -429,14 +435,13 @@ def degrade(
         )
     limits = np.iinfo(array.dtype) if array.dtype.kind in "ui" else None
     white = 1.0 if limits is None else float(limits.max)
-    values = torch.from_numpy(np.atleast_3d(array).astype(np.float64) / white).permute(2, 0, 1)[None]
+    values = torch.from_numpy(array.astype(np.float64) / white).permute(2, 0, 1)[None]
     lr = degrade_tensor(values, known.tensor(values), known.scale)[0].permute(1, 2, 0).numpy()
     if noise_sigma:
         lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
-    lr = lr[:, :, 0] if array.ndim == 2 else lr
     if limits is not None:
-        return np.clip(np.rint(lr * white), limits.min, limits.max).astype(array.dtype)
-    return lr.astype(array.dtype)
+        lr = np.clip(np.rint(lr * white), limits.min, limits.max)
+    return restore(lr.astype(array.dtype))
 
 
 def list_estimators() -> dict[str, str]:
@@ -458,5 +463,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
-def _device(name: str, own: torch.device | None) -> torch.device:
+def _listener(progress: Listener | None) -> Listener:
+    if progress is not None and not callable(progress):
+        raise ConfigError(
+            f"progress must be a function, which is called with every event of the run, got {progress!r}; leave it out "
+            "to hear nothing."
+        )
+    return ignore if progress is None else progress
+
+
+def _device(name: str | torch.device, own: torch.device | None) -> torch.device:
     return own if name == "auto" and own is not None and own.type != "cpu" else choose_device(name)

@@ -47,13 +47,14 @@ def available_devices() -> list[str]:
     return [*names, "cpu"]
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that exists.
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:N", "mps" or a device into a device that exists.
 
     Raises:
         DeviceError: The device is not on this machine, or the name is unknown.
     """
     here = available_devices()
+    name = str(name) if isinstance(name, torch.device) else name
     if name == "auto":
         return torch.device(here[0])
     wanted = "cuda:0" if name == "cuda" else name

@@ -1,6 +1,7 @@
 """The Python interface: types and layouts, what is recognised, and the list of public names."""
 
 import inspect
+import math
 import pickle
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 import blindsr
 from blindsr import _version
@@ -87,6 +88,80 @@ def test_values_keep_their_meaning_whatever_the_type():
     np.testing.assert_allclose((ranged + 50) / 200 * 255, larger, atol=0.51)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("of", [np.uint8, np.uint16])
+def test_long_integers_are_taken_as_the_samples_that_they_are(dtype, of):
+    larger = enlarge(photo(of).astype(dtype))
+    assert larger.dtype == dtype
+    np.testing.assert_array_equal(larger, enlarge(photo(of)))
+
+
+def test_truth_values_are_black_and_white_and_come_back_as_such():
+    mask = photo(channels=0) > 100
+    larger = enlarge(mask)
+    assert larger.dtype == bool
+    np.testing.assert_array_equal(larger, enlarge(np.uint8(255) * mask) > 127)
+    assert torch.equal(enlarge(torch.from_numpy(mask)), torch.from_numpy(larger))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_pillow_image_is_turned_upright_as_its_file_is(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(photo()).save(path, exif=exif)
+    with Image.open(path) as image:
+        larger = enlarge(image)
+        assert blindsr.degrade(image, "bicubic", 2).shape == ((15, 18, 3) if orientation in (5, 6, 8) else (18, 15, 3))
+    assert larger.shape == ((62, 74, 3) if orientation in (5, 6, 8) else (74, 62, 3))
+    np.testing.assert_array_equal(larger, enlarge(path))
+
+
+def test_jpeg_tables_are_a_sequence_or_what_pillow_gives():
+    resolver = blindsr.SuperResolver(preset=quick_settings(), device=torch.device("cpu"))
+    tables = [[16] * 64, np.full(64, 17)]
+    sigmas = [
+        resolver(photo(), kernel="bicubic", jpeg_tables=given).degradation.compression_sigma
+        for given in (tables, dict(enumerate(tables)), {1: tables[1], 0: tables[0]})
+    ]
+    assert sigmas == pytest.approx([16 / math.sqrt(12) / 255] * 3)
+    for wrong in ("x", 5, [16] * 64, [[16] * 63], [[0] * 64], [[16.5] * 64], {0: [65536] * 64}):
+        with pytest.raises(ImageError, match="jpeg_tables must be tables of 64 whole numbers from 1 to 65535 each"):
+            resolver(photo(), kernel="bicubic", jpeg_tables=wrong)
+
+
+@pytest.mark.parametrize("data_range", [255, "01", (0, 1, 2), (1, 0), (0, math.inf), (0, "1")])
+def test_a_data_range_is_two_increasing_numbers(data_range):
+    with pytest.raises(ImageError, match=r"two increasing finite numbers.* got .*\(0, 255\) is that of 8 bits"):
+        enlarge(photo(np.float32), data_range=data_range)
+
+
+def test_the_factors_of_both_axes_may_come_in_any_sequence():
+    for scale in ((2, 1.5), [2, 1.5], np.array([2, 1.5])):
+        assert blindsr.SuperResolver(scale=scale, preset=INTERPOLATE)(photo()).image.shape == (56, 62, 3)
+
+
+def test_what_cannot_be_called_is_refused_before_the_work():
+    with pytest.raises(ConfigError, match=r"progress must be a function, .* got 5"):
+        enlarge(photo(), progress=5)
+    with pytest.raises(ConfigError, match=r"progress must be a function, .* got 'x'"):
+        blindsr.estimate_kernel(photo(), progress="x")
+
+
+def test_a_tensor_is_degraded_as_the_array_is():
+    image = photo(np.float32)
+    expected = blindsr.degrade(image, "gaussian:1.2", 2)
+    for tensor in (torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(image).permute(2, 0, 1)[None]):
+        lr = blindsr.degrade(tensor, "gaussian:1.2", 2)
+        assert lr.shape == (*tensor.shape[:-2], 18, 15)
+        np.testing.assert_array_equal(lr.reshape(3, 18, 15).permute(1, 2, 0).numpy(), expected)
+    first = blindsr.degrade(np.moveaxis(image, -1, 0), "gaussian:1.2", 2, channel_axis=0)
+    np.testing.assert_array_equal(np.moveaxis(first, 0, -1), expected)
+    with pytest.raises(ImageError, match="channels first; pass channel_axis=0"):
+        blindsr.degrade(np.zeros((3, 64, 64)), "gaussian:1.2", 2)
+
+
 def test_masked_samples_are_missing_data():
     image = photo(np.float32, 0)
     mask = np.zeros(image.shape, bool)
@@ -143,7 +218,8 @@ def test_alpha_of_an_array_is_alpha_when_it_is_named_so():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 8), bool), "integers or floating-point numbers, got bool"),
+        (np.zeros((8, 8), complex), "integers or floating-point numbers, got complex128"),
+        (np.full((8, 8), 2**40), "must fit into 32 bits, got int64 from 1099511627776 to 1099511627776; divide them"),
         (np.zeros(8), r"got an array of shape \(8,\)"),
         (np.zeros((1, 3, 8, 8)), r"got an array of shape \(1, 3, 8, 8\)"),
         (np.zeros((0, 8)), "got an array of shape"),
@@ -339,11 +415,6 @@ def test_settings_are_checked_when_they_are_given(values):
 def test_alpha_needs_another_channel(image):
     with pytest.raises(ImageError, match="has_alpha needs a channel besides alpha, got an image of shape"):
         blindsr.upscale(image, "bicubic", preset=INTERPOLATE, has_alpha=True)
-
-
-def test_integers_of_64_bits_name_the_types_that_are_taken():
-    with pytest.raises(ImageError, match="integers of at most 32 bits, got int64; convert them to one of these"):
-        blindsr.upscale(np.zeros((16, 20), np.int64), "bicubic", preset=INTERPOLATE)
 
 
 def test_settings_can_be_hashed():

@@ -95,7 +95,7 @@ class Picture(PartSource):
     def _placed(self, out_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The first and the last place of the picture in the result: those whose nearest pixel belongs to it."""
         (top, bottom), (left, right) = (
-            (math.ceil(out / length * edge - 0.5 - 1e-6) for edge in (part.start, part.stop))
+            [math.ceil(out / length * edge - 0.5 - 1e-6) for edge in (part.start, part.stop)]
             for out, length, part in zip(out_size, self._size, self._places, strict=True)
         )
         return (top, left), (bottom, right)

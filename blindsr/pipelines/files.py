@@ -215,7 +215,7 @@ def upscale_file(
     output_stem: Path | None = None,
     run_id: str | None = None,
     overwrite: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     files: FileOptions = DEFAULT_FILES,
     max_memory: int | None = None,
     listener: Listener = ignore,
@@ -244,7 +244,7 @@ def upscale_file(
         run_id: Name of this job in a batch, kept in the record; hidden folders of killed jobs are recognised by it
             (`blindsr.pipelines.outputs.leftovers`).
         overwrite: Replace results that exist.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`.
         files: How images are read and written.
         max_memory: Bytes that the job may use; None is what is free.
         listener: Receives the events.
@@ -695,7 +695,7 @@ def estimate_file_kernel(
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     files: FileOptions = DEFAULT_FILES,
     listener: Listener = ignore,
 ) -> FileResult:
@@ -706,7 +706,7 @@ def estimate_file_kernel(
         settings: The default preset if None.
         output: The kernel's file (.npz, .npy or .mat); None is PHOTO_blindsr_x2.kernel.npz beside the photograph.
         overwrite: Replace results that exist.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`.
         files: How images are read.
         listener: Receives the events.
 

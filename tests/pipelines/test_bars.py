@@ -152,6 +152,15 @@ def test_between_bars_a_picture_lies_where_it_lies_in_the_whole_result(lr, scale
     assert result[..., top + 1, left + 2 : 200].max() > 0.1
 
 
+def test_factors_that_differ_by_axis_place_bars_by_their_own(lr):
+    settings = replace(INTERPOLATE, scale=2.0, factors=(1.5, 2.0))  # horizontal, vertical
+    result = blind.run(TensorSource(framed(lr, BLACK, FRAME)), settings).image
+    rows, columns = (result.amax((0, 1)).amax(axis) > 0 for axis in (1, 0))
+    assert (int(rows.nonzero()[0]), int(columns.nonzero()[0])) == (28, 16)
+    # The result has 208 columns of 139/208 px each: the centre of the last one that shows the picture is at 122.6 px.
+    assert (int(rows.nonzero()[-1]), int(columns.nonzero()[-1])) == (219, 183)
+
+
 def test_deblurring_without_enlarging_leaves_bars_exactly_as_they_are(lr):
     image = framed(lr, MAROON, FRAME)
     result = blind.run(TensorSource(image), quick_settings(scale=1.0, noise_sigma=0.0), kernel=gaussian(1.2, 1)).image

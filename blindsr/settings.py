@@ -202,10 +202,15 @@ class Settings:
             return self
         horizontal, vertical = self.size[0] / width, self.size[1] / height
         factors = (horizontal or vertical, vertical or horizontal)
-        if min(factors) < 1 or max(factors) > MAX_SCALE:
+        if min(factors) < 1:
             raise ConfigError(
                 f"the size must enlarge the photograph of {width}×{height} px, by {MAX_SCALE} at most, or keep its "
                 f"size, got {self.label}; use an ordinary resizing program to make photographs smaller."
+            )
+        if max(factors) > MAX_SCALE:
+            raise ConfigError(
+                f"the size must enlarge the photograph of {width}×{height} px by {MAX_SCALE} at most, got "
+                f"{self.label}; give up to {MAX_SCALE * width}×{MAX_SCALE * height} px."
             )
         return replace(self, factors=factors)
 

@@ -26,6 +26,8 @@ from blindsr.cli.types import (
     SCALE,
     SHARE,
     SIZE,
+    FloatRange,
+    IntRange,
     MethodChoice,
     OutputPath,
     ParamType,
@@ -83,10 +85,10 @@ class Options:
         "it to PHOTO where that helps; paper runs KernelGAN and ZSSR as published.")
     force: bool = _option("Common", is_flag=True, help="Overwrite results that exist.")
     kernel_width: float | None = _option("Dial", "--kernel-width", "--kernel-scale", toml="run",
-        type=click.FloatRange(0.25, 4), metavar="RATIO", show_default="1",
+        type=FloatRange(0.25, 4), metavar="RATIO", show_default="1",
         help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
         "below 1 sharpens less, above 1 more.")
-    strength: float | None = _option("Dial", toml="run", type=click.FloatRange(0, 1), metavar="0-1", show_default="1",
+    strength: float | None = _option("Dial", toml="run", type=FloatRange(0, 1), metavar="0-1", show_default="1",
         help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
     denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
@@ -116,11 +118,11 @@ class Options:
     varying: bool | None = _option("Method", "--varying/--one-kernel", toml="run", default=None,
         help="Estimate kernels that vary over PHOTO, as with soft corners or a shallow focus, where they measurably "
         "do; the kernel file is then a map.  [default: one kernel]")
-    noise: float | None = _option("Method", toml="run", type=click.FloatRange(0, 128), metavar="LEVELS",
+    noise: float | None = _option("Method", toml="run", type=FloatRange(0, 128), metavar="LEVELS",
         show_default="measured",
         help="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
         "sharpened as detail; --denoise 0 keeps it as it is.")
-    seed: int | None = _option("Method", toml="run", type=click.IntRange(0, 2**32 - 1), metavar="N", show_default="0",
+    seed: int | None = _option("Method", toml="run", type=IntRange(0, 2**32 - 1), metavar="N", show_default="0",
         help="Random seed. Results are reproducible to the bit for one seed, device and number of threads.")
     config: Path | None = _option("Method", type=click.Path(exists=True, dir_okay=False, path_type=Path),  # noqa: RUF009
         metavar="FILE.toml",
@@ -152,7 +154,7 @@ class Options:
     output_format: str | None = _option("File", "--format", toml="files:format",
         type=click.Choice(["png", "tiff", "jpeg", "webp", "avif", "heic", "fits", "gif"]),
         help="Format of the result.  [default: by the name given with -o; else PNG, or TIFF for what PNG cannot hold]")
-    quality: int | None = _option("File", toml="files:quality", type=click.IntRange(1, 100), metavar="1-100",
+    quality: int | None = _option("File", toml="files:quality", type=IntRange(1, 100), metavar="1-100",
         help="Quality of JPEG, WebP, AVIF and HEIC.  [default: 95; WebP lossless]")
     page: int | str | None = _option("File", toml="files:page", type=PAGE, metavar="N|all",
         show_default="the first one",
@@ -181,18 +183,18 @@ class Options:
     dry_run: bool = _option("Batch", is_flag=True,
         help="List what would be done, with sizes and memory, and the files whose headers cannot be read. Nothing is "
         "done.")
-    jobs: int | None = _option("Batch", type=click.IntRange(1), metavar="N", show_default="1, or one per --device",
+    jobs: int | None = _option("Batch", type=IntRange(1), metavar="N", show_default="1, or one per --device",
         help="Number of photographs that are processed at the same time; they share the threads.")
     shared_kernel: bool = _option("Batch", is_flag=True,
         help="Estimate one kernel from all photographs together: for those of one camera and lens.")
     manifest: Path | None = _option("Batch", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",  # noqa: RUF009
         help="File that lists finished photographs for the next run.  [default: blindsr-manifest.jsonl under -o, or "
         "beside the photographs]")
-    retries: int | None = _option("Batch", type=click.IntRange(0), metavar="N", show_default="2",
+    retries: int | None = _option("Batch", type=IntRange(0), metavar="N", show_default="2",
         help="Further attempts for a photograph whose process died or ran out of memory.")
     device: str | None = _option("Machine", toml="run", metavar="NAME", show_default="auto",
         help="Processor: auto, cpu, cuda, cuda:N or mps; in a batch also a list, such as cuda:0,cuda:1.")
-    threads: int | None = _option("Machine", toml="run", type=click.IntRange(1), metavar="N",
+    threads: int | None = _option("Machine", toml="run", type=IntRange(1), metavar="N",
         show_default="OMP_NUM_THREADS, or one per core",
         help="Processor threads. 1 is fastest on a machine that is busy with other work.")
     precision: str | None = _option("Machine", toml="run", type=click.Choice(["auto", "fp32", "bf16"]),

@@ -21,6 +21,8 @@ else:
 __all__ = [
     "FILE_OR_NAME", "FILE_SIZE", "INDEX", "MEMORY", "OUTPUT", "PAIR", "PHOTO", "PIXELS", "REGION", "SCALE", "SHARE",
     "SIZE",
+    "FloatRange",
+    "IntRange",
     "MethodChoice",
     "OutputPath",
     "ParamType",
@@ -65,6 +67,17 @@ class _OutputType(ParamType):
         if isinstance(value, OutputPath):
             return value
         text = os.fsdecode(value) if isinstance(value, bytes) else str(value)
+        if not text.strip():
+            self.fail(
+                "needs a file or a folder, got an empty text; leave it out to write beside the input.", param, ctx
+            )
+        if os.path.exists(text) and not (os.path.isfile(text) or os.path.isdir(text)):  # noqa: PTH110, PTH112, PTH113
+            self.fail(
+                f"needs a file or a folder, got {text}, which is a device or a pipe; name a file, or give - for "
+                "standard output.",
+                param,
+                ctx,
+            )
         path: Path = PHOTO.convert(text, param, ctx)
         # os.path.isdir is False where pathlib raises, such as for a name that is too long.
         return OutputPath(path, text.endswith(("/", os.sep)) or os.path.isdir(path))  # noqa: PTH112
@@ -180,6 +193,32 @@ def _pair(value: str | tuple[float, float]) -> tuple[float, float]:
     if len(numbers) not in (1, 2):
         raise ValueError(f"needs one number, or along,across, got {value!r}.")
     return numbers[0], numbers[-1]
+
+
+class _Range(click.ParamType):  # type: ignore[type-arg]
+    """A number in a range; what is none is refused by naming the range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Convert a value, and check that it lies in the range."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"needs {self._range()}, got {str(value)!r}.", param, ctx)
+
+    def _range(self) -> str:
+        limits, kind = self, "a whole number" if isinstance(self, click.IntRange) else "a number"
+        low, high = (None if limit is None else f"{limit:,.12g}".replace(",", "") for limit in (limits.min, limits.max))  # type: ignore[attr-defined]
+        if limits.min_open:  # type: ignore[attr-defined]
+            return f"{kind} above {low}{'' if high is None else f' and up to {high}'}"
+        return f"{kind} {f'of {low} or more' if high is None else f'from {low} to {high}'}"
+
+
+class IntRange(_Range, click.IntRange):
+    """`click.IntRange` with messages that name the range."""
+
+
+class FloatRange(_Range, click.FloatRange):
+    """`click.FloatRange` with messages that name the range."""
 
 
 class MethodChoice(ParamType):

@@ -276,6 +276,7 @@ def fit(
     *,
     kernel: AnyKernel | None = None,
     compression_sigma: float = 0.0,
+    file_format: str = "",
     linear_light: bool = False,
     noise: Sequence[Noise] | None = None,
     listener: Listener = ignore,
@@ -287,6 +288,7 @@ def fit(
         settings: For this image (`Settings.for_image`).
         kernel: A known kernel, or one for each band; None estimates it.
         compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
+        file_format: `PhotoHeader.format` of the image; "" if it is unknown.
         linear_light: The source is decoded to linear light.
         noise: What was measured before, one for the image, or one for each band that has a kernel; None measures it.
         listener: Receives the events.
@@ -352,6 +354,7 @@ def fit(
             estimate,
             settings,
             compression_sigma=compression_sigma,
+            file_format=file_format,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
             removes_noise=removes_noise(upscaler),

@@ -48,6 +48,8 @@ _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the
 _WINDOW, _WINDOWS = 256, 16
 _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
+# Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
+_OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
 
@@ -87,6 +89,7 @@ def measure_degradation(
     settings: Settings,
     *,
     compression_sigma: float = 0.0,
+    file_format: str = "",
     linear_light: bool = False,
     noise: Noise | None = None,
     removes_noise: bool = True,
@@ -99,6 +102,7 @@ def measure_degradation(
         estimate: How it was estimated; None if it is known.
         settings: The noise and the kernel's error that the user gave replace what would be measured.
         compression_sigma: Error of a JPEG's quantisation, from its tables; [0, 1] units.
+        file_format: `PhotoHeader.format` of the photograph, for the warning; "" if it is unknown.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
         noise: What was measured before, of this image or of its series; None measures it.
         removes_noise: Whether the upscaler does, so that noise is worth a warning.
@@ -117,13 +121,12 @@ def measure_degradation(
     sigmas, blocking = noise.sigmas, noise.blocking
     warnings = []
     if max(compression_sigma, blocking) > _WARNING_SIGMA:
-        found = f"at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
+        found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
         if blocking > compression_sigma:
-            found = f"of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
-        warnings.append(
-            f"JPEG compression {found} has cost fine detail; use the original, or a less compressed copy, if there is "
-            "one."
-        )
+            other = _OTHER_LOSSY.get(file_format)
+            by = "JPEG compression" if other is None else f"{other} compression, or that"
+            found = f"{by} of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
+        warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
     elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WARNING_SIGMA:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         warnings.append(

@@ -682,6 +682,7 @@ def fit_image(
         settings,
         kernel=kernel,
         compression_sigma=jpeg_noise_sigma(image.jpeg_tables),
+        file_format=image.header.format or "",
         linear_light=linear,
         noise=noise,
         listener=listener,

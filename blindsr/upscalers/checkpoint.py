@@ -245,7 +245,11 @@ def load_state(path: Path) -> dict[str, Any]:
             ".safetensors with the program that made it."
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ConfigError(f"the checkpoint {path} cannot be read: {' '.join(str(error).split())}.") from error
+        # The text of an OSError has its number and the path once more.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ConfigError(
+            f"the checkpoint {path} cannot be read: {reason}; check the name, or get an intact copy."
+        ) from error
     if not isinstance(state, dict):
         raise ConfigError(f"a checkpoint must hold tensors by name, {path} holds a {type(state).__name__}.")
     return state

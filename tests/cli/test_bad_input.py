@@ -411,3 +411,19 @@ def test_an_unknown_key_in_the_config_file(quick, applied, photo, tmp_path):
     path.write_text("[pretrained]\nstep = 3\n")
     line = _one_line_error(quick(photo, "--config", path))
     assert line == "error: run.toml: [pretrained] has no key 'step' (did you mean 'steps'?)."
+
+
+def test_a_missing_checkpoint_is_named_once(quick, photo, tmp_path):
+    path = tmp_path / "none.pth"
+    line = _one_line_error(quick(photo, "--upscaler", f"checkpoint:{path}"))
+    assert f"the checkpoint {path} cannot be read: No such file or directory; check the name" in line
+    assert "Errno" not in line
+
+
+def test_a_page_that_a_file_of_one_image_does_not_have(quick, photo):
+    assert "page 2 was requested, the file has 1; leave the page out" in _one_line_error(quick(photo, "--page", "2"))
+
+
+def test_standard_input_that_is_no_image_is_called_so(run, tmp_path):
+    result = run("estimate-and-upscale", "-", "-o", tmp_path / "a.png", data=b"hello")
+    assert _one_line_error(result).startswith("error: standard input: needed PNG, ")

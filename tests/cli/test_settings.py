@@ -228,7 +228,7 @@ def test_region_noise_and_factors(make):
         ("[run]\nmax_memory = 0\n", r"\[run\] max_memory: .*an amount of memory, got 0"),
         ('[files]\nmax_pixels = "many"\n', r"\[files\] max_pixels: .*a number of pixels, got 'many'"),
         ("[files]\nqualty = 80\n", r"^run\.toml: \[files\] has no key 'qualty' \(did you mean 'quality'"),
-        ("[files]\nquality = 101\n", r"\[files\] quality: .*101 is not in the range 1<=x<=100"),
+        ("[files]\nquality = 101\n", r"\[files\] quality: .*needs a whole number from 1 to 100, got '101'"),
         ('[files]\nformat = "bmp"\n', r"\[files\] format: .*'bmp' is not one of 'png', 'tiff'"),
         ('[files]\nstrip_metadata = "yes"\n', r"\[files\] strip_metadata must be true or false, got 'yes'"),
         ("[run\n", r"run\.toml is not valid TOML: .*line 1.*; correct the file there"),

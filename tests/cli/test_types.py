@@ -4,7 +4,20 @@ from pathlib import Path
 import click
 import pytest
 
-from blindsr.cli.types import FILE_OR_NAME, INDEX, MEMORY, OUTPUT, PHOTO, PIXELS, REGION, SCALE, SIZE, MethodChoice
+from blindsr.cli.types import (
+    FILE_OR_NAME,
+    INDEX,
+    MEMORY,
+    OUTPUT,
+    PHOTO,
+    PIXELS,
+    REGION,
+    SCALE,
+    SIZE,
+    FloatRange,
+    IntRange,
+    MethodChoice,
+)
 from blindsr.registry import ESTIMATORS, UPSCALERS
 
 
@@ -95,3 +108,25 @@ def test_methods_are_those_of_the_registries():
         assert dict(choice.rows()) == {name: registry.describe(name) for name in registry.names()}
         with pytest.raises(click.BadParameter, match=registry.names()[0]):
             _convert(choice, "nope")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "needed"),
+    [
+        (FloatRange(0, 128), "5%", "a number from 0 to 128"),
+        (FloatRange(0, 1), "2", "a number from 0 to 1"),
+        (FloatRange(0, 60, min_open=True), "0", "a number above 0 and up to 60"),
+        (FloatRange(0, min_open=True), "-1", "a number above 0"),
+        (IntRange(0, 2**32 - 1), "x", "a whole number from 0 to 4294967295"),
+        (IntRange(1), "0", "a whole number of 1 or more"),
+    ],
+)
+def test_what_is_no_number_of_a_range_is_told_the_range(kind, text, needed):
+    with pytest.raises(click.BadParameter, match=f"^needs {needed}, got '{text}'.$"):
+        _convert(kind, text)
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "got an empty text"), ("/dev/null", "a device or a pipe")])
+def test_an_output_is_a_file_or_a_folder(text, words):
+    with pytest.raises(click.BadParameter, match=words):
+        _convert(OUTPUT, text)

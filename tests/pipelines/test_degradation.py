@@ -131,6 +131,8 @@ def test_the_seams_of_jpeg_blocks_count_as_compression_of_every_plane():
     degradation, warnings = measure(decoded)
     assert degradation.compression_sigma > 1 / 255
     assert warnings[0].startswith("JPEG compression of an earlier copy, with an error of up to about ")
+    _, warnings = measure(decoded, file_format="WEBP")
+    assert warnings[0].startswith("WebP compression, or that of an earlier copy, with an error of up to about ")
 
 
 @pytest.mark.parametrize(

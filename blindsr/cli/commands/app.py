@@ -5,7 +5,7 @@ import importlib.util
 import click
 
 from blindsr.cli.options import Options, command, with_options
-from blindsr.cli.types import FILE_SIZE
+from blindsr.cli.types import FILE_SIZE, IntRange
 from blindsr.errors import ConfigError
 
 __all__ = ["app"]
@@ -15,7 +15,7 @@ __all__ = ["app"]
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
         help="Address to listen on. 127.0.0.1 is reached from this machine alone; 0.0.0.0, or an address of the "
         "network, from others too, which then need a token."),
-    click.option("--port", type=click.IntRange(0, 65535), metavar="N", show_default="7860, or the next free one",
+    click.option("--port", type=IntRange(0, 65535), metavar="N", show_default="7860, or the next free one",
         help="Port; 0 is any free one."),
     click.option("--token", metavar="TEXT",
         help="Secret that the browser must show once, as ?token=TEXT in the address: 8 or more letters, digits, - or "

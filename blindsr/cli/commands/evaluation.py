@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blindsr.cli.options import Options, command, with_options
-from blindsr.cli.types import PHOTO
+from blindsr.cli.types import PHOTO, IntRange
 
 if TYPE_CHECKING:
     from blindsr.evaluation.score import Evaluation
@@ -43,7 +43,7 @@ _KERNEL = (
     click.option("--kernel-pool", metavar="FILE.npz", type=PHOTO,
         help="Draw the kernels from this pool (`blindsr kernel pool`), instead of by a law."),
     click.option("--pool-noise", is_flag=True, help="Add noise of the pool's photographs."),
-    click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True,
+    click.option("--scale", type=IntRange(2, 4), default=2, show_default=True,
         help="Size of HR over that of LR."),
     click.option("--phase", type=click.Choice(["centred", "corner"]),
         help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]"),
@@ -51,9 +51,9 @@ _KERNEL = (
         help="Standard deviation of Gaussian noise; white is 1."),
     click.option("--speckle", "speckle_sigma", type=float, default=0.0, show_default=True,
         help="Standard deviation of multiplicative noise."),
-    click.option("--jpeg", "jpeg_quality", type=click.IntRange(1, 100),
+    click.option("--jpeg", "jpeg_quality", type=IntRange(1, 100),
         help="Compress by JPEG at this quality; LR is written as PNG."),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+    click.option("--seed", type=IntRange(0), default=0, show_default=True,
         help="Random seed of kernels and noise."),
     click.option("--kernel-format", type=click.Choice(["npz", "mat", "npy"]), default="npz", show_default=True,
         help="Format of the kernel files: npz with all information, mat in KernelGAN's convention, npy the bare "
@@ -128,7 +128,7 @@ def degrade(
     "evaluate results/ set/hr --scale 2 --kernels results/ --true-kernels set/kernel",
     click.argument("sr", type=PHOTO),
     click.argument("hr", type=PHOTO),
-    click.option("--scale", type=click.IntRange(1, 8), default=2, show_default=True,
+    click.option("--scale", type=IntRange(1, 8), default=2, show_default=True,
         help="Scale; as many pixels are cropped."),
     click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well."),
     click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images."),
@@ -187,11 +187,11 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
     click.option("--estimators", metavar="NAME,...", help="Kernel estimators to compare.  [default: all]"),
     click.option("--upscalers", metavar="NAME,...",
         help="Upscalers to compare.  [default: pretrained; zssr with --preset paper]"),
-    click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
+    click.option("--seeds", type=IntRange(1), default=1, show_default=True,
         help="Number of runs, with the seeds 0, 1, …"),
     click.option("--images", metavar="NAME,...", help="Only these images of the set.  [default: all]"),
-    click.option("--limit", type=click.IntRange(1), help="At most so many images."),
-    click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+    click.option("--limit", type=IntRange(1), help="At most so many images."),
+    click.option("--jobs", type=IntRange(1), default=1, show_default=True,
         help="Processes; they share the threads."),
     click.option("--no-report", is_flag=True, help="Do not write report.html."),
     click.option("--plot", is_flag=True,

@@ -11,7 +11,7 @@ import click
 
 from blindsr.cli.commands.make_kernel import COMMANDS, metrics_lines, write_warnings
 from blindsr.cli.options import CONVENTIONS, Options, command, with_options
-from blindsr.cli.types import PHOTO, MethodChoice
+from blindsr.cli.types import PHOTO, FloatRange, IntRange, MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _FILE_OPTIONS = with_options("kernel_convention", "kernel_key", "kernel_index", "recenter")
 _SCALE = click.option(
-    "--scale", type=click.IntRange(1, 8), help="Scale that the kernel is for.  [default: that of the file, or 2]"
+    "--scale", type=IntRange(1, 8), help="Scale that the kernel is for.  [default: that of the file, or 2]"
 )
 
 
@@ -214,10 +214,10 @@ def _compare_maps(first: "Kernel | KernelMap", second: "Kernel | KernelMap", *, 
         help="Convention that IN follows."),
     click.option("--to-convention", type=click.Choice(CONVENTIONS),
         help="Convention of OUT.  [default: kernelgan for .mat, blindsr for the others]"),
-    click.option("--from-scale", type=click.IntRange(1, 8),
+    click.option("--from-scale", type=IntRange(1, 8),
         help="Scale that IN is for.  [default: that of the file, or 2]"),
-    click.option("--to-scale", type=click.IntRange(2, 8), help="Resample to this scale.  [default: that of IN]"),
-    click.option("--residual-blur", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+    click.option("--to-scale", type=IntRange(2, 8), help="Resample to this scale.  [default: that of IN]"),
+    click.option("--residual-blur", type=FloatRange(0, 1), default=1.0, show_default=True,
         help="With --to-scale: residual HR blur β: 0, HR is perfectly sharp; 1, HR is as soft per pixel as LR."),
     with_options(
         "kernel_key", "kernel_index", "recenter", "force", "quiet",
@@ -284,12 +284,12 @@ def convert(
     "kernel pool photos/ -o pool.npz --estimator spectral",
     click.argument("sources", metavar="PHOTO...", nargs=-1, required=True, type=PHOTO),
     click.option("-o", "--output", metavar="FILE.npz", required=True, type=PHOTO, help="File of the pool."),
-    click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True, help="Scale of the kernels."),
+    click.option("--scale", type=IntRange(2, 4), default=2, show_default=True, help="Scale of the kernels."),
     click.option("--estimator", type=MethodChoice("estimator"), default="auto", show_default=True,
         help="Kernel estimation method; `blindsr methods` lists them."),
-    click.option("--noise-patch", type=click.IntRange(8, 512), default=64, show_default=True,
+    click.option("--noise-patch", type=IntRange(8, 512), default=64, show_default=True,
         help="Side of the smooth patches whose noise is kept, pixels."),
-    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
+    click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
     with_options("force", "as_json", "quiet", force="Overwrite the pool if it exists."),
 )  # fmt: skip
 def pool(

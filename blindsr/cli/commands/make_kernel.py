@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blindsr.cli.options import command
-from blindsr.cli.types import PAIR, PHOTO
+from blindsr.cli.types import PAIR, PHOTO, FloatRange, IntRange
 
 if TYPE_CHECKING:
     from blindsr.kernels import Kernel
@@ -22,9 +22,9 @@ _TARGET: tuple[Callable[[Any], Any], ...] = (
     click.option("-o", "--output", type=click.Path(path_type=Path),
         help="The kernel's file: .npz, .mat (KernelGAN's convention), .npy, .txt or .csv; its plot gets the same stem. "
         " [default: NAME_x2.kernel.npz in this folder]"),
-    click.option("--scale", type=click.IntRange(2, 4), default=2, show_default=True,
+    click.option("--scale", type=IntRange(2, 4), default=2, show_default=True,
         help="Size of HR over that of LR."),
-    click.option("--size", type=click.IntRange(1, 255),
+    click.option("--size", type=IntRange(1, 255),
         help="Side in HR pixels.  [default: as large as the kernel needs]"),
     click.option("--force", is_flag=True, help="Overwrite files that exist."),
     click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON on stdout."),
@@ -34,8 +34,8 @@ _ANGLE = click.option("--angle", type=float, default=0.0, show_default=True, hel
 _NO_DETECTOR = click.option("--no-detector", is_flag=True, help="Leave out the blur of the LR pixel.")
 _MODEL = click.option("--model", type=click.Choice(["psf", "ratio"]), default="ratio", show_default=True,
     help="ratio: a result as soft per pixel as the photograph is; psf: a sharp one.")  # fmt: skip
-_LENGTH = click.FloatRange(0, 255, min_open=True)
-_SIGMA = click.FloatRange(0, 60, min_open=True)
+_LENGTH = FloatRange(0, 255, min_open=True)
+_SIGMA = FloatRange(0, 60, min_open=True)
 
 
 def write_kernel(
@@ -251,7 +251,7 @@ def from_mtf(curve: Path | None, track: float, model: "KernelModel", scale: int,
 @command("from-psf", "Make a kernel from a measured point spread function.",
     "kernel from-psf bead.tif --samples-per-pixel 4 --center centroid",
     click.argument("psf", metavar="FILE", type=PHOTO),
-    click.option("--samples-per-pixel", type=click.FloatRange(0.25, 100),
+    click.option("--samples-per-pixel", type=FloatRange(0.25, 100),
         help="Samples of the PSF per LR pixel.  [default: the scale: it lies on the result's pixels]"),
     _MODEL,
     click.option("--center", type=click.Choice(["middle", "centroid"]), default="middle", show_default=True,
@@ -259,7 +259,7 @@ def from_mtf(curve: Path | None, track: float, model: "KernelModel", scale: int,
     click.option("--keep-background", is_flag=True, help="Do not subtract the background."),
     click.option("--add-detector", is_flag=True,
         help="The PSF is that of the optics alone; add the blur of the pixel."),
-    click.option("--index", type=click.IntRange(0), help="Which array of a file that holds several, from 0."),
+    click.option("--index", type=IntRange(0), help="Which array of a file that holds several, from 0."),
     *_TARGET,
 )  # fmt: skip
 def from_psf(

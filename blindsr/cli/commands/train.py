@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from blindsr.cli.options import Options, command, with_options
-from blindsr.cli.types import PHOTO
+from blindsr.cli.types import PHOTO, FloatRange, IntRange
 from blindsr.errors import ConfigError
 
 __all__ = ["train"]
@@ -24,7 +24,7 @@ __all__ = ["train"]
     click.option("--kernel-pool", type=PHOTO, metavar="FILE.npz",
         help="Blur by the kernels of this pool (`blindsr kernel pool`), for weights that suit one camera.  [default: "
         "random kernels of many kinds]"),
-    click.option("--leaves", "leaves_share", type=click.FloatRange(0, 1), metavar="SHARE",
+    click.option("--leaves", "leaves_share", type=FloatRange(0, 1), metavar="SHARE",
         help="Share of dead leaves among the patches.  [default: 0.22 with --images, 1 without]"),
     click.option("--init", type=PHOTO, metavar="pretrained|leaves|random|FILE",
         help="Initial weights: the bundled ones of photographs or of dead leaves alone, random ones, or a file of this "
@@ -32,16 +32,16 @@ __all__ = ["train"]
     click.option("--like", type=PHOTO, metavar="pretrained|leaves|FILE",
         help="Use the settings with which these weights were trained, or those of a .json file. Only --images, "
         "--leaves and --init may be given as well."),
-    click.option("--steps", type=click.IntRange(1), default=28_000, show_default=True, help="Optimiser steps."),
-    click.option("--anneal-from", type=click.IntRange(0),
+    click.option("--steps", type=IntRange(1), default=28_000, show_default=True, help="Optimiser steps."),
+    click.option("--anneal-from", type=IntRange(0),
         help="Step up to which the learning rate is constant; then it falls to zero.  [default: 70 % of the steps]"),
-    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=5e-4, show_default=True,
+    click.option("--learning-rate", type=FloatRange(0, min_open=True), default=5e-4, show_default=True,
         help="Highest learning rate of Adam."),
-    click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches per step."),
-    click.option("--channels", type=click.IntRange(4), default=128, show_default=True, help="Width of the network."),
-    click.option("--blocks", type=click.IntRange(1), default=6, show_default=True,
+    click.option("--batch", type=IntRange(1), default=8, show_default=True, help="Patches per step."),
+    click.option("--channels", type=IntRange(4), default=128, show_default=True, help="Width of the network."),
+    click.option("--blocks", type=IntRange(1), default=6, show_default=True,
         help="Residual blocks of the network."),
-    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
+    click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
     click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
         help="Arithmetic of the network; auto is bf16 where the processor supports it."),
     with_options("force", "threads", "Output"),

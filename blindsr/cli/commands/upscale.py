@@ -163,13 +163,15 @@ def _check_pipe(options: Options) -> None:
 def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -> None:
     """Upscale one photograph; standard input and output are files of a temporary folder, without sidecar files."""
     from blindsr.cli.output import ProgressListener, results_folder, show, summary
+    from blindsr.errors import ImageError
     from blindsr.evaluation.report.comparison import report_for_photo, report_path
     from blindsr.image_io import check_output
     from blindsr.pipelines.files import upscale_file
     from blindsr.pipelines.outputs import image_outputs
 
     output, stem = _output_file(options), None
-    is_piped = STDIO in (photo, options.output and options.output.path)
+    is_stdin = photo == STDIO
+    is_piped = is_stdin or (options.output is not None and options.output.path == STDIO)
     with ExitStack() as stack:
         if is_piped:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blindsr-")))
@@ -187,18 +189,23 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
         listener = stack.enter_context(ProgressListener(quiet=options.quiet, verbose=options.verbose))
         for warning in known.get("kernel_warnings", ()):
             listener.warn(warning)
-        result = upscale_file(
-            photo,
-            run.settings,
-            output=output,
-            output_stem=stem,
-            overwrite=options.force,
-            device=run.device,
-            files=run.files,
-            max_memory=run.max_memory,
-            listener=listener,
-            **known,
-        )
+        try:
+            result = upscale_file(
+                photo,
+                run.settings,
+                output=output,
+                output_stem=stem,
+                overwrite=options.force,
+                device=run.device,
+                files=run.files,
+                max_memory=run.max_memory,
+                listener=listener,
+                **known,
+            )
+        except ImageError as error:
+            if not is_stdin:
+                raise
+            raise ImageError(str(error).replace(str(photo), "standard input")) from error
         image = result.outputs.image
         if image is None:
             raise RuntimeError("upscaling writes an image")

@@ -190,7 +190,8 @@ def check_page_number(
     refused.
     """
     if page is not None and not 1 <= page <= count:
-        raise ImageError(f"page {page} was requested, the file has {count}; choose one of them")
+        remedy = "leave the page out" if count == 1 else f"choose a number from 1 to {count}"
+        raise ImageError(f"page {page} was requested, the file has {count}; {remedy}")
     if page is not None or count == 1:
         return page or 1, []
     advice = f"{ALL_PAGES_ADVICE} upscales every {unit}" if has_frames else ""

@@ -59,7 +59,7 @@ def test_degrade_takes_one_kernel_for_all(run, photo, made, tmp_path):
         ("--kernel bicubic --law motion", 2, "--kernel replaces --law"),
         ("--kernel-convention kair", 2, "--kernel-convention is for --kernel"),
         ("--noise 3", 1, "noise_sigma must be in [0, 1], got 3"),
-        ("--scale 5", 2, "is not in the range"),
+        ("--scale 5", 2, "needs a whole number from 2 to 4, got '5'"),
     ],
 )
 def test_degrade_refuses_what_contradicts_itself(run, photo, tmp_path, options, code, words):

@@ -155,7 +155,7 @@ def test_the_sensors_are_listed_with_their_sources(run):
         (["sensor", "sentinel2"], "one kernel is needed, got several (B2, B3, B4, B8)"),
         (["gaussian", "--sigma", "1", "-o", "k.png"], "names the kernel's file"),
         (["gaussian", "--sigma", "1", "--size", "7"], "size must be"),
-        (["motion", "--length", "0"], "is not in the range"),
+        (["motion", "--length", "0"], "needs a number above 0 and up to 255, got '0'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(run, here, arguments, words):

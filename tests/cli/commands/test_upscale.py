@@ -143,7 +143,7 @@ def test_a_size_of_another_aspect_ratio_is_reported(quick, photo):
     assert _size(photo.parent / "photo_blindsr_100x60.png") == (100, 60)
 
 
-@pytest.mark.parametrize("size", ["30x30", "900x900", "30x"])
+@pytest.mark.parametrize("size", ["30x30", "30x"])
 def test_a_size_that_does_not_enlarge_is_an_error(quick, photo, size):
     result = quick(photo, "--size", size)
     assert result.exit_code == 1
@@ -151,6 +151,13 @@ def test_a_size_that_does_not_enlarge_is_an_error(quick, photo, size):
         f"the size must enlarge the photograph of 40×48 px, by 8 at most, or keep its size, got {size}; "
         in result.stderr
     )
+
+
+@pytest.mark.parametrize("size", ["900x900", "900x"])
+def test_a_size_that_is_too_large_is_told_the_largest(quick, photo, size):
+    line = quick(photo, "--size", size).stderr
+    assert f"of 40×48 px by 8 at most, got {size}; give up to 320×384 px.\n" in line
+    assert "smaller" not in line
 
 
 def test_a_size_is_that_of_the_upright_picture(known, photo):

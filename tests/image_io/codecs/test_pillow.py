@@ -115,7 +115,7 @@ def test_a_frame_of_an_animation_is_chosen_by_its_number(tmp_path):
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     for page, value in enumerate((10, 100, 200), 1):
         assert (np.round(read_photo(tmp_path / "a.gif", page=page).pixels * 255) == value).all()
-    with pytest.raises(ImageError, match="page 4 was requested, the file has 3; choose one of them"):
+    with pytest.raises(ImageError, match="page 4 was requested, the file has 3; choose a number from 1 to 3"):
         read_photo(tmp_path / "a.gif", page=4)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from blindsr.errors import ConfigError, ImageError, OutputError, listed
-from blindsr.image_io import readable_suffixes, writable_suffixes
+from blindsr.image_io import readable_suffixes, unread_suffixes, writable_suffixes
 
 __all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern"]
 
@@ -34,6 +34,7 @@ class Inputs:
 
     files: tuple[InputFile, ...]  # in the order of the arguments, and by name within a folder
     problems: tuple[tuple[Path, str], ...] = ()  # folders that cannot be listed, devices and pipes, with the reason
+    unread: str = ""  # a sentence on the images in folders whose kinds are not read
 
     def common_folder(self) -> Path:
         """The deepest folder that contains all images."""
@@ -81,8 +82,8 @@ def find_inputs(arguments: Iterable[Path], *, recursive: bool = False, exclude: 
     for argument in arguments:
         search.add_argument(argument, is_single=len(arguments) == 1)
     if not search.files and not search.problems:
-        raise ImageError(f"no image was found in {listed(arguments, 3)}; {search.advice()}.")
-    return Inputs(tuple(search.files.values()), tuple(search.problems))
+        raise ImageError(f"no image was found in {listed(arguments, 3)}; {search.unread() or search.advice()}.")
+    return Inputs(tuple(search.files.values()), tuple(search.problems), search.unread())
 
 
 class _Search:
@@ -92,6 +93,16 @@ class _Search:
         self.files: dict[str, InputFile] = {}
         self.problems: list[tuple[Path, str]] = []
         self.results = self.folders = 0
+        self.suffixes = Counter[str]()  # of images that are not read
+
+    def unread(self) -> str:
+        """A sentence on the images that are not read, without its full stop; "" where there are none."""
+        if not self.suffixes:
+            return ""
+        count = self.suffixes.total()
+        kinds = ", ".join(f"{suffix} ({number})" for suffix, number in sorted(self.suffixes.items()))
+        files = "1 file of a kind that is" if count == 1 else f"{count} files of kinds that are"
+        return f"{files} not read: {kinds}; convert {'it' if count == 1 else 'them'} to PNG or TIFF"
 
     def advice(self) -> str:
         if self.folders and not self.recursive:
@@ -146,6 +157,8 @@ class _Search:
                     self._add_folder(entry, relative / entry.name, (*ancestors, identity))
             elif is_image(entry):
                 self._add_image(entry, relative)
+            elif entry.suffix.lower() in unread_suffixes():
+                self.suffixes[entry.suffix.lower()] += 1
 
     def _add_safe(self, folder: Path, relative: PurePath) -> None:
         """Add the bands of a Sentinel-2 product."""

@@ -167,6 +167,8 @@ def upscale_files(
     engine = _engine(executor, devices, threads, retries, scheduler, task_resources)
     found = find_inputs(map(Path, inputs), recursive=recursive, exclude=output)
     known = None if kernel is None else given_kernel(kernel, settings, [file.path for file in found.files])
+    if found.unread:
+        listener(Notice(stage="batch", message=f"{found.unread}."))
     found = _with_kernels(found, known, listener)
     naming = Naming(
         output=output,

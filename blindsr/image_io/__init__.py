@@ -15,6 +15,7 @@ from blindsr.image_io.formats import (
     default_suffix,
     format_of,
     readable_suffixes,
+    unread_suffixes,
     writable_suffixes,
 )
 from blindsr.image_io.metadata import Provenance, with_provenance, without_metadata
@@ -64,6 +65,7 @@ __all__ = [
     "read_photo",
     "readable_suffixes",
     "to_uint8",
+    "unread_suffixes",
     "with_provenance",
     "without_metadata",
     "writable_suffixes",

@@ -133,6 +133,8 @@ FORMATS: tuple[FileFormat, ...] = (
     FileFormat("html", "an HTML page", (".html", ".htm"), _HTML_MAGIC, remedy="save the image itself"),
     FileFormat("text", "a text file", (".txt", ".csv", ".md", ".json"), remedy="name an image"),
 )
+# Without Radiance HDR, whose suffix is that of headers of ENVI as well.
+_UNREAD_IMAGES = ("jxl", "dicom", "psd", "exr", "pnm", "tga", "svg", "xcf", "czi", "nd2", "lif")
 _BY_NAME = {row.name: row for row in FORMATS}
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 
@@ -140,6 +142,11 @@ _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 def readable_suffixes() -> tuple[str, ...]:
     """Suffixes of files that are read, in the order of the table; those of optional packages are included."""
     return tuple(suffix for row in FORMATS if row.codec for suffix in row.suffixes)
+
+
+def unread_suffixes() -> tuple[str, ...]:
+    """Suffixes of images that are not read."""
+    return tuple(suffix for row in FORMATS if row.name in _UNREAD_IMAGES for suffix in row.suffixes)
 
 
 def readable_titles() -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsr.errors import OutputError
-from blindsr.image_io import check_output
+from blindsr.image_io import check_output, writable_suffixes
 
 __all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "leftovers", "staged"]
 
@@ -98,6 +98,15 @@ def check_outputs(
     Raises:
         OutputError: A file exists and may not be overwritten, is the photograph itself, or its folder refuses.
     """
+    if outputs.image is not None and not overwrite and not os.path.lexists(outputs.image):
+        other = next((path for path in _in_other_formats(outputs.image) if os.path.exists(path)), None)  # noqa: PTH110
+        sidecars = [path for path in outputs.all() if path != outputs.image and os.path.exists(path)]  # noqa: PTH110
+        if other is not None and not other.samefile(source) and sidecars:
+            raise OutputError(
+                f"{sidecars[0].name} exists already, and describes {other}: two results that differ in their format "
+                "alone have one name for it; choose another name, or replace what describes it and keep the image "
+                "(overwrite=True, --force)."
+            )
     for path in reversed(outputs.all()):
         # False where pathlib raises, such as for a name that is too long: `check_output` refuses that in its own words.
         if os.path.exists(path) and path.samefile(source):  # noqa: PTH110
@@ -115,6 +124,10 @@ def check_outputs(
         raise OutputError(
             f"no file can be written in {outputs.kernel.parent}: {reason}; name an output in another folder."
         ) from error
+
+
+def _in_other_formats(image: Path) -> list[Path]:
+    return [image.with_suffix(suffix) for suffix in writable_suffixes() if suffix != image.suffix.lower()]
 
 
 def _reason(error: OSError) -> str:

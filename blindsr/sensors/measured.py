@@ -133,13 +133,16 @@ def _checked(psf: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def read_psf(
+    path: Path | str, *, index: int | None = None, allows_colour: bool = True
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Read a measured PSF, (H, W), unchanged, with warnings as sentences for the user: sum and position stay.
 
     Args:
         path: An image (.tif, .png, .bmp; its samples are read as linear light, whatever their encoding) or an array
             (.npy, .npz, .mat, .txt, .csv).
         index: Which array of several, counted from 0.
+        allows_colour: Whether an image whose bands differ is one of a PSF, and not a photograph.
 
     Raises:
         KernelError: It is missing, damaged, or not a PSF.
@@ -166,12 +169,17 @@ def read_psf(path: Path | str, *, index: int | None = None) -> tuple[NDArray[np.
     height, width = pixels.shape[:2]
     if max(height, width) > MAX_SIZE:
         raise KernelError(
-            f"an image of a PSF can be up to {MAX_SIZE} px a side, {path.name} has {width}×{height}; crop it around "
-            "the point."
+            f"an image of a kernel or a PSF can be up to {MAX_SIZE} px a side, {path.name} has {width}×{height}, as a "
+            "photograph; name a kernel, or crop the image around the point."
         )
     plane = pixels.mean(2)
     warnings = []
     if pixels.shape[2] > 1 and np.abs(pixels - plane[..., None]).max() > _COLOUR_TOLERANCE * np.abs(plane).max():
+        if not allows_colour:
+            raise KernelError(
+                f"a kernel has one band, and those of {path.name} differ, as of a photograph; name a kernel, or read "
+                "an image of a PSF in colour by blindsr kernel from-psf."
+            )
         warnings.append(f"{path.name} is in colour; the mean of its channels is used.")
     if photo.dtype == np.uint8:
         warnings.append(f"{path.name} has 8 bits: tails below 1/255 of white are lost; a float TIFF keeps them.")
@@ -185,7 +193,7 @@ def kernel_from_image(
 
     Path, index and errors are those of `read_psf`; warnings, as sentences for the user, come with the kernel.
     """
-    psf, warnings = read_psf(path, index=index)
+    psf, warnings = read_psf(path, index=index, allows_colour=False)
     if convention != "auto":
         light, background = without_background(psf)
         kernel, more = files.kernel_from_array(light, scale, convention, files.RawArrays((light,), path.name))

@@ -70,6 +70,18 @@ def test_an_image_that_is_named_twice_is_taken_once(tree):
     assert len(find_inputs([tree / "a.png", tree, tree / "sub" / ".." / "a.png"]).files) == 2
 
 
+def test_images_of_kinds_that_are_not_read_are_counted(tree, tmp_path_factory):
+    assert find_inputs([tree]).unread == ""
+    for name in ("b.jxl", "c.JXL", "d.exr", "notes.txt", "a.json", "scene.hdr"):
+        (tree / name).touch()
+    expected = "3 files of kinds that are not read: .exr (1), .jxl (2); convert them to PNG or TIFF"
+    assert find_inputs([tree]).unread == expected
+    alone = tmp_path_factory.mktemp("alone")
+    (alone / "b.jxl").touch()
+    with pytest.raises(ImageError, match=r"1 file of a kind that is not read: .jxl \(1\); convert it to PNG or TIFF."):
+        find_inputs([alone])
+
+
 def test_a_missing_file_is_left_to_the_run(tree):
     assert _names(find_inputs([tree / "a.png", tree / "gone.png"])) == [(".", "a.png"), (".", "gone.png")]
 

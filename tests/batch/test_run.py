@@ -71,6 +71,14 @@ def test_run_again_it_does_nothing_and_changes_nothing(photos, results, fakes):
     assert snapshot(results) == before
 
 
+def test_images_that_are_not_read_are_one_line(photos, results, fakes):
+    (photos / "b.jxl").touch()
+    heard = []
+    upscale_files([photos], results, dry_run=True, listener=heard.append)
+    lines = [event.message for event in heard if isinstance(event, Notice)]
+    assert lines == ["1 file of a kind that is not read: .jxl (1); convert it to PNG or TIFF."]
+
+
 def test_one_bad_file_is_reported_and_the_rest_goes_on(photos, results, fakes):
     (photos / "a.png").write_bytes(b"hello, I am a letter")
     result = run(photos, results)

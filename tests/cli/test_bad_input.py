@@ -147,7 +147,7 @@ def test_a_kernel_file_that_is_damaged_or_another_kind_of_file(known, applied, p
     path = tmp_path / "k.npz"
     path.write_bytes(b"PK\x03\x04 but no archive")
     assert "k.npz cannot be read" in _one_line_error(known(photo, "--kernel", path))
-    assert "brighter than the noise of its background" in _one_line_error(known(photo, "--kernel", photo))
+    assert "a kernel has one band, and those of photo.png differ" in _one_line_error(known(photo, "--kernel", photo))
     document = tmp_path / "k.docx"
     document.write_bytes(b"PK")
     assert ".npz, .npy, .mat" in _one_line_error(known(photo, "--kernel", document))
@@ -411,6 +411,25 @@ def test_an_unknown_key_in_the_config_file(quick, applied, photo, tmp_path):
     path.write_text("[pretrained]\nstep = 3\n")
     line = _one_line_error(quick(photo, "--config", path))
     assert line == "error: run.toml: [pretrained] has no key 'step' (did you mean 'steps'?)."
+
+
+def test_a_large_image_is_no_kernel(known, photo, tmp_path):
+    path = tmp_path / "page.png"
+    Image.new("L", (1200, 20), 9).save(path)
+    line = _one_line_error(known(photo, "--kernel", path))
+    assert "can be up to 1001 px a side, page.png has 1200×20, as a photograph; name a kernel" in line
+
+
+def test_a_result_in_another_format_keeps_what_describes_the_first(quick, photo):
+    assert quick(photo, "--format", "tiff", "-q").exit_code == 0
+    before = _snapshot(photo.parent)
+    line = _one_line_error(quick(photo, "--format", "webp"))
+    assert "photo_blindsr_x2.json exists already, and describes " in line
+    assert "photo_blindsr_x2.tif: two results that differ in their format alone have one name for it" in line
+    assert _snapshot(photo.parent) == before
+    assert quick(photo, "--format", "webp", "--force", "-q").exit_code == 0
+    tiff = photo.with_name("photo_blindsr_x2.tif")
+    assert _snapshot(photo.parent)[tiff.name] == before[tiff.name]
 
 
 def test_a_missing_checkpoint_is_named_once(quick, photo, tmp_path):

@@ -634,7 +634,7 @@ def test_an_image_that_is_not_a_psf_is_refused(tmp_path):
     with pytest.raises(KernelError, match="cannot be read as an image of a PSF"):
         load_kernel(tmp_path / "k.png", 2)
     Image.new("L", (1002, 8)).save(tmp_path / "wide.png")
-    with pytest.raises(KernelError, match="crop it around the point"):
+    with pytest.raises(KernelError, match="name a kernel, or crop the image around the point"):
         load_kernel(tmp_path / "wide.png", 2)
 
 

@@ -36,6 +36,7 @@ from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, common_scale, measured_frames
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
+from blindsr.pipelines.repair import repaired
 from blindsr.pipelines.shared_kernel import (
     OF_EACH_IMAGE,
     STAGE,
@@ -127,7 +128,7 @@ def shared_kernel_for(
 
     def load(name: str, open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
         with open_() as opened:
-            source = ColorSource(opened, chosen)
+            source, _ = repaired(ColorSource(opened, chosen), settings)
             if name not in measured:
                 measured[name] = measure_noise(picture_of(source))
             return estimation_crop(source, settings.region)

@@ -26,6 +26,7 @@ from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consis
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
+from blindsr.pipelines.repair import repaired, repaired_for_upscaling
 from blindsr.pipelines.varying import (
     MAP_STAGE,
     MIN_VARIATION,
@@ -204,6 +205,11 @@ def estimate_kernel(
         DivergenceError: A training diverged.
     """
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
+    return _estimate(repaired(source, settings)[0], settings, fallback=fallback, listener=listener)
+
+
+def _estimate(source: Source, settings: Settings, *, fallback: bool, listener: Listener) -> KernelEstimate:
+    """`estimate_kernel` of an image that was repaired, with settings for it."""
     estimator = settings.create_estimator()
     crop = estimation_crop(source, settings.region)
     height, width = crop.shape[-2:]
@@ -289,7 +295,7 @@ def fit(
         kernel: A known kernel, or one for each band; None estimates it.
         compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
         file_format: `PhotoHeader.format` of the image; "" if it is unknown.
-        linear_light: The source is decoded to linear light.
+        linear_light: The source is decoded to linear light, and was repaired before.
         noise: What was measured before, one for the image, or one for each band that has a kernel; None measures it.
         listener: Receives the events.
 
@@ -297,6 +303,11 @@ def fit(
         ImageError, KernelError, ConfigError, DivergenceError: As `run`.
     """
     timings: dict[str, float] = {}
+    to_estimate, repairs = source, tuple[str, ...]()
+    if not linear_light:
+        # Where the noise is kept in the result, the kernel is still estimated without it.
+        source, repairs = repaired_for_upscaling(source, settings)
+        to_estimate = source if repairs else repaired(source, settings)[0]
     estimate: KernelEstimate | None = None
     upscaler = settings.create_upscaler()
     is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
@@ -304,7 +315,7 @@ def fit(
         kernel = bicubic(settings.run_scale)  # until the method has estimated its own
     elif kernel is None:
         started = time.perf_counter()
-        estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
+        estimate = _estimate(to_estimate, settings, fallback=True, listener=listener)
         kernel = estimate.kernel_map or estimate.kernel
         timings["kernel"] = time.perf_counter() - started
     measured = kernel
@@ -319,7 +330,7 @@ def fit(
         check_kernel_size(each, source.shape)
     picture = picture_of(source)
     extended = MirroredSource(picture, upscaler.min_side(settings.run_scale))
-    warnings = list(estimate.warnings) if estimate else []
+    warnings = [*repairs, *(estimate.warnings if estimate else ())]
     if is_blind and not kernel_is_open:
         warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
     if settings.kernel_width != 1 and (is_blind or not getattr(upscaler, "uses_kernel", True)):

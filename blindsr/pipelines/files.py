@@ -57,6 +57,7 @@ from blindsr.pipelines.degradation import LinearLight, Noise, common_noise, deci
 from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import distinct, file_record, grouped, provenance_of, record_bytes
+from blindsr.pipelines.repair import repaired_for_upscaling
 from blindsr.pipelines.shared_kernel import estimate_shared_kernel
 from blindsr.runtime import choose_device
 from blindsr.settings import Settings
@@ -302,7 +303,10 @@ def upscale_file(
         _check_before_the_work(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
         out_height, out_width = settings.output_size(height, width)
         tile = tile_for(image, settings, torch_device, max_memory)
-        own = None if noise is None else measure_noise(picture_of(ColorSource(image, torch_device)))
+        own = None
+        if noise is not None:
+            repaired_image, _ = repaired_for_upscaling(ColorSource(image, torch_device), settings)
+            own = measure_noise(picture_of(repaired_image))
         fitted, linear = fit_image(
             image,
             settings,
@@ -461,6 +465,7 @@ def _upscale_frames(
             fits[keys[index]] = fit_to(series[keys[index]].middle)
         fitted, linear = fits[keys[index]]
         source: Source = ColorSource(frames[index], device, is_grey=series[keys[index]].is_grey)
+        source, _ = repaired_for_upscaling(source, settings)
         min_side = upscaler.min_side(fitted.model.scale)
         return fitted.applied_to(LinearLightSource(source) if linear else source, min_side), linear
 
@@ -572,7 +577,10 @@ def _measured_series(
     """Measure the kernel, unless it is known, and the noise of a series of images on some of them."""
     chosen, unit, warnings = measured_frames(members), _unit(frames), tuple[str, ...]()
     is_grey = not isinstance(kernel, KernelStack) and all(frames[index].is_grey for index in members)
-    sources = {index: ColorSource(frames[index], device, is_grey=is_grey) for index in chosen}
+    sources = {
+        index: repaired_for_upscaling(ColorSource(frames[index], device, is_grey=is_grey), settings)[0]
+        for index in chosen
+    }
     if kernel is None and not getattr(settings.create_upscaler(), "estimates_kernel", False):
         images = [
             (f"{unit} {index + 1}", partial(estimation_crop, source, settings.region))
@@ -675,10 +683,13 @@ def fit_image(
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
+    if linear:
+        source, repairs = repaired_for_upscaling(source, settings)  # noise is even before its curve is undone
+        source, warnings = LinearLightSource(source), (*warnings, *repairs)
     for warning in warnings:
         listener(Notice(stage=STAGE, message=warning))
     fitted = blind.fit(
-        LinearLightSource(source) if linear else source,
+        source,
         settings,
         kernel=kernel,
         compression_sigma=jpeg_noise_sigma(image.jpeg_tables),

@@ -1,6 +1,7 @@
 """Estimation of the noise and of the compression artefacts of an image."""
 
 import math
+from itertools import pairwise
 from statistics import NormalDist
 
 import torch
@@ -26,6 +27,9 @@ _EXCESS_OF_NOISE, _EXCESS_OF_TEXTURE = 0.15, 1.7
 _BIAS = 0.816  # standard deviation in the smoothest tenth of the tiles of pure noise, over the true one
 _CLIPPED = 1 / 255  # tiles with values this near to black or white have lost some of their noise
 _MAX_CLIPPED = 0.5  # share of such pixels up to which a tile is used where no others are
+# Of tiles with strokes on paper: the share of pixels that have the very value of the paper, the distance up to which a
+# value is near it, and the number of those, over that of the former.
+_MIN_GROUND, _NEAR_GROUND, _MAX_NEAR = 0.25, 12.5 / 255, 0.4
 ROUNDING = 1 / 255 / math.sqrt(12)
 _RANGES, _MIN_RANGE = 4, 8  # ranges of brightness, and tiles in each, for noise that grows with the brightness
 _MIN_RATIO = 1.35  # standard deviation in the brightest range over the darkest; with less, the noise is uniform
@@ -37,10 +41,23 @@ _FINEST = 1e-7  # of float32: less is not noise but nothing
 # Of a flat floor at the end of the spectrum: the largest ratio of coarse to fine variance on all tiles (white noise has
 # 1), its smallest level over that of rounding, and the largest level, above which `estimate_noise` measures it.
 _MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
+# Of grain: the bands of the spectrum of a tile, cycles per px, by their lower ends and the last upper one.
+_GRAIN_BANDS = (0.1, 0.16, 0.23, 0.32)
+# The level that is grain, in the third band; stronger, it is texture such as grass.
+_MIN_GRAIN, _MAX_GRAIN = 2 / 255, 9 / 255
+# Power of the first band over the second: that of grain is flat there, and that of texture falls. Third band of the
+# tiles beyond the smoothest quarter over the smoothest tiles: that of noise is even. Where it is very even, the ratio
+# of the bands is this at most; where that is low, the tiles may be less even, by the slope, up to the last number.
+_VERY_EVEN, _RATIO_IF_EVEN = 1.5, 2.2
+_GRAIN_RATIO, _EVENNESS, _EVENNESS_SLOPE, _MAX_EVENNESS = 1.5, 2.0, 3.0, 3.0
+# White noise that is amplified as much as grain of a level in the third band, as a share of it.
+_WHITE_PER_GRAIN = 0.75
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
 _BLOCKING_TO_NOISE = 0.8
+# Side of the squares of one value of which an image consists that was enlarged by repetition, and their share.
+_REPEATED, _MAX_CONSTANT = 4, 0.98
 
 
 def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_dependent: bool = True) -> float:
@@ -87,6 +104,8 @@ def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_depende
     if len(usable) < _MIN_TILES:
         return 0.0
     coarse = coarse[unclipped]
+    if bands is None and _is_paper(planes, variance, unclipped):
+        return 0.0
     tiles = _smoothest_tiles(differences, variance, unclipped)
     noise = (1 - _texture_share(tiles)) * _smoothest(usable, coarse)
     if signal_dependent:
@@ -151,6 +170,57 @@ def estimate_floor(image: Tensor, rounding: float, *, is_chroma: bool = False) -
     return math.sqrt(max(fine - rounding**2, _FINEST))
 
 
+def estimate_grain(image: Tensor) -> float:
+    """Estimate noise that is no longer white: the grain of film, and noise that was demosaiced or enlarged.
+
+    Such noise lacks the finest frequencies, which `estimate_noise` looks at. It is the same in all tiles, and about as
+    strong at a tenth of the sampling frequency as at a fifth, where texture has fallen by half: what the smoothest
+    tiles have, and a quarter of all tiles has hardly more of, is noise. Where texture covers the whole image, nothing
+    is measured.
+
+    Args:
+        image: One plane, or parts of it, (N, 1, h, w), [0, 1].
+
+    Returns:
+        σ of the white noise that sharpening amplifies as much, [0, 1] units; 0.0 without grain.
+    """
+    step = _TILE // 2
+    tiles = image.to(torch.float64).unfold(2, _TILE, step).unfold(3, _TILE, step).reshape(-1, _TILE, _TILE)
+    flat = tiles.flatten(1)
+    tiles = tiles[(flat.amin(1) > _CLIPPED) & (flat.amax(1) < 1 - _CLIPPED)]
+    if len(tiles) < _MIN_TILES / _SMOOTH_SHARE:
+        return 0.0
+    power = _band_powers(tiles)
+    order = power.mean(1).argsort()
+    count = _smooth_count(order)
+    smooth, more = power[order[:count]].mean(0), power[order[len(order) // 4 :][:count]].mean(0)
+    level = float(smooth[2].sqrt())
+    if not _MIN_GRAIN <= level <= _MAX_GRAIN:
+        return 0.0
+    ratio = float(smooth[0] / smooth[1])
+    evenness = float(more[2] / smooth[2])
+    allowed = min(_MAX_EVENNESS, _EVENNESS + _EVENNESS_SLOPE * (_GRAIN_RATIO - ratio)) if ratio <= _GRAIN_RATIO else 0.0
+    if evenness > allowed and (evenness > _VERY_EVEN or ratio > _RATIO_IF_EVEN):
+        return 0.0
+    return _WHITE_PER_GRAIN * level
+
+
+def _band_powers(tiles: Tensor) -> Tensor:
+    """Mean power of tiles, (N, 16, 16), in each band, (N, bands): the variance where noise is white."""
+    line = torch.linspace(-1, 1, _TILE, dtype=tiles.dtype, device=tiles.device)
+    ramps = torch.stack([torch.ones_like(tiles[0]), line[:, None].expand_as(tiles[0]), line.expand_as(tiles[0])])
+    plane = torch.linalg.qr(ramps.flatten(1).mT).Q
+    flat = tiles.flatten(1)
+    flat = flat - (flat @ plane) @ plane.mT  # a slope leaks into all frequencies
+    window = torch.hann_window(_TILE, periodic=False, dtype=tiles.dtype, device=tiles.device)
+    window = window[:, None] * window
+    spectrum = torch.fft.fft2(flat.reshape(tiles.shape) * window).abs().square() / window.square().sum()
+    frequency = torch.fft.fftfreq(_TILE, dtype=tiles.dtype, device=tiles.device)
+    radius = (frequency[:, None].square() + frequency.square()).sqrt()
+    bands = pairwise(_GRAIN_BANDS)
+    return torch.stack([spectrum[:, (radius >= low) & (radius < high)].mean(1) for low, high in bands], 1)
+
+
 def _smoothest(fine: Tensor, coarse: Tensor) -> float:
     """Variance of the noise on the smoothest tiles, as far as it is no texture, which has more second differences."""
     lowest = fine.argsort()[: _smooth_count(fine)]
@@ -179,6 +249,22 @@ def _smoothest_tiles(differences: Tensor, variance: Tensor, usable: Tensor) -> T
     tiles = differences[..., :height, :width].unfold(2, _TILE, _TILE).unfold(3, _TILE, _TILE).reshape(-1, _TILE, _TILE)
     tiles, levels = tiles[usable], variance[usable]
     return tiles[levels.argsort()[: min(_MAX_TILES, _smooth_count(levels))]]
+
+
+def _is_paper(planes: Tensor, variance: Tensor, usable: Tensor) -> bool:
+    """Whether the smoothest usable tiles are drawn on ground of one value, which noise would have changed.
+
+    Noise on ground that is clipped leaves many pixels at one value as well, but more of them near it than there are on
+    the edges of strokes.
+    """
+    height, width = ((side - 4) // _TILE * _TILE for side in planes.shape[-2:])
+    inner = planes[:, 0, 2 : 2 + height, 2 : 2 + width]
+    tiles = inner.unfold(1, _TILE, _TILE).unfold(2, _TILE, _TILE).reshape(-1, _TILE**2)[usable]
+    levels = variance[usable]
+    tiles = tiles[levels.argsort()[: min(_MAX_TILES, _smooth_count(levels))]]
+    distance = (tiles - tiles.mode(1, keepdim=True).values).abs()
+    ground = float((distance == 0).double().mean())
+    return ground >= _MIN_GROUND and float((distance <= _NEAR_GROUND).double().mean()) < (1 + _MAX_NEAR) * ground
 
 
 def _texture_share(tiles: Tensor) -> float:
@@ -268,6 +354,8 @@ def estimate_blocking(image: Tensor) -> float:
         raise ImageError(
             f"blocking needs images (B, C, H, W) of {4 * _BLOCK} px a side or more, got {tuple(image.shape)}."
         )
+    if _is_repeated(image):
+        return 0.0
     seams = []
     for plane in (image, image.mT):
         steps = plane[..., :-3] - 3 * plane[..., 1:-2] + 3 * plane[..., 2:-1] - plane[..., 3:]
@@ -281,3 +369,14 @@ def estimate_blocking(image: Tensor) -> float:
         seams.append(float(seam))
     blocking = sum(seams) / 2
     return _BLOCKING_TO_NOISE * blocking if blocking >= _MIN_BLOCKING else 0.0
+
+
+def _is_repeated(image: Tensor) -> bool:
+    """Whether squares of an image have one value each, as in a drawing or a mosaic that was enlarged by repetition.
+
+    A JPEG with so few details has no steps between its blocks either, or next to no quality.
+    """
+    height, width = (side // _REPEATED * _REPEATED for side in image.shape[-2:])
+    planes = image[..., :height, :width].reshape(-1, 1, height, width)
+    least, largest = (sign * functional.max_pool2d(sign * planes, _REPEATED) for sign in (-1, 1))
+    return float((least == largest).double().mean()) > _MAX_CONSTANT

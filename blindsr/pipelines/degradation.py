@@ -20,6 +20,7 @@ from blindsr.ops.noise import (
     estimate_background_noise,
     estimate_blocking,
     estimate_floor,
+    estimate_grain,
     estimate_noise,
     has_unclipped_tiles,
 )
@@ -176,6 +177,8 @@ def measure_noise(source: Source) -> Noise:
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
         if is_small and not is_chroma:
             blocking = max(blocking, estimate_blocking(plane))
+        if not is_chroma and blocking <= CLEAN:  # what JPEG leaves of smooth parts resembles grain
+            sigma = max(sigma, estimate_grain(plane))
         # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
         # texture so fine: a wide blur leaves none, and its removal amplifies what is there.
         if sigma <= CLEAN:

@@ -6,13 +6,14 @@ import images
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 from skimage import data
 
 from blindsr.errors import ImageError
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade, imresize
-from blindsr.ops.noise import ROUNDING, estimate_blocking, estimate_floor, estimate_noise
+from blindsr.ops.noise import ROUNDING, estimate_blocking, estimate_floor, estimate_grain, estimate_noise
 
 
 def noisy(image, sigma, seed=0):
@@ -23,6 +24,30 @@ def photograph():
     """A photograph that was made half as large, by a kernel wide enough to take its own grain away."""
     pixels = images.photograph(400, 360, name="astronaut", top=0, left=0)
     return degrade(pixels, gaussian(1.5, 2).tensor(), 2)
+
+
+def grainy(image, sigma, width, seed=0):
+    """An image with noise of a Gaussian correlation, as film grain has it."""
+    grain = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(image.shape[-2:]), width)
+    return image + sigma / 255 * torch.from_numpy(grain / grain.std()).float()
+
+
+@pytest.mark.parametrize("sigma", [4.0, 8.0])
+def test_grain_is_measured_where_it_is_sharpened(sigma):
+    image = grainy(photograph()[:, :1], sigma, 0.7)
+    assert estimate_noise(image) < 0.2 * sigma / 255
+    assert 0.5 * sigma < 255 * estimate_grain(image) < 1.1 * sigma
+
+
+def test_white_noise_is_never_grain_of_a_higher_level():
+    assert 0 < estimate_grain(noisy(photograph()[:, :1], 5 / 255)) < 5 / 255
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "brick", "grass", "gravel", "cat", "page"])
+def test_a_photograph_and_its_texture_have_no_grain(name):
+    for pixels in (1, 2):
+        image = images.photograph(180 * pixels, 190 * pixels, name=name, top=0, left=0, bands=1)
+        assert estimate_grain(imresize(image, 1 / pixels).clamp(0, 1)) == 0
 
 
 @pytest.mark.parametrize("sigma", [1 / 255, 5 / 255, 20 / 255])
@@ -131,3 +156,34 @@ def test_fine_texture_is_little_noise_and_noise_on_it_is_measured(name):
     pixels = torch.from_numpy(getattr(data, name)()[:256, :256].copy())[None, None].float() / 255
     assert estimate_noise(pixels) < 1.5 / 255
     assert estimate_noise(noisy(pixels, 12 / 255)) == pytest.approx(12 / 255, rel=0.25)
+
+
+@pytest.mark.parametrize("times", [4, 8, 16])
+def test_an_image_that_was_enlarged_by_repetition_is_no_jpeg(times):
+    rng = np.random.default_rng(0)
+    sprite = torch.from_numpy(rng.integers(0, 256, (8, 3))[rng.integers(0, 8, (24, 24))]).permute(2, 0, 1)[None] / 255
+    for band in sprite.repeat_interleave(times, -1).repeat_interleave(times, -2).split(1, 1):
+        assert estimate_blocking(band) == 0
+
+
+def page(noise=0.0):
+    sheet = Image.new("L", (1600, 1200), 255)
+    draw, top = ImageDraw.Draw(sheet), 20
+    for size in (40, 48, 60, 72, 90, 110):
+        for _ in range(2):
+            draw.text((20, top), "The quick brown fox jumps over 0123456789", font=ImageFont.load_default(size), fill=0)
+            top += int(1.25 * size)
+    pixels = np.asarray(sheet.reduce(8), dtype=np.float64)
+    if noise:
+        pixels = 0.8 * pixels + 30 + np.random.default_rng(0).normal(0, noise, pixels.shape)
+    return torch.from_numpy(pixels.round().clip(0, 255) / 255).float()[None, None]
+
+
+def test_a_clean_page_has_no_noise_and_a_noisy_one_has():
+    assert estimate_noise(page()) == 0
+    assert 255 * estimate_noise(page(4.0)) == pytest.approx(4, rel=0.3)
+
+
+def test_noise_that_is_half_clipped_is_no_paper():
+    sky = (2 / 255 + 4 / 255 * torch.randn((1, 1, 200, 200), generator=torch.Generator().manual_seed(0))).clamp_min(0)
+    assert estimate_noise((255 * sky).round() / 255) > 2 / 255

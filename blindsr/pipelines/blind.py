@@ -19,14 +19,14 @@ from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, 
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
-from blindsr.ops.windows import BandSource, Source
+from blindsr.ops.windows import BandSource, Source, TensorSource, whole
 from blindsr.pipelines import deblur
 from blindsr.pipelines.bars import Picture, picture_of
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
-from blindsr.pipelines.repair import repaired, repaired_for_upscaling
+from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
 from blindsr.pipelines.varying import (
     MAP_STAGE,
     MIN_VARIATION,
@@ -205,13 +205,10 @@ def estimate_kernel(
         DivergenceError: A training diverged.
     """
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
-    return _estimate(repaired(source, settings)[0], settings, fallback=fallback, listener=listener)
-
-
-def _estimate(source: Source, settings: Settings, *, fallback: bool, listener: Listener) -> KernelEstimate:
-    """`estimate_kernel` of an image that was repaired, with settings for it."""
     estimator = settings.create_estimator()
     crop = estimation_crop(source, settings.region)
+    if not isinstance(source, RepairedSource):  # also where the noise is kept in the result
+        crop = whole(repaired(TensorSource(crop), settings)[0])
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:
@@ -303,11 +300,9 @@ def fit(
         ImageError, KernelError, ConfigError, DivergenceError: As `run`.
     """
     timings: dict[str, float] = {}
-    to_estimate, repairs = source, tuple[str, ...]()
+    repairs = tuple[str, ...]()
     if not linear_light:
-        # Where the noise is kept in the result, the kernel is still estimated without it.
         source, repairs = repaired_for_upscaling(source, settings)
-        to_estimate = source if repairs else repaired(source, settings)[0]
     estimate: KernelEstimate | None = None
     upscaler = settings.create_upscaler()
     is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
@@ -315,7 +310,7 @@ def fit(
         kernel = bicubic(settings.run_scale)  # until the method has estimated its own
     elif kernel is None:
         started = time.perf_counter()
-        estimate = _estimate(to_estimate, settings, fallback=True, listener=listener)
+        estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
         kernel = estimate.kernel_map or estimate.kernel
         timings["kernel"] = time.perf_counter() - started
     measured = kernel

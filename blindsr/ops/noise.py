@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ImageError
+from blindsr.ops.geometry import local_mean
 
 _NORMAL = NormalDist()
 _TILE = 16
@@ -52,6 +53,13 @@ _VERY_EVEN, _RATIO_IF_EVEN = 1.5, 2.2
 _GRAIN_RATIO, _EVENNESS, _EVENNESS_SLOPE, _MAX_EVENNESS = 1.5, 2.0, 3.0, 3.0
 # White noise that is amplified as much as grain of a level in the third band, as a share of it.
 _WHITE_PER_GRAIN = 0.75
+# Of a mosaic: the mean difference of green from its neighbours on one half of the checkerboard over that on the other,
+# from which the colours were interpolated, and from which it was done linearly. Photographs have up to 1.03.
+_MOSAIC, _LINEAR_MOSAIC = 1.08, 3.0
+_MIN_MOSAIC = 0.5 / 255  # smallest difference on the rougher half, at which rounding does not decide
+# Error of the colours over their fine detail, by a better interpolation and by the linear one.
+_MOSAIC_ERROR, _LINEAR_MOSAIC_ERROR = 0.7, 2.0
+_FINE_SIDE = 3  # px, side of the square whose mean is no fine detail
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -332,6 +340,37 @@ def _differences(planes: Tensor, line: tuple[float, ...]) -> Tensor:
 
 def _mean_square(differences: Tensor) -> Tensor:
     return functional.avg_pool2d(differences.square(), _TILE).flatten()
+
+
+def estimate_mosaic_error(parts: Tensor) -> float:
+    """Estimate the error of colours that were interpolated from the mosaic of a sensor, as white noise of chroma.
+
+    A pixel of such a sensor has one of three colours. Green was measured on half of a checkerboard, and is smoother on
+    the other half, where it was interpolated. Colours have a quarter or half of their samples, so that their finest
+    detail, and the fringes of edges, are errors that luma does not have. An image that was reduced or compressed since
+    has no such pattern, nor the errors.
+
+    Args:
+        parts: Parts of an RGB image, (N, 3, h, w), [0, 1].
+
+    Returns:
+        σ in [0, 1] units, for B − Y and R − Y; 0.0 without a mosaic.
+    """
+    green = parts[:, 1]
+    around = green[:, :-2, 1:-1] + green[:, 2:, 1:-1] + green[:, 1:-1, :-2] + green[:, 1:-1, 2:]
+    rough = (green[:, 1:-1, 1:-1] - around / 4).abs()
+    rows, columns = (torch.arange(side, device=parts.device) for side in rough.shape[-2:])
+    is_odd = ((rows[:, None] + columns) % 2).to(rough)
+    halves = [(rough * half).sum((1, 2)) / half.sum() for half in (is_odd, 1 - is_odd)]
+    larger, smaller = torch.maximum(*halves), torch.minimum(*halves)
+    ratio = float((larger / smaller.clamp_min(_MIN_MOSAIC / 2)).median())
+    if ratio < _MOSAIC or float(larger.median()) < _MIN_MOSAIC:
+        return 0.0
+    luma = (parts * parts.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
+    chroma = parts[:, (0, 2)] - luma
+    fine = chroma - local_mean(chroma, _FINE_SIDE)
+    detail = math.sqrt(float(fine.square().mean((0, 2, 3)).max()))
+    return detail * (_LINEAR_MOSAIC_ERROR if ratio >= _LINEAR_MOSAIC else _MOSAIC_ERROR)
 
 
 def estimate_blocking(image: Tensor) -> float:

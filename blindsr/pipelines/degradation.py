@@ -21,6 +21,7 @@ from blindsr.ops.noise import (
     estimate_blocking,
     estimate_floor,
     estimate_grain,
+    estimate_mosaic_error,
     estimate_noise,
     has_unclipped_tiles,
 )
@@ -65,10 +66,11 @@ class Noise:
 
     sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
     blocking: float = 0.0  # error that the seams between JPEG blocks show of an earlier compression
+    mosaic: float = 0.0  # error of chroma that was interpolated from a sensor's mosaic
 
     def is_near(self, other: "Noise") -> bool:
         """Whether two images have the same noise, as far as it can be measured."""
-        own, others = ((*noise.sigmas, noise.blocking) for noise in (self, other))
+        own, others = ((*noise.sigmas, noise.blocking, noise.mosaic) for noise in (self, other))
         return len(own) == len(others) and all(
             abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True)
         )
@@ -79,8 +81,10 @@ def common_noise(measured: Sequence[Noise]) -> Noise | None:
     if len({len(noise.sigmas) for noise in measured}) != 1:
         return None
     sigmas = np.median([noise.sigmas for noise in measured], axis=0)
-    blocking = float(np.median([noise.blocking for noise in measured]))
-    return Noise(sigmas=tuple(float(sigma) for sigma in sigmas), blocking=blocking)
+    blocking, mosaic = (
+        float(np.median(levels)) for levels in zip(*((noise.blocking, noise.mosaic) for noise in measured), strict=True)
+    )
+    return Noise(sigmas=tuple(float(sigma) for sigma in sigmas), blocking=blocking, mosaic=mosaic)
 
 
 def measure_degradation(
@@ -136,7 +140,11 @@ def measure_degradation(
         )
     compression_sigma = max(compression_sigma, blocking)
     measured = Degradation(
-        kernel=kernel, noise_sigma=sigmas, compression_sigma=compression_sigma, kernel_error=kernel_error
+        kernel=kernel,
+        noise_sigma=sigmas,
+        compression_sigma=compression_sigma,
+        mosaic_sigma=noise.mosaic,
+        kernel_error=kernel_error,
     )
     return measured, tuple(warnings)
 
@@ -189,7 +197,8 @@ def measure_noise(source: Source) -> Noise:
     if bands == 3 and not has_unclipped_tiles(parts):
         # Saturated texture beside clipped areas looks like noise of chroma; that of the bands is in luma as well.
         sigmas = [sigmas[0], *(min(sigma, _CHROMA_OVER_LUMA * sigmas[0]) for sigma in sigmas[1:])]
-    return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0)
+    mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
+    return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0, mosaic=mosaic)
 
 
 def _rounding(plane: int, *, is_grey: bool) -> float:

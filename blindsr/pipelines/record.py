@@ -199,6 +199,7 @@ def _describe_result(result: RunResult) -> dict[str, object]:
         "degradation": {
             "noise_sigma": [round(sigma, 6) for sigma in degradation.noise_sigma],
             "compression_sigma": round(degradation.compression_sigma, 6),
+            "mosaic_sigma": round(degradation.mosaic_sigma, 6),
             "kernel_error": degradation.kernel_error,
             "units": "standard deviations; white is 1; noise by plane (Y, B − Y, R − Y of colour images)",
         },

@@ -38,6 +38,8 @@ class Degradation:
             `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
             number holds for all planes.
         compression_sigma: Standard deviation of the error that a JPEG's quantisation left, [0, 1] units.
+        mosaic_sigma: Standard deviation of the error of chroma that was interpolated from a sensor's mosaic, [0, 1]
+            units.
         kernel_error: Standard deviation of the error of the kernel's transfer function, which is 1 at frequency 0;
             0 for a kernel that is known.
     """
@@ -45,6 +47,7 @@ class Degradation:
     kernel: Kernel
     noise_sigma: tuple[float, ...] = (0.0,)
     compression_sigma: float = 0.0
+    mosaic_sigma: float = 0.0
     kernel_error: float = 0.0
 
     @property

@@ -65,7 +65,7 @@ def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation,
     window = most_textured(source, spread_windows(source, _SAMPLE_SIDE, 16), 1)[0]
     sample = TensorSource(first.predict(source.window(*window)))
     # The first stage's result is free of noise.
-    clean = replace(degradation, kernel=kernels[1], noise_sigma=(0.0,), compression_sigma=0.0)
+    clean = replace(degradation, kernel=kernels[1], noise_sigma=(0.0,), compression_sigma=0.0, mosaic_sigma=0.0)
     for_size = getattr(upscaler, "for_size", None)
     pixels = source.shape[1] * source.shape[2] * degradation.scale**2
     second = (upscaler if for_size is None else for_size(pixels)).fit(sample, clean, listener=listener)

@@ -9,11 +9,19 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from skimage import data
+from torch.nn import functional
 
 from blindsr.errors import ImageError
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade, imresize
-from blindsr.ops.noise import ROUNDING, estimate_blocking, estimate_floor, estimate_grain, estimate_noise
+from blindsr.ops.noise import (
+    ROUNDING,
+    estimate_blocking,
+    estimate_floor,
+    estimate_grain,
+    estimate_mosaic_error,
+    estimate_noise,
+)
 
 
 def noisy(image, sigma, seed=0):
@@ -187,3 +195,27 @@ def test_a_clean_page_has_no_noise_and_a_noisy_one_has():
 def test_noise_that_is_half_clipped_is_no_paper():
     sky = (2 / 255 + 4 / 255 * torch.randn((1, 1, 200, 200), generator=torch.Generator().manual_seed(0))).clamp_min(0)
     assert estimate_noise((255 * sky).round() / 255) > 2 / 255
+
+
+def mosaic(image):
+    """A colour image as a camera with one colour for each pixel sees it, with the others interpolated linearly."""
+    result = torch.zeros_like(image)
+    cross = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+    square = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+    for band, places, weights in ((0, [(0, 0)], square), (1, [(0, 1), (1, 0)], cross), (2, [(1, 1)], square)):
+        samples = torch.zeros_like(image[:, :1])
+        for y, x in places:
+            samples[..., y::2, x::2] = image[:, band : band + 1, y::2, x::2]
+        padded = functional.pad(samples, (1,) * 4, mode="reflect")
+        result[:, band : band + 1] = functional.conv2d(padded, weights[None, None])
+    return (255 * result).round() / 255
+
+
+def test_colours_of_a_mosaic_have_an_error_and_those_of_a_photograph_have_none():
+    image = imresize(images.photograph(320, 300, name="astronaut", top=0, left=100), 0.5).clamp(0, 1)
+    assert 4 < 255 * estimate_mosaic_error(mosaic(image)) < 20
+    # At whatever pixel a part of it begins.
+    assert estimate_mosaic_error(mosaic(image)[..., 1:, :]) > 0
+    assert estimate_mosaic_error(image) == 0
+    assert estimate_mosaic_error(imresize(mosaic(image), 0.5)) == 0
+    assert estimate_mosaic_error(torch.full((1, 3, 64, 64), 0.4)) == 0

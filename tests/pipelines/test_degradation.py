@@ -15,6 +15,8 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import LinearLightSource, TensorSource
 from blindsr.pipelines.degradation import kernel_error_of, measure_degradation
 from blindsr.settings import Settings
+from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.pretrained.conditioning import conditioning_of
 from tests.images import noise, photograph
 
 KERNEL = gaussian(1.2, 2)
@@ -165,3 +167,10 @@ def test_noise_of_chroma_beside_clipped_areas_is_no_more_than_that_of_the_bands(
     sigmas = np.array(measured_noise(TensorSource((lr.clamp(0, 1) * 255).round().float() / 255))) * 255
     assert sigmas[0] < 4
     assert sigmas[1:].max() < 1.7 * max(sigmas[0], 0.01)
+
+
+def test_chroma_of_a_mosaic_has_an_error_of_its_own():
+    degradation = Degradation(kernel=KERNEL, noise_sigma=(0.0, 0.0, 0.0), mosaic_sigma=0.03)
+    assert conditioning_of(degradation, 0, colour=True).chroma_sigma == pytest.approx(0.03)
+    assert conditioning_of(degradation, 0, colour=True).noise_sigma == 0
+    assert conditioning_of(degradation, 0, colour=False).chroma_sigma == 0

@@ -122,4 +122,5 @@ def conditioning_of(degradation: Degradation, group: int, *, colour: bool) -> Co
     if not colour:
         return Conditioning(sigma, 0.0, degradation.kernel_error)
     chroma = math.sqrt(sum(degradation.plane_sigma(plane) ** 2 for plane in (1, 2)) / 2)
-    return Conditioning(sigma, max(chroma, _CHROMA_COMPRESSION * compression), degradation.kernel_error)
+    chroma = max(chroma, _CHROMA_COMPRESSION * compression, degradation.mosaic_sigma)
+    return Conditioning(sigma, chroma, degradation.kernel_error)

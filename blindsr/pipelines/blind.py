@@ -490,7 +490,7 @@ def apply(
     for finished in picture.with_bars(checked(), size):
         writer.write(dials(finished))
     consistency_db = psnr_of(meters)
-    suppressed = max(max(*d.noise_sigma, d.compression_sigma) for d in fitted.degradations)
+    suppressed = max(max(*d.noise_sigma, d.compression_sigma, d.mosaic_sigma) for d in fitted.degradations)
     upscaler = settings.create_upscaler()
     follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
     inconsistent = consistency_warning(consistency_db, suppressed) if follows_kernel else ()

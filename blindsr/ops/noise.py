@@ -44,12 +44,12 @@ _FINEST = 1e-7  # of float32: less is not noise but nothing
 _MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
 # Of grain: the bands of the spectrum of a tile, cycles per px, by their lower ends and the last upper one.
 _GRAIN_BANDS = (0.1, 0.16, 0.23, 0.32)
-# The level that is grain, in the third band; stronger, it is texture such as grass.
-_MIN_GRAIN, _MAX_GRAIN = 2 / 255, 9 / 255
+# The level that is grain, in the third band; stronger, it is texture such as grass, and weaker, blurred texture as well.
+_MIN_GRAIN, _MAX_GRAIN = 3.3 / 255, 9 / 255
 # Power of the first band over the second: that of grain is flat there, and that of texture falls. Third band of the
 # tiles beyond the smoothest quarter over the smoothest tiles: that of noise is even. Where it is very even, the ratio
 # of the bands is this at most; where that is low, the tiles may be less even, by the slope, up to the last number.
-_VERY_EVEN, _RATIO_IF_EVEN = 1.5, 2.2
+_VERY_EVEN, _RATIO_IF_EVEN = 1.5, 1.7
 _GRAIN_RATIO, _EVENNESS, _EVENNESS_SLOPE, _MAX_EVENNESS = 1.5, 2.0, 3.0, 3.0
 # White noise that is amplified as much as grain of a level in the third band, as a share of it.
 _WHITE_PER_GRAIN = 0.75

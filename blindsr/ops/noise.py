@@ -44,7 +44,7 @@ _FINEST = 1e-7  # of float32: less is not noise but nothing
 _MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
 # Of grain: the bands of the spectrum of a tile, cycles per px, by their lower ends and the last upper one.
 _GRAIN_BANDS = (0.1, 0.16, 0.23, 0.32)
-# The level that is grain, in the third band; stronger, it is texture such as grass, and weaker, blurred texture as well.
+# The level that is grain, in the third band; stronger and weaker, it is texture as well (grass, and what is blurred).
 _MIN_GRAIN, _MAX_GRAIN = 3.3 / 255, 9 / 255
 # Power of the first band over the second: that of grain is flat there, and that of texture falls. Third band of the
 # tiles beyond the smoothest quarter over the smoothest tiles: that of noise is even. Where it is very even, the ratio

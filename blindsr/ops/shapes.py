@@ -23,6 +23,7 @@ _Complex = NDArray[np.complex128]
 _ZERO = 1e-6  # of a squared transfer function, near which its logarithm is bounded
 _SMALL = 1e-5  # the same of kernels that are not exact
 _MAX_STEPS = 40
+_STRIDE = 2  # every second frequency is fitted: neighbours share the window of the tiles
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,6 @@ class Shape(ABC):
     residual: float  # root mean square of log P − model, as in `SpectrumFit`
 
     bounds: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]  # of the shape's parameters, then of the softness
-    stride: ClassVar[int] = 1  # every how many of the frequencies are fitted, for shapes that take long
 
     @classmethod
     def fit(cls, points: SpectrumPoints, prior: ExponentPrior, starts: Sequence[Sequence[float]]) -> Self:
@@ -47,7 +47,7 @@ class Shape(ABC):
             prior: Prior on α.
             starts: Values of the shape's parameters and of the softness from which the fit starts; the best one wins.
         """
-        log_power, aliases = points.log_power[:: cls.stride], points.aliases[:, :: cls.stride]
+        log_power, aliases = points.log_power[::_STRIDE], points.aliases[:, ::_STRIDE]
         y, x = aliases[..., 0], aliases[..., 1]
         outside = np.hypot(y, x) > points.beyond
         y, x = np.where(outside, 1.0, y), np.where(outside, 1.0, x)
@@ -229,7 +229,6 @@ class Path(Shape):
     course: tuple[float, ...]  # coefficients of three Legendre polynomials along y, then along x, LR pixels
 
     bounds = ((-15.0,) * (2 * _DEGREE) + (0.05,), (15.0,) * (2 * _DEGREE) + (0.6,))
-    stride = 2
 
     @classmethod
     def starts(cls, covariance: _Array) -> list[float]:

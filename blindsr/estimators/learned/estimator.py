@@ -70,8 +70,8 @@ _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warnin
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
 _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
-# Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum; each takes 0.1 s.
-_SHAPE_PROBABILITY = 0.1
+# Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum, in 0.1 s.
+_SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
@@ -229,8 +229,8 @@ class ImagePosterior:
 
         Its zeros are seen where it explains the spectrum better than a Gaussian, which has no fewer parameters.
         """
-        if self.shape is None:
-            return 0.0, 0.0
+        if self.shape is None or self.metrics.get("detail_ratio", math.inf) < _PATTERN:
+            return 0.0, 0.0  # a regular pattern has a spectrum of its own
         fitted = self.shape.transfer(frequencies_of(self.scale)).astype(np.complex128)
         distance = transfer_distance(fitted, self.transfer)
         ratio = self.shape.residual / self.spectral.residual

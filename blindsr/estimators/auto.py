@@ -56,7 +56,9 @@ _NEAR, _WORSE, _TEMPERATURE = 0.18, 0.25, 0.07
 # Where the residuals prove nothing: distances between two free-form kernels from different starts, and of their mean
 # from the posterior mean, between which the share of this mean falls to 0.
 _AGREEMENT, _MAX_DISTANCE = (0.12, 0.2), (0.3, 0.36)
-_PROVEN_ERROR = 0.05  # kernel_error of what is proven by the residuals
+# kernel_error of what is proven by the residuals: the least, what is added between these ones, and for the distance.
+_PROVEN_ERROR, _UNEXPLAINED, _UNEXPLAINED_RESIDUALS, _PROVEN_SLOPE = 0.035, 0.035, (0.5, 0.85), 0.06
+_SURE = 0.5  # share of an agreement, above which nothing that is not near to it counts
 _AGREED_ERROR, _ERROR_SLOPE = 0.06, 0.1  # the same of what is proven by agreement, and its growth with the distance
 # Starts of the fit of the path: so many that are near to the posterior mean, and a straight motion bent by shares.
 _NEAR_PATHS, _BENDS = 2, ((0.4, 0.0), (0.0, 0.4), (0.4, 0.4))
@@ -150,8 +152,11 @@ def _shake_of(lr: Tensor, posterior: ImagePosterior, config: L0Config) -> _Shake
     shift = _FAR * (1 - _falling(distance, _DISTANCES))
     share = _falling(scores[best] + shift, _RESIDUALS) * _falling(distance, _TOO_FAR)
     share *= ramp(float(posterior.kinds[_SHAKE]), _CERTAIN)
-    proven = _Shake(mean, share, _PROVEN_ERROR, scores[best], distance)
-    return proven if share >= agreed.share else replace(agreed, residual=scores[best])
+    error = _PROVEN_ERROR + _UNEXPLAINED * ramp(scores[best], _UNEXPLAINED_RESIDUALS) + _PROVEN_SLOPE * distance
+    proven = _Shake(mean, share, error, scores[best], distance)
+    # Two free forms from different starts that agree, and another candidate that is the best: the agreement counts.
+    contradicted = agreed.share > _SURE and transfer_distance(mean, agreed.transfer) > _NEAR
+    return replace(agreed, residual=scores[best]) if contradicted or agreed.share > share else proven
 
 
 def _path_of(lr: Tensor, posterior: ImagePosterior) -> tuple[Plane, float] | None:

@@ -76,7 +76,8 @@ def test_the_kernel_of_a_shake_is_found_and_explains_the_spectrum():
     assert estimate.metrics["shake_share"] == 1
     assert estimate.metrics["shake_residual"] < 0.85
     assert errors[0] < min(0.06, 0.7 * errors[1])
-    assert estimate.kernel_error == estimate.metrics["kernel_error"] == pytest.approx(0.05)
+    assert estimate.kernel_error == estimate.metrics["kernel_error"]
+    assert 0.035 < estimate.kernel_error < 0.08
 
 
 def shake_kernel():
@@ -108,6 +109,16 @@ def test_free_forms_that_explain_the_spectrum_are_taken_even_if_no_other_agrees(
     estimate, _ = shaken(OTHER, shake(), OTHER)
     assert estimate.metrics["shake_share"] > 0.8
     assert ncc(estimate.kernel, shake()) > 0.97
+
+
+def test_free_forms_that_agree_are_not_overruled_by_another_candidate(shaken):
+    """They are half as long as the motion, so that the path explains the spectrum better."""
+    short = Kernel(motion(8, 30, 2).array, 2)
+    estimate, posterior = shaken(short, short, shake())
+    agreed = auto._agreed(transfer_of(short), transfer_of(short), posterior)
+    assert agreed.share > 0.5
+    assert transfer_distance(transfer_of(short), transfer_of(shake())) > 0.18
+    assert ncc(estimate.kernel, short) > 0.99
 
 
 @pytest.mark.usefixtures("no_path")

@@ -102,13 +102,13 @@ class LearnedConfig:
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
     max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
     wide_error: float = 0.08
-    # A disc or a straight motion that was fitted to the spectrum as well. It is averaged with this mean by the inverse
-    # variance, if that share is 1; it falls to 0 between two ratios of its residual to that of the fitted Gaussian, and
-    # between two distances of it from this mean.
+    # A disc or a straight motion that was fitted to the spectrum as well is averaged with the networks' mean by the
+    # inverse variance, times a share. The share falls to 0 between two ratios of its residual to that of the fitted
+    # Gaussian, and between two distances of it from that mean.
     max_shape_share: float = 1.0
     shape_residuals: tuple[float, float] = (0.95, 1.0)
     shape_distances: tuple[float, float] = (0.25, 0.35)
-    shape_error: float = 0.04  # error of the shape, and that of the mean, plus a tenth of that distance
+    shape_error: float = 0.04  # error of the shape; of its mean with the networks', plus a tenth of that distance
     # What the error of this mean is computed from: these shares of the predicted error and of that distance.
     error_parts: tuple[float, float] = (0.4, 0.6)
     # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
@@ -307,12 +307,14 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
 def _fitted_shape(posterior: ImagePosterior) -> Shape | None:
     """The shape with zeros in its spectrum that explains that of the image best, of those that are likely."""
     data = posterior.spectral.data
-    likely = (
-        [] if data is None else [kind for kind in _SHAPES if posterior.kinds[KINDS.index(kind)] > _SHAPE_PROBABILITY]
-    )
+    if data is None:
+        return None
     covariances = posterior.covariance, posterior.spectral.covariance
-    shapes = [_SHAPES[kind] for kind in likely]
-    fits = [shape.fit(data, ExponentPrior(), [shape.starts(c) for c in covariances]) for shape in shapes if data]
+    fits = [
+        shape.fit(data, ExponentPrior(), [shape.starts(covariance) for covariance in covariances])
+        for kind, shape in _SHAPES.items()
+        if posterior.kinds[KINDS.index(kind)] > _SHAPE_PROBABILITY
+    ]
     best = min(fits, key=lambda fit: fit.residual, default=None)
     return None if best is None else best.softened(posterior.transfer, frequencies_of(posterior.scale))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from blindsr.errors import ImageError
 from blindsr.image_io import ALPHA_IS_COVERAGE, ALPHA_IS_DATA, FileOptions, ImageSource, MemorySource, Strip, open_image
+from blindsr.image_io.codecs.pillow import lossy_coding_of
 from blindsr.image_io.metadata import upright
 from blindsr.image_io.samples import file_samples
 
@@ -60,7 +61,9 @@ def opened_input(
             yield file, ArrayLayout(restore=lambda samples: samples[:, :, 0] if samples.shape[2] == 1 else samples)
         return
     tensor: Tensor | None = None
+    lossy_coding: tuple[str, float] | None = None
     if _is_pillow(image):
+        lossy_coding = lossy_coding_of(image)
         tables = getattr(image, "quantization", None)
         jpeg_tables = tables if jpeg_tables is None else jpeg_tables
         image, is_transparent = _pillow_array(image)
@@ -72,6 +75,7 @@ def opened_input(
     source, restore = _array_source(image, channel_axis, data_range, bool(has_alpha))
     if jpeg_tables is not None:
         source.jpeg_tables = _checked_tables(jpeg_tables)
+    source.lossy_coding = lossy_coding
     if tensor is None:
         yield source, ArrayLayout(restore=restore)
         return

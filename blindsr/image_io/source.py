@@ -74,6 +74,7 @@ class ImageSource:
         has_missing_data: Whether any sample is NaN, infinite, no data or masked. Every window then has `valid`;
             otherwise none has.
         jpeg_tables: Quantisation tables of a JPEG, each of 64 steps in row-major order, luma first; otherwise None.
+        lossy_coding: Name of another lossy codec, as in `header.format`, and the bits per pixel; otherwise None.
     """
 
     def __init__(self, decoded: Decoded, path: Path | None = None, scan: SampleScan | None = None) -> None:
@@ -90,6 +91,9 @@ class ImageSource:
         self.is_transparent = header.has_alpha and not self._scan.is_opaque
         self.has_missing_data = self._scan.missing > 0
         self.jpeg_tables = decoded.jpeg_tables
+        self.lossy_coding: tuple[str, float] | None = None
+        if decoded.lossy_bytes is not None:
+            self.lossy_coding = str(header.format), 8 * decoded.lossy_bytes / (height * width)
         # Unless memory forbids it, the whole is filled at once: windows then do not depend on where they are cut.
         self._filled: Strip | None = None
         is_small = isinstance(samples, np.ndarray) and (path is None or samples.nbytes <= _MAX_FILLED_BYTES)

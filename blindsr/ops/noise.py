@@ -60,6 +60,17 @@ _MIN_MOSAIC = 0.5 / 255  # smallest difference on the rougher half, at which rou
 # Error of the colours over their fine detail, by a better interpolation and by the linear one.
 _MOSAIC_ERROR, _LINEAR_MOSAIC_ERROR = 0.7, 2.0
 _FINE_SIDE = 3  # px, side of the square whose mean is no fine detail
+# Of lossy codecs: log σ of the error of luma, grey levels, is linear in these five numbers: 1, log b of the bits b per
+# pixel, log e of the mean second difference along both axes, log d of the first difference, and the square of log b.
+# Fitted to photographs of many sharpnesses and qualities (docs/notes/2026-11-30-other-codecs.md).
+_CODECS = {
+    "WEBP": (0.405, -1.137, 0.528, 0.490, -0.119),
+    "AVIF": (0.167, -1.100, 0.489, 0.680, -0.121),
+    "HEIC": (-0.013, -1.023, 0.404, 0.604, -0.104),
+    "JPEG2000": (1.191, -0.946, 0.426, 0.717, -0.165),
+}
+_MIN_DIFFERENCE = 0.1 / 255  # of flat images
+_MAX_CODEC_ERROR = 8 / 255  # more is as well suppressed at this level, and may be the steps of a building or a drawing
 _BLOCK = 8  # px, of JPEG
 _MAX_STEP = 30 / 255  # a larger step is an edge of the scene
 _MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
@@ -371,6 +382,33 @@ def estimate_mosaic_error(parts: Tensor) -> float:
     fine = chroma - local_mean(chroma, _FINE_SIDE)
     detail = math.sqrt(float(fine.square().mean((0, 2, 3)).max()))
     return detail * (_LINEAR_MOSAIC_ERROR if ratio >= _LINEAR_MOSAIC else _MOSAIC_ERROR)
+
+
+def estimate_codec_error(luma: Tensor, codec: str, bits_per_pixel: float) -> float:
+    """Estimate the error of luma that a lossy codec left, from the bits that it spent and the detail of the image.
+
+    The more detail an image has for its bits, the coarser it was quantised. Half of the estimates are within a quarter
+    of the true error, nine of ten within a factor of two; none is above eight grey levels.
+
+    Args:
+        luma: Parts of the decoded image, (N, 1, h, w), [0, 1], sides of 3 px or more.
+        codec: Name of the format, as in `PhotoHeader.format`.
+        bits_per_pixel: Size of the coded image over its pixels.
+
+    Returns:
+        σ in [0, 1] units; 0.0 for another codec.
+    """
+    if codec not in _CODECS:
+        return 0.0
+    # The mean of square roots, squared: a few steps between areas cost a codec few bits.
+    first = float(sum(luma.diff(dim=axis).abs().sqrt().mean() for axis in (-1, -2)) / 2) ** 2
+    taps = luma.new_tensor(_COARSE)
+    second = float(functional.conv2d(luma, (taps[:, None] * taps)[None, None]).abs().mean() / taps.square().sum())
+    bits = math.log(bits_per_pixel)
+    details = (math.log(255 * (difference + _MIN_DIFFERENCE)) for difference in (second, first))
+    numbers = (1.0, bits, *details, bits * bits)
+    sigma = math.exp(sum(a * b for a, b in zip(_CODECS[codec], numbers, strict=True))) / 255
+    return min(sigma, _MAX_CODEC_ERROR)
 
 
 def estimate_blocking(image: Tensor) -> float:

@@ -160,7 +160,7 @@ def run(
         source: The image; everything runs on its device.
         settings: The default preset if None.
         kernel: A known kernel for `settings.kernel_scale`, or one for each band; None estimates it from the image.
-        compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
+        compression_sigma: Error that the codec of the file left, [0, 1] units.
         tile: Side of a tile, LR pixels; None chooses one.
         listener: Receives the events of the run.
 
@@ -290,7 +290,7 @@ def fit(
         source: The image.
         settings: For this image (`Settings.for_image`).
         kernel: A known kernel, or one for each band; None estimates it.
-        compression_sigma: Error of a JPEG's quantisation, [0, 1] units.
+        compression_sigma: Error that the codec of the file left, [0, 1] units.
         file_format: `PhotoHeader.format` of the image; "" if it is unknown.
         linear_light: The source is decoded to linear light, and was repaired before.
         noise: What was measured before, one for the image, or one for each band that has a kernel; None measures it.

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.image_io import ImageSource
+from blindsr.image_io import ImageSource, jpeg_noise_sigma
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
 from blindsr.ops.noise import (
     ROUNDING,
     estimate_background_noise,
     estimate_blocking,
+    estimate_codec_error,
     estimate_floor,
     estimate_grain,
     estimate_mosaic_error,
@@ -37,6 +38,7 @@ __all__ = [
     "LinearLight",
     "Noise",
     "common_noise",
+    "compression_error",
     "decide_linear_light",
     "is_estimated",
     "kernel_error_of",
@@ -48,6 +50,7 @@ _CHROMA_OVER_LUMA = 1.65  # noise of B − Y over that of luma, where the noise 
 MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
 _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
 _WINDOW, _WINDOWS = 256, 16
+_MIN_CODED_SIDE = 16  # LR pixels; smaller images are mostly the headers of their codec
 _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 # Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
@@ -74,6 +77,20 @@ class Noise:
         return len(own) == len(others) and all(
             abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True)
         )
+
+
+def compression_error(image: ImageSource, source: Source) -> float:
+    """Standard deviation of the error that the codec of a file left in luma, [0, 1] units; 0.0 where it is unknown.
+
+    Args:
+        image: The open image, with the tables of a JPEG, or the bits that another codec spent.
+        source: The same image with samples in [0, 1], not in linear light.
+    """
+    if image.jpeg_tables or image.lossy_coding is None or min(source.shape[1:]) < _MIN_CODED_SIDE:
+        return jpeg_noise_sigma(image.jpeg_tables)
+    windows = spread_windows(source, _WINDOW, _WINDOWS)
+    luma = torch.cat([to_planes(source.window(*window))[:1] for window in windows])
+    return estimate_codec_error(luma, *image.lossy_coding)
 
 
 def common_noise(measured: Sequence[Noise]) -> Noise | None:
@@ -106,7 +123,7 @@ def measure_degradation(
         kernel: Its downscaling kernel.
         estimate: How it was estimated; None if it is known.
         settings: The noise and the kernel's error that the user gave replace what would be measured.
-        compression_sigma: Error of a JPEG's quantisation, from its tables; [0, 1] units.
+        compression_sigma: Error that the codec of the file left (`compression_error`), [0, 1] units.
         file_format: `PhotoHeader.format` of the photograph, for the warning; "" if it is unknown.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
         noise: What was measured before, of this image or of its series; None measures it.
@@ -126,11 +143,14 @@ def measure_degradation(
     sigmas, blocking = noise.sigmas, noise.blocking
     warnings = []
     if max(compression_sigma, blocking) > _WARNING_SIGMA:
-        found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
+        other = _OTHER_LOSSY.get(file_format)
         if blocking > compression_sigma:
-            other = _OTHER_LOSSY.get(file_format)
             by = "JPEG compression" if other is None else f"{other} compression, or that"
             found = f"{by} of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
+        elif other is None:
+            found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
+        else:
+            found = f"{other} compression, with an error of about {255 * compression_sigma:.1f} grey levels,"
         warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
     elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WARNING_SIGMA:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"

@@ -34,7 +34,6 @@ from blindsr.image_io import (
     check_format,
     default_suffix,
     image_size,
-    jpeg_noise_sigma,
     open_frames,
     open_image,
     open_writer,
@@ -53,7 +52,14 @@ from blindsr.pipelines.alpha import AlphaSource, alpha_rows
 from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.crop import estimation_crop
-from blindsr.pipelines.degradation import LinearLight, Noise, common_noise, decide_linear_light, measure_noise
+from blindsr.pipelines.degradation import (
+    LinearLight,
+    Noise,
+    common_noise,
+    compression_error,
+    decide_linear_light,
+    measure_noise,
+)
 from blindsr.pipelines.memory import choose_tile, pixel_bytes_of
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs, kernel_outputs, staged
 from blindsr.pipelines.record import distinct, file_record, grouped, provenance_of, record_bytes
@@ -680,6 +686,7 @@ def fit_image(
     if is_grey is None:
         is_grey = not isinstance(kernel, KernelStack) and image.is_grey
     source: Source = ColorSource(image, device, is_grey=is_grey)
+    compression_sigma = compression_error(image, source)
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
@@ -692,7 +699,7 @@ def fit_image(
         source,
         settings,
         kernel=kernel,
-        compression_sigma=jpeg_noise_sigma(image.jpeg_tables),
+        compression_sigma=compression_sigma,
         file_format=image.header.format or "",
         linear_light=linear,
         noise=noise,

@@ -37,7 +37,7 @@ class Degradation:
         noise_sigma: Standard deviation of the noise, [0, 1] units, one number for each plane as
             `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
             number holds for all planes.
-        compression_sigma: Standard deviation of the error that a JPEG's quantisation left, [0, 1] units.
+        compression_sigma: Standard deviation of the error that lossy compression left in luma, [0, 1] units.
         mosaic_sigma: Standard deviation of the error of chroma that was interpolated from a sensor's mosaic, [0, 1]
             units.
         kernel_error: Standard deviation of the error of the kernel's transfer function, which is 1 at frequency 0;

@@ -17,6 +17,7 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.noise import (
     ROUNDING,
     estimate_blocking,
+    estimate_codec_error,
     estimate_floor,
     estimate_grain,
     estimate_mosaic_error,
@@ -219,3 +220,23 @@ def test_colours_of_a_mosaic_have_an_error_and_those_of_a_photograph_have_none()
     assert estimate_mosaic_error(image) == 0
     assert estimate_mosaic_error(imresize(mosaic(image), 0.5)) == 0
     assert estimate_mosaic_error(torch.full((1, 3, 64, 64), 0.4)) == 0
+
+
+@pytest.mark.parametrize(("format_", "name"), [("WEBP", "WEBP"), ("AVIF", "AVIF")])
+@pytest.mark.parametrize("quality", [25, 60, 85])
+def test_the_error_of_a_codec_is_estimated_from_its_bits(format_, name, quality):
+    original = data.astronaut()[100:356, 100:356]
+    file = io.BytesIO()
+    Image.fromarray(original).save(file, format_, quality=quality)
+    decoded = np.asarray(Image.open(file).convert("RGB")).astype(np.float32)
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    error = float(((decoded - original) @ weights).std())
+    luma = torch.from_numpy(decoded @ weights)[None, None] / 255
+    estimate = 255 * estimate_codec_error(luma, name, 8 * len(file.getvalue()) / 256**2)
+    assert error / 1.6 < estimate < 1.6 * error
+
+
+def test_a_codec_without_a_fit_and_a_flat_image_have_an_estimate():
+    flat = torch.full((1, 1, 32, 32), 0.5)
+    assert estimate_codec_error(flat, "PNG", 1.0) == 0
+    assert 0 < estimate_codec_error(flat, "WEBP", 0.05) < 2 / 255

@@ -400,6 +400,18 @@ def test_what_jpeg_compression_lost_is_treated_as_noise(save, tmp_path, name):
     assert plain_png.run.degradation.compression_sigma == 0
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_what_another_codec_lost_is_treated_as_noise_of_files_and_pillow_images(tmp_path, suffix):
+    Image.fromarray(PHOTO).save(tmp_path / f"a{suffix}", quality=40)
+    result = upscale_file(tmp_path / f"a{suffix}", quick_settings(), kernel=KERNEL, device="cpu")
+    assert result.run.degradation.compression_sigma > 1 / 255
+    name = {".webp": "WebP", ".avif": "AVIF"}[suffix]
+    assert any(w.startswith(f"{name} compression, with an error of about ") for w in result.warnings)
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        from_pillow = blindsr.SuperResolver(preset=quick_settings(), device="cpu")(image, kernel=KERNEL)
+    assert from_pillow.degradation.compression_sigma == result.run.degradation.compression_sigma
+
+
 @pytest.mark.parametrize(("wanted", "noise"), [("auto", None), ("on", 0.02), ("off", None)])
 def test_linear_light_is_decided_by_kernel_and_option(tmp_path, wanted, noise):
     source = write(tmp_path, "plain")

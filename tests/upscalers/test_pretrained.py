@@ -368,7 +368,7 @@ def test_both_bundled_networks_beat_interpolation(weights):
 @pytest.mark.parametrize(
     ("measured", "reason"),
     [
-        ({"compression_sigma": 0.02}, "JPEG compression was measured"),
+        ({"compression_sigma": 0.02}, "lossy compression was measured"),
         ({"noise_sigma": (0.03,)}, "noise was measured"),
         ({"kernel_error": 0.02}, "the blur is an estimate"),
     ],

@@ -59,6 +59,7 @@ class Decoded:
     header: PhotoHeader  # with the metadata as they are in the file
     orientation: int | None = None  # that is still to be applied; None is that of the EXIF block
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
+    lossy_bytes: int | None = None  # of the image, coded by another lossy codec than JPEG; None where that is unknown
     is_premultiplied: bool = False  # the colours are multiplied by alpha
     mask: StoredSamples | None = None  # (H, W, 1 or C), zero where a sample is missing, like `samples`; None: nowhere
 

@@ -25,6 +25,7 @@ from blindsr.image_io.samples import PhotoHeader
 # Samples per pixel by the mode of pillow-heif, in which ";16" follows for 16 bits. "RGBa" is premultiplied with alpha.
 _CHANNELS = {"L": 1, "I": 1, "RGB": 3, "RGBA": 4, "RGBa": 4}
 _BITS = 12  # of HEVC in a HEIC at most
+_BOX_BYTES = 480  # of the boxes around the image, about
 
 
 def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
@@ -33,7 +34,8 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         import pillow_heif
     except ImportError:
         raise missing_package("HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
-    container: Any = pillow_heif.open_heif(file.read(), convert_hdr_to_8bit=False)
+    data = file.read()
+    container: Any = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
     images = [container[container.primary_index]]
     images += [container[index] for index in range(len(container)) if index != container.primary_index]
     page, warnings = check_page_number(page, len(images))
@@ -59,7 +61,14 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         xmp=xmp_bytes(image.info.get("xmp")),
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=header, orientation=1, is_premultiplied=mode == "RGBa")
+    metadata_bytes = sum(len(block or b"") for block in (header.exif, header.icc_profile, header.xmp))
+    return Decoded(
+        samples=samples,
+        header=header,
+        orientation=1,
+        lossy_bytes=max(1, len(data) - metadata_bytes - _BOX_BYTES) if len(images) == 1 else None,
+        is_premultiplied=mode == "RGBa",
+    )
 
 
 def size(file: BinaryIO) -> tuple[int, int, int]:

@@ -25,6 +25,7 @@ _MAX_DEPTH = 8
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _GEO = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 _EXIF = b"JpgTiffExif->JP2"
+_CODING_STYLE, _START_OF_TILE, _REVERSIBLE = b"\xff\x52", b"\xff\x90", 1
 _START_OF_CODESTREAM, _END_OF_CODESTREAM = b"\xff\x4f\xff\x51", b"\xff\xd9"
 _OPACITY, _PREMULTIPLIED_OPACITY = 1, 2  # types of a channel in the box "cdef"
 _RGB_SPACES = (16, 18)  # enumerated colour spaces: sRGB and sYCC
@@ -40,6 +41,7 @@ class _Boxes:
     bits: int
     is_signed: bool
     codestream_end: bytes
+    lossy_bytes: int | None  # of the code stream, unless its transform is reversible
     colour_space: int | None = None
     icc_profile: bytes | None = None
     channel_types: dict[int, int] = field(default_factory=dict)
@@ -77,7 +79,8 @@ def _read(data: bytes) -> _Boxes:
     x1, y1, x0, y0 = struct.unpack(">IIII", head[8:24])
     components, depth = struct.unpack(">HB", head[40:43])
     end = data[stop - 2 : stop]
-    header = _Boxes(x1 - x0, y1 - y0, components, (depth & 0x7F) + 1, bool(depth & 0x80), end)
+    lossy_bytes = None if _is_reversible(data[start:stop]) else stop - start
+    header = _Boxes(x1 - x0, y1 - y0, components, (depth & 0x7F) + 1, bool(depth & 0x80), end, lossy_bytes)
     for name, start, stop in boxes:
         body = data[start : min(stop, start + 16)] if name == b"jp2c" else data[start:stop]
         if name == b"colr" and header.colour_space is None and header.icc_profile is None:
@@ -93,6 +96,16 @@ def _read(data: bytes) -> _Boxes:
         elif name == b"xml " and b"gml" in body[:4096]:
             header.gml = body
     return header
+
+
+def _is_reversible(codestream: bytes) -> bool:
+    """Whether the wavelet transform of a code stream is the one of whole numbers, which loses nothing (A.6.1)."""
+    position = len(_START_OF_CODESTREAM) - 2
+    while (marker := codestream[position : position + 2]) not in (b"", _START_OF_TILE):
+        if marker == _CODING_STYLE:
+            return codestream[position + 13 : position + 14] == bytes([_REVERSIBLE])
+        position += 2 + int.from_bytes(codestream[position + 2 : position + 4], "big")
+    return False
 
 
 def size(file: BinaryIO) -> tuple[int, int, int]:
@@ -147,4 +160,5 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         nodata=nodata,
         warnings=tuple(warnings),
     )
-    return Decoded(samples=samples, header=photo, orientation=1)
+    lossy_bytes = header.lossy_bytes if samples.dtype == np.uint8 else None
+    return Decoded(samples=samples, header=photo, orientation=1, lossy_bytes=lossy_bytes)

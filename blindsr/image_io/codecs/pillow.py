@@ -4,6 +4,7 @@ import contextlib
 import io
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,6 +36,7 @@ _XMP_SIGNATURE_BYTES = 29
 _ANIMATED = ("GIF", "WEBP", "AVIF", "PNG")
 _GIF_COLOURS = 256
 _OPAQUE = 128  # alpha from which a pixel of a GIF is visible
+_AVIF_BYTES = 300  # of the boxes around the image, about
 _IN_MEMORY_FORMATS = {"png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
 
 
@@ -52,7 +54,37 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     page, warnings = check_page_number(page, count, has_frames=image.format in _ANIMATED)
     if count > 1:
         image.seek(page - 1)
-    return _decoded(image, warnings)
+    return replace(_decoded(image, warnings), lossy_bytes=_lossy_bytes(file, image))
+
+
+def lossy_coding_of(image: Image.Image) -> tuple[str, float] | None:
+    """`ImageSource.lossy_coding` of the file that an image was opened from; None if that is gone or differs."""
+    with contextlib.suppress(OSError), Path(getattr(image, "filename", None) or "").open("rb") as file:
+        original = Image.open(file, formats=_PILLOW_FORMATS)
+        length = _lossy_bytes(file, original)
+        if length is not None and original.size == image.size:
+            return str(original.format), 8 * length / (image.width * image.height)
+    return None
+
+
+def _lossy_bytes(file: BinaryIO, image: Image.Image) -> int | None:
+    """Length of a still image in its file, for a lossy WebP or an AVIF; None for any other."""
+    if image.format not in ("WEBP", "AVIF") or int(getattr(image, "n_frames", 1)) > 1:
+        return None
+    if image.format == "WEBP":
+        return _lossy_chunk_bytes(file) or None
+    metadata = (image.info.get(name) or b"" for name in ("exif", "icc_profile", "xmp"))
+    return max(1, file.seek(0, io.SEEK_END) - sum(map(len, metadata)) - _AVIF_BYTES)
+
+
+def _lossy_chunk_bytes(file: BinaryIO) -> int:
+    """Length of the chunks of a WebP file that contain a lossy image (RFC 9649, §2.5); 0 without one."""
+    position, total = file.seek(12), 0
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[4:], "little")
+        total += length if head[:4] == b"VP8 " else 0
+        position = file.seek(position + 8 + length + length % 2)
+    return total
 
 
 def _opened(file: BinaryIO, max_pixels: int, formats: tuple[str, ...] = _PILLOW_FORMATS) -> Image.Image:

@@ -110,7 +110,7 @@ class PretrainedUpscaler:
         """Load the network and adapt it to a photograph; of a large one, windows are used.
 
         Luma and chroma of a colour image are processed together. The bands of any other image are processed one by one.
-        No steps are made where JPEG compression or more than two grey levels of noise in luma were measured, nor with
+        No steps are made where lossy compression or more than two grey levels of noise in luma were measured, nor with
         an estimated blur.
 
         Args:
@@ -215,7 +215,7 @@ def _reason_for_no_steps(degradation: Degradation) -> str:
     """
     kernel = degradation.kernel
     if degradation.compression_sigma > CLEAN:
-        return "no adaptation steps: JPEG compression was measured"
+        return "no adaptation steps: lossy compression was measured"
     if degradation.plane_sigma(0) > _MAX_ADAPTED_NOISE:
         return "no adaptation steps: noise was measured"
     if degradation.kernel_error and normalised_cross_correlation(kernel, bicubic(kernel.scale)) < _NEARLY_BICUBIC:

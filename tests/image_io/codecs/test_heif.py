@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image, ImageCms
 
 from blindsr.errors import ImageError, OutputError
-from blindsr.image_io import Photo, read_photo, write_photo
+from blindsr.image_io import Photo, open_image, read_photo, write_photo
 from blindsr.image_io.formats import detect_format
 
 HEIGHT, WIDTH = 96, 130
@@ -193,3 +193,17 @@ def test_the_profile_of_gray_samples_is_not_given_to_rgb_samples(tmp_path, pillo
     warnings = write_photo(photo, tmp_path / "a.heic")
     assert read_photo(tmp_path / "a.heic").icc_profile == (None if has_alpha else profile)
     assert any("the colour profile is for gray samples" in warning for warning in warnings) is has_alpha
+
+
+@pytest.mark.parametrize("exif", [None, b"Exif\0\0MM\0*" + bytes(3000)])
+def test_the_bits_of_a_heic_are_those_of_the_image_alone(tmp_path, pillow_heif, exif):
+    file = pillow_heif.from_bytes(mode="RGB", size=(WIDTH, HEIGHT), data=SAMPLES.tobytes())
+    sizes = []
+    for quality in (20, 90):
+        file.save(tmp_path / "a.heic", quality=quality, exif=exif)
+        with open_image(tmp_path / "a.heic") as source:
+            name, bits = source.lossy_coding
+        assert name == "HEIC"
+        sizes.append(bits * SAMPLES[..., 0].size / 8)
+    assert 100 < sizes[0] < 2500
+    assert 2 * sizes[0] < sizes[1] < 15000

@@ -10,7 +10,7 @@ import skimage.data
 import tifffile
 
 from blindsr.errors import ImageError
-from blindsr.image_io import default_suffix, image_size, read_photo, write_photo
+from blindsr.image_io import default_suffix, image_size, open_image, read_photo, write_photo
 
 SAMPLES = np.ascontiguousarray(skimage.data.coffee()[100:131, 200:237])
 
@@ -45,6 +45,19 @@ def test_15_bits_as_of_sentinel_2_keep_their_values_with_a_warning(tmp_path):
     photo = read_photo(tmp_path / "a.jp2")
     np.testing.assert_array_equal(np.round(photo.pixels[..., 0] * 65535), samples)
     assert photo.warnings == ("samples of 15 bits are kept as 16-bit ones with the same values",)
+
+
+@pytest.mark.parametrize(("is_reversible", "kind"), [(True, "j2k"), (False, "j2k"), (False, "jp2")])
+def test_bits_are_counted_of_a_code_stream_that_lost_something(tmp_path, is_reversible, kind):
+    samples = np.ascontiguousarray(skimage.data.coffee()[:128, :128])
+    level = 0 if is_reversible else 50
+    data = imagecodecs.jpeg2k_encode(samples, level=level, codecformat=kind, reversible=is_reversible)
+    (tmp_path / f"a.{kind}").write_bytes(data)
+    with open_image(tmp_path / f"a.{kind}") as source:
+        if is_reversible:
+            assert source.lossy_coding is None
+        else:
+            assert source.lossy_coding == ("JPEG2000", pytest.approx(8 * len(data) / 128**2, rel=0.1))
 
 
 def test_a_bare_code_stream_is_read(tmp_path):

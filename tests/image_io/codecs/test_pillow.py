@@ -17,6 +17,7 @@ from blindsr.image_io import (
     to_uint8,
     write_photo,
 )
+from blindsr.image_io.codecs.pillow import lossy_coding_of
 
 PHOTO = np.ascontiguousarray(data.chelsea()[60:97, 80:111])
 
@@ -63,6 +64,35 @@ def test_the_quantisation_tables_of_a_jpeg_are_those_of_the_file(tmp_path):
         assert len(source.jpeg_tables) == 2
     with open_image(tmp_path / "a.png") as source:
         assert source.jpeg_tables is None
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "is_lossy"),
+    [
+        (".webp", {"quality": 60}, True),
+        (".webp", {"lossless": True}, False),
+        (".avif", {"quality": 60}, True),
+        (".jpg", {"quality": 60}, False),
+        (".png", {}, False),
+    ],
+)
+def test_the_bits_of_a_lossy_codec_are_those_of_the_image_alone(tmp_path, suffix, options, is_lossy):
+    photo = data.chelsea()[:160, :160]
+    plain, tagged = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 3000
+    Image.fromarray(photo).save(plain, **options)
+    Image.fromarray(photo).save(tagged, exif=exif, **options)
+    with open_image(plain) as source, open_image(tagged) as other, Image.open(plain) as image:
+        assert (source.lossy_coding is not None) == is_lossy
+        assert lossy_coding_of(image) == source.lossy_coding
+        assert lossy_coding_of(image.resize((9, 9))) is None
+        if is_lossy:
+            (name, bits), (_, tagged_bits) = source.lossy_coding, other.lossy_coding
+            assert name == suffix[1:].upper()
+            size = 8 * plain.stat().st_size / photo[..., 0].size
+            assert 0 < bits < size
+            assert tagged_bits == pytest.approx(bits, rel=0.1)
 
 
 def gray_profile():

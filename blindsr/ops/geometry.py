@@ -52,9 +52,14 @@ def local_mean(image: Tensor, side: int) -> Tensor:
     Windows are doubled, which takes log₂(side) additions a pixel and axis; the pooling of torch needs side or side² of
     them. What a pixel gets does not depend on its place in the image, so that tiles give the same bits as the whole.
     """
-    ones = image.new_ones(1, 1, *image.shape[-2:])
-    sums, counts = (_over_square(part, side, torch.add, 0.0) for part in (image, ones))
-    return sums / counts
+    rows, columns = (_pixels_inside(length, side, image) for length in image.shape[-2:])
+    return _over_square(image, side, torch.add, 0.0) / (rows[:, None] * columns)
+
+
+def _pixels_inside(length: int, side: int, image: Tensor) -> Tensor:
+    """How many of the `side` pixels around each of `length` are inside, as numbers of the image's type."""
+    before = torch.arange(length, dtype=image.dtype, device=image.device).clamp(max=side // 2)
+    return before + before.flip(0) + 1
 
 
 def local_maximum(image: Tensor, side: int) -> Tensor:

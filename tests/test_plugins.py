@@ -162,7 +162,7 @@ def test_options_tables_batches_ablations_and_lists(folder, environment):
         (main, photo, *TOY, "-o", out / "options.png", "--json"),
         (main, photo, "--config", folder / "run.toml", "-o", out / "file.png", "--json"),
         (main, photo, *TOY, "--config", folder / "bad.toml"),
-        (main, folder / "photos", *TOY, "-o", out / "batch", "--jobs", 2, "--threads", 2),
+        (main, folder / "photos", *TOY, "-o", out / "batch", "--jobs", 1, "--threads", 1),
         ("methods", "--json"),
         (main, "--help"),
         ("degrade", folder / "photos", "-o", out / "set", "--law", "gaussian:1", "-q"),
@@ -184,7 +184,7 @@ def test_options_tables_batches_ablations_and_lists(folder, environment):
     assert record["kernel"]["sigma_long"] == pytest.approx(2, abs=0.05)
     assert _levels(out / "file.png") == ((40, 48), [64])
     assert (wrong["code"], wrong["err"]) == (1, "error: bad.toml: [toy] has no key 'levl' (did you mean 'level'?).\n")
-    # Worker processes find them too.
+    # A worker process finds them too.
     assert sorted(batch["out"].split()) == [f"{out}/batch/{name}_blindsr_x2.png" for name in "ab"]
     assert _levels(out / "batch" / "b_blindsr_x2.png") == ((40, 48), [128])
     # They are listed with their descriptions, and in --help without being imported.

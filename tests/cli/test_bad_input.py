@@ -350,7 +350,7 @@ def test_an_interruption_leaves_nothing_and_exits_with_130(quick, applied, photo
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(photo, sent):
     config = photo.parent / "long.toml"
-    config.write_text("[pretrained]\nsteps = 1000000\nreport_every = 1\n")
+    config.write_text("[pretrained]\nsteps = 1000000\nreport_every = 1\nbatch = 1\nviews = [0]\nvalidation_side = 16\n")
     before = _snapshot(photo.parent)
     command = [
         sys.executable,

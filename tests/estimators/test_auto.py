@@ -1,6 +1,7 @@
 """The estimator "auto": the learned posterior, and free-form kernels where all agree."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -49,11 +50,16 @@ def shake():
 OTHER = Kernel(np.pad(np.ones((2, 2)) / 4, 11), 2)
 
 
+@cache
+def shaken_photograph():
+    image = lr(shake())
+    return image, replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]), shape=None)
+
+
 @pytest.fixture
 def shaken(monkeypatch):
     """A photograph with motion blur, taken for shake for certain, and a function that sets the free forms."""
-    image = lr(shake())
-    certain = replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]), shape=None)
+    image, certain = shaken_photograph()
     monkeypatch.setattr(auto, "posterior_of", lambda *_: certain)
 
     def with_free_forms(*kernels):

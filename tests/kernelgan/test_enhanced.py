@@ -16,11 +16,11 @@ from blindsr.ops import degrade
 
 SHORT = KernelGANConfig(
     variant="e-kernelgan",
-    iterations=30,
+    iterations=15,
     report_every=5,
     generator_channels=8,
     discriminator_channels=8,
-    enhanced=EnhancedConfig(ranking_falls=10, ranking_ends=20),
+    enhanced=EnhancedConfig(ranking_falls=5, ranking_ends=10),
 )
 
 
@@ -80,8 +80,8 @@ def test_the_neighbours_of_a_constant_are_the_constant():
 
 CHANGES = {
     "weight_ranking": 0.3,
-    "ranking_falls": 5,
-    "ranking_ends": 15,
+    "ranking_falls": 3,
+    "ranking_ends": 8,
     "blur_centre_min": 0.7,
     "blur_centre_max": 0.8,
     "weight_unimodal": 50.0,

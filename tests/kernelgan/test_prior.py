@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import images
 import numpy as np
@@ -72,11 +73,12 @@ def test_a_point_of_the_sphere_is_a_kernel_near_a_gaussian(seed):
 def test_a_training_lowers_the_loss_and_leaves_the_random_state_alone():
     events = []
     state = torch.get_rng_state()
-    train_flow(200, batch=30, listener=events.append)
+    # The loss of the first step is 0.19.
+    train_flow(100, batch=15, listener=events.append)
     assert torch.equal(state, torch.get_rng_state())
-    losses = [event.values["loss"] for event in events if event.values]
-    assert losses[-1] < losses[0] - 0.1
-    first, again = (train_flow(10, batch=30) for _ in range(2))
+    (loss,) = [event.values["loss"] for event in events if event.values]
+    assert loss < 0.05
+    first, again = (train_flow(3, batch=15) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
@@ -107,12 +109,21 @@ CHANGES = {
 }
 
 
+@cache
+def plain():
+    return KernelGANFKPEstimator(SHORT).estimate(photograph(), 2)
+
+
+def test_a_seed_fixes_the_bits():
+    again = KernelGANFKPEstimator(SHORT).estimate(photograph(), 2)
+    assert np.array_equal(plain().kernel.array, again.kernel.array)
+    assert plain().history == again.history
+
+
 @pytest.mark.parametrize("field", list(FKPConfig.__dataclass_fields__))
-def test_each_setting_changes_something_and_a_seed_fixes_the_bits(field):
-    configs = SHORT, SHORT, replace(SHORT, **{field: CHANGES[field]})
-    first, again, other = (KernelGANFKPEstimator(config).estimate(photograph(), 2) for config in configs)
-    assert np.array_equal(first.kernel.array, again.kernel.array)
-    assert not np.array_equal(first.kernel.array, other.kernel.array) or first.history != other.history
+def test_each_setting_changes_something(field):
+    other = KernelGANFKPEstimator(replace(SHORT, **{field: CHANGES[field]})).estimate(photograph(), 2)
+    assert not np.array_equal(plain().kernel.array, other.kernel.array) or plain().history != other.history
 
 
 def test_every_step_is_an_event():

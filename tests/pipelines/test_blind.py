@@ -42,7 +42,7 @@ def test_a_blind_run_gains_over_bicubic_interpolation_on_a_photograph(lr, hr):
 
 @pytest.mark.slow
 def test_the_published_zssr_gains_over_bicubic_interpolation_with_the_true_kernel(lr, hr):
-    config = replace(ZSSRConfig.named("given"), max_steps=150, channels=32, layers=6, crop=64)
+    config = replace(ZSSRConfig.named("given"), max_steps=100, channels=32, layers=6, crop=48)
     result = run(lr, Settings(upscaler="zssr", configs={"zssr": config}), kernel=TRUE)
     assert psnr(result.image, hr) > psnr(imresize(lr, 2.0), hr) + 1.0
 

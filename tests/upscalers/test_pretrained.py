@@ -1,6 +1,7 @@
 """The pretrained upscaler: one pass of the network, and its adaptation to one image."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.wiener import wiener
 from blindsr.ops.windows import TensorSource
 from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.pretrained import weights
 from blindsr.upscalers.pretrained.conditioning import CLEAN, conditioning_of, embed
 from blindsr.upscalers.pretrained.config import PretrainedConfig
-from blindsr.upscalers.pretrained.network import FrozenNetwork, linear_base
+from blindsr.upscalers.pretrained.network import ConditionedNetwork, FrozenNetwork, NetworkConfig, linear_base
 from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler, back_project, clip_keeping_mean
 from blindsr.upscalers.pretrained.weights import BUNDLED, load_network
 from tests.images import noise, photograph, psnr, upscale
@@ -188,7 +190,7 @@ def test_a_few_steps_lose_next_to_nothing(scale, gain):
     hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(120, 136)
     kernel = gaussian(0.55 * scale, scale)
     lr = torch.round(degrade(hr, kernel.tensor(), scale) * 255) / 255
-    start, adapted = (upscale(lr, kernel, replace(PASS, steps=n, validation_side=32)) for n in (0, 12))
+    start, adapted = (upscale(lr, kernel, replace(PASS, steps=n, batch=4, validation_side=32)) for n in (0, 8))
     assert not torch.equal(start.image, adapted.image)
     assert psnr(adapted.image, hr) - psnr(start.image, hr) > gain
 
@@ -196,7 +198,7 @@ def test_a_few_steps_lose_next_to_nothing(scale, gain):
 @pytest.mark.parametrize(("ensemble", "views"), [(2, (2,)), (4, (2, 4, 6)), (8, (1, 3, 5, 7))])
 def test_an_ensemble_turns_with_the_image(ensemble, views):
     """Averaged over a group of views that leave the kernel alone, the answer to a turned image is the turned answer."""
-    lr, kernel = photograph(), bicubic(2)
+    lr, kernel = photograph(26, 22), bicubic(2)
     config = replace(PASS, ensemble=ensemble)
     straight = upscale(lr, kernel, config).image
     single = upscale(lr, kernel, replace(PASS, ensemble=1)).image
@@ -271,9 +273,12 @@ def test_an_ensemble_is_the_same_in_tiles():
     assert torch.allclose(whole, tiled, atol=1e-4)
 
 
-def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image():
+def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image(monkeypatch):
     """On a photograph with sharp edges: the kernel alone beats interpolation, and the image's own pairs beat that."""
-    pixels = torch.from_numpy(data.astronaut()[:320, 100:420].copy()).permute(2, 0, 1)[None].float() / 255
+    # A network of a thirtieth of the work: that the steps learn does not depend on its size.
+    small = partial(ConditionedNetwork, NetworkConfig(channels=32, blocks=1))
+    monkeypatch.setattr(weights, "ConditionedNetwork", small)
+    pixels = torch.from_numpy(data.astronaut()[:240, 100:340].copy()).permute(2, 0, 1)[None].float() / 255
     hr = imresize(pixels, 0.5).clamp(0, 1)
     kernel = gaussian(1.4, 2)
     lr = torch.round(degrade(hr, kernel.tensor(), 2) * 255) / 255
@@ -282,7 +287,7 @@ def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image():
     filtered = linear_base(wiener(planes, kernel.tensor(planes), 2))
     linear = clip_keeping_mean(from_planes(filtered.transpose(0, 1)), lr)
     assert torch.allclose(upscale(lr, kernel, none).image, linear, atol=1e-6)
-    some = replace(none, steps=100, learning_rate=1e-3, crop=16, validation_side=32, ensemble=1, back_projections=1)
+    some = replace(none, steps=100, learning_rate=2e-3, crop=16, validation_side=32, ensemble=1, back_projections=1)
     assert psnr(upscale(lr, kernel, some).image, hr) > psnr(linear, hr) + 0.05
     assert psnr(linear, hr) > psnr(imresize(lr, 2.0), hr) + 1
     few = replace(some, steps=2, batch=2, views=(0,))
@@ -310,7 +315,7 @@ def test_a_frozen_network_is_the_network(bands, scale):
     assert torch.allclose(FrozenNetwork(network, embedding, scale, torch.float32)(lr, linear), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "ensemble"), [((71, 43), 4), ((43, 72), 1), ((42, 71), 1)])
+@pytest.mark.parametrize(("size", "ensemble"), [((41, 35), 4), ((35, 42), 1), ((34, 41), 1)])
 def test_odd_sides_are_the_same_in_tiles_of_either_kind(size, ensemble):
     """The trunk works on 2×2 pixels, which must be the same ones in every tile and view."""
     lr = photograph(*size)
@@ -357,11 +362,11 @@ def test_a_wrong_kernel_with_its_error_is_less_harmful():
     assert unsure > psnr(imresize(lr, 2.0), hr) - 1.2
 
 
-@pytest.mark.parametrize("weights", BUNDLED)
-def test_both_bundled_networks_beat_interpolation(weights):
+@pytest.mark.parametrize("name", BUNDLED)
+def test_both_bundled_networks_beat_interpolation(name):
     hr = photograph(96, 112)
     lr = torch.round(degrade(hr, bicubic(2).tensor(), 2) * 255) / 255
-    gain = psnr(upscale(lr, bicubic(2), replace(PASS, weights=Path(weights))).image, hr) - psnr(imresize(lr, 2.0), hr)
+    gain = psnr(upscale(lr, bicubic(2), replace(PASS, weights=Path(name))).image, hr) - psnr(imresize(lr, 2.0), hr)
     assert gain > 0.3
 
 

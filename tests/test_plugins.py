@@ -9,12 +9,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from images import samples
 from PIL import Image
+
+from tests.batch.dask_processes import dask_processes
 
 PACKAGE = '''
 from dataclasses import dataclass
@@ -211,32 +212,12 @@ def test_help_does_not_import_methods_of_other_packages(folder, environment):
     assert "Of another package" in done.stdout
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of Dask are forks")
 def test_dask_workers_run_them(folder, environment, tmp_path):
     pytest.importorskip("distributed")
-    place = tmp_path / "scheduler.json"
-    log = (tmp_path / "cluster.log").open("w")
-
-    def start(module, *arguments):
-        command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(place), "--no-dashboard"]
-        return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
-
-    processes = [
-        start("dask_scheduler", "--host", "127.0.0.1", "--port", "0"),
-        start("dask_worker", "--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)),
-    ]
-    try:
-        deadline = time.monotonic() + 60
-        while not place.exists():
-            assert time.monotonic() < deadline, (tmp_path / "cluster.log").read_text()
-            time.sleep(0.1)
-        address = json.loads(place.read_text())["address"]
-        dask = ("--executor", "dask", "--scheduler", address, "--device", "cpu")
+    with dask_processes(tmp_path, workers=1, environment=environment) as cluster:
+        dask = ("--executor", "dask", "--scheduler", cluster.address, "--device", "cpu")
         photo, out = folder / "photos" / "a.png", tmp_path / "out"
         (result,) = _run(folder, environment, ("estimate-and-upscale", photo, *TOY, "-o", out, *dask))
-        assert result["out"] == f"{out}/a_blindsr_x2.png\n"
-        assert _levels(out / "a_blindsr_x2.png") == ((40, 48), [128])
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        log.close()
+    assert result["out"] == f"{out}/a_blindsr_x2.png\n"
+    assert _levels(out / "a_blindsr_x2.png") == ((40, 48), [128])

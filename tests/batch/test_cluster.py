@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
+import signal
 
 import pytest
 
@@ -15,39 +13,18 @@ from blindsr.errors import ConfigError, DeviceError
 from blindsr.kernels import gaussian
 from blindsr.settings import preset
 from tests.batch.batch_fakes import make_photos, run, statuses
+from tests.batch.dask_processes import dask_processes
 
 pytest.importorskip("distributed")
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """The address of a scheduler, and its two workers."""
-    place = tmp_path / "scheduler.json"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    log = (tmp_path / "cluster.log").open("w")
-
-    def start(module, *arguments):
-        command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(place), "--no-dashboard"]
-        return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=log)
-
-    scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
-    workers = [
-        start("dask_worker", "--nthreads", "1", "--no-nanny", "--resources", "PHOTO=1", "--local-directory", tmp_path)
-        for _ in range(2)
-    ]
-    deadline = time.monotonic() + 60
-    while not place.exists():
-        assert time.monotonic() < deadline, (tmp_path / "cluster.log").read_text()
-        time.sleep(0.1)
-    yield json.loads(place.read_text())["address"], workers
-    for process in (*workers, scheduler):
-        process.kill()
-        process.wait()
-    log.close()
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of Dask are forks")
+def test_a_worker_that_dies_loses_nothing(tmp_path):
+    with dask_processes(tmp_path, workers=2, options=("--resources", "PHOTO=1")) as cluster:
+        _a_worker_dies(cluster, tmp_path)
 
 
-def test_a_worker_that_dies_loses_nothing(cluster, tmp_path):
-    address, workers = cluster
+def _a_worker_dies(cluster, tmp_path):
     make_photos(tmp_path / "in", *(f"{i}.png" for i in range(6)))
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     events = []
@@ -55,12 +32,12 @@ def test_a_worker_that_dies_loses_nothing(cluster, tmp_path):
     def listener(event):
         events.append(event)
         if len([e for e in events if isinstance(e, ImageDone)]) == 2:
-            workers[0].kill()
+            cluster.kill(cluster.workers[0])
 
     options = TaskOptions(settings=preset("fast"), kernel=gaussian(1.44, 2))
-    engine = Cluster(scheduler=address, device="cpu", resources={"PHOTO": 1}).run
+    engine = Cluster(scheduler=cluster.address, device="cpu", resources={"PHOTO": 1}).run
     result = run(tmp_path / "in", tmp_path / "out", options=options, engine=engine, listener=listener)
-    assert workers[0].wait(60) == -9
+    assert cluster.end_of(cluster.workers[0]) == -signal.SIGKILL
     assert statuses(result) == {"bad.png": "failed"} | {f"{i}.png": "done" for i in range(6)}
     rows = [json.loads(line) for line in (tmp_path / "out" / MANIFEST).read_text().splitlines()]
     assert sorted(row["target"] for row in rows if row["status"] == "done") == [f"{i}_blindsr_x2" for i in range(6)]

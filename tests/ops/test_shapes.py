@@ -27,10 +27,10 @@ def spectrum(shape, scale=2, noise=1e-7, exponent=2.1):
     y, x = points.aliases[..., 0], points.aliases[..., 1]
     radius = np.hypot(y, x)
     used = radius < points.beyond
+    frequencies = np.unique(points.aliases)
+    gain = np.abs(shape.transfer(frequencies))[np.searchsorted(frequencies, y), np.searchsorted(frequencies, x)]
     power = np.zeros(radius.shape)
-    for index in zip(*np.nonzero(used), strict=True):
-        gain = shape.transfer(np.array([y[index], x[index]]))[0, 1]
-        power[index] = radius[index] ** -exponent * abs(gain) ** 2
+    power[used] = radius[used] ** -exponent * gain[used] ** 2
     return replace(points, log_power=np.log(power.sum(0) + noise))
 
 

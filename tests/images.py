@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from skimage import data
 
+from blindsr.estimators.spectral import SpectralConfig
 from blindsr.events import ignore
 from blindsr.ops.windows import TensorSource
 from blindsr.settings import Settings
@@ -78,7 +79,7 @@ INTERPOLATE = Settings(estimator="bicubic", upscaler="bicubic")
 
 
 def quick_settings(*, steps=0, random_weights=False, **fields):
-    """Settings of the pretrained network in full precision, with few steps or none."""
+    """Settings of the pretrained network in full precision, with few steps or none, and of a quick estimate."""
     config = PretrainedConfig(
         steps=steps,
         learning_rate=5e-5,
@@ -90,4 +91,5 @@ def quick_settings(*, steps=0, random_weights=False, **fields):
         precision="fp32",
         random_weights=random_weights,
     )
-    return Settings(configs={"pretrained": config}, **fields)
+    # Without the spectral estimates of halves, which say how certain a kernel is and take three quarters of the time.
+    return Settings(configs={"pretrained": config, "spectral": SpectralConfig(splits=0)}, **fields)

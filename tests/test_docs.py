@@ -242,7 +242,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         crop.save(tmp_path / name)
     crop.save(tmp_path / "film.gif", save_all=True, append_images=[crop.rotate(180)], duration=100)
     crop.save(tmp_path / "stack.tif", save_all=True, append_images=[crop.rotate(180)])
-    photograph.crop((140, 90, 268, 186)).save(tmp_path / "examples" / "chelsea.png")
+    photograph.crop((140, 90, 228, 156)).save(tmp_path / "examples" / "chelsea.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     # The guides name the preset `default`, which takes too long for a test.

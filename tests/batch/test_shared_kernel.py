@@ -10,6 +10,7 @@ from blindsr.batch import shared_kernel as shared_module
 from blindsr.batch.plan import Manifest
 from blindsr.batch.shared_kernel import shared_kernel_for
 from blindsr.errors import ConfigError, ImageError
+from blindsr.estimators.spectral import SpectralConfig
 from blindsr.events import Notice, StepDone, ignore
 from blindsr.image_io import FileOptions, open_image
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
@@ -21,7 +22,8 @@ from blindsr.pipelines.files import ColorSource
 from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 
-SPECTRAL = Settings(estimator="spectral")
+# Without the estimates of halves, which say how certain a single kernel is.
+SPECTRAL = Settings(estimator="spectral", configs={"spectral": SpectralConfig(splits=0)})
 
 
 def _lr(picture, kernel, seed):

@@ -52,7 +52,7 @@ def written(path, frames, **options):
 
 
 def test_grey_frames_of_a_colour_film_stay_grey(tmp_path):
-    colour = scene(0, 3)
+    colour = [frame[:40, :44] for frame in scene(0, 3)]
     grey = np.repeat(colour[1][..., 1:2], 3, axis=2)
     for name, frames in (("film.png", [colour[0], grey, colour[2]]), ("grey.png", [grey, grey[::-1]])):
         result = upscale_file(written(tmp_path / name, frames), FAST, kernel=gaussian(1.2, 2), files=ALL, device="cpu")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from blindsr.batch import shared_kernel
+from blindsr.pipelines import files
 from blindsr.runtime import prepare_process
 
 collect_ignore = ["golden/make_goldens.py"]  # a script that needs a package of its own
@@ -31,6 +33,21 @@ def _files_need_not_survive_a_power_cut() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
+
+
+@pytest.fixture
+def drawing() -> None:
+    """Kernels are drawn in this test."""
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a kernel takes three quarters of a quick run on a file; tests/kernels checks the plots."""
+    if "drawing" not in request.fixturenames:
+        for module in (files, shared_kernel):
+            monkeypatch.setattr(module, "kernel_plot_png", lambda kernel: kernel.digest.encode())
+        monkeypatch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
+        monkeypatch.setattr(files, "map_plot_png", lambda kernels: kernels.mean.digest.encode())
 
 
 @pytest.fixture

@@ -6,21 +6,8 @@ from PIL import Image
 from skimage import data
 
 from blindsr.app.jobs import Session
-from blindsr.pipelines import files
 
 LIMIT = 2**20
-
-
-@pytest.fixture(autouse=True)
-def _no_drawing(request, monkeypatch):
-    """Drawing a kernel takes longer than a small photograph; tests/kernels checks the plots."""
-    if "drawing" not in request.fixturenames:
-        monkeypatch.setattr(files, "kernel_plot_png", lambda kernel: kernel.digest.encode())
-
-
-@pytest.fixture
-def drawing():
-    """Kernels are drawn in this test."""
 
 
 @pytest.fixture

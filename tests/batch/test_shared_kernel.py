@@ -212,7 +212,7 @@ def folder(tmp_path, pictures):
     return tmp_path
 
 
-def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch):
+def test_the_kernel_of_files_is_written_and_used_again(folder, monkeypatch, drawing):
     (folder / "out").mkdir()
     paths, manifest = [*sorted(folder.glob("*.png")), folder / "missing.png"], Manifest(folder / "out" / "m.jsonl")
     events = []

@@ -52,19 +52,6 @@ def known(run):
     return invoke
 
 
-@pytest.fixture
-def drawing():
-    """Kernels are drawn in this test."""
-
-
-@pytest.fixture(autouse=True)
-def _no_drawing(request, monkeypatch):
-    """Drawing a kernel takes three quarters of a quick run; tests/kernels checks the plots."""
-    if "drawing" not in request.fixturenames:
-        monkeypatch.setattr(files, "kernel_plot_png", lambda kernel: kernel.digest.encode())
-        monkeypatch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
-
-
 class Spy:
     """Calls of a function, which is called all the same; `error` is raised instead, if there is one."""
 

@@ -210,7 +210,7 @@ def test_the_record_has_what_is_needed_to_repeat_and_judge_the_run(save):
     }
 
 
-def test_the_kernel_beside_the_result_is_the_one_that_was_used(save):
+def test_the_kernel_beside_the_result_is_the_one_that_was_used(save, drawing):
     result = upscale_file(save(PHOTO), PASS, kernel=KERNEL, kernel_warnings=("the key was guessed.",), device="cpu")
     again, _ = read_kernel(result.outputs.kernel, scale=2)
     assert np.array_equal(again.array, KERNEL.array)

@@ -252,7 +252,7 @@ def test_a_photograph_with_one_blur_gets_one_kernel_and_a_line_says_so(half):
     assert small.warnings[-1] == "100×100 px are too few for a map of kernels; one kernel is used for all of it."
 
 
-def test_the_map_of_a_photograph_is_written_and_used_again(half, tmp_path):
+def test_the_map_of_a_photograph_is_written_and_used_again(half, tmp_path, drawing):
     Image.fromarray(image_of_two(20, 180)).save(tmp_path / "a.png")
     settings = dataclasses.replace(CLEAN, varying=True, upscaler="lanczos", kernel_width=1.2)
     result = upscale_file(tmp_path / "a.png", settings, device="cpu")

@@ -136,11 +136,17 @@ def plain():
     return estimate_kernel(photograph(), 2, SHORT)
 
 
+@pytest.fixture(scope="module")
+def plain_grey():
+    return estimate_kernel(photograph(bands=1), 2, SHORT)
+
+
 @pytest.mark.parametrize("field", sorted(SHORT.__dataclass_fields__.keys() - {"enhanced"}))
-def test_each_setting_changes_something(field, plain):
+def test_each_setting_changes_something(field, plain_grey):
     assert CHANGES[field] != getattr(SHORT, field)
-    changed = estimate_kernel(photograph(), 2, replace(SHORT, **{field: CHANGES[field]}))
-    assert changed.history != plain.history or not np.array_equal(changed.kernel.array, plain.kernel.array), field
+    changed = estimate_kernel(photograph(bands=1), 2, replace(SHORT, **{field: CHANGES[field]}))
+    same_kernel = np.array_equal(changed.kernel.array, plain_grey.kernel.array)
+    assert changed.history != plain_grey.history or not same_kernel, field
 
 
 @pytest.mark.parametrize("bands", [1, 2, 5])

@@ -66,7 +66,7 @@ def test_alpha_stays_exact_where_it_is_constant(scale):
 
 
 def test_alpha_is_the_same_in_tiles():
-    image = with_alpha(disc(90, 36, 3))
+    image = with_alpha(disc(110, 44, 3))
     np.testing.assert_allclose(enlarged(image, tile=32), enlarged(image), atol=0.3 / 255)
 
 

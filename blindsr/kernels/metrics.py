@@ -137,9 +137,11 @@ def widths_text(kernel: Kernel) -> str:
     prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
     if share >= _ALMOST_ALL:
         prefix = "almost the bicubic kernel, "
+    amount = kernel.provenance.get("sharpening")
+    suffix = f", with the sharpening of the photograph ({amount:.2g})" if isinstance(amount, int | float) else ""
     if abs(long - short) < 0.05 * long:
-        return f"{prefix}FWHM {long:.2f} px in all directions"
-    return f"{prefix}FWHM {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across"
+        return f"{prefix}FWHM {long:.2f} px in all directions{suffix}"
+    return f"{prefix}FWHM {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across{suffix}"
 
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:

@@ -105,6 +105,10 @@ def test_an_exception_passes_through():
             "almost the bicubic kernel, FWHM ",
         ),
         (
+            Kernel(gaussian(1.0, 2).array, 2, {"made_by": "learned", "sharpening": 0.83}),
+            "FWHM 2.39 px in all directions, with the sharpening of the photograph (0.83)",
+        ),
+        (
             Kernel(gaussian(1.44, 2).array, 2, {"made_by": "learned", "bicubic_share": 0.3}),
             "30 % bicubic kernel, FWHM 2.83 px in all directions (12×12 for ×2)",
         ),

@@ -74,8 +74,11 @@ _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is l
 _SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
+_WARNED_SHARPENING = 0.5  # amount from which there is a warning
+_UNSHARP_SIGMA = 0.9  # LR pixels, of the unsharp mask of a camera or a program, about
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
+_RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
 _ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
 
 Plane = NDArray[np.complex128]
@@ -123,6 +126,9 @@ class LearnedConfig:
     # The same for an image that was enlarged before, whose pixels have no blur of their own.
     enlarged_probabilities: tuple[float, float] = (0.6, 0.85)
     max_enlarged_share: float = 0.9
+    # Amounts of an unsharp mask between which it counts as found: it is then part of the fitted Gaussian and of the
+    # bicubic kernel, so that its halos are removed.
+    sharpening_amounts: tuple[float, float] = (0.6, 1.0)
     # Power at half of the Nyquist frequency over that at the corners of the spectrum (the first of `detail_ratios`)
     # between which the estimate is blended into the bicubic kernel: the image is sharp, or its spectrum ends in a noise
     # floor, and nothing shows whether it was blurred or has a soft subject.
@@ -146,7 +152,13 @@ class LearnedConfig:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
         pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
-        pairs += ["fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"]
+        pairs += [
+            "fallback_errors",
+            "sharp_probabilities",
+            "enlarged_probabilities",
+            "oversampled_ratios",
+            "sharpening_amounts",
+        ]
         for name in pairs:
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
@@ -236,6 +248,17 @@ class ImagePosterior:
         ratio = self.shape.residual / self.spectral.residual
         share = (1 - ramp(ratio, config.shape_residuals)) * (1 - ramp(distance, config.shape_distances))
         return share * config.max_shape_share, distance
+
+    def sharpening(self, config: LearnedConfig) -> float:
+        """Amount a of the unsharp mask, 1 + a·(1 − G), that the image was probably sharpened with; 0 without one."""
+        amount = self.metrics["sharpening"]
+        return amount * ramp(amount, config.sharpening_amounts)
+
+    def unsharp(self, config: LearnedConfig) -> Plane:
+        """Transfer function of this mask, at the frequencies of `transfer`; periodic with 1 cycle per LR pixel."""
+        f = (frequencies_of(self.scale) + 0.5) % 1 - 0.5
+        along = np.exp(-2 * (np.pi * _UNSHARP_SIGMA * f) ** 2)
+        return np.asarray(1 + self.sharpening(config) * (1 - np.outer(along, along)), np.complex128)
 
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
@@ -330,7 +353,7 @@ def estimate_of(
     Args:
         posterior: From `posterior_of`.
         scale: Factor from LR to HR.
-        config: Settings.
+        config: Settings. A sharpening that was found is part of the kernel, also of its bicubic part.
         free_form: Weight and error of the free-form part of the mean; 0 for none.
 
     Returns:
@@ -355,7 +378,10 @@ def estimate_of(
     points = posterior.spectral.pointedness
     oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
-    kernel = kernel_of((1 - share) * transfer + share * _bicubic_transfer(scale), scale)
+    safe = posterior.unsharp(config) * _bicubic_transfer(scale)
+    sharpening = posterior.sharpening(config)
+    ripple = _RIPPLE_OF_HALOS if sharpening else _RIPPLE
+    kernel = kernel_of((1 - share) * transfer + share * safe, scale, ripple=ripple)
     # The bicubic part is no estimate.
     kernel_error = min(kernel_error * math.sqrt(1 - share), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
@@ -364,6 +390,8 @@ def estimate_of(
         provenance["width_error"] = round(width_error(kernel, error), 3)
     if share >= _MIN_SHARE:
         provenance["bicubic_share"] = round(share, 3)
+    if sharpening:
+        provenance["sharpening"] = round(sharpening, 2)
     kernel = Kernel(kernel.array, scale, provenance)
     warnings: tuple[str, ...] = ()
     if enlarged > _WARNED_SHARE:
@@ -406,6 +434,11 @@ def estimate_of(
         warnings = (
             f"the image is softer than photographs usually are, by a blur of σ {sigma:.1f} px, which is removed. If "
             'its subject is soft by itself, use `blindsr upscale` with --kernel bicubic (kernel="bicubic" in Python).',
+        )
+    elif sharpening > _WARNED_SHARPENING:
+        warnings = (
+            "the image seems to have been sharpened before, by a camera or a program: its halos are removed with the "
+            "blur.",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error
@@ -513,15 +546,16 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     The network's predicted error is that on photographs like those of its training. How far an estimate that was not
     trained is from it says more on others.
     """
-    distance = transfer_distance(posterior.transfer, posterior.spectral.transfer)
+    blurred = posterior.unsharp(config) * posterior.spectral.transfer
+    distance = transfer_distance(posterior.transfer, blurred)
     gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
     weight = config.spectral_weight * gaussian * (1 - ramp(distance, config.spectral_distances))
     predicted, apart = config.error_parts
     error = math.hypot(predicted * posterior.error, apart * distance)
-    mean = posterior.mixed(posterior.spectral.transfer, weight)
+    mean = posterior.mixed(blurred, weight)
     error = gaussian * error + (1 - gaussian) * posterior.error
     wide, _ = _wideness(posterior, config)
-    mean, error = mean.mixed(posterior.spectral.transfer, wide), (1 - wide) * error + wide * config.wide_error
+    mean, error = mean.mixed(blurred, wide), (1 - wide) * error + wide * config.wide_error
     shape, distance = posterior.shape_share(config)
     if posterior.shape is not None and shape:
         fitted = posterior.shape.transfer(frequencies_of(posterior.scale)).astype(np.complex128)
@@ -628,6 +662,7 @@ def _bicubic_transfer(scale: int) -> Plane:
     return transfer_of(bicubic(scale))
 
 
+@cache
 def width_error(kernel: Kernel, error: float) -> float:
     """The relative error of a kernel's width that makes as large an error of its transfer function."""
     wider = transfer_of(kernel, 1 + _WIDTH_STEP)
@@ -664,8 +699,11 @@ def _fallback_shares(
     )
 
 
-def kernel_of(transfer: Plane, scale: int) -> Kernel:
-    """The kernel on the HR grid with a transfer function that is given at `_frequencies`."""
+def kernel_of(transfer: Plane, scale: int, *, ripple: float = _RIPPLE) -> Kernel:
+    """The kernel on the HR grid with a transfer function that is given at `frequencies_of`.
+
+    Weights below `ripple`, as a share of the largest, become zero.
+    """
     middle = len(transfer) // 2
     transfer = transfer / transfer[middle, middle].real
     side = 2 * _KERNEL_RADIUS * scale - (scale % 2)
@@ -676,7 +714,7 @@ def kernel_of(transfer: Plane, scale: int) -> Kernel:
     ends[[0, -1]] = 0.5
     phase = np.exp(-2j * np.pi * np.outer(r, frequencies)) * ends
     array = (phase @ transfer @ phase.T).real
-    array = np.sign(array) * np.maximum(np.abs(array) - _RIPPLE * array.max(), 0)
+    array = np.sign(array) * np.maximum(np.abs(array) - ripple * array.max(), 0)
     kernel = Kernel.normalised(array, scale, {"made_by": STAGE})
     margin = (kernel.size - max(kernel.support(_ENERGY), 3 * scale)) // 2
     if margin <= 0:

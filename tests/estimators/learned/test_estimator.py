@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from images import INTERPOLATE, photograph, psnr, quick_settings
+from scipy import ndimage
 
 from blindsr import SuperResolver
 from blindsr.cli.output import kernel_text
@@ -18,6 +19,7 @@ from blindsr.estimators.learned.estimator import (
     _fitted_shape,
     detail_ratios,
     estimate_of,
+    frequencies_of,
     posterior_of,
     textured_tiles,
     transfer_distance,
@@ -229,6 +231,28 @@ def test_other_blurs_are_no_shapes(kernel):
     fitted = _fitted_shape(shapes)
     assert fitted is not None
     assert replace(shapes, shape=fitted).shape_share(LearnedConfig())[0] < 0.1
+
+
+def unsharp_masked(lr, amount):
+    blurred = torch.from_numpy(ndimage.gaussian_filter(lr.numpy(), (0, 0, 1, 1)))
+    return ((lr + amount * (lr - blurred)).clamp(0, 1) * 255).round() / 255
+
+
+@pytest.mark.parametrize("kernel", [bicubic(2), gaussian(2.0, 2)])
+def test_the_sharpening_of_a_photograph_is_part_of_its_kernel(kernel):
+    lr = degraded(kernel, name="coffee")
+    plain, sharpened = estimate_kernel(lr, 2), estimate_kernel(unsharp_masked(lr, 1.0), 2)
+    assert "sharpening" not in plain.kernel.provenance
+    assert 0.5 < sharpened.kernel.provenance["sharpening"] < 1.5
+    assert sharpened.warnings == (
+        "the image seems to have been sharpened before, by a camera or a program: its halos are removed with the blur.",
+    )
+    f = (frequencies_of(2) + 0.5) % 1 - 0.5
+    along = np.exp(-2 * (np.pi * f) ** 2)
+    true = transfer_of(kernel) * (2 - np.outer(along, along))
+    ignoring = estimate_kernel(unsharp_masked(lr, 1.0), 2, LearnedConfig(sharpening_amounts=(8.0, 9.0)))
+    errors = [transfer_distance(transfer_of(result.kernel), true) for result in (sharpened, ignoring)]
+    assert errors[0] < 0.75 * errors[1]
 
 
 @pytest.mark.parametrize("sigma", [1.4, 2.2])

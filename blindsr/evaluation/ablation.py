@@ -106,6 +106,7 @@ class AblationPlan:
     settings: Settings = field(default_factory=Settings)  # of every run; the scale must be that of the test set
     seeds: tuple[int, ...] = (0,)  # every method runs once for each of them
     device: str = "auto"  # or "cpu", "cuda", …
+    with_bicubic_kernel: bool = True  # each upscaler also runs with the bicubic kernel, the reference of all gains
 
     def __post_init__(self) -> None:
         """Check the plan, and fill in the registered methods."""
@@ -127,7 +128,8 @@ class AblationPlan:
     def methods(self) -> tuple[str, ...]:
         """In the order of the tables: interpolation, then for each upscaler the bicubic, estimated and true kernels."""
         has_truth = any(image.kernel is not None for image in self.images)
-        kernels = (BICUBIC, *(self.estimators or ()), *((TRUE,) if has_truth else ()))
+        reference = (BICUBIC,) if self.with_bicubic_kernel else ()
+        kernels = (*reference, *(self.estimators or ()), *((TRUE,) if has_truth else ()))
         of_upscalers = {up: kernels if _uses_kernel(up) else (OWN,) for up in self.upscalers or ()}
         return (INTERPOLATION, *(method_name(kernel, up) for up, used in of_upscalers.items() for kernel in used))
 

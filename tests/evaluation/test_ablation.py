@@ -77,6 +77,8 @@ def test_an_upscaler_that_uses_no_kernel_has_one_row(dataset, tmp_path):
     plan = plan_of(dataset, estimators=("spectral",), upscalers=("nearest", "dkp", "pretrained"))
     assert plan.methods[:3] == ("interpolation", "own+nearest", "own+dkp")
     assert plan.methods[3:] == ("bicubic+pretrained", "spectral+pretrained", "true+pretrained")
+    without = replace(plan, with_bicubic_kernel=False)
+    assert without.methods == tuple(method for method in plan.methods if method != "bicubic+pretrained")
     cell = next(cell for cell in plan.cells() if cell.method == "own+dkp")
     assert (cell.settings.estimator, cell.settings.upscaler) == ("bicubic", "dkp")
     from blindsr.upscalers.deep_prior import DKPConfig

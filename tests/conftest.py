@@ -1,12 +1,7 @@
 """Shared by all tests: one random source, and one thread for torch, so that figures do not vary."""
 
-import multiprocessing
 import os
-import pickle
-import sys
-import warnings
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,27 +49,3 @@ def _no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def rng() -> np.random.Generator:
     """The source of every random number in a test."""
     return np.random.default_rng(7)
-
-
-@pytest.fixture
-def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worker processes that need not import torch; what a spawned one is started with must be picklable all the same.
-
-    That spawned ones work is shown by tests/test_pool.py, and for a batch by tests/test_plugins.py.
-    """
-    if sys.platform != "linux":
-        return
-    fork = multiprocessing.get_context("fork")
-
-    class Forked(fork.Process):
-        def __init__(self, *, target, args, daemon):
-            *given, pipe = args
-            super().__init__(target=target, args=(*pickle.loads(pickle.dumps(given)), pipe), daemon=daemon)
-
-        def start(self):
-            with warnings.catch_warnings():  # Python 3.12 warns of forks of a process with threads
-                warnings.simplefilter("ignore", DeprecationWarning)
-                super().start()
-
-    context = SimpleNamespace(Pipe=fork.Pipe, Process=Forked)
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)

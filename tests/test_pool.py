@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import multiprocessing
 import os
 import re
 import signal
@@ -81,8 +82,12 @@ def functions(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def forked(functions, forked_workers):
+def forked(functions, monkeypatch):
     """The functions, in workers that need not import torch."""
+    if sys.platform != "linux":
+        return functions
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: fork)
     return functions
 
 

@@ -393,10 +393,13 @@ def estimate_codec_error(luma: Tensor, codec: str, bits_per_pixel: float) -> flo
     Args:
         luma: Parts of the decoded image, (N, 1, h, w), [0, 1], sides of 3 px or more.
         codec: Name of the format, as in `PhotoHeader.format`.
-        bits_per_pixel: Size of the coded image over its pixels.
+        bits_per_pixel: Size of the coded image over its pixels; positive.
 
     Returns:
         σ in [0, 1] units; 0.0 for another codec.
+
+    References:
+        Ours; how it was fitted is in docs/notes/2026-11-30-other-codecs.md.
     """
     if codec not in _CODECS:
         return 0.0

@@ -687,6 +687,9 @@ def fit_image(
         is_grey = not isinstance(kernel, KernelStack) and image.is_grey
     source: Source = ColorSource(image, device, is_grey=is_grey)
     compression_sigma = compression_error(image, source)
+    file_format = image.header.format or ""
+    if image.lossy_coding is not None:  # of a Pillow image as well, which has no format of its own
+        file_format, _ = image.lossy_coding
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
@@ -700,7 +703,7 @@ def fit_image(
         settings,
         kernel=kernel,
         compression_sigma=compression_sigma,
-        file_format=image.header.format or "",
+        file_format=file_format,
         linear_light=linear,
         noise=noise,
         listener=listener,

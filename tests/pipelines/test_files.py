@@ -419,6 +419,8 @@ def test_what_another_codec_lost_is_treated_as_noise_of_files_and_pillow_images(
     with Image.open(tmp_path / f"a{suffix}") as image:
         from_pillow = blindsr.SuperResolver(preset=quick_settings(), device="cpu")(image, kernel=KERNEL)
     assert from_pillow.degradation.compression_sigma == result.run.degradation.compression_sigma
+    assert set(from_pillow.warnings) <= set(result.warnings)
+    assert any(name in w for w in from_pillow.warnings)
 
 
 @pytest.mark.parametrize(("wanted", "noise"), [("auto", None), ("on", 0.02), ("off", None)])

@@ -152,13 +152,8 @@ class LearnedConfig:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
         pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
-        pairs += [
-            "fallback_errors",
-            "sharp_probabilities",
-            "enlarged_probabilities",
-            "oversampled_ratios",
-            "sharpening_amounts",
-        ]
+        pairs += ["fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"]
+        pairs += ["sharpening_amounts"]
         for name in pairs:
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
@@ -437,8 +432,8 @@ def estimate_of(
         )
     elif sharpening > _WARNED_SHARPENING:
         warnings = (
-            "the image seems to have been sharpened before, by a camera or a program: its halos are removed with the "
-            "blur.",
+            "the image seems to have been sharpened by a camera or a program; the estimated kernel includes that, and "
+            "removing it removes the halos as well.",
         )
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error

@@ -25,7 +25,8 @@ _MAX_DEPTH = 8
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _GEO = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 _EXIF = b"JpgTiffExif->JP2"
-_CODING_STYLE, _START_OF_TILE, _REVERSIBLE = b"\xff\x52", b"\xff\x90", 1
+_CODING_STYLE, _START_OF_TILE = b"\xff\x52", b"\xff\x90"
+_REVERSIBLE = b"\x01"  # transform in the coding style
 _START_OF_CODESTREAM, _END_OF_CODESTREAM = b"\xff\x4f\xff\x51", b"\xff\xd9"
 _OPACITY, _PREMULTIPLIED_OPACITY = 1, 2  # types of a channel in the box "cdef"
 _RGB_SPACES = (16, 18)  # enumerated colour spaces: sRGB and sYCC
@@ -79,7 +80,7 @@ def _read(data: bytes) -> _Boxes:
     x1, y1, x0, y0 = struct.unpack(">IIII", head[8:24])
     components, depth = struct.unpack(">HB", head[40:43])
     end = data[stop - 2 : stop]
-    lossy_bytes = None if _is_reversible(data[start:stop]) else stop - start
+    lossy_bytes = None if _is_reversible(data, start) else stop - start
     header = _Boxes(x1 - x0, y1 - y0, components, (depth & 0x7F) + 1, bool(depth & 0x80), end, lossy_bytes)
     for name, start, stop in boxes:
         body = data[start : min(stop, start + 16)] if name == b"jp2c" else data[start:stop]
@@ -98,13 +99,16 @@ def _read(data: bytes) -> _Boxes:
     return header
 
 
-def _is_reversible(codestream: bytes) -> bool:
-    """Whether the wavelet transform of a code stream is the one of whole numbers, which loses nothing (A.6.1)."""
-    position = len(_START_OF_CODESTREAM) - 2
-    while (marker := codestream[position : position + 2]) not in (b"", _START_OF_TILE):
+def _is_reversible(data: bytes, start: int) -> bool:
+    """Whether the code stream from `start` on uses the wavelets of whole numbers, which lose nothing (A.6.1)."""
+    position = start + 2  # of the marker after that of the start
+    while data[position : position + 1] == b"\xff":
+        marker = data[position : position + 2]
         if marker == _CODING_STYLE:
-            return codestream[position + 13 : position + 14] == bytes([_REVERSIBLE])
-        position += 2 + int.from_bytes(codestream[position + 2 : position + 4], "big")
+            return data[position + 13 : position + 14] == _REVERSIBLE
+        if marker == _START_OF_TILE:
+            break
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return False
 
 

@@ -196,6 +196,7 @@ class PillowFrames:
     def __getitem__(self, index: int, /) -> Decoded:
         """Decode a frame."""
         decoded = _decoded(self._image if self._count == 1 else self._frame(index), [])
+        decoded = replace(decoded, lossy_bytes=_lossy_bytes(self._file, self._image))
         if self._header is None:
             return decoded
         of_frame = decoded.header

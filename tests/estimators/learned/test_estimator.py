@@ -245,7 +245,8 @@ def test_the_sharpening_of_a_photograph_is_part_of_its_kernel(kernel):
     assert "sharpening" not in plain.kernel.provenance
     assert 0.5 < sharpened.kernel.provenance["sharpening"] < 1.5
     assert sharpened.warnings == (
-        "the image seems to have been sharpened before, by a camera or a program: its halos are removed with the blur.",
+        "the image seems to have been sharpened by a camera or a program; the estimated kernel includes that, and "
+        "removing it removes the halos as well.",
     )
     f = (frequencies_of(2) + 0.5) % 1 - 0.5
     along = np.exp(-2 * (np.pi * f) ** 2)

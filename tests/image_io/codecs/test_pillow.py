@@ -12,6 +12,7 @@ from blindsr.image_io import (
     check_format,
     image_bytes,
     jpeg_round_trip,
+    open_frames,
     open_image,
     read_photo,
     to_uint8,
@@ -86,6 +87,8 @@ def test_the_bits_of_a_lossy_codec_are_those_of_the_image_alone(tmp_path, suffix
     with open_image(plain) as source, open_image(tagged) as other, Image.open(plain) as image:
         assert (source.lossy_coding is not None) == is_lossy
         assert lossy_coding_of(image) == source.lossy_coding
+        with open_frames(plain) as frames:
+            assert frames[0].lossy_coding == source.lossy_coding
         assert lossy_coding_of(image.resize((9, 9))) is None
         if is_lossy:
             (name, bits), (_, tagged_bits) = source.lossy_coding, other.lossy_coding

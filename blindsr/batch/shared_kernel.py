@@ -280,7 +280,7 @@ def _recorded(key: str, settings: Settings, manifest: Manifest) -> SeriesKernel 
     noise = record.get("noise")
     return SeriesKernel(
         kernel=read_kernel(kernel_path, scale=settings.run_scale)[0],
-        noise=None if noise is None else Noise(sigmas=tuple(noise["sigmas"]), blocking=noise["blocking"]),
+        noise=None if noise is None else Noise(**{**noise, "sigmas": tuple(noise["sigmas"])}),
         warnings=tuple(record["for_all"]),
         summary=record["summary"],
         notes=tuple(record["warnings"]),

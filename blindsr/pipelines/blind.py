@@ -87,6 +87,7 @@ class Fitted:
         extended: The picture as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
+        is_inconsistent: Whether that is lower than usual with the noise of the photograph.
         warnings: Sentences for the user.
     """
 
@@ -141,6 +142,7 @@ class RunResult:
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     consistency_db: float = float("inf")
+    is_inconsistent: bool = False
     dtype: str = "float32"
     warnings: tuple[str, ...] = ()
 
@@ -490,10 +492,10 @@ def apply(
     for finished in picture.with_bars(checked(), size):
         writer.write(dials(finished))
     consistency_db = psnr_of(meters)
-    suppressed = max(max(*d.noise_sigma, d.compression_sigma, d.mosaic_sigma) for d in fitted.degradations)
+    unexplained = max(degradation.unexplained_sigma for degradation in fitted.degradations)
     upscaler = settings.create_upscaler()
     follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
-    inconsistent = consistency_warning(consistency_db, suppressed) if follows_kernel else ()
+    inconsistent = consistency_warning(consistency_db, unexplained) if follows_kernel else ()
     displaced = check.warning() if check is not None else ()
     return RunResult(
         image=None,
@@ -508,6 +510,7 @@ def apply(
         history=fitted.history,
         timings={**fitted.timings, "apply": time.perf_counter() - started},
         consistency_db=consistency_db,
+        is_inconsistent=bool(inconsistent),
         dtype=fitted.model.dtype,
         warnings=(*fitted.warnings, *inconsistent, *displaced),
     )

@@ -24,6 +24,7 @@ from blindsr.ops.noise import (
     estimate_grain,
     estimate_mosaic_error,
     estimate_noise,
+    estimate_quantization_error,
     has_unclipped_tiles,
 )
 from blindsr.ops.windows import Source, spread_windows, whole
@@ -70,6 +71,7 @@ class Noise:
     sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
     blocking: float = 0.0  # error that the seams between JPEG blocks show of an earlier compression
     mosaic: float = 0.0  # error of chroma that was interpolated from a sensor's mosaic
+    is_quantized: bool = False  # whether most of it is the error of few grey levels or colours
 
     def is_near(self, other: "Noise") -> bool:
         """Whether two images have the same noise, as far as it can be measured."""
@@ -101,7 +103,9 @@ def common_noise(measured: Sequence[Noise]) -> Noise | None:
     blocking, mosaic = (
         float(np.median(levels)) for levels in zip(*((noise.blocking, noise.mosaic) for noise in measured), strict=True)
     )
-    return Noise(sigmas=tuple(float(sigma) for sigma in sigmas), blocking=blocking, mosaic=mosaic)
+    is_quantized = all(noise.is_quantized for noise in measured)
+    medians = tuple(float(sigma) for sigma in sigmas)
+    return Noise(sigmas=medians, blocking=blocking, mosaic=mosaic, is_quantized=is_quantized)
 
 
 def measure_degradation(
@@ -154,14 +158,19 @@ def measure_degradation(
         warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
     elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WARNING_SIGMA:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
-        warnings.append(
-            f"noise of {255 * (sigmas[0] or max(sigmas)):.1f} grey levels was measured{plane}, "
-            f"{_what_becomes_of_noise(settings.denoise)}."
-        )
+        level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
+        what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
+        if noise.is_quantized:
+            what = (
+                f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
+                f"{_what_becomes_of_noise(settings.denoise)}; use a copy with all of them, if there is one."
+            )
+        warnings.append(what)
     compression_sigma = max(compression_sigma, blocking)
     measured = Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
+        is_quantized=noise.is_quantized,
         compression_sigma=compression_sigma,
         mosaic_sigma=noise.mosaic,
         kernel_error=kernel_error,
@@ -217,8 +226,13 @@ def measure_noise(source: Source) -> Noise:
     if bands == 3 and not has_unclipped_tiles(parts):
         # Saturated texture beside clipped areas looks like noise of chroma; that of the bands is in luma as well.
         sigmas = [sigmas[0], *(min(sigma, _CHROMA_OVER_LUMA * sigmas[0]) for sigma in sigmas[1:])]
+    errors = estimate_quantization_error(parts)
+    is_quantized = max(errors) > max(CLEAN, *sigmas)
+    sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
-    return Noise(sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0, mosaic=mosaic)
+    return Noise(
+        sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0, mosaic=mosaic, is_quantized=is_quantized
+    )
 
 
 def _rounding(plane: int, *, is_grey: bool) -> float:

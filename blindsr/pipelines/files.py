@@ -512,7 +512,10 @@ def _upscale_frames(
         job.warnings.extend((*kernel_warnings, *warnings))
         job.timings["apply"] = sum(result.timings["apply"] for result in results)
         # The record has size, kernel and noise of the first image, as its input, and the worst consistency of all.
-        summary = replace(results[0], consistency_db=worst.consistency_db, warnings=warnings)
+        is_inconsistent = any(result.is_inconsistent for result in results)
+        summary = replace(
+            results[0], consistency_db=worst.consistency_db, is_inconsistent=is_inconsistent, warnings=warnings
+        )
         if kernel is None and summary.estimate is None:
             estimate = KernelEstimate(kernel=summary.kernel, method=settings.create_estimator().name)
             summary = replace(summary, estimate=estimate)

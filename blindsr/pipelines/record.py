@@ -19,7 +19,7 @@ from blindsr.image_io import ImageSource, Provenance
 from blindsr.kernels import Kernel, KernelEstimate, KernelMap
 from blindsr.kernels.metrics import SplitHalf, fwhm, widths_text
 from blindsr.pipelines.blind import RunResult
-from blindsr.pipelines.checks import CONSISTENCY_ALARM, consistency_meaning
+from blindsr.pipelines.checks import consistency_meaning
 from blindsr.pipelines.outputs import Outputs
 from blindsr.settings import Settings
 
@@ -198,6 +198,7 @@ def _describe_result(result: RunResult) -> dict[str, object]:
         "precision": result.dtype,
         "degradation": {
             "noise_sigma": [round(sigma, 6) for sigma in degradation.noise_sigma],
+            "is_quantized": degradation.is_quantized,
             "compression_sigma": round(degradation.compression_sigma, 6),
             "mosaic_sigma": round(degradation.mosaic_sigma, 6),
             "kernel_error": degradation.kernel_error,
@@ -206,7 +207,7 @@ def _describe_result(result: RunResult) -> dict[str, object]:
         **bands,
         "consistency": {
             "psnr_db": plain(result.consistency_db),
-            "alarm": result.consistency_db < CONSISTENCY_ALARM,
+            "alarm": result.is_inconsistent,
             "meaning": consistency_meaning(result.settings),
         },
     }

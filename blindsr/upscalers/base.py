@@ -38,6 +38,8 @@ class Degradation:
             `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
             number holds for all planes.
         compression_sigma: Standard deviation of the error that lossy compression left in luma, [0, 1] units.
+        is_quantized: Whether most of the noise is the error of few grey levels or of a palette, which is known to a
+            factor of two.
         mosaic_sigma: Standard deviation of the error of chroma that was interpolated from a sensor's mosaic, [0, 1]
             units.
         kernel_error: Standard deviation of the error of the kernel's transfer function, which is 1 at frequency 0;
@@ -46,6 +48,7 @@ class Degradation:
 
     kernel: Kernel
     noise_sigma: tuple[float, ...] = (0.0,)
+    is_quantized: bool = False
     compression_sigma: float = 0.0
     mosaic_sigma: float = 0.0
     kernel_error: float = 0.0
@@ -54,6 +57,12 @@ class Degradation:
     def scale(self) -> int:
         """The factor s from the photograph to the result."""
         return self.kernel.scale
+
+    @property
+    def unexplained_sigma(self) -> float:
+        """Largest standard deviation of what is not image, so that no result reproduces it, [0, 1] units."""
+        noise = max(self.noise_sigma) * (2 if self.is_quantized else 1)
+        return max(noise, self.compression_sigma, self.mosaic_sigma)
 
     def plane_sigma(self, plane: int) -> float:
         """Noise of one plane, [0, 1] units."""
@@ -64,6 +73,7 @@ class Degradation:
         return Degradation(
             kernel=self.kernel,
             noise_sigma=(self.plane_sigma(index),),
+            is_quantized=self.is_quantized,
             compression_sigma=self.compression_sigma,
             kernel_error=self.kernel_error,
         )

@@ -22,6 +22,7 @@ from blindsr.ops.noise import (
     estimate_grain,
     estimate_mosaic_error,
     estimate_noise,
+    estimate_quantization_error,
 )
 
 
@@ -240,3 +241,60 @@ def test_a_codec_without_a_fit_and_a_flat_image_have_an_estimate():
     flat = torch.full((1, 1, 32, 32), 0.5)
     assert estimate_codec_error(flat, "PNG", 1.0) == 0
     assert 0 < estimate_codec_error(flat, "WEBP", 0.05) < 2 / 255
+
+
+def quantized(form):
+    """A photograph of bytes, (320, 320, 3), and the same with few levels or colours."""
+    original = images.photograph(640, 640, name="astronaut", top=0, left=0)[0, :, ::2, ::2]
+    original = np.asarray((original * 255).round().permute(1, 2, 0)).astype(np.uint8)
+    if form.startswith("levels"):
+        step = 255 / (int(form[6:]) - 1)
+        return original, (np.round(original / step) * step).round().astype(np.uint8)
+    image = Image.fromarray(original)
+    palette = image.quantize(int(form[7:]))
+    dither = Image.Dither.FLOYDSTEINBERG if form.startswith("dither") else Image.Dither.NONE
+    return original, np.array(image.quantize(palette=palette, dither=dither).convert("RGB"))
+
+
+def planes_of(pixels):
+    """Luma, B − Y and R − Y of pixels, (3, H, W)."""
+    bands = np.moveaxis(pixels.astype(float), -1, 0)
+    luma = np.tensordot((0.299, 0.587, 0.114), bands, 1)
+    return np.stack([luma, bands[2] - luma, bands[0] - luma])
+
+
+@pytest.mark.parametrize(
+    "form", ["levels8", "levels16", "levels48", "colours16", "colours256", "dither.64", "dither.256"]
+)
+def test_the_error_of_few_levels_and_of_a_palette_is_estimated(form):
+    original, coarse = quantized(form)
+    errors = (planes_of(coarse) - planes_of(original)).std((1, 2))
+    estimates = estimate_quantization_error(torch.from_numpy(coarse).permute(2, 0, 1)[None] / 255)
+    for error, estimate in zip(errors, estimates, strict=True):
+        assert 0.25 * min(error, 10) < 255 * estimate < 1.5 * error
+    assert 0.4 * errors[0] < 255 * estimates[0]
+    grey_error = (np.round(original[..., 1] / 17) * 17 - original[..., 1]).std()
+    grey = torch.from_numpy(np.round(original[..., 1] / 17) / 15).float()[None, None]
+    (single,) = estimate_quantization_error(grey)
+    assert 0.7 * grey_error < 255 * single < 1.1 * grey_error
+    assert estimate_quantization_error(grey.expand(1, 3, -1, -1)) == (single, 0.0, 0.0)  # grey levels have no colour
+    assert estimate_quantization_error(grey.expand(1, 4, -1, -1)) == (single,) * 4
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "camera", "moon", "page", "brick"])
+def test_photographs_of_bytes_have_no_error_of_few_levels(name):
+    pixels = getattr(data, name)()[:256, :256]
+    image = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)[None] / 255
+    assert max(estimate_quantization_error(image)) == 0
+    assert max(estimate_quantization_error(image.double() ** 2.2)) == 0  # no other spacing of the levels
+    assert max(estimate_quantization_error(image[..., :24, :24])) == 0
+
+
+def test_a_drawing_has_no_error_of_few_levels():
+    """Two colours are all that it has, and inside flat areas nothing was rounded."""
+    drawing = torch.zeros(1, 3, 128, 128)
+    drawing[..., 32:96, 32:96] = 1
+    assert max(estimate_quantization_error(drawing)) == 0
+    flags = torch.arange(8.0).repeat_interleave(16).div(7).expand(1, 1, 128, 128)  # eight vertical stripes
+    assert estimate_quantization_error(flags)[0] < 0.4 * (1 / 7) / 12**0.5
+    assert estimate_quantization_error(torch.full((1, 3, 64, 64), 0.5)) == (0.0, 0.0, 0.0)

@@ -201,6 +201,7 @@ def test_low_consistency_is_a_warning_of_methods_that_follow_the_kernel():
         result = run(dots, settings, kernel=gaussian(12.0, 2))
         assert result.consistency_db < 35
         assert any("low consistency" in warning for warning in result.warnings) == is_warned
+        assert result.is_inconsistent == is_warned
 
 
 def test_an_estimated_kernel_has_the_same_error_when_it_is_read_from_a_file(lr):

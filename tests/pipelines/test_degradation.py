@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
+from blindsr import upscale
 from blindsr.image_io import jpeg_noise_sigma
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import degrade, imresize
@@ -17,7 +18,7 @@ from blindsr.pipelines.degradation import kernel_error_of, measure_degradation
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import conditioning_of
-from tests.images import noise, photograph
+from tests.images import noise, photograph, psnr
 
 KERNEL = gaussian(1.2, 2)
 
@@ -150,6 +151,28 @@ def test_a_warning_says_what_becomes_of_the_noise(denoise, words):
     _, warnings = measure(noise(110, 100, 0.02), Settings(denoise=denoise))
     assert words in warnings[0]
     assert ("suppressed" in warnings[0]) == (denoise in ("auto", 1.0))
+
+
+def test_few_levels_are_named_and_their_steps_are_not_sharpened():
+    hr = photograph(512, 512, name="astronaut", top=0, left=0)
+    levels = (degrade(hr, KERNEL.tensor(), 2).clamp(0, 1) * 15).round() / 15
+    degradation, warnings = measure(levels)
+    assert degradation.noise_sigma[0] == pytest.approx(1 / 15 / 12**0.5 * 0.67, rel=0.3)
+    assert warnings[0].startswith("the image has few grey levels or colours, whose rounding error of ")
+    assert "in luma counts as noise, and is suppressed; denoise=0 (--denoise 0) keeps grain; use a copy" in warnings[0]
+    # Dithering has up to twice this error, which is not the kernel's.
+    assert degradation.unexplained_sigma == 2 * max(degradation.noise_sigma)
+    assert degradation.band(1).is_quantized
+    image = (255 * levels[0]).round().byte().permute(1, 2, 0).numpy()
+
+    def quality(result):
+        return psnr(torch.from_numpy(result).permute(2, 0, 1)[None] / 255, hr, border=8)
+
+    result = upscale(image, KERNEL, scale=2, preset="fast")
+    sharpened = upscale(image, KERNEL, scale=2, preset="fast", denoise=0.0)
+    interpolated = upscale(image, KERNEL, scale=2, upscaler="bicubic")
+    assert quality(result) > quality(interpolated) + 0.5
+    assert quality(result) > quality(sharpened) + 0.3
 
 
 def test_noise_is_no_warning_where_the_upscaler_removes_none():

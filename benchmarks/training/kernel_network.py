@@ -36,9 +36,16 @@ __all__ = [
     "Example",
     "ExampleLaw",
     "KernelTrainingConfig",
+    "LabelledKernels",
+    "blurred_window",
+    "centred_transfer",
     "draw_example",
     "examine",
+    "kernel_frequencies",
+    "lettered",
+    "noisy_image",
     "train_kernel_network",
+    "unsharp_masked",
     "write_examples",
 ]
 
@@ -146,8 +153,47 @@ def draw_example(
     """
     scale = int(rng.choice((2, 3, 4), p=law.scale_shares))
     kernel, kind, amount = pool.draw(rng, scale)
-    trimmed = _trimmed(kernel, scale)
     in_colour = rng.random() < law.camera
+    lr = blurred_window(photographs, leaves, kernel, scale, law, rng, in_colour=in_colour)
+    transfer = centred_transfer(kernel, scale)
+    sharpening = None
+    if rng.random() < law.sharpened:
+        sharpening = rng.uniform(0.5, 1.3), rng.uniform(0.1, 1.5)
+        transfer = transfer * _unsharp_transfer(*sharpening)
+        amount = amount + sharpening[1]
+    first = rng.random() < 0.5  # sharpened before the noise
+    if sharpening and first:
+        lr = unsharp_masked(lr, *sharpening)
+    lr, noise, quality = noisy_image(lr, law, in_colour, rng)
+    if sharpening and not first:
+        lr = unsharp_masked(lr, *sharpening)
+    lr = np.round(lr.clip(0, 1) * 255).astype(np.float32)
+    gray = lr @ np.array(BT601, np.float32) if lr.shape[2] == 3 else lr[..., 0]
+    factor = 1.0
+    if rng.random() < law.enlarged:
+        factor = float(rng.uniform(1.25, 3))
+        gray = _enlarged(gray, factor, rng)
+    if rng.random() < law.lettered:
+        gray = lettered(gray, rng)
+    tiles = textured_tiles(torch.from_numpy(np.ascontiguousarray(gray)), _TILES)
+    if not len(tiles):
+        return None
+    numbers = [kind, amount, math.log(noise + 0.3), quality / 50 - 1, factor > 1, math.log(factor), scale]
+    return Example(tile_features(tiles).flat, transfer, np.array(numbers, np.float32))
+
+
+def blurred_window(
+    photographs: Photographs,
+    leaves: Images | None,
+    kernel: _Array,
+    scale: int,
+    law: ExampleLaw,
+    rng: np.random.Generator,
+    *,
+    in_colour: bool,
+) -> _Array:
+    """A window of a photograph, blurred and sampled, (H, W, 3) in colour, otherwise (H, W, 1); about [0, 1]."""
+    trimmed = _trimmed(kernel, scale)
     hr = _window(photographs, leaves, scale, len(trimmed), law, rng)
     if rng.random() < law.toned:
         hr = hr ** np.float32(math.exp(rng.normal(0, 0.25)))
@@ -161,31 +207,7 @@ def draw_example(
     lr = _blurred(hr, trimmed, scale)
     if rng.random() < law.defocused:
         lr = _partly_defocused(lr, rng)
-    transfer = _centred_transfer(kernel, scale)
-    sharpening = None
-    if rng.random() < law.sharpened:
-        sharpening = rng.uniform(0.5, 1.3), rng.uniform(0.1, 1.5)
-        transfer = transfer * _unsharp_transfer(*sharpening)
-        amount = amount + sharpening[1]
-    first = rng.random() < 0.5  # sharpened before the noise
-    if sharpening and first:
-        lr = _sharpened(lr, *sharpening)
-    lr, noise, quality = _noisy(lr, law, in_colour, rng)
-    if sharpening and not first:
-        lr = _sharpened(lr, *sharpening)
-    lr = np.round(lr.clip(0, 1) * 255).astype(np.float32)
-    gray = lr @ np.array(BT601, np.float32) if lr.shape[2] == 3 else lr[..., 0]
-    factor = 1.0
-    if rng.random() < law.enlarged:
-        factor = float(rng.uniform(1.25, 3))
-        gray = _enlarged(gray, factor, rng)
-    if rng.random() < law.lettered:
-        gray = _lettered(gray, rng)
-    tiles = textured_tiles(torch.from_numpy(np.ascontiguousarray(gray)), _TILES)
-    if not len(tiles):
-        return None
-    numbers = [kind, amount, math.log(noise + 0.3), quality / 50 - 1, factor > 1, math.log(factor), scale]
-    return Example(tile_features(tiles).flat, transfer, np.array(numbers, np.float32))
+    return lr
 
 
 def _trimmed(kernel: _Array, scale: int) -> _Array:
@@ -290,7 +312,8 @@ def _partly_defocused(lr: _Array, rng: np.random.Generator) -> _Array:
     return np.asarray(lr + mask[..., None].astype(np.float32) * (soft - lr), np.float32)
 
 
-def _sharpened(lr: _Array, sigma: float, amount: float) -> _Array:
+def unsharp_masked(lr: _Array, sigma: float, amount: float) -> _Array:
+    """Sharpen an image, (H, W, C), by an unsharp mask."""
     soft = np.stack([gaussian_filter(band, sigma, truncate=5) for band in np.moveaxis(lr, 2, 0)], -1)
     return np.asarray(lr + amount * (lr - soft), np.float32)
 
@@ -299,11 +322,11 @@ def _unsharp_transfer(sigma: float, amount: float) -> NDArray[np.complex64]:
     """Transfer of an unsharp mask on the LR grid, which is periodic with 1 cycle per LR pixel."""
     r = np.arange(-math.ceil(5 * sigma), math.ceil(5 * sigma) + 1)
     taps = np.exp(-0.5 * (r / sigma) ** 2)
-    along = np.cos(2 * np.pi * np.outer(_frequencies(), r)) @ (taps / taps.sum())
+    along = np.cos(2 * np.pi * np.outer(kernel_frequencies(), r)) @ (taps / taps.sum())
     return np.asarray(1 + amount * (1 - np.outer(along, along)), np.complex64)
 
 
-def _noisy(lr: _Array, law: ExampleLaw, in_colour: bool, rng: np.random.Generator) -> tuple[_Array, float, float]:
+def noisy_image(lr: _Array, law: ExampleLaw, in_colour: bool, rng: np.random.Generator) -> tuple[_Array, float, float]:
     """Noise, compression or a camera; the image, σ of its noise in grey levels, and the JPEG quality, 100 for none."""
     kind = rng.random()
     if not in_colour and kind >= law.noise + law.jpeg:
@@ -338,7 +361,7 @@ def _enlarged(gray: _Array, factor: float, rng: np.random.Generator) -> _Array:
     return np.round(np.asarray(part.resize(size, filters[int(rng.integers(3))]))).clip(0, 255)  # type: ignore[arg-type]
 
 
-def _lettered(gray: _Array, rng: np.random.Generator) -> _Array:
+def lettered(gray: _Array, rng: np.random.Generator) -> _Array:
     """A line of letters, or a frame of one grey level."""
     image = Image.fromarray(gray.round().clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
@@ -354,16 +377,17 @@ def _lettered(gray: _Array, rng: np.random.Generator) -> _Array:
 
 
 @lru_cache(maxsize=1)
-def _frequencies() -> NDArray[np.float64]:
+def kernel_frequencies() -> NDArray[np.float64]:
+    """Frequencies of a kernel's transfer function, from −1 to 1 cycle per LR px, (33,)."""
     return np.arange(-_STEPS, _STEPS + 1) / _STEPS
 
 
-def _centred_transfer(kernel: _Array, scale: int) -> NDArray[np.complex64]:
+def centred_transfer(kernel: _Array, scale: int) -> NDArray[np.complex64]:
     """Transfer function around the kernel's centre of mass: an image does not show a shift."""
     r = (np.arange(len(kernel)) - (len(kernel) - 1) / 2) / scale
     weights = kernel.astype(np.float64)
     y, x = float(weights.sum(1) @ r), float(weights.sum(0) @ r)
-    rows, columns = (np.exp(2j * np.pi * np.outer(_frequencies(), r - shift)) for shift in (y, x))
+    rows, columns = (np.exp(2j * np.pi * np.outer(kernel_frequencies(), r - shift)) for shift in (y, x))
     return np.asarray(rows @ weights @ columns.T, np.complex64)
 
 
@@ -455,7 +479,7 @@ class _Targets:
 
 @lru_cache(maxsize=1)
 def _tables() -> dict[str, Tensor]:
-    f = torch.from_numpy(_frequencies()).float()
+    f = torch.from_numpy(kernel_frequencies()).float()
     squared = f[:, None] ** 2 + f[None] ** 2
     power = 1e-3 * (squared / 4 + (1 / 128) ** 2) ** (-1.1)  # prior of `blindsr.ops.wiener` at ×2
     weight = (squared + 0.15**2) ** (-0.55)

@@ -74,8 +74,8 @@ def test_the_transfer_is_that_of_a_real_kernel_of_sum_one(photographs, pool):
 
 def test_a_shift_of_the_kernel_does_not_change_its_label():
     weights = training_kernel(np.random.default_rng(1), 2).astype(np.float32)
-    centred = kernel_network._centred_transfer(weights, 2)
-    shifted = kernel_network._centred_transfer(np.roll(weights, 2, 1), 2)
+    centred = kernel_network.centred_transfer(weights, 2)
+    shifted = kernel_network.centred_transfer(np.roll(weights, 2, 1), 2)
     assert np.abs(centred - shifted).max() < 1e-3
 
 
@@ -90,11 +90,11 @@ def test_the_label_of_a_sharpened_image_is_that_of_one_kernel():
     spread = np.zeros((41, 41))
     spread[::2, ::2] = mask
     whole = np.fft.ifft2(np.fft.fft2(weights, (52, 52)) * np.fft.fft2(spread, (52, 52))).real
-    expected = kernel_network._centred_transfer(whole, scale)
-    label = kernel_network._centred_transfer(weights, scale) * kernel_network._unsharp_transfer(sigma, amount)
+    expected = kernel_network.centred_transfer(whole, scale)
+    label = kernel_network.centred_transfer(weights, scale) * kernel_network._unsharp_transfer(sigma, amount)
     assert np.abs(label - expected).max() < 2e-3
     hr = rng.random((96, 96, 1), dtype=np.float32)
-    two = kernel_network._sharpened(kernel_network._blurred(hr, weights, scale), sigma, amount)[..., 0]
+    two = kernel_network.unsharp_masked(kernel_network._blurred(hr, weights, scale), sigma, amount)[..., 0]
     one = kernel_network._blurred(hr, whole.astype(np.float32), scale)[..., 0]
     inside = two[10 : 10 + one.shape[0], 10 : 10 + one.shape[1]]
     assert np.abs(inside - one[: inside.shape[0], : inside.shape[1]]).max() < 1e-3
@@ -102,9 +102,9 @@ def test_the_label_of_a_sharpened_image_is_that_of_one_kernel():
 
 def test_a_view_of_the_label_is_the_label_of_the_view():
     weights = torch.from_numpy(training_kernel(np.random.default_rng(5), 2)).float()
-    transfer = torch.from_numpy(kernel_network._centred_transfer(weights.numpy(), 2))
+    transfer = torch.from_numpy(kernel_network.centred_transfer(weights.numpy(), 2))
     for view in range(8):
-        of_view = kernel_network._centred_transfer(dihedral(weights[None, None], view)[0, 0].numpy(), 2)
+        of_view = kernel_network.centred_transfer(dihedral(weights[None, None], view)[0, 0].numpy(), 2)
         assert (dihedral(transfer, view) - torch.from_numpy(of_view)).abs().max() < 1e-4
 
 

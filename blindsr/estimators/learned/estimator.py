@@ -17,6 +17,7 @@ from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
+from blindsr.estimators.learned.sharpening import RINGS, SIGMA, Sharpening, estimate_sharpening
 from blindsr.estimators.learned.wide import (
     POINTS,
     SpectralGaussian,
@@ -75,7 +76,6 @@ _SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
 _WARNED_SHARPENING = 0.5  # amount from which there is a warning
-_UNSHARP_SIGMA = 0.9  # LR pixels, of the unsharp mask of a camera or a program, about
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
@@ -126,9 +126,10 @@ class LearnedConfig:
     # The same for an image that was enlarged before, whose pixels have no blur of their own.
     enlarged_probabilities: tuple[float, float] = (0.6, 0.85)
     max_enlarged_share: float = 0.9
-    # Amounts of an unsharp mask between which it counts as found: it is then part of the fitted Gaussian and of the
-    # bicubic kernel, so that its halos are removed.
-    sharpening_amounts: tuple[float, float] = (0.6, 1.0)
+    # Amounts of an unsharp mask between which it counts as found, as far as blur and mask together exceed the fitted
+    # Gaussian or the bicubic kernel: it is then part of these, so that its halos are removed.
+    sharpening_amounts: tuple[float, float] = (0.2, 0.5)
+    sharpening_margin: float = 0.25  # over the number of tiles, is added to both: one tile is little evidence
     # Power at half of the Nyquist frequency over that at the corners of the spectrum (the first of `detail_ratios`)
     # between which the estimate is blended into the bicubic kernel: the image is sharp, or its spectrum ends in a noise
     # floor, and nothing shows whether it was blurred or has a soft subject.
@@ -148,7 +149,7 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
             raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        for name in ("wide_error", "shape_error"):
+        for name in ("wide_error", "shape_error", "sharpening_margin"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
         pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
@@ -193,6 +194,7 @@ class ImagePosterior:
         metrics: Sharpening, noise and the rest by name.
         spectral: The Gaussian of the fitted spectrum.
         shape: The disc or the straight motion that explains the spectrum best, if one of them is likely.
+        unsharp: What edges show of an unsharp mask.
     """
 
     transfer: Plane
@@ -201,6 +203,7 @@ class ImagePosterior:
     metrics: dict[str, float]
     spectral: SpectralGaussian
     shape: Shape | None = None
+    unsharp: Sharpening | None = None
 
     @property
     def scale(self) -> int:
@@ -244,16 +247,28 @@ class ImagePosterior:
         share = (1 - ramp(ratio, config.shape_residuals)) * (1 - ramp(distance, config.shape_distances))
         return share * config.max_shape_share, distance
 
-    def sharpening(self, config: LearnedConfig) -> float:
-        """Amount a of the unsharp mask, 1 + a·(1 − G), that the image was probably sharpened with; 0 without one."""
-        amount = self.metrics["sharpening"]
-        return amount * ramp(amount, config.sharpening_amounts)
+    def sharpening(self, base: Plane, config: LearnedConfig) -> float:
+        """Amount a of the unsharp mask, 1 + a·(1 − G), that an image with a kernel was sharpened with; 0 for none.
 
-    def unsharp(self, config: LearnedConfig) -> Plane:
-        """Transfer function of this mask, at the frequencies of `transfer`; periodic with 1 cycle per LR pixel."""
-        f = (frequencies_of(self.scale) + 0.5) % 1 - 0.5
-        along = np.exp(-2 * (np.pi * _UNSHARP_SIGMA * f) ** 2)
-        return np.asarray(1 + self.sharpening(config) * (1 - np.outer(along, along)), np.complex128)
+        Points on an empty background have no edges, and those of an enlarged image are not those of a mask.
+
+        Args:
+            base: Transfer function of the kernel, at the frequencies of `transfer`.
+            config: Bounds between which the amount counts.
+        """
+        if self.unsharp is None:
+            return 0.0
+        radius = _radius(self.scale)
+        blur = np.array([np.abs(base)[np.abs(radius - ring) <= 1 / _STEPS].mean() for ring in RINGS])
+        enlarged = ramp(self.metrics["enlarged_probability"], config.enlarged_probabilities)
+        share = (1 - self.spectral.pointedness) * (1 - enlarged)
+        amount = self.unsharp.amount_after(blur)
+        margin = config.sharpening_margin / self.unsharp.tiles
+        return share * amount * ramp(amount - margin, config.sharpening_amounts)
+
+    def sharpened(self, base: Plane, config: LearnedConfig) -> Plane:
+        """The transfer function of a kernel times that of the mask of `sharpening`."""
+        return np.asarray(base * (1 + self.sharpening(base, config) * (_unsharp_mask(self.scale) - 1)), np.complex128)
 
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
@@ -373,9 +388,10 @@ def estimate_of(
     points = posterior.spectral.pointedness
     oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
-    safe = posterior.unsharp(config) * _bicubic_transfer(scale)
-    sharpening = posterior.sharpening(config)
-    ripple = _RIPPLE_OF_HALOS if sharpening else _RIPPLE
+    safe = posterior.sharpened(_bicubic_transfer(scale), config)
+    amounts = [posterior.sharpening(base, config) for base in (posterior.spectral.transfer, _bicubic_transfer(scale))]
+    sharpening = float(np.dot((1 - share, share), amounts))
+    ripple = _RIPPLE_OF_HALOS if sharpening > 0 else _RIPPLE
     kernel = kernel_of((1 - share) * transfer + share * safe, scale, ripple=ripple)
     # The bicubic part is no estimate.
     kernel_error = min(kernel_error * math.sqrt(1 - share), config.max_kernel_error)
@@ -532,7 +548,10 @@ def _posterior_of(tiles: Tensor, spectral: SpectralGaussian, scale: int, config:
         for network in load_networks():
             posteriors = network(batch, torch.full((len(batch),), scale))
             parts += [_of_view(posteriors, row, view, spectral) for row, view in enumerate(views)]
-    return _mean(parts)
+    unsharp = estimate_sharpening(tiles, features)
+    mean = _mean(parts)
+    metrics = mean.metrics | {"sharpening": unsharp.amount, "sharpened_probability": unsharp.probability}
+    return replace(mean, metrics=metrics, unsharp=unsharp)
 
 
 def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Plane, float]:
@@ -541,7 +560,7 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     The network's predicted error is that on photographs like those of its training. How far an estimate that was not
     trained is from it says more on others.
     """
-    blurred = posterior.unsharp(config) * posterior.spectral.transfer
+    blurred = posterior.sharpened(posterior.spectral.transfer, config)
     distance = transfer_distance(posterior.transfer, blurred)
     gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
     weight = config.spectral_weight * gaussian * (1 - ramp(distance, config.spectral_distances))
@@ -588,7 +607,6 @@ def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGauss
         variance=dihedral_inverse(torch.from_numpy(variance.real.copy()), view).numpy(),
         kinds=posteriors.kind[row].double().softmax(0).numpy(),
         metrics={
-            "sharpening": float(posteriors.sharpening[row]),
             "noise_grey_levels": max(0.0, float(posteriors.log_noise[row].exp()) - 0.3),
             "jpeg_quality": float(((posteriors.quality[row] + 1) * 50).clamp(30, 100)),
             "enlarged_probability": float(enlarged[0].sigmoid()),
@@ -650,6 +668,14 @@ def transfer_distance(first: Plane, second: Plane) -> float:
 def _level(squared_error: NDArray[np.float64]) -> float:
     """`error_level` of a plane up to 1 cycle per LR pixel, (33, 33)."""
     return error_level(torch.from_numpy(squared_error), torch.from_numpy(_radius(2)))
+
+
+@cache
+def _unsharp_mask(scale: int) -> NDArray[np.float64]:
+    """Transfer function of an unsharp mask of amount 1 on the LR grid, periodic with 1 cycle per LR pixel."""
+    f = (frequencies_of(scale) + 0.5) % 1 - 0.5
+    along = np.exp(-2 * (np.pi * SIGMA * f) ** 2)
+    return np.asarray(2 - np.outer(along, along))
 
 
 @cache

@@ -40,7 +40,8 @@ class Posterior:
         free_form: (B, 2, 33, 17), real and imaginary part, on the half-plane f_x ≥ 0 by 1/16.
         log_variance: (B, 33, 17), logarithm of the variance of the transfer function's error, on the same grid.
         kind: (B, 4), logits of `KINDS`.
-        sharpening: (B,), amount a of an unsharp mask, 1 + a·(1 − G).
+        sharpening: (B,), amount a of an unsharp mask, 1 + a·(1 − G); a network of its own estimates it better
+            (`blindsr.estimators.learned.sharpening`).
         log_noise: (B,), log(σ + 0.3) of the noise, σ in grey levels.
         quality: (B,), JPEG quality over 50, minus 1; 1 is no compression.
         enlarged: (B, 2), logit that the image was enlarged before, and logarithm of the factor if so.

@@ -441,7 +441,7 @@ def estimate_quantization_error(bands: Tensor) -> tuple[float, ...]:
         Widrow, Kollár, "Quantization Noise", 2008; the factor of palettes is ours
         (docs/notes/2026-11-30-few-levels.md).
     """
-    samples = (bands.detach().cpu().double() * _DISTINCT).round().to(torch.int64).movedim(1, -1).numpy()
+    samples = (bands.detach().cpu().clamp(0, 1).double() * _DISTINCT).round().to(torch.int64).movedim(1, -1).numpy()
     count = samples.shape[-1]
     is_grey = bool((samples == samples[..., :1]).all())
     steps = [float(_squared_steps(samples[..., band : band + 1])[0, 0]) for band in range(1 if is_grey else count)]
@@ -465,13 +465,14 @@ def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:
     nothing = np.zeros((samples.shape[-1],) * 2)
     pixels = samples.shape[0] * samples.shape[1] * samples.shape[2]
     most = min(_MAX_COLOURS, pixels // _PIXELS_PER_COLOUR)
-    codes = samples @ (np.int64(_DISTINCT + 1) ** np.arange(samples.shape[-1]))
+    digits = np.int64(_DISTINCT + 1) ** np.arange(samples.shape[-1])
+    codes = samples @ digits
     if len(np.unique(codes.ravel()[::97])) > most:
         return nothing
-    colours, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    colours, counts = np.unique(codes, return_counts=True)
     if not _MIN_COLOURS <= len(colours) <= most:
         return nothing
-    values = samples.reshape(-1, samples.shape[-1])[first] / _DISTINCT
+    values = (colours[:, None] // digits % (_DISTINCT + 1)) / _DISTINCT
     distances = np.square(values[:, None] - values).sum(2)
     np.fill_diagonal(distances, np.inf)
     steps = values - values[distances.argmin(1)]

@@ -163,7 +163,7 @@ def measure_degradation(
         if noise.is_quantized:
             what = (
                 f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
-                f"{_what_becomes_of_noise(settings.denoise)}; use a copy with all of them, if there is one."
+                f"{_what_becomes_of_noise(settings.denoise, 'their steps')}; use a copy with all of them, if there is one."
             )
         warnings.append(what)
     compression_sigma = max(compression_sigma, blocking)
@@ -178,9 +178,9 @@ def measure_degradation(
     return measured, tuple(warnings)
 
 
-def _what_becomes_of_noise(denoise: float | Literal["auto"]) -> str:
+def _what_becomes_of_noise(denoise: float | Literal["auto"], noise: str = "grain") -> str:
     if denoise == "auto" or denoise == 1:
-        return "and is suppressed; denoise=0 (--denoise 0) keeps grain"
+        return f"and is suppressed; denoise=0 (--denoise 0) keeps {noise}"
     if denoise == 0:
         return "and is kept (denoise=0, --denoise 0)"
     return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"

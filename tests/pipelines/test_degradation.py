@@ -159,7 +159,10 @@ def test_few_levels_are_named_and_their_steps_are_not_sharpened():
     degradation, warnings = measure(levels)
     assert degradation.noise_sigma[0] == pytest.approx(1 / 15 / 12**0.5 * 0.67, rel=0.3)
     assert warnings[0].startswith("the image has few grey levels or colours, whose rounding error of ")
-    assert "in luma counts as noise, and is suppressed; denoise=0 (--denoise 0) keeps grain; use a copy" in warnings[0]
+    assert (
+        "in luma counts as noise, and is suppressed; denoise=0 (--denoise 0) keeps their steps; use a copy"
+        in warnings[0]
+    )
     # Dithering has up to twice this error, which is not the kernel's.
     assert degradation.unexplained_sigma == 2 * max(degradation.noise_sigma)
     assert degradation.band(1).is_quantized

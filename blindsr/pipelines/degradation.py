@@ -161,9 +161,10 @@ def measure_degradation(
         level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
         what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
         if noise.is_quantized:
+            what_becomes = _what_becomes_of_noise(settings.denoise, "their steps")
             what = (
                 f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
-                f"{_what_becomes_of_noise(settings.denoise, 'their steps')}; use a copy with all of them, if there is one."
+                f"{what_becomes}; use a copy with all of them, if there is one."
             )
         warnings.append(what)
     compression_sigma = max(compression_sigma, blocking)

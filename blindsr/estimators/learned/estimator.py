@@ -75,7 +75,7 @@ _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is l
 _SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
-_WARNED_SHARPENING = 0.5  # amount from which there is a warning
+_MIN_SHARPENING, _WARNED_SHARPENING = 0.05, 0.5  # amounts from which the provenance has it, and there is a warning
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
@@ -390,7 +390,8 @@ def estimate_of(
     share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
     safe = posterior.sharpened(_bicubic_transfer(scale), config)
     amounts = [posterior.sharpening(base, config) for base in (posterior.spectral.transfer, _bicubic_transfer(scale))]
-    sharpening = float(np.dot((1 - share, share), amounts))
+    gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
+    sharpening = float(np.dot(((1 - share) * gaussian, share), amounts))
     ripple = _RIPPLE_OF_HALOS if sharpening > 0 else _RIPPLE
     kernel = kernel_of((1 - share) * transfer + share * safe, scale, ripple=ripple)
     # The bicubic part is no estimate.
@@ -401,7 +402,7 @@ def estimate_of(
         provenance["width_error"] = round(width_error(kernel, error), 3)
     if share >= _MIN_SHARE:
         provenance["bicubic_share"] = round(share, 3)
-    if sharpening:
+    if sharpening >= _MIN_SHARPENING:
         provenance["sharpening"] = round(sharpening, 2)
     kernel = Kernel(kernel.array, scale, provenance)
     warnings: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Train the network of the learned kernel estimator, as its weights were made.
+"""Train the networks of the learned kernel estimator, as their weights were made.
 
     python benchmarks/train_kernel_network.py examples PHOTOS -o fit.bin --count 40000       # degraded images
     python benchmarks/train_kernel_network.py examples OTHERS -o held.bin --count 2500 --seed 5 --no-leaves
@@ -6,6 +6,10 @@
     python benchmarks/train_kernel_network.py examine held.bin one.safetensors               # its losses
     python benchmarks/train_kernel_network.py combine one.safetensors two.safetensors -o kernel_network.safetensors
 
+    python benchmarks/train_kernel_network.py examples PHOTOS --sharpening -o mask.bin --count 28000
+    python benchmarks/train_kernel_network.py train-sharpening mask.bin -o mask.safetensors --held other.bin
+
+The last two are those of the network of the sharpening, which has examples of its own and learns in a minute.
 An example takes 30 ms of one thread and 15 kB; a step with 256 images takes 0.2 s. Interrupted examples are continued.
 """
 
@@ -15,12 +19,20 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from training.kernel_network import (
     ExampleLaw,
     KernelTrainingConfig,
     examine,
     train_kernel_network,
     write_examples,
+)
+from training.sharpening_network import (
+    SharpeningConfig,
+    SharpeningLaw,
+    examine_sharpening,
+    train_sharpening,
+    write_sharpening_examples,
 )
 
 from blindsr.estimators.learned.network import read_weights, write_weights
@@ -40,7 +52,7 @@ def show(event: Event) -> None:
 
 
 def main() -> None:
-    """Run one of the four commands."""
+    """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     examples = commands.add_parser("examples")
@@ -49,6 +61,7 @@ def main() -> None:
     examples.add_argument("--count", type=int, default=40_000)
     examples.add_argument("--seed", type=int, default=11)
     examples.add_argument("--no-leaves", action="store_true")
+    examples.add_argument("--sharpening", action="store_true", help="those of the network of the sharpening")
     train = commands.add_parser("train")
     train.add_argument("examples", type=Path)
     train.add_argument("-o", "--output", type=Path, required=True)
@@ -57,6 +70,12 @@ def main() -> None:
     train.add_argument("--steps", type=int, default=10_000)
     train.add_argument("--learning-rate", type=float, default=1e-3)
     train.add_argument("--seed", type=int, default=0)
+    sharpening = commands.add_parser("train-sharpening")
+    sharpening.add_argument("examples", type=Path, nargs="+")
+    sharpening.add_argument("-o", "--output", type=Path, required=True)
+    sharpening.add_argument("--held", type=Path, help="examples that are not trained on, whose losses are shown")
+    sharpening.add_argument("--steps", type=int, default=SharpeningConfig().steps)
+    sharpening.add_argument("--seed", type=int, default=0)
     check = commands.add_parser("examine")
     check.add_argument("examples", type=Path)
     check.add_argument("weights", type=Path)
@@ -68,8 +87,17 @@ def main() -> None:
     if options.command == "examples":
         photographs = read_photographs(options.photographs, 256, show)
         leaves = None if options.no_leaves else DeadLeavesCache(options.output.parent / "leaves", 77, LEAVES)
-        count, law = options.count, ExampleLaw()
-        write_examples(options.output, count, photographs, leaves, law, seed=options.seed, listener=show)
+        settings = {"seed": options.seed, "listener": show}
+        if options.sharpening:
+            write_sharpening_examples(options.output, options.count, photographs, leaves, SharpeningLaw(), **settings)
+        else:
+            write_examples(options.output, options.count, photographs, leaves, ExampleLaw(), **settings)
+    elif options.command == "train-sharpening":
+        weights = train_sharpening(options.examples, SharpeningConfig(steps=options.steps, seed=options.seed))
+        save_file({name: value.half().contiguous() for name, value in weights.items()}, options.output)
+        if options.held is not None:
+            losses = examine_sharpening(weights, options.held).items()
+            print("  ".join(f"{name} {value:.4f}" for name, value in losses))
     elif options.command == "train":
         initial = read_weights(options.initial)[0] if options.initial else None
         config = KernelTrainingConfig(steps=options.steps, learning_rate=options.learning_rate, seed=options.seed)

@@ -37,6 +37,7 @@ __all__ = [
     "ExampleLaw",
     "KernelTrainingConfig",
     "LabelledKernels",
+    "append_rows",
     "blurred_window",
     "centred_transfer",
     "draw_example",
@@ -425,21 +426,50 @@ def write_examples(
         listener: Receives `StepDone`.
     """
     pool = LabelledKernels(seed, law)
-    done = path.stat().st_size // _ROW.itemsize if path.exists() else 0
+
+    def row_of(rng: np.random.Generator) -> bytes | None:
+        example = draw_example(photographs, leaves, pool, law, rng)
+        if example is None:
+            return None
+        row = np.zeros((), _ROW)
+        tiles = len(example.features)
+        row["features"][:tiles] = example.features.clamp(-6e4, 6e4).numpy()
+        row["tiles"] = tiles
+        row["transfer"] = np.stack([example.transfer.real, example.transfer.imag])
+        row["numbers"] = example.numbers
+        return row.tobytes()
+
+    append_rows(path, count, _ROW.itemsize, row_of, seed=seed, listener=listener)
+
+
+def append_rows(
+    path: Path,
+    count: int,
+    size: int,
+    row_of: Callable[[np.random.Generator], bytes | None],
+    *,
+    seed: int,
+    listener: Listener = ignore,
+) -> None:
+    """Append rows of `size` bytes to a file until it has `count`; each depends only on the seed and its number.
+
+    Args:
+        path: The file; what was written of an unfinished row is removed.
+        count: Number of rows.
+        size: Bytes of a row.
+        row_of: Makes a row, or None, which is tried again.
+        seed: Of the generators that it gets.
+        listener: Receives `StepDone`.
+    """
+    done = path.stat().st_size // size if path.exists() else 0
     with path.open("ab") as file:
-        file.truncate(done * _ROW.itemsize)
+        file.truncate(done * size)
         for number in range(done, count):
             rng = np.random.default_rng([seed, number])
-            example = None
-            while example is None:
-                example = draw_example(photographs, leaves, pool, law, rng)
-            row = np.zeros((), _ROW)
-            tiles = len(example.features)
-            row["features"][:tiles] = example.features.clamp(-6e4, 6e4).numpy()
-            row["tiles"] = tiles
-            row["transfer"] = np.stack([example.transfer.real, example.transfer.imag])
-            row["numbers"] = example.numbers
-            file.write(row.tobytes())
+            row = None
+            while row is None:
+                row = row_of(rng)
+            file.write(row)
             if number % 200 == 199:
                 file.flush()
                 listener(StepDone(stage=_STAGE, step=number + 1))

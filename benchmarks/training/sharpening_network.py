@@ -1,7 +1,7 @@
 """Training of the network that estimates how an image was sharpened: examples with a known mask, and the loss."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from torch.nn import functional
 from blindsr.estimators.learned.estimator import textured_tiles
 from blindsr.estimators.learned.features import tile_features
 from blindsr.estimators.learned.sharpening import INPUTS, RINGS, SharpeningNetwork, network_input
+from blindsr.events import Listener, ignore
 from blindsr.ops.color import BT601
 from blindsr.training.dataset import Images, Photographs
 
 from .kernel_network import (
     ExampleLaw,
     LabelledKernels,
+    append_rows,
     blurred_window,
     centred_transfer,
     kernel_frequencies,
@@ -85,27 +87,20 @@ def write_sharpening_examples(
     law: SharpeningLaw,
     *,
     seed: int,
-    report: Callable[[int], None] = lambda done: None,
+    listener: Listener = ignore,
 ) -> None:
     """Append examples to a file until it has `count`; each depends only on the seed and its number.
 
     A row is, in half precision, the input of the network, 1 if there is a mask, and the logarithms of the transfer
-    functions of the mask and of everything at the frequencies `RINGS`.
+    functions of the mask and of everything at the frequencies `RINGS`. The arguments are those of `write_examples`.
     """
     pool = LabelledKernels(seed, law.images)
-    width = 2 * (INPUTS + _NUMBERS)
-    done = path.stat().st_size // width if path.exists() else 0
-    with path.open("ab") as file:
-        file.truncate(done * width)
-        for number in range(done, count):
-            rng = np.random.default_rng([seed, number])
-            row = None
-            while row is None:
-                row = _example(photographs, leaves, pool, law, rng)
-            file.write(row.astype(np.float16).tobytes())
-            if number % 200 == 199:
-                file.flush()
-                report(number + 1)
+
+    def row_of(rng: np.random.Generator) -> bytes | None:
+        row = _example(photographs, leaves, pool, law, rng)
+        return None if row is None else row.astype(np.float16).tobytes()
+
+    append_rows(path, count, 2 * (INPUTS + _NUMBERS), row_of, seed=seed, listener=listener)
 
 
 def _example(

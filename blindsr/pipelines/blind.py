@@ -87,7 +87,6 @@ class Fitted:
         extended: The picture as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
-        is_inconsistent: Whether that is lower than usual with the noise of the photograph.
         warnings: Sentences for the user.
     """
 
@@ -126,6 +125,7 @@ class RunResult:
         history: Curves by name, one value per report.
         timings: Seconds by stage.
         consistency_db: PSNR between the input and the result degraded by the kernel, dB; before halo and strength.
+        is_inconsistent: Whether `consistency_db` is lower than usual with the noise of the photograph.
         dtype: Type of the network's arithmetic, "bfloat16" or "float32".
         warnings: Sentences for the user.
     """

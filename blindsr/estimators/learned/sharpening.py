@@ -176,7 +176,7 @@ class SharpeningOutput:
 
 
 class SharpeningNetwork(nn.Module):
-    """Three layers."""
+    """Three layers, from the means of measured features to `SharpeningOutput`."""
 
     input_mean: Tensor
     input_width: Tensor

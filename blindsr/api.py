@@ -56,6 +56,7 @@ class SuperResolver:
             on a GPU.
         linear_light: With a known kernel, whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
         varying: Estimate kernels that vary over the image, where they measurably do.
+        align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
             None of this and of the next three is that of the preset, at which nothing changes.
         strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
@@ -80,6 +81,7 @@ class SuperResolver:
     device: str | torch.device = "auto"
     linear_light: LinearLight = "auto"
     varying: bool | None = None
+    align_colors: bool | None = None
     kernel_width: float | None = None
     strength: float | None = None
     denoise: Dial | None = None
@@ -112,7 +114,7 @@ class SuperResolver:
                 name = registry.name_of(method)
                 configs = {**configs, name: method}
             settings = replace(settings, configs=configs, **{registry.kind: name})
-        given = {name: getattr(self, name) for name in ("seed", "varying", *DIALS)}
+        given = {name: getattr(self, name) for name in ("seed", "varying", "align_colors", *DIALS)}
         return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def __call__(
@@ -212,6 +214,7 @@ def estimate_and_upscale(
     seed: int | None = None,
     device: str | torch.device = "auto",
     varying: bool | None = None,
+    align_colors: bool | None = None,
     kernel_width: float | None = None,
     strength: float | None = None,
     denoise: Dial | None = None,
@@ -234,6 +237,7 @@ def estimate_and_upscale(
         seed: Random seed; None is that of the preset, which is 0.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`.
         varying: Estimate kernels that vary over the image, where they measurably do.
+        align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
             The next three are those of `SuperResolver` too.
         strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
@@ -264,6 +268,7 @@ def estimate_and_upscale(
         seed=seed,
         device=device,
         varying=varying,
+        align_colors=align_colors,
         kernel_width=kernel_width,
         strength=strength,
         denoise=denoise,
@@ -284,6 +289,7 @@ def upscale(
     seed: int | None = None,
     device: str | torch.device = "auto",
     linear_light: LinearLight = "auto",
+    align_colors: bool | None = None,
     kernel_width: float | None = None,
     strength: float | None = None,
     denoise: Dial | None = None,
@@ -305,6 +311,7 @@ def upscale(
         seed: Random seed.
         device: The device or its name.
         linear_light: Whether to undo the sRGB curve before upscaling: "auto", "on" or "off".
+        align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel; this argument and the next three are those of
             `estimate_and_upscale`.
         strength: Share of the result.
@@ -337,6 +344,7 @@ def upscale(
         seed=seed,
         device=device,
         linear_light=linear_light,
+        align_colors=align_colors,
         kernel_width=kernel_width,
         strength=strength,
         denoise=denoise,

@@ -48,6 +48,7 @@ class Settings:
         configs: Settings of methods by their names; a method that is missing has its defaults. Its seed is `seed`.
         region: Rectangle from which the kernel is estimated; None is the whole image.
         varying: Estimate kernels that vary over the photograph, where they measurably do.
+        align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         noise_sigma: Standard deviation of the photograph's noise, [0, 1] units; None measures it.
         kernel_error: Standard deviation of the error of the kernel's transfer function; None is that of the estimate,
             and 0 for a known kernel.
@@ -71,6 +72,7 @@ class Settings:
     configs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     region: Region | None = None
     varying: bool = False
+    align_colors: bool = True
     noise_sigma: float | None = None
     kernel_error: float | None = None
     kernel_width: float = 1.0

@@ -33,7 +33,17 @@ from blindsr.cli.types import (
     ParamType,
 )  # fmt: skip
 
-__all__ = ["CONVENTIONS", "GROUPS", "PHOTOS", "STDIO", "Options", "command", "toml_keys", "with_options"]
+__all__ = [
+    "CONVENTIONS",
+    "GROUPS",
+    "PHOTOS",
+    "STDIO",
+    "Options",
+    "command",
+    "is_switch_option",
+    "toml_keys",
+    "with_options",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,6 +128,9 @@ class Options:
     varying: bool | None = _option("Method", "--varying/--one-kernel", toml="run", default=None,
         help="Estimate kernels that vary over PHOTO, as with soft corners or a shallow focus, where they measurably "
         "do; the kernel file is then a map.  [default: one kernel]")
+    align_colors: bool | None = _option("Method", "--align-colors/--keep-colors", toml="run", default=None,
+        help="Move red and blue onto green where a lens or a scanner has measurably displaced them, or leave them as "
+        "they are.  [default: align]")
     noise: float | None = _option("Method", toml="run", type=FloatRange(0, 128), metavar="LEVELS",
         show_default="measured",
         help="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
@@ -262,6 +275,11 @@ def toml_keys(table: str) -> dict[str, str]:
     """Keys of a table of run.toml that are options too: the option's name by the key."""
     tables = ((f.name, *f.metadata["toml"].partition(":")) for f in fields(Options))
     return {key or name: name for name, where, _, key in tables if where == table}
+
+
+def is_switch_option(name: str) -> bool:
+    """Whether an option is a pair of flags, such as --varying/--one-kernel, whose value is true or false."""
+    return any("/" in flag for flag in _flags(name))
 
 
 def type_of(name: str) -> ParamType:

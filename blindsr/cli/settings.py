@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 import click
 
-from blindsr.cli.options import STDIO, Options, toml_keys, type_of
+from blindsr.cli.options import STDIO, Options, is_switch_option, toml_keys, type_of
 from blindsr.cli.types import ParamType
 from blindsr.errors import ConfigError, KernelError, did_you_mean
 from blindsr.image_io import DEFAULT_FILES, FileOptions, format_of
@@ -66,7 +66,9 @@ def make_run(options: Options) -> Run:
         )
     settings = preset(name, init=run.get("init", "pretrained"))
     values: dict[str, Any] = {
-        key: run[key] for key in ("size", "estimator", "upscaler", "seed", "varying", *DIALS) if key in run
+        key: run[key]
+        for key in ("size", "estimator", "upscaler", "seed", "varying", "align_colors", *DIALS)
+        if key in run
     }
     configs = dict(settings.configs)
     if "zssr_setting" in run:
@@ -227,7 +229,7 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
         if key not in keys:
             raise ConfigError(_no_key(name, key, keys))
         option_type = type_of(keys[key])
-        is_switch = key in ("strip_metadata", "varying")
+        is_switch = is_switch_option(keys[key])
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
         if isinstance(value, bool) != is_switch or (is_text and not is_switch and not isinstance(value, str)):
             needed = "true or false" if is_switch else "a text" if is_text else _type_in_words(option_type)

@@ -18,6 +18,7 @@ from blindsr.ops.geometry import mirror
 
 Border = Literal["symmetric", "replicate"]
 _BLOCK = 64  # rows that are resized together
+_SINC_LOBES = 5
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 #: Half of the support of each filter, pixels of the input where an image is enlarged.
 INTERPOLATION_RADIUS: dict[Interpolation, float] = {"nearest": 0.5, "bilinear": 1, "bicubic": 2, "lanczos": 3}
@@ -79,10 +80,10 @@ def _resize_axis(
 ) -> Tensor:
     stretch = max(1.0, 1.0 / scale) if antialias else 1.0
     index, weight = _taps(image.shape[axis], out_length, scale, stretch, border, image.device, method, offset)
-    return _combined(image, axis, index, weight.to(image.dtype))
+    return weighted_sums(image, axis, index, weight.to(image.dtype))
 
 
-def _combined(image: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
+def weighted_sums(image: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
     """Weighted sums of samples along an axis; positions and weights are (output length, taps)."""
     shape = [1] * image.ndim
     shape[axis] = len(index)
@@ -91,6 +92,22 @@ def _combined(image: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor
     for tap in range(1, index.shape[1]):
         out = out + image.index_select(axis, index[:, tap]) * weight[:, tap].reshape(shape)
     return out
+
+
+def sampling_taps(positions: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Indices and weights that read an axis between its pixels, by a windowed sinc of five lobes (Duchon 1979).
+
+    Args:
+        positions: Places, (P,), float64, pixels; beyond the ends the axis is mirrored.
+        length: Number of pixels of the axis.
+
+    Returns:
+        Indices from 0 to length − 1 and weights of sum 1, both (P, 10), for `weighted_sums`.
+    """
+    index = torch.floor(positions).long()[:, None] + torch.arange(1 - _SINC_LOBES, 1 + _SINC_LOBES)
+    distance = positions[:, None] - index
+    weight = torch.sinc(distance) * torch.sinc(distance / _SINC_LOBES)
+    return mirror(index, length), weight / weight.sum(1, keepdim=True)
 
 
 def imresize(
@@ -189,7 +206,7 @@ def imresize_rows(
     index, weight = (taps[first:last] for taps in _row_taps(size[0], out_size[0], vertical, method, offset[0]))
     a, b = int(index.min()), int(index.max()) + 1
     piece = rows(a, b)
-    resized = _combined(piece, -2, index.to(piece.device) - a, weight.to(piece))
+    resized = weighted_sums(piece, -2, index.to(piece.device) - a, weight.to(piece))
     return _resize_axis(
         resized,
         -1,

@@ -209,7 +209,7 @@ def estimate_kernel(
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
     estimator = settings.create_estimator()
     crop = estimation_crop(source, settings.region)
-    if not isinstance(source, RepairedSource):  # also where the noise is kept in the result
+    if not isinstance(source, RepairedSource) or settings.denoise == 0:  # also where the noise is kept in the result
         crop = whole(repaired(TensorSource(crop), settings)[0])
     height, width = crop.shape[-2:]
     scale = settings.run_scale
@@ -303,6 +303,8 @@ def fit(
     """
     timings: dict[str, float] = {}
     repairs = tuple[str, ...]()
+    if isinstance(kernel, KernelStack):  # it may have displacements of its own
+        settings = replace(settings, align_colors=False)
     if not linear_light:
         source, repairs = repaired_for_upscaling(source, settings)
     estimate: KernelEstimate | None = None

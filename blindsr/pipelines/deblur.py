@@ -78,7 +78,9 @@ def estimate_blur(
     """
     if not estimate.metrics.keys() >= _METRICS:
         return estimate
-    share, error = estimate.metrics["bicubic_share"], estimate.metrics["predicted_error"]
+    # An aliased photograph is sharp, and has a kernel that is narrower than the bicubic one.
+    share = max(estimate.metrics["bicubic_share"], estimate.metrics.get("aliased_share", 0.0))
+    error = estimate.metrics["predicted_error"]
     # A wide Gaussian that fits the spectrum may be a disc, whose shape shows at a reduced size.
     is_wide = estimate.metrics.get("wide_share", 0.0) > 0
     if share < _FOUND_SHARE and error < _UNCERTAIN_ERROR and not is_wide:

@@ -412,6 +412,8 @@ def _upscale_frames(
     max_memory: int | None,
 ) -> FileResult:
     """Upscale all images of a file into one file; arguments as `upscale_file`."""
+    # Colours that move in some of the images, or by another distance in each, would flicker.
+    settings = replace(settings, align_colors=False)
     first, count, path = frames[0], len(frames), frames.path
     shapes, headers = [], []
     for index in range(count):
@@ -697,7 +699,8 @@ def fit_image(
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
     if linear:
-        source, repairs = repaired_for_upscaling(source, settings)  # noise is even before its curve is undone
+        placed = replace(settings, align_colors=settings.align_colors and not isinstance(kernel, KernelStack))
+        source, repairs = repaired_for_upscaling(source, placed)  # noise is even before its curve is undone
         source, warnings = LinearLightSource(source), (*warnings, *repairs)
     for warning in warnings:
         listener(Notice(stage=STAGE, message=warning))

@@ -1,17 +1,20 @@
-"""Repair what is no part of the scene before anything is measured: impulses, and stripes along rows and columns.
+"""Repair what is no part of the scene before anything is measured: impulses, stripes, and displaced colours.
 
-Both would be sharpened, and both mislead the estimate of the kernel. They are found on samples of the image, and the
+All would be sharpened, and all mislead the estimate of the kernel. They are found on samples of the image, and the
 image is repaired window by window, so that arrays, files and tiles of any size show the same pixels.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from blindsr.ops.impulses import MARGIN, Impulses, find_impulses, without_impulses
+from blindsr.ops.registration import TILE, Displacement, estimate_displacements
+from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
-from blindsr.ops.windows import Source, spread_windows, whole
+from blindsr.ops.windows import Source, Window, spread_windows, whole
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
 
@@ -21,23 +24,27 @@ MIN_SIDE = 48  # LR pixels; a smaller image has too few pixels to tell what is w
 _WHOLE_PIXELS = 1_500_000  # samples up to which the whole image is searched
 _WINDOW, _WINDOWS = 256, 16
 _STRIP = 4_000_000  # pixels that are read together for the stripes
+_COLORS, _GREEN = ("red", "green", "blue"), 1
+_COMPARED = 64  # tiles in which the colours are compared, at most
 
 
 @dataclass(frozen=True)
 class RepairedSource:
-    """Another source without its impulses and stripes.
+    """Another source without its impulses and stripes, and with its bands in one place.
 
     Args:
         source: The image.
         impulses: What is known of the impulses of each band; None where it has none.
         rows: Stripes along the rows, (C, H), to be subtracted; None without.
         columns: Stripes along the columns, (C, W).
+        displacements: Where each band shows what the others show; None where it is in place. () if all are.
     """
 
     source: Source
     impulses: tuple[Impulses | None, ...]
     rows: Tensor | None = None
     columns: Tensor | None = None
+    displacements: tuple[Displacement | None, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,6 +58,29 @@ class RepairedSource:
 
     def window(self, rows: slice, columns: slice) -> Tensor:
         """A window, (1, C, h, w), with pixels that depend on the image and not on the window."""
+        if not self.displacements:
+            return self._cleaned(rows, columns)
+        return torch.cat(
+            [self._placed(band, found, (rows, columns)) for band, found in enumerate(self.displacements)], 1
+        )
+
+    def _placed(self, band: int, displacement: Displacement | None, window: Window) -> Tensor:
+        """A window of a band, (1, 1, h, w), read where the band shows it."""
+        if displacement is None:
+            return self._cleaned(*window)[:, band : band + 1]
+        taps = [
+            sampling_taps(displacement.positions(axis, part.start, part.stop), self.shape[1 + axis])
+            for axis, part in enumerate(window)
+        ]
+        firsts = [int(index.min()) for index, _ in taps]
+        read = [slice(first, int(index.max()) + 1) for first, (index, _) in zip(firsts, taps, strict=True)]
+        pixels = self._cleaned(*read)[:, band : band + 1]
+        for axis, first, (index, weight) in zip((-2, -1), firsts, taps, strict=True):
+            pixels = weighted_sums(pixels, axis, (index - first).to(pixels.device), weight.to(pixels))
+        return pixels.clamp(0, 1)
+
+    def _cleaned(self, rows: slice, columns: slice) -> Tensor:
+        """A window without impulses and stripes."""
         _, height, width = self.shape
         # Twice the margin: a replaced pixel depends on whether its neighbours are impulses as well.
         top, left = max(0, rows.start - 2 * MARGIN), max(0, columns.start - 2 * MARGIN)
@@ -74,23 +104,68 @@ class RepairedSource:
 
 
 def repaired_for_upscaling(source: Source, settings: Settings) -> tuple[Source, tuple[str, ...]]:
-    """As `repaired`, unless the noise is to be kept (`denoise` of 0), or the upscaler keeps it."""
-    if settings.denoise == 0 or not removes_noise(settings.create_upscaler()):
+    """As `repaired`, without what is to be kept (`denoise` of 0), or all of it where the upscaler removes no noise."""
+    if not removes_noise(settings.create_upscaler()):
         return source, ()
-    return repaired(source, settings)
+    return repaired(source, settings, keeps_noise=settings.denoise == 0)
 
 
-def repaired(source: Source, settings: Settings) -> tuple[Source, tuple[str, ...]]:
-    """An image without its impulses and stripes, and what was repaired, as warnings.
+def repaired(source: Source, settings: Settings, *, keeps_noise: bool = False) -> tuple[Source, tuple[str, ...]]:
+    """An image without its impulses and stripes and with its colours in one place, and what was repaired, as warnings.
 
-    The image itself is returned where there are none, where it was repaired before, and where the settings say that it
-    has no noise.
+    The image itself is returned where there is nothing to repair, and where it was repaired before. Impulses and
+    stripes stay where they are to be kept, or the settings say that there is no noise; colours where the settings do
+    not move them.
     """
+    if isinstance(source, RepairedSource) or min(source.shape[1:]) < MIN_SIDE:
+        return source, ()
+    cleaned, warnings = (source, ()) if keeps_noise or settings.noise_sigma == 0 else _without_noise(source)
+    displacements = _displacements(cleaned) if settings.align_colors else ()
+    if not displacements:
+        return cleaned, warnings
+    if not isinstance(cleaned, RepairedSource):
+        cleaned = RepairedSource(source, (None,) * source.shape[0])
+    return replace(cleaned, displacements=displacements), (*warnings, _what_is_displaced(displacements))
+
+
+def _displacements(source: Source) -> tuple[Displacement | None, ...]:
+    """The displacement of each colour against green; () where none is displaced, and of other images."""
     bands, height, width = source.shape
-    if isinstance(source, RepairedSource) or settings.noise_sigma == 0:
-        return source, ()
-    if min(height, width) < MIN_SIDE:
-        return source, ()
+    if bands != len(_COLORS) or min(height, width) < TILE:
+        return ()
+    windows = spread_windows(source, _WINDOW, _WINDOWS) if height * width > _WINDOWS * _WINDOW**2 else None
+    step = TILE // 2 if windows is None else TILE
+    parts: list[tuple[float, tuple[int, int], Tensor]] = []
+    for rows, columns in windows or [(slice(0, height), slice(0, width))]:
+        pixels = source.window(rows, columns)[0]
+        steps = pixels[_GREEN].diff(dim=0)[:, :-1].abs() + pixels[_GREEN].diff(dim=1)[:-1].abs()
+        own = []
+        for top in range(0, pixels.shape[1] - TILE + 1, step):
+            for left in range(0, pixels.shape[2] - TILE + 1, step):
+                part = slice(top, top + TILE), slice(left, left + TILE)
+                corner = rows.start + top, columns.start + left
+                own.append((float(steps[part].mean()), corner, pixels[:, part[0], part[1]]))
+        own.sort(key=lambda each: each[0], reverse=True)
+        parts += own[: math.ceil(_COMPARED / len(windows or [1]))]
+    found = estimate_displacements(
+        torch.stack([tile for *_, tile in parts]), [corner for _, corner, _ in parts], (height, width), _GREEN
+    )
+    return found if any(each is not None for each in found) else ()
+
+
+def _what_is_displaced(displacements: tuple[Displacement | None, ...]) -> str:
+    lengths = [(name, found.largest) for name, found in zip(_COLORS, displacements, strict=True) if found is not None]
+    parts = " and ".join(f"{name} by up to {length:.1f} px" for name, length in lengths)
+    verb = "is" if len(lengths) == 1 else "are"
+    return (
+        f"the colours do not lie on each other, as with a lens or a scanner: {parts} against green, and {verb} moved "
+        "onto it; align_colors=False (--keep-colors) leaves them where they are."
+    )
+
+
+def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:
+    """An image without its impulses and stripes, or the image itself."""
+    bands, height, width = source.shape
     if bands * height * width <= _WHOLE_PIXELS:
         parts = whole(source)
     else:
@@ -115,7 +190,7 @@ def repaired(source: Source, settings: Settings) -> tuple[Source, tuple[str, ...
             )
     if not warnings:
         return source, ()
-    return RepairedSource(source, impulses, *offsets), tuple(warnings)
+    return RepairedSource(source, impulses, offsets[0], offsets[1]), tuple(warnings)
 
 
 def _offsets(source: Source, sigmas: list[float], *, transposed: bool) -> Tensor:

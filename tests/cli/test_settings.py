@@ -64,6 +64,7 @@ def test_every_key_of_run_changes_the_run(make):
         "zssr_setting": '"real"',
         "region": "[1, 2, 30, 40]",
         "varying": "true",
+        "align_colors": "false",
         "kernel_width": "0.9",
         "strength": "0.5",
         "denoise": "0.5",

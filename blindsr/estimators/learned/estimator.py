@@ -28,7 +28,7 @@ from blindsr.estimators.learned.wide import (
     sparsity,
 )
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
-from blindsr.kernels import Kernel, KernelEstimate, bicubic
+from blindsr.kernels import Kernel, KernelEstimate, bicubic, box
 from blindsr.ops import dihedral_inverse, luma
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
@@ -76,6 +76,9 @@ _SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
 _MIN_SHARPENING, _WARNED_SHARPENING = 0.05, 0.5  # amounts from which the provenance has it, and there is a warning
+_ALIASED = 0.75  # cycles per LR pixel, beyond the limit of the pixels
+_SAMPLED = (0.55, 0.8)  # mean transfer function there, of the networks, from a box over the pixel to no blur at all
+_MASKED = (0.7, 1.0)  # amounts of an unsharp mask between which an image does not count as aliased
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
@@ -135,6 +138,10 @@ class LearnedConfig:
     # floor, and nothing shows whether it was blurred or has a soft subject.
     oversampled_ratios: tuple[float, float] = (7.0, 12.0)
     max_oversampled_share: float = 0.97
+    # Mean transfer function of the networks at 0.75 cycles per LR pixel, which the bicubic kernel has nearly removed
+    # (0.12), between which the image counts as aliased, and the expected error of its kernel.
+    aliased_transfers: tuple[float, float] = (0.35, 0.5)
+    aliased_error: float = 0.03
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -149,12 +156,12 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
             raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        for name in ("wide_error", "shape_error", "sharpening_margin"):
+        for name in ("wide_error", "shape_error", "sharpening_margin", "aliased_error"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
         pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
         pairs += ["fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"]
-        pairs += ["sharpening_amounts"]
+        pairs += ["sharpening_amounts", "aliased_transfers"]
         for name in pairs:
             bounds = getattr(self, name)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
@@ -269,6 +276,25 @@ class ImagePosterior:
     def sharpened(self, base: Plane, config: LearnedConfig) -> Plane:
         """The transfer function of a kernel times that of the mask of `sharpening`."""
         return np.asarray(base * (1 + self.sharpening(base, config) * (_unsharp_mask(self.scale) - 1)), np.complex128)
+
+    def aliasing(self, config: LearnedConfig) -> tuple[float, Plane]:
+        """How far the image is aliased, from 0 to 1, and its kernel, which is narrower than the bicubic one.
+
+        Images that were reduced by averaging blocks of pixels, or by leaving out pixels, have detail beyond the limit
+        of theirs, which the bicubic kernel would have removed. The networks know such kernels as narrow Gaussians.
+
+        Returns:
+            The share, and the transfer function of the kernel: between a box over the pixel and no blur at all.
+        """
+        radius = _radius(self.scale)
+        beyond = float(np.abs(self.transfer)[np.abs(radius - _ALIASED) <= 1 / _STEPS].mean())
+        certain = ramp(float(self.kinds[0] + self.kinds[1]), _GAUSSIAN_PROBABILITIES)
+        enlarged = ramp(self.metrics["enlarged_probability"], config.enlarged_probabilities)
+        share = ramp(beyond, config.aliased_transfers) * certain * (1 - enlarged) * (1 - self.spectral.pointedness)
+        if self.unsharp is not None:  # an unsharp mask looks the same to the networks
+            share *= 1 - ramp(self.unsharp.amount, _MASKED)
+        sampled = ramp(beyond, _SAMPLED)
+        return share, (1 - sampled) * transfer_of(box(self.scale)) + sampled * _sampled_transfer(self.scale)
 
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
@@ -393,20 +419,25 @@ def estimate_of(
     gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
     sharpening = float(np.dot(((1 - share) * gaussian, share), amounts))
     ripple = _RIPPLE_OF_HALOS if sharpening > 0 else _RIPPLE
-    kernel = kernel_of((1 - share) * transfer + share * safe, scale, ripple=ripple)
+    aliased, narrow = posterior.aliasing(config)
+    mean = (1 - share) * transfer + share * safe
+    kernel = kernel_of((1 - aliased) * mean + aliased * posterior.sharpened(narrow, config), scale, ripple=ripple)
     # The bicubic part is no estimate.
-    kernel_error = min(kernel_error * math.sqrt(1 - share), config.max_kernel_error)
+    kernel_error = (1 - aliased) * kernel_error * math.sqrt(1 - share) + aliased * config.aliased_error
+    kernel_error = min(kernel_error, config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
-    if share < _WARNED_SHARE:
+    if max(share, aliased) < _WARNED_SHARE:
         provenance["width_error"] = round(width_error(kernel, error), 3)
-    if share >= _MIN_SHARE:
-        provenance["bicubic_share"] = round(share, 3)
+    if (1 - aliased) * share >= _MIN_SHARE:
+        provenance["bicubic_share"] = round((1 - aliased) * share, 3)
     if sharpening >= _MIN_SHARPENING:
         provenance["sharpening"] = round(sharpening, 2)
     kernel = Kernel(kernel.array, scale, provenance)
     warnings: tuple[str, ...] = ()
-    if enlarged > _WARNED_SHARE:
+    if aliased > _WARNED_SHARE:
+        warnings = ()  # hardly anything of the kernel is the bicubic one
+    elif enlarged > _WARNED_SHARE:
         factor = posterior.metrics["enlarged_factor"]
         warnings = (
             f"the image seems to have been enlarged before, by about ×{factor:.1f}: its kernel is drawn to the bicubic "
@@ -455,6 +486,7 @@ def estimate_of(
     metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
     metrics["expected_error"] = error
     metrics["wide_share"] = wide
+    metrics["aliased_share"] = aliased
     metrics["shape_share"] = shape
     metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral.transfer)
     metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
@@ -682,6 +714,13 @@ def _unsharp_mask(scale: int) -> NDArray[np.float64]:
 @cache
 def _bicubic_transfer(scale: int) -> Plane:
     return transfer_of(bicubic(scale))
+
+
+@cache
+def _sampled_transfer(scale: int) -> Plane:
+    """That of no blur at all: the HR image, interpolated by a cubic, at the middle of each LR pixel."""
+    taps = np.array([0, 1, 0] if scale % 2 else [-1, 9, 9, -1]) / (1 if scale % 2 else 16)
+    return transfer_of(Kernel.normalised(np.outer(taps, taps), scale))
 
 
 @cache

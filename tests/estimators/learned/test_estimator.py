@@ -31,7 +31,7 @@ from blindsr.estimators.learned.wide import SpectralGaussian
 from blindsr.estimators.spectral import SpectralConfig
 from blindsr.estimators.spectral import estimate_kernel as estimate_kernel_by_spectrum
 from blindsr.events import Notice
-from blindsr.kernels import Kernel, bicubic, dilate, flip, gaussian, normalised_cross_correlation
+from blindsr.kernels import Kernel, bicubic, box, dilate, flip, gaussian, normalised_cross_correlation
 from blindsr.kernels.analytic import defocus, motion
 from blindsr.ops import degrade, dihedral, luma
 from blindsr.pipelines.degradation import kernel_error_of
@@ -301,6 +301,29 @@ def test_a_sharp_image_gets_the_bicubic_kernel_by_its_probability():
     assert sharp.metrics["bicubic_share"] == pytest.approx(1.0)
     assert sharp.kernel_error < 1e-6 < plain.kernel_error
     assert sharp.warnings == ()
+
+
+#: No blur at all: the HR image, interpolated at the middle of each LR pixel.
+POINTS = Kernel.normalised(np.outer([-1, 9, 9, -1], [-1, 9, 9, -1]), 2)
+
+
+@pytest.mark.parametrize(("kernel", "name"), [(box(2), "coins"), (POINTS, "coins"), (POINTS, "coffee")])
+def test_an_aliased_image_gets_a_narrower_kernel_than_the_bicubic_one(kernel, name):
+    lr = degraded(kernel, name=name, side=120)
+    found, without = (
+        estimate_kernel(lr, 2, LearnedConfig(aliased_transfers=bounds)) for bounds in ((0.35, 0.5), (4.0, 5.0))
+    )
+    errors = [transfer_distance(transfer_of(each.kernel), transfer_of(kernel)) for each in (found, without)]
+    assert found.metrics["aliased_share"] > 0.5
+    assert errors[0] < 0.6 * errors[1]
+    assert found.kernel.transfer(np.array([0.375])) > bicubic(2).transfer(np.array([0.375])) + 0.15
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("kernel", [bicubic(2), TRUE, defocus(6.0, 2)])
+def test_other_images_are_not_aliased(kernel):
+    for name in ("astronaut", "coffee"):
+        assert estimate_kernel(degraded(kernel, name=name), 2).metrics["aliased_share"] == 0
 
 
 def test_an_image_that_was_enlarged_before_is_named_with_the_remedy():

@@ -21,7 +21,7 @@ from blindsr.upscalers.pretrained.conditioning import CLEAN, conditioning_of, em
 from blindsr.upscalers.pretrained.config import PretrainedConfig
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, FrozenNetwork, NetworkConfig, linear_base
 from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler, back_project, clip_keeping_mean
-from blindsr.upscalers.pretrained.weights import BUNDLED, load_network
+from blindsr.upscalers.pretrained.weights import BUNDLED, load_network, shared_network
 from tests.images import noise, photograph, psnr, upscale
 
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
@@ -299,6 +299,14 @@ def test_nothing_learned_is_the_wiener_filter_and_learns_from_the_image(monkeypa
 def test_weights_and_nothing_learned_exclude_each_other(tmp_path):
     with pytest.raises(ConfigError, match="random weights"):
         PretrainedConfig(random_weights=True, weights=tmp_path / "a.safetensors")
+
+
+def test_a_bundled_network_is_loaded_once_and_no_adaptation_changes_it():
+    kept, as_stored = shared_network(), load_network()
+    assert upscale(photograph(), KERNEL, replace(FEW, learning_rate=1e-4)).model.steps == FEW.steps
+    assert shared_network(Path("pretrained")) is kept is not as_stored
+    for (name, weight), stored in zip(kept.named_parameters(), as_stored.parameters(), strict=True):
+        assert torch.equal(weight, stored), name
 
 
 @pytest.mark.parametrize("bands", [1, 3])

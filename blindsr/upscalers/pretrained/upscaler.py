@@ -31,7 +31,7 @@ from blindsr.upscalers.pretrained.adaptation import STAGE, adapt
 from blindsr.upscalers.pretrained.conditioning import CLEAN, SCALES, Conditioning, conditioning_of, embed
 from blindsr.upscalers.pretrained.config import PretrainedConfig
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, FrozenNetwork, linear_base
-from blindsr.upscalers.pretrained.weights import load_network, random_network
+from blindsr.upscalers.pretrained.weights import random_network, shared_network
 from blindsr.upscalers.tiling import even_spans, with_retry
 
 __all__ = [
@@ -104,7 +104,7 @@ class PretrainedUpscaler:
             ConfigError: It is missing, or has no weights of such a network.
         """
         if self.config.weights is not None:
-            load_network(self.config.weights)
+            shared_network(self.config.weights)
 
     def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
         """Load the network and adapt it to a photograph; of a large one, windows are used.
@@ -138,7 +138,7 @@ class PretrainedUpscaler:
         network = (
             random_network(config.seed, device=source.device)
             if config.random_weights
-            else load_network(config.weights, device=source.device)
+            else shared_network(config.weights, device=source.device)
         )
         network.require_scale(kernel.scale)
         dtype = choose_dtype(config.precision, source.device)

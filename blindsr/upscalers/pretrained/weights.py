@@ -1,6 +1,7 @@
 """Network weights in safetensors files, the bundled ones and those of `blindsr train`: no pickle, no download."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from blindsr.errors import ConfigError, OutputError
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig
 
-__all__ = ["BUNDLED", "load_network", "random_network", "save_weights", "training_settings", "weights_file"]
+__all__ = [
+    "BUNDLED", "load_network", "random_network", "save_weights", "shared_network", "training_settings", "weights_file",
+]  # fmt: skip
 
 _FOLDER = Path(__file__).parent / "weights"
 #: The bundled weights by name: of photographs and dead leaves, and of dead leaves alone.
@@ -102,6 +105,19 @@ def load_network(path: Path | None = None, *, device: torch.device | str = "cpu"
     except RuntimeError as error:
         raise ConfigError(f"the weights in {source} do not fit its settings: {error}.") from error
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def shared_network(path: Path | None = None, *, device: torch.device | str = "cpu") -> ConditionedNetwork:
+    """The same as `load_network` for those who leave the network as it is: a bundled one is loaded once and kept."""
+    source = weights_file(path)
+    if source in BUNDLED.values():
+        return _kept_network(source, torch.device(device))
+    return load_network(source, device=device)
+
+
+@cache
+def _kept_network(source: Path, device: torch.device) -> ConditionedNetwork:
+    return load_network(source, device=device)
 
 
 def random_network(seed: int, *, device: torch.device | str = "cpu") -> ConditionedNetwork:

@@ -5,6 +5,7 @@ does not repeat the edge sample and refuses pads as long as the image; both matt
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -52,13 +53,14 @@ def local_mean(image: Tensor, side: int) -> Tensor:
     Windows are doubled, which takes log₂(side) additions a pixel and axis; the pooling of torch needs side or side² of
     them. What a pixel gets does not depend on its place in the image, so that tiles give the same bits as the whole.
     """
-    rows, columns = (_pixels_inside(length, side, image) for length in image.shape[-2:])
+    rows, columns = (_pixels_inside(length, side, image.dtype, image.device) for length in image.shape[-2:])
     return _over_square(image, side, torch.add, 0.0) / (rows[:, None] * columns)
 
 
-def _pixels_inside(length: int, side: int, image: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def _pixels_inside(length: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """How many of the `side` pixels around each of `length` are inside, as numbers of the image's type."""
-    before = torch.arange(length, dtype=image.dtype, device=image.device).clamp(max=side // 2)
+    before = torch.arange(length, dtype=dtype, device=device).clamp(max=side // 2)
     return before + before.flip(0) + 1
 
 

@@ -55,13 +55,19 @@ class Shape(ABC):
         log_radius = np.log(squared) / 2
         latest: dict[bytes, tuple[_Array, list[_Array]]] = {}
 
+        def everywhere(values: _Array) -> _Array:
+            plane = np.zeros(outside.shape)
+            plane[~outside] = values
+            return plane
+
         def parts_of(theta: _Array) -> tuple[_Array, list[_Array]]:
             key = theta.tobytes()
             if key not in latest:  # residuals and derivatives are asked for one after the other
-                log_gain, slopes = cls._log_gain(theta[3:-1], y, x)
-                signal = theta[0] - theta[1] * log_radius + log_gain - 4 * np.pi**2 * theta[-1] ** 2 * squared
+                log_gain, slopes = cls._log_gain(theta[3:-1], y[~outside], x[~outside])
+                signal = theta[0] - theta[1] * log_radius + everywhere(log_gain)
+                signal = signal - 4 * np.pi**2 * theta[-1] ** 2 * squared
                 latest.clear()
-                latest[key] = np.where(outside, -300.0, signal), slopes
+                latest[key] = np.where(outside, -300.0, signal), [everywhere(slope) for slope in slopes]
             return latest[key]
 
         def residuals(theta: _Array) -> _Array:

@@ -281,6 +281,7 @@ class _Model:
         y, x = aliases[..., 0], aliases[..., 1]
         self._log_radius = 0.5 * np.log(y * y + x * x)
         self._products = np.stack([y * y, 2 * y * x, x * x])
+        self._latest: tuple[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.logaddexp(self._signal(theta)[0], theta[2]))
@@ -298,6 +299,12 @@ class _Model:
 
     def _signal(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Log of the sum over the aliases, (F,), and each alias's share of it, (M, F)."""
+        key = theta.tobytes()
+        if self._latest is None or self._latest[0] != key:  # values and derivatives are asked for one after the other
+            self._latest = key, self._signal_at(theta)
+        return self._latest[1]
+
+    def _signal_at(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         covariance = _covariance(theta)
         weights = np.array([covariance[0, 0], covariance[0, 1], covariance[1, 1]])
         logs = theta[0] - theta[1] * self._log_radius - 4 * np.pi**2 * np.tensordot(weights, self._products, 1)

@@ -1,24 +1,43 @@
-"""Shared by all tests: one random source, and one thread for torch, so that figures do not vary."""
+"""Shared by all tests: one random source, and one thread for torch, so that figures do not vary.
 
+torch is imported by the functions that need it: the process that only distributes the tests (pytest-xdist) does without
+it, and its workers start three seconds earlier.
+"""
+
+import gc
 import os
 from collections.abc import Iterator
 
+# Read when torch, NumPy and SciPy are loaded. The threads of OpenMP and OpenBLAS wait for work by spinning, and every
+# process of tests, and every one that it starts, would have one for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-import torch
-
-from blindsr.batch import shared_kernel
-from blindsr.pipelines import files
-from blindsr.runtime import prepare_process
 
 collect_ignore = ["golden/make_goldens.py"]  # a script that needs a package of its own
 
 
-prepare_process(1)  # for fixtures of modules, which run before those of the first test
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """One thread, before any module of tests is imported and for the fixtures of modules."""
+    distributes = getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput")
+    if not distributes:
+        from blindsr.runtime import prepare_process
+
+        prepare_process(1)
+
+
+def pytest_collection_finish() -> None:
+    """What the modules and the tests themselves are made of stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -30,19 +49,41 @@ def _files_need_not_survive_a_power_cut() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def drawing() -> None:
-    """Kernels are drawn in this test."""
+@pytest.fixture(autouse=True, scope="session")
+def _freed_memory_is_kept() -> Iterator[None]:
+    """After every image it is given back to the system, which zeroes it for the next one: hundreds of times here."""
+    from blindsr.upscalers import tiling
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiling, "release_memory", lambda: None)
+        yield
 
 
-@pytest.fixture(autouse=True)
-def _no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_drawing() -> Iterator[None]:
     """Drawing a kernel takes three quarters of a quick run on a file; tests/kernels checks the plots."""
-    if "drawing" not in request.fixturenames:
+    from blindsr.batch import shared_kernel
+    from blindsr.pipelines import files
+
+    with pytest.MonkeyPatch.context() as patch:
         for module in (files, shared_kernel):
-            monkeypatch.setattr(module, "kernel_plot_png", lambda kernel: kernel.digest.encode())
-        monkeypatch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
-        monkeypatch.setattr(files, "map_plot_png", lambda kernels: kernels.mean.digest.encode())
+            patch.setattr(module, "kernel_plot_png", lambda kernel: kernel.digest.encode())
+        patch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
+        patch.setattr(files, "map_plot_png", lambda kernels: kernels.mean.digest.encode())
+        yield
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are drawn in this test."""
+    from blindsr.batch import shared_kernel
+    from blindsr.kernels import plot
+    from blindsr.pipelines import files
+
+    for module in (files, shared_kernel):
+        monkeypatch.setattr(module, "kernel_plot_png", plot.kernel_plot_png)
+    monkeypatch.setattr(files, "stack_plot_png", plot.stack_plot_png)
+    monkeypatch.setattr(files, "map_plot_png", plot.map_plot_png)
 
 
 @pytest.fixture

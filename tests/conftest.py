@@ -5,6 +5,7 @@ it, and its workers start three seconds earlier.
 """
 
 import gc
+import multiprocessing
 import os
 from collections.abc import Iterator
 
@@ -84,6 +85,21 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "kernel_plot_png", plot.kernel_plot_png)
     monkeypatch.setattr(files, "stack_plot_png", plot.stack_plot_png)
     monkeypatch.setattr(files, "map_plot_png", plot.map_plot_png)
+
+
+@pytest.fixture
+def ready_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes are forks of one that has loaded torch and has no threads of OpenMP.
+
+    A worker that is spawned takes two seconds to load it; tests/test_pool.py and tests/test_plugins.py have such ones.
+    What a worker gets is pickled as for one that is spawned.
+    """
+    from blindsr import pool
+
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["blindsr.pipelines.files", "blindsr.upscalers.pretrained"])
+        monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: context)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ their path know the methods. Every way of running blindsr has to take them: opti
 Dask, ablations, and lists of methods.
 """
 
+import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -144,6 +146,7 @@ def _run(folder, environment, *commands):
     return results
 
 
+WITH_DASK = hasattr(os, "fork") and importlib.util.find_spec("distributed") is not None
 TOY = ("--estimator", "toy-kernel", "--upscaler", "toy")
 
 
@@ -152,53 +155,79 @@ def _levels(path):
         return image.size, np.unique(np.asarray(image)).tolist()
 
 
-def test_options_tables_batches_ablations_and_lists(folder, environment):
+@pytest.fixture(scope="module")
+def results(folder, environment, tmp_path_factory):
+    """What every command printed, by a name; one process runs them all, for most of their time goes into its start."""
     photo, out = folder / "photos" / "a.png", folder / "out"
     out.mkdir()
     main = "estimate-and-upscale"
     (folder / "bad.toml").write_text("[toy]\nlevl = 1\n")
-    by_options, by_file, wrong, batch, listed, text, made, ablation = _run(
-        folder,
-        environment,
-        (main, photo, *TOY, "-o", out / "options.png", "--json"),
-        (main, photo, "--config", folder / "run.toml", "-o", out / "file.png", "--json"),
-        (main, photo, *TOY, "--config", folder / "bad.toml"),
-        (main, folder / "photos", *TOY, "-o", out / "batch", "--jobs", 1, "--threads", 1),
-        ("methods", "--json"),
-        (main, "--help"),
-        ("degrade", folder / "photos", "-o", out / "set", "--law", "gaussian:1", "-q"),
-        (
+    commands = {
+        "options": (main, photo, *TOY, "-o", out / "options.png", "--json"),
+        "file": (main, photo, "--config", folder / "run.toml", "-o", out / "file.png", "--json"),
+        "wrong": (main, photo, *TOY, "--config", folder / "bad.toml"),
+        "batch": (main, folder / "photos", *TOY, "-o", out / "batch", "--jobs", 1, "--threads", 1),
+        "methods": ("methods", "--json"),
+        "help": (main, "--help"),
+        "degrade": ("degrade", folder / "photos", "-o", out / "set", "--law", "gaussian:1", "-q"),
+        "ablate": (
             *("ablate", out / "set", "-o", out / "ablation", "--estimators", "toy-kernel", "--upscalers", "toy"),
             *("--threads", 1, "--json"),
         ),
-    )
-    # Options, with the defaults of the methods.
-    record = json.loads(by_options["out"])
+    }
+    with contextlib.ExitStack() as stack:
+        if WITH_DASK:
+            place = tmp_path_factory.mktemp("cluster")
+            cluster = stack.enter_context(dask_processes(place, workers=1, environment=environment))
+            dask = ("--executor", "dask", "--scheduler", cluster.address, "--device", "cpu")
+            commands["dask"] = (main, photo, *TOY, "-o", out / "dask", *dask)
+        return dict(zip(commands, _run(folder, environment, *commands.values()), strict=True))
+
+
+def test_options_have_the_defaults_of_the_methods(folder, results):
+    record = json.loads(results["options"]["out"])
     assert record["estimate"]["method"] == "toy-kernel"
     assert record["settings"]["upscaler"] == "toy"
     assert record["settings"]["configs"] == {"toy-kernel": {"variance": 1.0}, "toy": {"level": 0.5}}
     assert record["kernel"]["sigma_long"] == pytest.approx(1, abs=0.01)
-    assert _levels(out / "options.png") == ((40, 48), [128])
-    # run.toml has a table for each of them.
-    record = json.loads(by_file["out"])
+    assert _levels(folder / "out" / "options.png") == ((40, 48), [128])
+
+
+def test_run_toml_has_a_table_for_each_of_them(folder, results):
+    record = json.loads(results["file"]["out"])
     assert record["settings"]["configs"] == {"toy-kernel": {"variance": 4.0}, "toy": {"level": 0.25}}
     assert record["kernel"]["sigma_long"] == pytest.approx(2, abs=0.05)
-    assert _levels(out / "file.png") == ((40, 48), [64])
+    assert _levels(folder / "out" / "file.png") == ((40, 48), [64])
+    wrong = results["wrong"]
     assert (wrong["code"], wrong["err"]) == (1, "error: bad.toml: [toy] has no key 'levl' (did you mean 'level'?).\n")
-    # A worker process finds them too.
-    assert sorted(batch["out"].split()) == [f"{out}/batch/{name}_blindsr_x2.png" for name in "ab"]
-    assert _levels(out / "batch" / "b_blindsr_x2.png") == ((40, 48), [128])
-    # They are listed with their descriptions, and in --help without being imported.
-    methods = json.loads(listed["out"])
+
+
+def test_a_worker_process_finds_them(folder, results):
+    out = folder / "out" / "batch"
+    assert sorted(results["batch"]["out"].split()) == [f"{out}/{name}_blindsr_x2.png" for name in "ab"]
+    assert _levels(out / "b_blindsr_x2.png") == ((40, 48), [128])
+
+
+def test_they_are_listed_with_their_descriptions_and_in_help(results):
+    methods = json.loads(results["methods"]["out"])
     assert methods["estimators"]["toy-kernel"] == "Toy estimator: always the same Gaussian."
     assert methods["upscalers"]["toy"] == "Toy upscaler: repeats pixels, and shifts them to a mean level."
-    assert "|toy]" in text["out"]
-    assert "toy-kernel" in text["out"]
-    # They are columns of an ablation.
-    content = json.loads(ablation["out"])
+    assert "|toy]" in results["help"]["out"]
+    assert "toy-kernel" in results["help"]["out"]
+
+
+def test_they_are_columns_of_an_ablation(folder, results):
+    content = json.loads(results["ablate"]["out"])
     assert content["missing"] == 0
     assert any("toy-kernel" in row["method"] for row in content["methods"]), content["methods"]
-    assert made["out"] == f"{out}/set\n"
+    assert results["degrade"]["out"] == f"{folder}/out/set\n"
+
+
+@pytest.mark.skipif(not WITH_DASK, reason="the processes of Dask are forks")
+def test_dask_workers_run_them(folder, results):
+    out = folder / "out" / "dask"
+    assert results["dask"]["out"] == f"{out}/a_blindsr_x2.png\n"
+    assert _levels(out / "a_blindsr_x2.png") == ((40, 48), [128])
 
 
 def test_help_does_not_import_methods_of_other_packages(folder, environment):
@@ -210,14 +239,3 @@ def test_help_does_not_import_methods_of_other_packages(folder, environment):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stderr == "[]\n"
     assert "Of another package" in done.stdout
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes of Dask are forks")
-def test_dask_workers_run_them(folder, environment, tmp_path):
-    pytest.importorskip("distributed")
-    with dask_processes(tmp_path, workers=1, environment=environment) as cluster:
-        dask = ("--executor", "dask", "--scheduler", cluster.address, "--device", "cpu")
-        photo, out = folder / "photos" / "a.png", tmp_path / "out"
-        (result,) = _run(folder, environment, ("estimate-and-upscale", photo, *TOY, "-o", out, *dask))
-    assert result["out"] == f"{out}/a_blindsr_x2.png\n"
-    assert _levels(out / "a_blindsr_x2.png") == ((40, 48), [128])

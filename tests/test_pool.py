@@ -59,16 +59,19 @@ def wait_for_ever(path):
         path.touch()
 """
 PARENT = """
+import multiprocessing
 import signal
 import sys
 from pathlib import Path
-from blindsr.pool import run_in_processes
+from blindsr import pool
 from functions_of_workers import wait_for_ever
 if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    pool.multiprocessing.get_context = lambda method: context
     # A suite that a shell runs in the background has SIGINT ignored, and its children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tell = lambda index, message: print(message, flush=True)
-    list(run_in_processes(wait_for_ever, [Path(sys.argv[1])], jobs=1, threads=1, listener=tell))
+    list(pool.run_in_processes(wait_for_ever, [Path(sys.argv[1])], jobs=1, threads=1, listener=tell))
 """
 
 
@@ -129,15 +132,26 @@ def test_a_killed_worker_costs_its_task_an_attempt_and_others_nothing(forked, tm
     assert "killed (SIGKILL); the system does this when memory runs out" in str(outcome.error)
 
 
-def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(functions):
-    outcomes = run_in_processes(functions.square, kill_a_starting_worker(), jobs=2, threads=1)
+def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(forked, monkeypatch):
+    serve = pool._serve
+
+    def begin_late(*arguments):
+        time.sleep(0.5)  # for so long, and longer, a worker that is spawned imports torch
+        serve(*arguments)
+
+    if sys.platform == "linux":
+        monkeypatch.setattr(pool, "_serve", begin_late)
+    killed = []
+
+    def kill_a_starting_worker():
+        yield 0
+        killed.extend(active_children())
+        os.kill(killed[0].pid, signal.SIGKILL)
+        yield from (1, 2, 3)
+
+    outcomes = run_in_processes(forked.square, kill_a_starting_worker(), jobs=2, threads=1)
     assert sorted(o.value for o in outcomes) == [0, 1, 4, 9]
-
-
-def kill_a_starting_worker():
-    yield 0
-    os.kill(active_children()[0].pid, signal.SIGKILL)  # it imports torch at this moment
-    yield from (1, 2, 3)
+    assert [process.exitcode for process in killed] == [-signal.SIGKILL]
 
 
 def test_an_idle_worker_that_is_killed_breaks_nothing(forked):
@@ -170,11 +184,12 @@ def test_closing_ends_the_workers_tidily(forked, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_parent(functions, tmp_path, number):
+# The worker of one is a fork of its parent, which has no threads: a worker that is spawned loads torch again.
+@pytest.mark.parametrize(("number", "start"), [(signal.SIGKILL, "spawn"), (signal.SIGINT, "fork")])
+def test_workers_end_with_their_parent(functions, tmp_path, number, start):
     (tmp_path / "parent.py").write_text(PARENT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "cleaned up")]
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "cleaned up"), start]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
         pid = int(parent.stdout.readline())
         parent.send_signal(number)

@@ -8,36 +8,34 @@ import pytest
 from blindsr.errors import ConfigError
 from blindsr.runtime import prepare_process
 
-# Page faults of ten tensors of 64 MB, made and freed one after the other, after ten others.
+# Page faults of ten tensors of 64 MB, made and freed one after the other, after ten others: by default, in a process
+# that is prepared, and there of one tensor after a release.
 _FAULTS = """
-import resource, sys, torch
+import resource, torch
 from blindsr.runtime import prepare_process, release_memory
-if sys.argv[1] == "prepared":
-    prepare_process(1)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    torch.ones(2**24)
-before = faults()
-for _ in range(10):
-    torch.ones(2**24)
-kept = faults() - before
+def of_ten():
+    for _ in range(10):
+        torch.ones(2**24)
+    before = faults()
+    for _ in range(10):
+        torch.ones(2**24)
+    return faults() - before
+plain = of_ten()
+prepare_process(1)
+kept = of_ten()
 release_memory()
 before = faults()
 torch.ones(2**24)
-print(kept, faults() - before)
+print(plain, kept, faults() - before)
 """
-
-
-def faults(how):
-    done = subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True)
-    return [int(count) for count in done.stdout.split()]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's habit")
 def test_freed_memory_is_used_again_until_it_is_released():
-    kept, after_release = faults("prepared")
-    plain, _ = faults("plain")
+    done = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True)
+    plain, kept, after_release = (int(count) for count in done.stdout.split())
     assert kept < plain / 5
     assert after_release > plain / 20  # of one tensor instead of ten
 

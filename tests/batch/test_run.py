@@ -448,6 +448,7 @@ def test_workers_divide_the_memory_of_this_machine(photos, results, engines, opt
     assert engines[0]["max_memory"] == share
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_real_processes_run_a_batch_and_survive_the_death_of_one(photos, results):
     (photos / "bad.png").write_bytes(b"no image")
     events, killed = [], []

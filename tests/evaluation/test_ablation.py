@@ -312,6 +312,7 @@ def test_a_cell_whose_image_was_deleted_is_run_anew(dataset, methods, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready_workers")
 def test_two_processes_compute_the_same_as_one(dataset, tmp_path):
     plan = plan_of(dataset, estimators=("spectral",), settings=preset("fast"), device="cpu")
     plan = replace(plan, images=plan.images[:1])

@@ -4,10 +4,12 @@ torch is imported by the functions that need it: the process that only distribut
 it, and its workers start three seconds earlier.
 """
 
+import functools
 import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 # Read when torch, NumPy and SciPy are loaded. The threads of OpenMP and OpenBLAS wait for work by spinning, and every
 # process of tests, and every one that it starts, would have one for each core.
@@ -15,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from blindsr.upscalers.pretrained.network import ConditionedNetwork
 
 collect_ignore = ["golden/make_goldens.py"]  # a script that needs a package of its own
 
@@ -100,6 +105,40 @@ def ready_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["blindsr.pipelines.files", "blindsr.upscalers.pretrained"])
         monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: context)
+
+
+@pytest.fixture
+def trained_network() -> None:
+    """The bundled weights are used in this test, where its module uses `small_network`."""
+
+
+@functools.cache
+def _small_network() -> "ConditionedNetwork":
+    import torch
+
+    from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig
+
+    with torch.device("meta"):
+        network = ConditionedNetwork(NetworkConfig(channels=32, blocks=1))
+    network.to_empty(device="cpu").initialise(torch.Generator().manual_seed(0))
+    return network
+
+
+@pytest.fixture
+def small_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the bundled weights a network of a thirtieth of the work, of random weights.
+
+    For tests of what does not depend on how well it was trained: sizes, files, tiles, seeds.
+    """
+    if "trained_network" not in request.fixturenames:
+        from blindsr.upscalers.pretrained import upscaler
+        from blindsr.upscalers.pretrained.weights import shared_network
+
+        monkeypatch.setattr(
+            upscaler,
+            "shared_network",
+            lambda path=None, **device: _small_network() if path is None else shared_network(path, **device),
+        )
 
 
 @pytest.fixture

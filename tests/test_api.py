@@ -21,6 +21,8 @@ from blindsr.kernels import Kernel, KernelEstimate, KernelStack, bicubic, gaussi
 from blindsr.settings import Settings
 from tests.images import INTERPOLATE, quick_settings, samples
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 
 def photo(dtype=np.uint8, channels=3):
     image = samples(37, 31, name="astronaut", top=20, left=200)

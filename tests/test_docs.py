@@ -232,8 +232,8 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the files that the guides name, all of them small."""
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_network: None) -> Iterator[Path]:
+    """A folder with the files that the guides name, all of them small, and a small network."""
     photograph = Image.open(ROOT / "examples" / "chelsea.png").convert("RGB")
     crop = photograph.crop((140, 90, 204, 138))
     for folder in ("photos", "holidays", "examples"):

@@ -17,6 +17,7 @@ def cells(notebook: Path, kind: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("small_network")
 def test_the_code_of_a_notebook_runs(notebook, tmp_path, monkeypatch):
     (tmp_path / "docs" / "notebooks").mkdir(parents=True)
     (tmp_path / "examples").mkdir()

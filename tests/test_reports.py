@@ -60,6 +60,7 @@ def test_a3_colour_noise_is_suppressed_in_rgb():
 
 
 @pytest.mark.parametrize(("width", "height", "scale"), [(65, 13, 2), (129, 27, 4), (1, 1, 8), (400, 20, 4)])
+@pytest.mark.usefixtures("small_network")
 def test_a11_small_crops_are_upscaled_at_every_scale(width, height, scale):
     image = samples(height, width)
     result = blindsr.SuperResolver(scale=scale, preset="fast")(image)

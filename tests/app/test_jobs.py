@@ -16,6 +16,8 @@ from blindsr.errors import ConfigError, KernelError
 from blindsr.events import StageDone, StageStarted, StepDone
 from blindsr.kernels import dilate, gaussian, kernel_bytes
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 FAST = Choices(preset="fast", kernel="bicubic")
 
 

@@ -7,6 +7,8 @@ from blindsr.app.views import Place, Viewer
 from blindsr.image_io import read_photo, to_uint8
 from blindsr.ops import imresize
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 
 @pytest.fixture
 def viewer(session, upload):

@@ -22,6 +22,8 @@ from blindsr.pipelines.files import ColorSource
 from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 # Without the estimates of halves, which say how certain a single kernel is.
 SPECTRAL = Settings(estimator="spectral", configs={"spectral": SpectralConfig(splits=0)})
 

@@ -388,6 +388,7 @@ def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(pho
     assert _snapshot(photo.parent) == before
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_flat_picture_gets_a_safe_kernel_and_a_warning(run, tmp_path):
     path = tmp_path / "flat.png"
     Image.fromarray(np.full((40, 48, 3), 90, np.uint8)).save(path)

@@ -16,6 +16,8 @@ from blindsr.pipelines import alpha
 from blindsr.pipelines.alpha import alpha_rows
 from tests.images import INTERPOLATE, psnr, quick_settings
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 FAST = quick_settings()
 CPU = torch.device("cpu")
 
@@ -43,6 +45,7 @@ def enlarged(image, settings=FAST, tile=None):
 @pytest.mark.parametrize("scale", [2, 3])
 @pytest.mark.parametrize("of", [bicubic, lambda scale: gaussian(1.0, scale)])
 @pytest.mark.parametrize("opacity", [1.0, 0.6])
+@pytest.mark.usefixtures("trained_network")
 def test_alpha_is_nearer_to_the_truth_than_interpolated(scale, of, opacity):
     hr, kernel = disc(96, 31, 1, opacity), of(scale)
     image = with_alpha(degrade(hr, kernel.tensor(hr), scale).clamp(0, 1))
@@ -65,6 +68,7 @@ def test_alpha_stays_exact_where_it_is_constant(scale):
     np.testing.assert_allclose(result[is_flat], lr[places][:, places][is_flat], atol=1e-3)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_alpha_is_the_same_in_tiles():
     image = with_alpha(disc(110, 44, 3))
     np.testing.assert_allclose(enlarged(image, tile=32), enlarged(image), atol=0.3 / 255)

@@ -17,6 +17,8 @@ from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.files import upscale_file
 from tests.images import INTERPOLATE, photograph, psnr, quick_settings
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 TRUE = gaussian([[2.5, 0.0], [0.0, 2.5]], 2)
 BLACK, WHITE, MAROON = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.1, 0.2)
 LETTERBOX, PILLARS, FRAME, ONE_SIDE = (14, 14, 0, 0), (0, 0, 11, 16), (14, 9, 11, 16), (0, 12, 0, 0)
@@ -98,6 +100,7 @@ def test_lettering_charts_skies_and_flat_images_have_no_bars(lr):
 
 
 @pytest.mark.parametrize("color", [BLACK, WHITE])
+@pytest.mark.usefixtures("trained_network")
 def test_a_picture_in_bars_is_upscaled_as_without_them(lr, hr, color):
     settings = quick_settings(noise_sigma=0.0)
     alone = blind.run(TensorSource(lr), settings, kernel=TRUE)
@@ -139,6 +142,7 @@ def test_all_frames_of_an_animation_are_upscaled_without_their_bars(lr, tmp_path
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.5, 3.0])
+@pytest.mark.usefixtures("trained_network")
 def test_between_bars_a_picture_lies_where_it_lies_in_the_whole_result(lr, scale):
     settings = replace(INTERPOLATE, scale=scale)
     image = framed(lr, BLACK, FRAME)

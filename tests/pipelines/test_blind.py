@@ -17,6 +17,8 @@ from blindsr.settings import Region, Settings, preset
 from blindsr.zssr import ZSSRConfig
 from tests.images import INTERPOLATE, photograph, psnr, quick_settings
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 TRUE = gaussian([[3.0, 1.0], [1.0, 1.5]], 2)
 
 
@@ -35,6 +37,7 @@ def run(image, settings, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_network")
 def test_a_blind_run_gains_over_bicubic_interpolation_on_a_photograph(lr, hr):
     result = run(lr, quick_settings(estimator="spectral"))
     assert psnr(result.image, hr) > psnr(imresize(lr, 2.0), hr) + 2
@@ -126,6 +129,7 @@ def test_an_estimate_from_few_pixels_has_a_warning(lr, side, words):
     ("height", "width", "scale"),
     [(1, 1, 1.5), (1, 1, 2), (1, 1, 8), (13, 65, 1.5), (13, 65, 4), (13, 65, 8), (5, 1, 2), (5, 1, 4)],
 )
+@pytest.mark.usefixtures("trained_network")
 def test_an_image_of_any_size_is_upscaled_with_the_bicubic_kernel_and_one_warning(height, width, scale):
     image = photograph(height, width)
     result = run(image, quick_settings(scale=float(scale)))
@@ -147,6 +151,7 @@ def test_the_size_in_a_warning_is_that_of_the_image_with_its_dark_ends():
     assert estimate.warnings[0].endswith("got 90×1 px); the bicubic kernel is used.")
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_small_image_is_upscaled_like_a_part_of_its_mirrored_extension():
     image = photograph(13, 65)
     rows = torch.tensor([*range(12, -1, -1), *range(13), *range(12, -1, -1)])
@@ -166,6 +171,7 @@ def test_an_image_of_any_size_is_upscaled_with_a_kernel_larger_than_it(size, sca
 
 
 @pytest.mark.parametrize(("side", "sigma"), [(16, 3), (26, 4), (30, 6)])
+@pytest.mark.usefixtures("trained_network")
 def test_a_kernel_larger_than_the_image_gains_as_a_smaller_one_does(side, sigma):
     kernel, hr = gaussian(float(sigma**2), 2), photograph(96, 96)
     lr, parts = degrade(hr, kernel.tensor(), 2), (slice(14, 14 + side), slice(28, 28 + 2 * side))
@@ -182,6 +188,7 @@ def test_a_kernel_that_is_rather_an_image_is_refused_with_the_true_size_of_the_p
     assert run(photograph(64, 64), quick_settings(), kernel=box).size == (128, 128)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_tiles_of_an_extended_image_meet_without_a_seam():
     image = photograph(9, 200, name="astronaut", top=60, left=100)
     whole, tiled = (run(image, quick_settings(), kernel=bicubic(2), tile=tile).image for tile in (None, 64))
@@ -193,6 +200,7 @@ def test_an_unknown_scale_of_a_method_is_refused(lr):
         run(lr, Settings(scale=6.0, upscaler="zssr"), kernel=bicubic(6))
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_low_consistency_is_a_warning_of_methods_that_follow_the_kernel():
     # No image, blurred as widely as this, has single pixels.
     dots = (torch.rand((1, 3, 48, 44), generator=torch.Generator().manual_seed(0)) > 0.5).float()

@@ -20,6 +20,8 @@ from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import conditioning_of
 from tests.images import noise, photograph, psnr
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 KERNEL = gaussian(1.2, 2)
 
 
@@ -153,6 +155,7 @@ def test_a_warning_says_what_becomes_of_the_noise(denoise, words):
     assert ("suppressed" in warnings[0]) == (denoise in ("auto", 1.0))
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_few_levels_are_named_and_their_steps_are_not_sharpened():
     hr = photograph(512, 512, name="astronaut", top=0, left=0)
     levels = (degrade(hr, KERNEL.tensor(), 2).clamp(0, 1) * 15).round() / 15

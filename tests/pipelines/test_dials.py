@@ -22,6 +22,8 @@ from blindsr.upscalers.base import removes_noise
 from blindsr.upscalers.interpolation import LanczosUpscaler
 from tests.images import noise, photograph, psnr, quick_settings, samples
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 KERNEL = gaussian([[1.5, 0.3], [0.3, 1.0]], 2)
 PHOTO = photograph(44, 36, name="coffee", top=150, left=250)
 #: Overshoots, commutes with flips and takes milliseconds: what a dial does hardly depends on the method.
@@ -92,6 +94,7 @@ def test_halo_0_leaves_no_value_out_of_the_range_of_the_neighbourhood(scale):
     assert excess(run(PHOTO, SHARP, scale=scale)[0].numpy()) > 0.003
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_an_edge_keeps_its_sharpness_without_overshoot():
     edge = torch.full((1, 1, 40, 40), 0.3)
     edge[..., 20:] = 0.7
@@ -101,6 +104,7 @@ def test_an_edge_keeps_its_sharpness_without_overshoot():
     torch.testing.assert_close(limited[..., 38:42], sharp.clamp(0.3, 0.7)[..., 38:42], rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_grain_is_that_of_the_photograph_and_not_sharpened():
     grey, settings = noise(64, 64, 0.03), quick_settings(noise_sigma=0.03)
     removed, kept, half = (run(grey, settings, denoise=share) for share in (1, 0, 0.5))
@@ -188,6 +192,7 @@ def test_every_dial_is_part_of_the_key_of_a_result():
     assert keys[0] == task_key("", TaskOptions(settings=replace(Settings(), **ALL).without_dials))
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_wider_kernel_sharpens_more():
     contrast = [float(run(PHOTO, quick_settings(noise_sigma=0.0), kernel_width=w).diff().std()) for w in (0.5, 1, 1.3)]
     assert contrast == sorted(contrast)

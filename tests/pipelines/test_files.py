@@ -22,6 +22,8 @@ from blindsr.pipelines.record import grouped, plain
 from blindsr.settings import Region, Settings
 from tests.images import INTERPOLATE, quick_settings, samples, upscale_valid
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 PASS = quick_settings(noise_sigma=0.0)
 LANCZOS = Settings(estimator="bicubic", upscaler="lanczos", noise_sigma=0.0)
 KERNEL = gaussian([[1.5, 0.3], [0.3, 1.0]], 2)
@@ -68,6 +70,7 @@ def test_a_file_and_the_python_call_on_it_give_equal_pixels(jpeg, estimator):
         np.testing.assert_array_equal(from_file, other)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_an_array_a_file_and_the_file_in_tiles_give_equal_bits(tmp_path, monkeypatch):
     """In float32 the pixels of equal tiles are equal to the bit, whatever the source and the writer."""
     floats = samples(80, 70, name="astronaut", top=20, left=200).astype(np.float32) / 255

@@ -23,6 +23,8 @@ from blindsr.pipelines.record import summary_lines
 from blindsr.settings import preset
 from tests.images import INTERPOLATE
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 ALL = FileOptions(page="all")
 FAST = preset("fast")
 
@@ -79,6 +81,7 @@ def noisy(tmp_path_factory):
     return frames, result, single
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_static_scene_flickers_little_more_than_interpolated(noisy):
     frames, result, _ = noisy
     bicubic = [np.asarray(Image.fromarray(frame).resize((224, 192), Image.Resampling.BICUBIC)) for frame in frames]

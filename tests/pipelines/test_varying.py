@@ -24,6 +24,8 @@ from blindsr.pipelines.varying import WindowEstimate, axis_weights, grid_shape, 
 from blindsr.registry import ESTIMATORS
 from tests.images import photograph, psnr, quick_settings, samples
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 NARROW, WIDE = gaussian(0.8, 2), gaussian([[3.0, 0.4], [0.4, 2.2]], 2)
 MAP = KernelMap([[NARROW, WIDE, NARROW], [WIDE, NARROW, WIDE]])
 CLEAN = quick_settings(noise_sigma=0.0)
@@ -68,6 +70,7 @@ def test_the_adaptation_is_shared_by_the_kernels():
     assert equal.history == one.history
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_the_middle_of_a_cell_is_the_result_of_its_kernel_and_tiles_make_no_difference():
     image, settings = photograph(64, 96, top=60), quick_settings(noise_sigma=0.02)
     pair = KernelMap([[NARROW, WIDE]])
@@ -80,6 +83,7 @@ def test_the_middle_of_a_cell_is_the_result_of_its_kernel_and_tiles_make_no_diff
     assert (varied.image - alone).abs().max() > 0.02
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_the_true_map_is_better_than_any_one_kernel():
     hr = photograph(96, 160, top=60, left=120)
     weights = axis_weights(torch.arange(80), 80, 2).float()

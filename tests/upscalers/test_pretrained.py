@@ -24,12 +24,14 @@ from blindsr.upscalers.pretrained.upscaler import PretrainedUpscaler, back_proje
 from blindsr.upscalers.pretrained.weights import BUNDLED, load_network, shared_network
 from tests.images import noise, photograph, psnr, upscale
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 KERNEL = gaussian([[2.0, 0.5], [0.5, 1.2]], 2)
 PASS = PretrainedConfig(steps=0, ensemble=1, precision="fp32")
 FEW = replace(PASS, steps=3, batch=2, crop=8, views=(0, 3), validation_side=16, learning_rate=2e-5, report_every=2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def after_few_steps():
     """The result of the photograph with `FEW`."""
     return upscale(photograph(), KERNEL, FEW).image
@@ -49,6 +51,7 @@ def test_the_result_is_scale_times_as_large_and_in_range(config, scale):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.usefixtures("trained_network")
 def test_without_a_step_it_beats_bicubic_interpolation(scale):
     hr = photograph(40 * scale, 44 * scale)
     kernel = gaussian(0.5 * scale, scale)
@@ -57,6 +60,7 @@ def test_without_a_step_it_beats_bicubic_interpolation(scale):
     assert gain > 0.5
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
     gray = photograph().mean(1, keepdim=True)
     single = upscale(gray, KERNEL, PASS).image
@@ -87,6 +91,7 @@ def test_tiles_meet_without_a_seam():
 
 
 @pytest.mark.parametrize("view", ["flip", "turn"])
+@pytest.mark.usefixtures("trained_network")
 def test_the_network_treats_a_turned_image_with_its_turned_kernel_nearly_alike(view):
     """Trained on all eight views: the answers differ by far less than what the network adds."""
     lr = photograph()
@@ -125,6 +130,7 @@ def test_noise_and_an_uncertain_kernel_change_the_result(degradation):
     assert not torch.equal(upscale(lr, KERNEL, PASS).image, upscale(lr, KERNEL, PASS, **degradation).image)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_back_projection_brings_the_result_to_the_input():
     lr = degrade(photograph(92, 76), KERNEL.tensor(), 2)
     without, with_it = (
@@ -134,6 +140,7 @@ def test_back_projection_brings_the_result_to_the_input():
     assert with_it > without
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_known_noise_is_suppressed():
     lr = noise(48, 40, 0.02)
     smoothed = upscale(lr, KERNEL, PASS, noise_sigma=0.02).image
@@ -157,6 +164,7 @@ def test_a_diverging_adaptation_says_so():
         upscale(photograph(), KERNEL, replace(FEW, learning_rate=1e30))
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_steps_that_do_not_help_are_not_kept():
     lr = photograph()
     spoilt = upscale(lr, KERNEL, replace(FEW, learning_rate=0.03))
@@ -186,6 +194,7 @@ def test_settings_out_of_bounds_are_refused(fault):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scale", "gain"), [(2, -0.05), (4, -0.05)])
+@pytest.mark.usefixtures("trained_network")
 def test_a_few_steps_lose_next_to_nothing(scale, gain):
     hr = photograph(46 * scale, 50 * scale) if scale == 4 else photograph(120, 136)
     kernel = gaussian(0.55 * scale, scale)
@@ -196,6 +205,7 @@ def test_a_few_steps_lose_next_to_nothing(scale, gain):
 
 
 @pytest.mark.parametrize(("ensemble", "views"), [(2, (2,)), (4, (2, 4, 6)), (8, (1, 3, 5, 7))])
+@pytest.mark.usefixtures("trained_network")
 def test_an_ensemble_turns_with_the_image(ensemble, views):
     """Averaged over a group of views that leave the kernel alone, the answer to a turned image is the turned answer."""
     lr, kernel = photograph(26, 22), bicubic(2)
@@ -211,6 +221,7 @@ def test_an_ensemble_turns_with_the_image(ensemble, views):
         assert not torch.allclose(dihedral_inverse(alone, view), single, atol=2e-4)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_every_kernel_has_all_views():
     """The kernel turns with the image: the mean of all views of an oblique kernel is nearer to the truth."""
     hr = photograph(120, 136)
@@ -301,6 +312,7 @@ def test_weights_and_nothing_learned_exclude_each_other(tmp_path):
         PretrainedConfig(random_weights=True, weights=tmp_path / "a.safetensors")
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_bundled_network_is_loaded_once_and_no_adaptation_changes_it():
     kept, as_stored = shared_network(), load_network()
     assert upscale(photograph(), KERNEL, replace(FEW, learning_rate=1e-4)).model.steps == FEW.steps
@@ -344,6 +356,7 @@ def test_the_receptive_field_is_within_the_halo():
     assert 8 < rows.max() <= network.halo
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_noisy_chroma_is_denoised():
     hr = photograph(128, 144, name="astronaut", top=40, left=150)
     kernel = gaussian(1.2, 2)
@@ -360,6 +373,7 @@ def test_noisy_chroma_is_denoised():
     assert gain(sigmas) > gain((sigmas[0], 0.0, 0.0)) + 1
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_wrong_kernel_with_its_error_is_less_harmful():
     """The larger the conditioning error, the smaller the effect of the kernel."""
     hr = photograph(128, 144)
@@ -371,6 +385,7 @@ def test_a_wrong_kernel_with_its_error_is_less_harmful():
 
 
 @pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.usefixtures("trained_network")
 def test_both_bundled_networks_beat_interpolation(name):
     hr = photograph(96, 112)
     lr = torch.round(degrade(hr, bicubic(2).tensor(), 2) * 255) / 255

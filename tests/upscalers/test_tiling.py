@@ -156,6 +156,7 @@ def test_what_the_steps_look_at_does_not_grow_with_the_image():
     assert [part.shape[1] for part in pretrained._adaptation_parts(many, 2, 60_000)] == 15 * [1]
 
 
+@pytest.mark.usefixtures("small_network")
 def test_thirteen_float_bands_are_learned_together_from_windows_of_each():
     bands = torch.cat([photograph(40, 36) * factor for factor in (0.2, 0.5, 0.8, 1.0)], 1)
     lr = torch.cat([bands, bands[:, :1] ** 2], 1)
@@ -168,6 +169,7 @@ def test_thirteen_float_bands_are_learned_together_from_windows_of_each():
     assert len(result.history["loss"]) == 2
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_divergence_is_tried_again_once_with_a_smaller_step_and_said():
     rates, heard = [], []
 

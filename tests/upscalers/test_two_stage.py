@@ -60,6 +60,7 @@ def test_two_stages_give_the_same_in_tiles(scale, sigma, width, more):
     assert 255 * float((whole - tiled).abs().max()) < 0.25
 
 
+@pytest.mark.usefixtures("small_network")
 def test_the_second_stage_of_a_large_result_has_one_view():
     lr, kernel = photograph(26, 24), gaussian(6.0, 6)
     few, many = (PretrainedConfig(steps=0, ensemble=4, precision="fp32", ensemble_pixels=n) for n in (1, None))

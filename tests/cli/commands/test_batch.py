@@ -10,6 +10,8 @@ from PIL import Image
 from blindsr.batch import cluster
 from blindsr.batch import run as batch_run
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 INLINE = ("--executor", "inline")
 
 

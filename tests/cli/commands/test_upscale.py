@@ -21,6 +21,8 @@ from blindsr.ops import degrade, imresize
 from blindsr.pipelines import blind
 from blindsr.runtime import available_devices
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 SUMMARY = """kernel: bicubic (8×8 for ×2)
 consistency: 36.0 dB. PSNR between the input and the result degraded by the kernel. A low value is an alarm; \
 a high one does not prove the kernel, as a wrong one can be consistent too.
@@ -601,6 +603,7 @@ def _decibels(hr, path):
     return psnr(sr, hr, border=8)
 
 
+@pytest.mark.usefixtures("trained_network")
 def test_a_blurred_photograph_gains_decibels_and_both_ways_agree(run, blurred):
     """End to end: estimate, upscale by the pretrained network, write; the same by two commands."""
     hr, path = blurred

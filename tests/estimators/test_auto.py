@@ -56,11 +56,18 @@ def shaken_photograph():
     return image, replace(posterior_of(image, 2, LearnedConfig()), kinds=np.array([0, 0, 0, 1.0]), shape=None)
 
 
+@cache
+def shaken_path():
+    return auto._path_of(*shaken_photograph())
+
+
 @pytest.fixture
 def shaken(monkeypatch):
     """A photograph with motion blur, taken for shake for certain, and a function that sets the free forms."""
     image, certain = shaken_photograph()
+    path = shaken_path()
     monkeypatch.setattr(auto, "posterior_of", lambda *_: certain)
+    monkeypatch.setattr(auto, "_path_of", lambda *_: path)
 
     def with_free_forms(*kernels):
         monkeypatch.setattr(auto.blind_l0, "independent_kernels", lambda *_, **__: kernels)
@@ -70,7 +77,7 @@ def shaken(monkeypatch):
 
 
 @pytest.fixture
-def no_path(monkeypatch):
+def no_path(shaken, monkeypatch):
     monkeypatch.setattr(auto, "_path_of", lambda *_: None)
 
 

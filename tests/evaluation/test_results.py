@@ -1,11 +1,13 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from blindsr.errors import ConfigError, OutputError
+from blindsr.evaluation import ablation
 from blindsr.evaluation.ablation import AblationPlan, ablate
 from blindsr.evaluation.dataset import read_dataset
 from blindsr.evaluation.results import (
@@ -21,10 +23,12 @@ from blindsr.evaluation.results import (
 )
 
 
-@pytest.fixture
-def results(dataset, methods, tmp_path):
+@pytest.fixture(scope="module")
+def results(dataset, fake_methods, tmp_path_factory):
     plan = AblationPlan(images=read_dataset(dataset), estimators=("spectral", "kernelgan"), seeds=(0, 1))
-    return ablate(plan, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "super_resolve", fake_methods().super_resolve)
+        return ablate(plan, tmp_path_factory.mktemp("results"))
 
 
 def without(results, image, method):
@@ -105,22 +109,22 @@ def test_an_image_without_all_methods_counts_in_no_mean(results):
     assert "Not included, because a method is missing: coffee." in caption(summary, results.plan)
 
 
-def test_the_tables_agree_with_the_summary(results, tmp_path):
+def test_the_tables_agree_with_the_summary(results):
     summary = summarise(results)
-    with (tmp_path / "summary.csv").open() as file:
+    with (results.folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == results.plan["methods"]
     for row, expected in zip(rows, summary.methods, strict=True):
         for name in ("psnr_y", "psnr_rgb", "ssim_y", "gain", "seconds"):
             assert float(row[name]) == pytest.approx(expected[name], abs=1e-5)
-    with (tmp_path / "images.csv").open() as file:
+    with (results.folder / "images.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * len(results.plan["methods"])
     row = summary.methods[2]
-    markdown = (tmp_path / "table.md").read_text()
+    markdown = (results.folder / "table.md").read_text()
     cells = [f"{row['psnr_y']:.2f} ± {row['seed_sd']:.2f}", f"{row['worst_psnr_y']:.2f}", f"{row['psnr_rgb']:.2f}"]
     assert f"| spectral kernel | {' | '.join(cells)} |" in markdown
     assert "| astronaut |" in markdown
-    latex = (tmp_path / "table.tex").read_text()
+    latex = (results.folder / "table.tex").read_text()
     assert latex.count(r"\\") == 6
     assert r"\toprule" in latex
     assert "%" not in latex.replace(r"\%", "").removeprefix("% needs")
@@ -128,12 +132,13 @@ def test_the_tables_agree_with_the_summary(results, tmp_path):
 
 
 def test_results_are_loaded_in_the_order_of_the_plan(results, tmp_path):
-    lines = (tmp_path / "results.jsonl").read_text().splitlines()
-    (tmp_path / "results.jsonl").write_text("\n".join(reversed(lines)) + "\n")
-    assert Store(tmp_path).load().rows == results.rows
+    folder = shutil.copytree(results.folder, tmp_path / "copy")
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    (folder / "results.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    assert Store(folder).load().rows == results.rows
 
 
-def test_results_of_version_0_1_0_are_still_read(results, tmp_path):
+def test_results_of_version_0_1_0_are_still_read(results):
     """Their methods have no upscaler, and their rows no peak memory."""
 
     def old(name):
@@ -158,8 +163,8 @@ def test_a_folder_without_an_ablation_is_refused(tmp_path):
         Store(tmp_path).load()
 
 
-def test_the_plan_is_json(results, tmp_path):
-    plan = json.loads((tmp_path / "ablation.json").read_text())
+def test_the_plan_is_json(results):
+    plan = json.loads((results.folder / "ablation.json").read_text())
     assert plan["estimators"] == ["spectral", "kernelgan"]
     assert plan["upscalers"] == ["pretrained"]
     assert {"versions", "machine", "source", "settings", "keys"} <= set(plan)

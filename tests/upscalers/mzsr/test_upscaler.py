@@ -146,7 +146,7 @@ def test_other_files_other_scales_and_diverged_steps_are_refused(fitted, tmp_pat
 
 
 def test_the_bundled_start_sharpens_a_photograph():
-    hr = photograph(160, 160)
+    hr = photograph(112, 112)
     lr = torch.round(degrade(hr, KERNEL.tensor(), 2).clamp(0, 1) * 255) / 255
     results = [imresize(lr, 2.0)]
     for steps in (0, 10):

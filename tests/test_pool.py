@@ -29,6 +29,9 @@ class OddError(Exception):
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
 
+def blas_threads(_):
+    return os.environ["OPENBLAS_NUM_THREADS"]
+
 def square(n):
     current_worker().send(("start", n))
     return n * n
@@ -120,6 +123,16 @@ def test_workers_are_numbered_and_divide_the_cores(forked, monkeypatch):
     monkeypatch.setattr(pool, "default_threads", lambda: 4)
     found = {o.value for o in run_in_processes(forked.describe, range(2), jobs=2)}
     assert found == {(0, 2), (1, 2)}
+
+
+def test_workers_have_no_more_threads_of_blas_than_they_are_to_have(forked, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    (outcome,) = run_in_processes(forked.blas_threads, [0], jobs=1, threads=3)
+    assert outcome.value == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    (outcome,) = run_in_processes(forked.blas_threads, [0], jobs=1, threads=3)
+    assert outcome.value == os.environ["OPENBLAS_NUM_THREADS"] == "2"
 
 
 def test_a_killed_worker_costs_its_task_an_attempt_and_others_nothing(forked, tmp_path):

@@ -173,4 +173,6 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Read when NumPy is imported. Fits of a few numbers are not faster with more threads, which wait by spinning.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(cli())

@@ -60,24 +60,36 @@ class RepairedSource:
         """A window, (1, C, h, w), with pixels that depend on the image and not on the window."""
         if not self.displacements:
             return self._cleaned(rows, columns)
-        return torch.cat(
-            [self._placed(band, found, (rows, columns)) for band, found in enumerate(self.displacements)], 1
-        )
+        window = rows, columns
+        taps = [None if found is None else self._taps(found, window) for found in self.displacements]
+        # Of all bands, read once.
+        read = []
+        for axis, part in enumerate(window):
+            indices = [each[axis][0] for each in taps if each is not None]
+            first = min(part.start, *(int(index.min()) for index in indices))
+            read.append(slice(first, max(part.stop, *(int(index.max()) + 1 for index in indices))))
+        pixels = self._cleaned(read[0], read[1])
+        inner = [
+            slice(part.start - outer.start, part.stop - outer.start) for part, outer in zip(window, read, strict=True)
+        ]
+        bands = []
+        for band, found in zip(torch.split(pixels, 1, 1), taps, strict=True):
+            placed = band[..., inner[0], inner[1]]
+            if found is not None:
+                placed = band
+                for axis, outer, (index, weight) in zip((-2, -1), read, found, strict=True):
+                    index = (index - outer.start).to(placed.device)
+                    placed = weighted_sums(placed, axis, index, weight.to(placed))
+                placed = placed.clamp(0, 1)
+            bands.append(placed)
+        return torch.cat(bands, 1)
 
-    def _placed(self, band: int, displacement: Displacement | None, window: Window) -> Tensor:
-        """A window of a band, (1, 1, h, w), read where the band shows it."""
-        if displacement is None:
-            return self._cleaned(*window)[:, band : band + 1]
-        taps = [
+    def _taps(self, displacement: Displacement, window: Window) -> list[tuple[Tensor, Tensor]]:
+        """Where a band shows the rows and the columns of a window, as `sampling_taps` gives them."""
+        return [
             sampling_taps(displacement.positions(axis, part.start, part.stop), self.shape[1 + axis])
             for axis, part in enumerate(window)
         ]
-        firsts = [int(index.min()) for index, _ in taps]
-        read = [slice(first, int(index.max()) + 1) for first, (index, _) in zip(firsts, taps, strict=True)]
-        pixels = self._cleaned(*read)[:, band : band + 1]
-        for axis, first, (index, weight) in zip((-2, -1), firsts, taps, strict=True):
-            pixels = weighted_sums(pixels, axis, (index - first).to(pixels.device), weight.to(pixels))
-        return pixels.clamp(0, 1)
 
     def _cleaned(self, rows: slice, columns: slice) -> Tensor:
         """A window without impulses and stripes."""

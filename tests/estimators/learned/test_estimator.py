@@ -326,6 +326,30 @@ def test_other_images_are_not_aliased(kernel):
         assert estimate_kernel(degraded(kernel, name=name), 2).metrics["aliased_share"] == 0
 
 
+def interlaced(lr, shift):
+    """Two fields, of which the second one was taken when everything had moved by some pixels."""
+    later = lr.roll(shift, -1)
+    return torch.where(torch.arange(lr.shape[-2])[:, None] % 2 == 1, later, lr)
+
+
+@pytest.mark.parametrize("sigma", [0.9, 1.6])
+def test_the_fields_of_interlaced_video_are_named_and_not_sharpened(sigma):
+    lr = interlaced(degraded(gaussian(sigma, 2), side=120), 5)
+    estimate = estimate_kernel(lr, 2)
+    assert "deinterlace the video first" in estimate.warnings[0]
+    assert estimate.kernel.transfer(np.array([0.25])) > 0.88
+    assert estimate.kernel_error == pytest.approx(0.3, abs=0.05)
+    # The same along the columns is a pattern of the scene.
+    assert not any("deinterlace" in text for text in estimate_kernel(lr.mT.contiguous(), 2).warnings)
+
+
+def test_photographs_and_noise_are_not_interlaced():
+    noise = torch.rand(1, 1, 128, 128)
+    checks = (torch.arange(128)[:, None] + torch.arange(128)).remainder(2).float()[None, None]
+    for image in (noise, checks, degraded(bicubic(2)), degraded(POINTS, name="brick"), blurred()):
+        assert not any("deinterlace" in text for text in estimate_kernel(image, 2).warnings)
+
+
 def test_an_image_that_was_enlarged_before_is_named_with_the_remedy():
     small = photograph(96, 96, name="chelsea", top=20, left=60)
     large = (torch.nn.functional.interpolate(small, scale_factor=3.0, mode="bilinear") * 255).round() / 255

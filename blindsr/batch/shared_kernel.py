@@ -125,10 +125,12 @@ def shared_kernel_for(
         recorded.report(listener)
         return recorded
     chosen, measured = choose_device(device), dict[str, Noise]()
+    # The frames and pages of a file stay as they are (`blindsr.pipelines.files`).
+    of_photos = replace(settings, align_colors=settings.align_colors and files.page != "all")
 
     def load(name: str, open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
         with open_() as opened:
-            source, _ = repaired(ColorSource(opened, chosen), settings)
+            source, _ = repaired(ColorSource(opened, chosen), of_photos)
             if name not in measured:
                 measured[name] = measure_noise(picture_of(source))
             return estimation_crop(source, settings.region)

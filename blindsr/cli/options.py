@@ -130,7 +130,7 @@ class Options:
         "do; the kernel file is then a map.  [default: one kernel]")
     align_colors: bool | None = _option("Method", "--align-colors/--keep-colors", toml="run", default=None,
         help="Move red and blue onto green where a lens or a scanner has measurably displaced them, or leave them as "
-        "they are.  [default: align]")
+        "they are. The images of --page all stay as they are.  [default: align]")
     noise: float | None = _option("Method", toml="run", type=FloatRange(0, 128), metavar="LEVELS",
         show_default="measured",
         help="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "

@@ -27,7 +27,11 @@ _REACH = 8  # px, largest displacement that is looked for
 _STEPS = 4  # of Newton's method
 _MIN_GRADIENT = 2.0 / 255  # root mean square in a tile, of the weaker of both bands
 _MIN_CORRELATION = 0.6
+# A tile whose correlation has another peak of this share, at a distance of 3 px or more, has a pattern, or edges of one
+# direction alone: it does not say which displacement is meant.
+_SECOND_PEAK, _PEAK_RADIUS = 0.88, 3
 _MIN_TILES, _MIN_TILES_OF_GROWTH = 4, 12
+_MIN_SPREAD = 0.1  # standard deviation of the places of the tiles that agree, of each side: one caption says nothing
 _ROUNDS = 12  # of the weighted fit
 _LEAST_SPREAD = 0.1  # px, of the deviations from the fit
 _GROWTHS = (0.0, -0.004, -0.002, -0.001, 0.001, 0.002, 0.004)  # starts of the fit
@@ -90,13 +94,12 @@ def estimate_displacements(
     found: list[tuple[float, Displacement | None]] = []
     for band in range(tiles.shape[1]):
         strength = torch.minimum(energy[:, band], energy[:, reference]).sqrt() / TILE
-        measured = None if band == reference else _shifts(spectra, energy, band, reference)
-        if measured is None:
+        if band == reference:
             found.append((0.0, None))
             continue
-        shifts, correlation = measured
+        shifts, correlation = _shifts(spectra, energy, band, reference)
         used = ((correlation > _MIN_CORRELATION) & (strength > _MIN_GRADIENT)).numpy()
-        found.append(_fitted(shifts.double().numpy()[used], places[used], centre))
+        found.append(_fitted(shifts.double().numpy()[used], places[used], size))
     if max(length for length, _ in found) < _MIN_DISPLACEMENT:
         return (None,) * len(found)
     return tuple(displacement for _, displacement in found)
@@ -112,8 +115,8 @@ def _gradient_spectra(tiles: Tensor) -> tuple[Tensor, Tensor]:
     return torch.fft.fft2(windowed), windowed.abs().square().sum((-2, -1))
 
 
-def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple[Tensor, Tensor] | None:
-    """Displacement of a band in each tile, (N, 2), px, and the correlation there, (N,); None where there is none."""
+def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple[Tensor, Tensor]:
+    """Displacement of a band in each tile, (N, 2), px, and the correlation there, (N,), 0 where it is not clear."""
     cross = spectra[:, band] * spectra[:, reference].conj()
     norm = (energy[:, band] * energy[:, reference]).sqrt().clamp_min(1e-12)
     correlation = torch.fft.ifft2(cross).real
@@ -124,10 +127,13 @@ def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple
     start = torch.stack([place[peak // TILE], place[peak % TILE]], 1)
     shift = start.clone()
     height = inside.flatten(1).amax(1)
+    apart = (place[:, None] - start[:, :1, None]).abs().maximum((place - start[:, 1:, None]).abs())
+    second = correlation.masked_fill((apart < _PEAK_RADIUS) | ~(near[:, None] & near), -math.inf).flatten(1).amax(1)
+    is_clear = (second < _SECOND_PEAK * height) & (start.abs().amax(1) < _REACH)
     for _ in range(_STEPS):
         height, step = _newton(cross, shift)
         shift = torch.minimum(torch.maximum(shift + step, start - 1), start + 1)
-    return shift.cpu(), (height / norm).cpu()
+    return shift.cpu(), (height / norm * is_clear).cpu()
 
 
 def _newton(cross: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +154,7 @@ def _newton(cross: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     return height, torch.where(is_peak[:, None], step, torch.zeros_like(step)).clamp(-0.5, 0.5)
 
 
-def _fitted(shifts: _Array, places: _Array, centre: tuple[float, float]) -> tuple[float, Displacement | None]:
+def _fitted(shifts: _Array, places: _Array, size: tuple[int, int]) -> tuple[float, Displacement | None]:
     """The displacement that most of the tiles agree on, of their shifts and places, (N, 2), and its length, px."""
     if len(shifts) < _MIN_TILES or np.median(np.hypot(*shifts.T)) < _MIN_FURTHER / 2:
         return 0.0, None
@@ -163,8 +169,10 @@ def _fitted(shifts: _Array, places: _Array, centre: tuple[float, float]) -> tupl
             best = fit, deviations
     fit, deviations = best
     length = math.sqrt(float(((fit[:2] + fit[2] * places) ** 2).sum(1).mean()))
-    if length < _MIN_FURTHER or float((deviations < _NEAR).mean()) < _MIN_NEAR:
+    near = deviations < _NEAR
+    if length < _MIN_FURTHER or near.mean() < _MIN_NEAR or (places[near].std(0) < _MIN_SPREAD * np.array(size)).any():
         return 0.0, None
+    centre = (size[0] - 1) / 2, (size[1] - 1) / 2
     return length, Displacement((float(fit[0]), float(fit[1])), float(fit[2]), centre)
 
 

@@ -42,11 +42,14 @@ class Picture(PartSource):
         source: The image.
         rows: Of the picture.
         columns: Of the picture.
+
+    Attributes:
+        places: These rows and columns.
     """
 
     def __init__(self, source: Source, rows: slice, columns: slice) -> None:
         super().__init__(source, rows, columns)
-        self._places = rows, columns
+        self.places = rows, columns
         self._size = source.shape[1:]
 
     def resizer(self, scale: int, out_size: tuple[int, int]) -> RowResizer:
@@ -59,7 +62,7 @@ class Picture(PartSource):
         first, last = self._placed(out_size)
         factors = [out / (scale * length) for out, length in zip(out_size, self._size, strict=True)]
         starts = [
-            out / length * part.start for out, length, part in zip(out_size, self._size, self._places, strict=True)
+            out / length * part.start for out, length, part in zip(out_size, self._size, self.places, strict=True)
         ]
         return RowResizer(
             (scale * self.shape[1], scale * self.shape[2]),
@@ -96,7 +99,7 @@ class Picture(PartSource):
         """The first and the last place of the picture in the result: those whose nearest pixel belongs to it."""
         (top, bottom), (left, right) = (
             [math.ceil(out / length * edge - 0.5 - 1e-6) for edge in (part.start, part.stop)]
-            for out, length, part in zip(out_size, self._size, self._places, strict=True)
+            for out, length, part in zip(out_size, self._size, self.places, strict=True)
         )
         return (top, left), (bottom, right)
 

@@ -207,10 +207,14 @@ def estimate_kernel(
         DivergenceError: A training diverged.
     """
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
-    estimator = settings.create_estimator()
+    estimator, displaced = settings.create_estimator(), tuple[str, ...]()
     crop = estimation_crop(source, settings.region)
     if not isinstance(source, RepairedSource) or settings.denoise == 0:  # also where the noise is kept in the result
-        crop = whole(repaired(TensorSource(crop), settings)[0])
+        is_in_place = isinstance(source, RepairedSource)
+        repaired_crop, texts = repaired(
+            TensorSource(crop), replace(settings, align_colors=settings.align_colors and not is_in_place)
+        )
+        crop, displaced = whole(repaired_crop), tuple(text for text in texts if "colours" in text)
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:
@@ -226,6 +230,9 @@ def estimate_kernel(
         kernel = bicubic_in_place_of(estimator.name, scale)
         return KernelEstimate(kernel=kernel, method=estimator.name, warnings=(warning,))
     estimate = _estimated(crop, estimator, settings, listener)
+    for text in displaced:
+        listener(Notice(stage=estimator.name, message=text))
+    estimate = replace(estimate, warnings=(*displaced, *estimate.warnings)) if displaced else estimate
     if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
         warning = (
             f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "

@@ -15,6 +15,7 @@ from blindsr.ops.registration import TILE, Displacement, estimate_displacements
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
 from blindsr.ops.windows import Source, Window, spread_windows, whole
+from blindsr.pipelines.bars import picture_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
 
@@ -37,7 +38,9 @@ class RepairedSource:
         impulses: What is known of the impulses of each band; None where it has none.
         rows: Stripes along the rows, (C, H), to be subtracted; None without.
         columns: Stripes along the columns, (C, W).
-        displacements: Where each band shows what the others show; None where it is in place. () if all are.
+        displacements: Where each band shows what the others show; None where it is in place. () if all are. They hold
+            within the picture, whose first pixel is their origin.
+        picture: Rows and columns without bars, which stay in place.
     """
 
     source: Source
@@ -45,6 +48,7 @@ class RepairedSource:
     rows: Tensor | None = None
     columns: Tensor | None = None
     displacements: tuple[Displacement | None, ...] = ()
+    picture: Window = (slice(0, 0), slice(0, 0))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,10 +90,17 @@ class RepairedSource:
 
     def _taps(self, displacement: Displacement, window: Window) -> list[tuple[Tensor, Tensor]]:
         """Where a band shows the rows and the columns of a window, as `sampling_taps` gives them."""
-        return [
-            sampling_taps(displacement.positions(axis, part.start, part.stop), self.shape[1 + axis])
-            for axis, part in enumerate(window)
-        ]
+        taps = []
+        for axis, (part, area) in enumerate(zip(window, self.picture, strict=True)):
+            index, weight = sampling_taps(
+                displacement.positions(axis, part.start - area.start, part.stop - area.start), area.stop - area.start
+            )
+            place = torch.arange(part.start, part.stop)[:, None]
+            is_bar = (place < area.start) | (place >= area.stop)
+            own = torch.zeros_like(weight)
+            own[:, 0] = 1
+            taps.append((torch.where(is_bar, place, index + area.start), torch.where(is_bar, own, weight)))
+        return taps
 
     def _cleaned(self, rows: slice, columns: slice) -> Tensor:
         """A window without impulses and stripes."""
@@ -132,18 +143,22 @@ def repaired(source: Source, settings: Settings, *, keeps_noise: bool = False) -
     if isinstance(source, RepairedSource) or min(source.shape[1:]) < MIN_SIDE:
         return source, ()
     cleaned, warnings = (source, ()) if keeps_noise or settings.noise_sigma == 0 else _without_noise(source)
-    displacements = _displacements(cleaned) if settings.align_colors else ()
+    if not settings.align_colors or source.shape[0] != len(_COLORS):
+        return cleaned, warnings
+    picture = picture_of(cleaned)
+    displacements = _displacements(picture)
     if not displacements:
         return cleaned, warnings
     if not isinstance(cleaned, RepairedSource):
         cleaned = RepairedSource(source, (None,) * source.shape[0])
-    return replace(cleaned, displacements=displacements), (*warnings, _what_is_displaced(displacements))
+    moved = replace(cleaned, displacements=displacements, picture=picture.places)
+    return moved, (*warnings, _what_is_displaced(displacements))
 
 
 def _displacements(source: Source) -> tuple[Displacement | None, ...]:
-    """The displacement of each colour against green; () where none is displaced, and of other images."""
-    bands, height, width = source.shape
-    if bands != len(_COLORS) or min(height, width) < TILE:
+    """The displacement of each colour against green; () where none is displaced, and of small images."""
+    _, height, width = source.shape
+    if min(height, width) < TILE:
         return ()
     windows = spread_windows(source, _WINDOW, _WINDOWS) if height * width > _WINDOWS * _WINDOW**2 else None
     step = TILE // 2 if windows is None else TILE

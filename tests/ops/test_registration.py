@@ -46,7 +46,7 @@ def test_the_enlargement_of_a_lens_is_measured(growth):
     assert blue.shift == pytest.approx((0, 0), abs=0.08)
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.2, -0.2)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.2, -0.2), (0.0, 0.42)])
 def test_colours_that_are_nearly_in_place_stay(shift):
     assert measured(displaced(shift, 0.0)) == (None, None, None)
 
@@ -57,6 +57,36 @@ def test_bands_that_show_different_things_have_no_displacement():
     assert measured(torch.stack([image[0], image[1], others[2]])) == (None, None, None)
     assert measured(torch.rand(3, *SIZE)) == (None, None, None)
     assert measured(torch.full((3, *SIZE), 0.5)) == (None, None, None)
+
+
+@pytest.mark.parametrize("period", [6, 9, 12, 18])
+def test_stripes_of_three_colours_do_not_say_which_displacement_is_meant(period):
+    column = torch.arange(SIZE[1])
+    stripes = torch.stack([((column + period * band // 3) % period < period / 3).float() for band in range(3)])
+    noise = 0.01 * torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(0))
+    assert measured(stripes[:, None].expand(3, *SIZE) * 0.7 + 0.1 + noise) == (None, None, None)
+
+
+def test_a_caption_says_nothing_about_the_photograph_behind_it():
+    image = torch.full((3, *SIZE), 0.5) + 0.002 * torch.rand(3, *SIZE)
+    caption = (torch.rand(1, 30, 320, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    image[:, 20:50] = caption
+    image[2, 20:50] = caption[0].roll(2, -1)
+    assert measured(image) == (None, None, None)
+
+
+def test_a_displacement_beyond_the_reach_is_none():
+    assert measured(displaced((0.0, 8.6), 0.0)) == (None, None, None)
+
+
+def test_a_faint_image_has_no_displacement():
+    assert measured(0.5 + 0.01 * displaced((0.0, 2.0), 0.0)) == (None, None, None)
+
+
+def test_few_tiles_have_no_displacement():
+    image = displaced((0.0, 2.0), 0.0)
+    tiles = torch.stack([image[:, top : top + TILE, :TILE] for top in (0, 64, 128)])
+    assert estimate_displacements(tiles, [(0, 0), (64, 100), (128, 200)], SIZE, 1) == (None, None, None)
 
 
 def test_parts_that_disagree_have_no_displacement():

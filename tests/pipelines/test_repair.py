@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.ndimage import map_coordinates
 
-from blindsr import SuperResolver, upscale
-from blindsr.kernels import gaussian
+from blindsr import SuperResolver, estimate_kernel, upscale, upscale_file
+from blindsr.image_io import FileOptions
+from blindsr.kernels import KernelStack, gaussian
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource, whole
 from blindsr.pipelines import repair
+from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
 from blindsr.settings import preset
 from tests.images import photograph, psnr
@@ -88,6 +92,48 @@ def test_displaced_colours_are_moved_onto_green():
     assert torch.equal(image[:, 1], fringed()[:, 1])
     for rows, columns in ((slice(0, 17), slice(3, 20)), (slice(90, 160), slice(77, 140))):
         assert torch.equal(source.window(rows, columns), image[..., rows, columns])
+
+
+def test_bars_stay_where_they_are():
+    image = fringed(4)
+    image[..., :20, :] = image[..., -30:, :] = 0
+    source, warnings = repaired(TensorSource(image), FAST)
+    assert "red by up to 2.0 px" in warnings[0]
+    moved = whole(source)
+    assert torch.equal(moved[..., :20, :], image[..., :20, :])
+    assert torch.equal(moved[..., -30:, :], image[..., -30:, :])
+    assert picture_of(source).places == picture_of(TensorSource(image)).places == (slice(20, 130), slice(0, 140))
+    plain = degrade(sharp(), gaussian(1.2, 2).tensor(), 2)
+    assert psnr(moved[..., 24:126, 8:132], plain[..., 24:126, 8:132], 2) > 35
+    assert torch.equal(source.window(slice(10, 40), slice(5, 60)), moved[..., 10:40, 5:60])
+
+
+def test_the_colours_of_a_large_image_are_compared_in_parts(monkeypatch):
+    hr = photograph(400, 400, name="astronaut", top=0, left=60)
+    centre, growth = 199.5, 0.01
+    place = (np.indices((400, 400)) - centre) / (1 + growth) + centre
+    red = map_coordinates(hr[0, 0].numpy(), place, order=3, mode="reflect")
+    image = hr.clone()
+    image[0, 0] = torch.from_numpy(red)
+    monkeypatch.setattr(repair, "_WINDOW", 128)
+    monkeypatch.setattr(repair, "_WINDOWS", 9)
+    source, _ = repaired(TensorSource(image), FAST)
+    found = source.displacements[0]
+    assert found.growth == pytest.approx(growth, rel=0.1)
+    assert found.shift == pytest.approx((0, 0), abs=0.1)
+
+
+def test_bands_with_kernels_of_their_own_and_frames_keep_their_colours(tmp_path):
+    image = (255 * fringed()).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    kernels = KernelStack([gaussian(1.2, 2)] * 3, ["red", "green", "blue"])
+    resolver = SuperResolver(scale=2, preset="fast")
+    assert not any("colours" in text for text in resolver(image, kernel=kernels).warnings)
+    assert any("colours" in text for text in resolver(image, kernel="gaussian:1.2").warnings)
+    Image.fromarray(image).save(tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(image)])
+    files = FileOptions(page="all")
+    result = upscale_file(tmp_path / "a.tif", FAST, kernel=gaussian(1.2, 2), output=tmp_path / "b.tif", files=files)
+    assert not any("colours" in text for text in result.warnings)
+    assert estimate_kernel(image, preset="fast").warnings[0].startswith("the colours do not lie")
 
 
 def test_displaced_colours_stay_where_they_are_to_stay():

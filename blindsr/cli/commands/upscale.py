@@ -45,7 +45,7 @@ def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
     PHOTOS,
     with_options(
         "Common", "Dial", "Known kernel", "File", "Machine", "Cluster", "Output",
-        "upscaler", "init", "zssr_setting", "noise", "seed", "config",
+        "upscaler", "init", "zssr_setting", "align_colors", "noise", "seed", "config",
         "recursive", "name_template", "skip_existing", "dry_run", "jobs", "manifest", "retries",
     ),
 )  # fmt: skip
@@ -77,8 +77,8 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     "estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
     click.argument("photo", type=PHOTO),
     with_options(
-        "output", "scale", "preset", "force", "estimator", "region", "varying", "seed", "config", "page", "alpha",
-        "max_pixels", "device", "threads", "Output",
+        "output", "scale", "preset", "force", "estimator", "region", "varying", "align_colors", "seed", "config",
+        "page", "alpha", "max_pixels", "device", "threads", "Output",
         output="Kernel file to write (.npz, .npy, or .mat in KernelGAN's convention), or a folder for it (a new one is "
         "named with a slash at its end); plot and record get the same stem.  [default: beside PHOTO, as "
         "PHOTO_blindsr_x2.kernel.npz]",

@@ -53,30 +53,30 @@ class Shape(ABC):
         y, x = np.where(outside, 1.0, y), np.where(outside, 1.0, x)
         squared, count = y * y + x * x, len(log_power)
         log_radius = np.log(squared) / 2
-        latest: dict[bytes, tuple[_Array, list[_Array]]] = {}
+        latest: dict[bytes, tuple[_Array, _Array, list[_Array]]] = {}
 
         def everywhere(values: _Array) -> _Array:
             plane = np.zeros(outside.shape)
             plane[~outside] = values
             return plane
 
-        def parts_of(theta: _Array) -> tuple[_Array, list[_Array]]:
+        def parts_of(theta: _Array) -> tuple[_Array, _Array, list[_Array]]:
             key = theta.tobytes()
             if key not in latest:  # residuals and derivatives are asked for one after the other
                 log_gain, slopes = cls._log_gain(theta[3:-1], y[~outside], x[~outside])
                 signal = theta[0] - theta[1] * log_radius + everywhere(log_gain)
                 signal = signal - 4 * np.pi**2 * theta[-1] ** 2 * squared
                 latest.clear()
-                latest[key] = np.where(outside, -300.0, signal), [everywhere(slope) for slope in slopes]
+                signal = np.where(outside, -300.0, signal)
+                model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
+                latest[key] = signal, model, [everywhere(slope) for slope in slopes]
             return latest[key]
 
         def residuals(theta: _Array) -> _Array:
-            model = np.logaddexp(np.logaddexp.reduce(parts_of(theta)[0], axis=0), theta[2])
-            return np.append(log_power - model, prior.residual(theta[1], count))
+            return np.append(log_power - parts_of(theta)[1], prior.residual(theta[1], count))
 
         def jacobian(theta: _Array) -> _Array:
-            signal, slopes = parts_of(theta)
-            model = np.logaddexp(np.logaddexp.reduce(signal, axis=0), theta[2])
+            signal, model, slopes = parts_of(theta)
             # Share of each alias in the power; the noise has the rest.
             shares = np.where(outside, 0.0, np.exp(signal - model))
             level = shares.sum(0)

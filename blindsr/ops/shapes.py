@@ -305,10 +305,16 @@ class Path(Shape):
 def _integral(course: _Array, y: _Array, x: _Array) -> tuple[_Complex, list[_Complex]]:
     """The transfer function of a path, and its derivative by each coefficient."""
     along_y, along_x = course[:_DEGREE] @ _COURSES, course[_DEGREE:] @ _COURSES
-    terms = np.exp(2j * np.pi * (y[..., None] * along_y + x[..., None] * along_x)) * _WEIGHTS
+    terms = _waves(y, along_y) * _waves(x, along_x) * _WEIGHTS
     moments = terms @ _COURSES.T
     slopes = [2j * np.pi * axis * moments[..., i] for axis in (y, x) for i in range(_DEGREE)]
     return terms.sum(-1), slopes
+
+
+def _waves(frequencies: _Array, places: _Array) -> _Complex:
+    """exp(2πi f·p) of every frequency and place, (..., P): once for each of the frequencies of a grid."""
+    each, index = np.unique(frequencies, return_inverse=True)
+    return np.asarray(np.exp(2j * np.pi * each[:, None] * places)[index.reshape(frequencies.shape)])
 
 
 def residual_of(points: SpectrumPoints, kernel: _Array, scale: int, prior: ExponentPrior) -> float:

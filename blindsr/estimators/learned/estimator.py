@@ -30,6 +30,7 @@ from blindsr.estimators.learned.wide import (
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, box
 from blindsr.ops import dihedral_inverse, luma
+from blindsr.ops.registration import TILE, estimate_displacements
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
 from blindsr.ops.wiener import error_level
@@ -79,8 +80,9 @@ _MIN_SHARPENING, _WARNED_SHARPENING = 0.05, 0.5  # amounts from which the proven
 _ALIASED = 0.75  # cycles per LR pixel, beyond the limit of the pixels
 _SAMPLED = (0.55, 0.8)  # mean transfer function there, of the networks, from a box over the pixel to no blur at all
 _MASKED = (0.7, 1.0)  # amounts of an unsharp mask between which an image does not count as aliased
-_COMBING, _COMBING_RATIOS = (0.92, 1.05), (1.3, 1.6)  # of rows, and over that of columns; see `combing`
-_COMBING_ERROR = 0.3  # kernel_error of such an image
+_FIELD_MOTION, _FIELD_TILES = (0.6, 0.9), 32  # LR pixels between which an image counts as interlaced; tiles compared
+_FIELD_HEIGHT = 0.25  # rows of a field by which the height of the odd ones may differ from a half
+_FIELD_ERROR = 0.3  # kernel_error of such an image
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
 _RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
 _RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
@@ -364,7 +366,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     posterior = _posterior_of(tiles, spectral, scale, config)
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
-    measured |= dict(zip(("combing", "combing_across"), combing(tiles), strict=True))
+    measured["field_motion"] = field_motion(plane)
     return replace(posterior, metrics={**posterior.metrics, **measured}, shape=_fitted_shape(posterior))
 
 
@@ -429,7 +431,7 @@ def estimate_of(
     kernel = kernel_of((1 - aliased) * mean + aliased * posterior.sharpened(narrow, config), scale, ripple=ripple)
     # The bicubic part is no estimate.
     kernel_error = (1 - aliased) * kernel_error * math.sqrt(1 - share) + aliased * config.aliased_error
-    kernel_error = min(max(kernel_error, _combed(posterior.metrics) * _COMBING_ERROR), config.max_kernel_error)
+    kernel_error = min(max(kernel_error, _combed(posterior.metrics) * _FIELD_ERROR), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
     if max(share, aliased) < _WARNED_SHARE:
@@ -442,7 +444,7 @@ def estimate_of(
     warnings: tuple[str, ...] = ()
     if _combed(posterior.metrics) > _WARNED_SHARE:
         warnings = (
-            "every second line is displaced, as in a frame of interlaced video with motion, so that nothing is "
+            "every second line is displaced, as in a frame of interlaced video with motion, so that hardly anything is "
             "sharpened; deinterlace the video first (for example by the filter bwdif of ffmpeg).",
         )
     elif aliased > _WARNED_SHARE:
@@ -572,26 +574,36 @@ def detail_ratios(tiles: Tensor) -> tuple[float, float]:
     return first, second
 
 
-def combing(tiles: Tensor) -> tuple[float, float]:
-    """How far every second row of tiles, (N, 96, 96), differs from both of its neighbours, and every second column.
+def field_motion(plane: Tensor) -> float:
+    """How far the scene moved along the rows between the two fields of an interlaced frame; 0 of another image.
 
-    The mean difference of a row from the mean of its neighbours, over that of these from each other; the median of the
-    tiles. Photographs have 0.2 to 0.9, noise 0.9. Fields of interlaced video that moved between their exposures have
-    1 to 3 across the rows, and what photographs have across the columns.
+    What the even rows show, the odd rows show half a row higher. Only motion displaces them along the rows as well.
+
+    Args:
+        plane: (H, W), grey levels from 0 to 255.
+
+    Returns:
+        LR pixels, without sign.
     """
-
-    def ratio(planes: Tensor) -> float:
-        middle = (planes[:, 1:-1] - (planes[:, 2:] + planes[:, :-2]) / 2).abs().mean((1, 2))
-        apart = (planes[:, 2:] - planes[:, :-2]).abs().mean((1, 2))
-        return float((middle / apart.clamp_min(0.1)).median())
-
-    return ratio(tiles), ratio(tiles.transpose(1, 2))
+    rows, columns = plane.shape[0] // 2, plane.shape[1]
+    if min(rows, columns) < TILE:
+        return 0.0
+    fields = torch.stack([plane[: 2 * rows : 2], plane[1 : 2 * rows : 2]]) / 255
+    texture = fields[0].diff(dim=1).abs()
+    corners = [
+        (top, left) for top in range(0, rows - TILE + 1, TILE // 2) for left in range(0, columns - TILE + 1, TILE // 2)
+    ]
+    corners.sort(key=lambda at: -float(texture[at[0] : at[0] + TILE, at[1] : at[1] + TILE].mean()))
+    corners = corners[:_FIELD_TILES]
+    tiles = torch.stack([fields[:, top : top + TILE, left : left + TILE] for top, left in corners])
+    _, odd = estimate_displacements(tiles, corners, (rows, columns), 0)
+    is_half_a_row = odd is not None and abs(odd.shift[0] + 0.5) < _FIELD_HEIGHT
+    return abs(odd.shift[1]) if odd is not None and is_half_a_row else 0.0
 
 
 def _combed(metrics: dict[str, float]) -> float:
     """From 0 to 1, whether the lines of an image are those of two fields that do not fit each other."""
-    rows, columns = metrics.get("combing", 0.0), metrics.get("combing_across", 1.0)
-    return ramp(rows, _COMBING) * ramp(rows / max(columns, 1e-3), _COMBING_RATIOS)
+    return ramp(metrics.get("field_motion", 0.0), _FIELD_MOTION)
 
 
 def _starts(length: int) -> list[int]:

@@ -334,11 +334,12 @@ def interlaced(lr, shift):
 
 @pytest.mark.parametrize("sigma", [0.9, 1.6])
 def test_the_fields_of_interlaced_video_are_named_and_not_sharpened(sigma):
-    lr = interlaced(degraded(gaussian(sigma, 2), side=120), 5)
+    lr = interlaced(degraded(gaussian(sigma, 2), side=224), 5)
     estimate = estimate_kernel(lr, 2)
     assert "deinterlace the video first" in estimate.warnings[0]
     assert estimate.kernel.transfer(np.array([0.25])) > 0.88
     assert estimate.kernel_error == pytest.approx(0.3, abs=0.05)
+    assert estimate.metrics["field_motion"] == pytest.approx(5, abs=0.2)
     # The same along the columns is a pattern of the scene.
     assert not any("deinterlace" in text for text in estimate_kernel(lr.mT.contiguous(), 2).warnings)
 
@@ -346,7 +347,8 @@ def test_the_fields_of_interlaced_video_are_named_and_not_sharpened(sigma):
 def test_photographs_and_noise_are_not_interlaced():
     noise = torch.rand(1, 1, 128, 128)
     checks = (torch.arange(128)[:, None] + torch.arange(128)).remainder(2).float()[None, None]
-    for image in (noise, checks, degraded(bicubic(2)), degraded(POINTS, name="brick"), blurred()):
+    louvres = (torch.arange(224)[:, None] % 2 == 0).float() * torch.rand(1, 224) * 0.3 + degraded(TRUE, side=224) / 2
+    for image in (noise, checks, louvres, degraded(bicubic(2)), degraded(POINTS, name="brick"), blurred()):
         assert not any("deinterlace" in text for text in estimate_kernel(image, 2).warnings)
 
 

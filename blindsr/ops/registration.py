@@ -90,7 +90,7 @@ def estimate_displacements(
     """
     centre = (size[0] - 1) / 2, (size[1] - 1) / 2
     places = np.array(corners, np.float64).reshape(-1, 2) + (TILE - 1) / 2 - centre
-    spectra, energy = _gradient_spectra(tiles)
+    spectra, energy = _gradient_spectra(tiles.cpu())  # a few tiles, of which NumPy fits the result
     found: list[tuple[float, Displacement | None]] = []
     for band in range(tiles.shape[1]):
         strength = torch.minimum(energy[:, band], energy[:, reference]).sqrt() / TILE
@@ -107,7 +107,7 @@ def estimate_displacements(
 
 def _gradient_spectra(tiles: Tensor) -> tuple[Tensor, Tensor]:
     """Spectra of the windowed gradients d/dx + i·d/dy, (N, C, n, n), and the sums of their squares, (N, C)."""
-    window = torch.hann_window(TILE, periodic=False, device=tiles.device)
+    window = torch.hann_window(TILE, periodic=False)
     gradient = tiles.new_zeros((*tiles.shape, 2))
     gradient[..., 1:-1, 0] = (tiles[..., 2:] - tiles[..., :-2]) / 2
     gradient[..., 1:-1, :, 1] = (tiles[..., 2:, :] - tiles[..., :-2, :]) / 2
@@ -120,7 +120,7 @@ def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple
     cross = spectra[:, band] * spectra[:, reference].conj()
     norm = (energy[:, band] * energy[:, reference]).sqrt().clamp_min(1e-12)
     correlation = torch.fft.ifft2(cross).real
-    place = (torch.fft.fftfreq(TILE, device=cross.device) * TILE).round()
+    place = (torch.fft.fftfreq(TILE) * TILE).round()
     near = place.abs() <= _REACH
     inside = correlation.masked_fill(~(near[:, None] & near), -math.inf)
     peak = inside.flatten(1).argmax(1)
@@ -133,12 +133,12 @@ def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple
     for _ in range(_STEPS):
         height, step = _newton(cross, shift)
         shift = torch.minimum(torch.maximum(shift + step, start - 1), start + 1)
-    return shift.cpu(), (height / norm * is_clear).cpu()
+    return shift, height / norm * is_clear
 
 
 def _newton(cross: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """The correlation between the pixels, and the step towards its peak."""
-    frequency = torch.fft.fftfreq(TILE, device=cross.device)
+    frequency = torch.fft.fftfreq(TILE)
     frequency[TILE // 2] = 0
     slope = 2j * math.pi * frequency
     y, x = (torch.exp(slope * shift[:, axis : axis + 1]) for axis in (0, 1))

@@ -133,6 +133,8 @@ def _shifts(spectra: Tensor, energy: Tensor, band: int, reference: int) -> tuple
     for _ in range(_STEPS):
         height, step = _newton(cross, shift)
         shift = torch.minimum(torch.maximum(shift + step, start - 1), start + 1)
+        if float(shift.norm(dim=1).median()) < _MIN_FURTHER / 2:
+            break  # in place, as nearly all images are
     return shift, height / norm * is_clear
 
 

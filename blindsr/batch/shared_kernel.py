@@ -126,7 +126,7 @@ def shared_kernel_for(
         return recorded
     chosen, measured = choose_device(device), dict[str, Noise]()
     # The frames and pages of a file stay as they are (`blindsr.pipelines.files`).
-    of_photos = replace(settings, align_colors=settings.align_colors and files.page != "all")
+    of_photos = replace(settings, align_colors=settings.align_colors and files.page != ALL_PAGES)
 
     def load(name: str, open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:
         with open_() as opened:
@@ -135,7 +135,8 @@ def shared_kernel_for(
                 measured[name] = measure_noise(picture_of(source))
             return estimation_crop(source, settings.region)
 
-    without_region, of_one = replace(settings, region=None), tuple[str, ...]()
+    # `load` has cut out the region, and moved the colours that are to be moved.
+    without_region, of_one = replace(settings, region=None, align_colors=False), tuple[str, ...]()
     with _Files(files) as opened:
         images = [(name, partial(load, name, open_)) for name, open_ in opened.images(readable)]
         try:

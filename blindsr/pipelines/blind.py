@@ -207,14 +207,22 @@ def estimate_kernel(
         DivergenceError: A training diverged.
     """
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
+    is_repaired = isinstance(source, RepairedSource)
+    return _estimate(source, settings, fallback=fallback, is_repaired=is_repaired, listener=listener)
+
+
+def _estimate(
+    source: Source, settings: Settings, *, fallback: bool, is_repaired: bool, listener: Listener
+) -> KernelEstimate:
+    """As `estimate_kernel`, of an image that `repaired_for_upscaling` has examined, or has not."""
     estimator, displaced = settings.create_estimator(), tuple[str, ...]()
     crop = estimation_crop(source, settings.region)
-    if not isinstance(source, RepairedSource) or settings.denoise == 0:  # also where the noise is kept in the result
-        is_in_place = isinstance(source, RepairedSource)
-        repaired_crop, texts = repaired(
-            TensorSource(crop), replace(settings, align_colors=settings.align_colors and not is_in_place)
-        )
-        crop, displaced = whole(repaired_crop), tuple(text for text in texts if "colours" in text)
+    if not is_repaired or settings.denoise == 0:  # the kernel is measured without noise that is kept in the result
+        settings_of_crop = replace(settings, align_colors=settings.align_colors and not is_repaired)
+        repaired_crop, texts = repaired(TensorSource(crop), settings_of_crop)
+        crop = whole(repaired_crop)
+        if not is_repaired and isinstance(repaired_crop, RepairedSource) and repaired_crop.displacements:
+            displaced = texts[-1:]
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:
@@ -310,10 +318,8 @@ def fit(
     """
     timings: dict[str, float] = {}
     repairs = tuple[str, ...]()
-    if isinstance(kernel, KernelStack):  # it may have displacements of its own
-        settings = replace(settings, align_colors=False)
     if not linear_light:
-        source, repairs = repaired_for_upscaling(source, settings)
+        source, repairs = repaired_for_upscaling(source, settings, kernel)
     estimate: KernelEstimate | None = None
     upscaler = settings.create_upscaler()
     is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
@@ -321,7 +327,7 @@ def fit(
         kernel = bicubic(settings.run_scale)  # until the method has estimated its own
     elif kernel is None:
         started = time.perf_counter()
-        estimate = estimate_kernel(source, settings, fallback=True, listener=listener)
+        estimate = _estimate(source, settings, fallback=True, is_repaired=removes_noise(upscaler), listener=listener)
         kernel = estimate.kernel_map or estimate.kernel
         timings["kernel"] = time.perf_counter() - started
     measured = kernel

@@ -311,7 +311,7 @@ def upscale_file(
         tile = tile_for(image, settings, torch_device, max_memory)
         own = None
         if noise is not None:
-            repaired_image, _ = repaired_for_upscaling(ColorSource(image, torch_device), settings)
+            repaired_image, _ = repaired_for_upscaling(ColorSource(image, torch_device), settings, kernel)
             own = measure_noise(picture_of(repaired_image))
         fitted, linear = fit_image(
             image,
@@ -699,8 +699,7 @@ def fit_image(
     if kernel is not None:
         linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
     if linear:
-        placed = replace(settings, align_colors=settings.align_colors and not isinstance(kernel, KernelStack))
-        source, repairs = repaired_for_upscaling(source, placed)  # noise is even before its curve is undone
+        source, repairs = repaired_for_upscaling(source, settings, kernel)  # noise is even before its curve is undone
         source, warnings = LinearLightSource(source), (*warnings, *repairs)
     for warning in warnings:
         listener(Notice(stage=STAGE, message=warning))

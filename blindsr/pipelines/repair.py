@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.ops.impulses import MARGIN, Impulses, find_impulses, without_impulses
 from blindsr.ops.registration import TILE, Displacement, estimate_displacements
 from blindsr.ops.resize import sampling_taps, weighted_sums
@@ -126,10 +127,18 @@ class RepairedSource:
         return inner.clamp(0, 1)
 
 
-def repaired_for_upscaling(source: Source, settings: Settings) -> tuple[Source, tuple[str, ...]]:
-    """As `repaired`, without what is to be kept (`denoise` of 0), or all of it where the upscaler removes no noise."""
+def repaired_for_upscaling(
+    source: Source, settings: Settings, kernel: AnyKernel | None = None
+) -> tuple[Source, tuple[str, ...]]:
+    """As `repaired`, but what is to be kept in the result stays.
+
+    Noise stays where `denoise` is 0, everything where the upscaler removes no noise, and colours where each band has a
+    known kernel, which may have a displacement of its own.
+    """
     if not removes_noise(settings.create_upscaler()):
         return source, ()
+    if isinstance(kernel, KernelStack):
+        settings = replace(settings, align_colors=False)
     return repaired(source, settings, keeps_noise=settings.denoise == 0)
 
 

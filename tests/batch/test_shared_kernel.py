@@ -1,9 +1,11 @@
 """One kernel from many images: nearer to the truth than single estimates, and robust to outliers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from skimage import data
 
 from blindsr.batch import shared_kernel as shared_module
@@ -319,6 +321,23 @@ def test_noisy_photographs_without_a_visible_blur_get_one_kernel_all_the_same(tm
     assert [event.message for event in events if isinstance(event, Notice)] == [series.summary, *series.warnings]
     series.write()
     assert shared_kernel_for(paths, Settings(), manifest, device="cpu").warnings == series.warnings
+
+
+def test_the_colours_of_pages_stay_where_they_are_and_those_of_photographs_are_moved(tmp_path):
+    wholes = data.astronaut()[:400, 60:460], data.coffee()[:400, 60:460]
+    pages = [_lr(whole, gaussian(1.2, 2), i) for i, whole in enumerate(wholes)]
+    pages = [Image.fromarray((255 * page[0].permute(1, 2, 0)).round().byte().numpy()) for page in pages]
+    bands = [page.split() for page in pages]
+    fringed = [Image.merge("RGB", (ImageChops.offset(red, 2, 0), green, blue)) for red, green, blue in bands]
+    fringed[0].save(tmp_path / "a.tif", save_all=True, append_images=fringed[1:])
+
+    def kernel_of(page, **changed):
+        settings, files = replace(SPECTRAL, **changed), FileOptions(page=page)
+        manifest = Manifest(tmp_path / f"{page} {changed}")
+        return shared_kernel_for([tmp_path / "a.tif"], settings, manifest, device="cpu", files=files).kernel.digest
+
+    assert kernel_of("all") == kernel_of("all", align_colors=False)
+    assert kernel_of(1) != kernel_of(1, align_colors=False)
 
 
 def test_images_that_cannot_be_used_have_no_shared_kernel(tmp_path):

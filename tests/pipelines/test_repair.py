@@ -13,7 +13,7 @@ from blindsr.image_io import FileOptions
 from blindsr.kernels import KernelStack, gaussian
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource, whole
-from blindsr.pipelines import repair
+from blindsr.pipelines import blind, repair
 from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
 from blindsr.settings import preset
@@ -134,6 +134,20 @@ def test_bands_with_kernels_of_their_own_and_frames_keep_their_colours(tmp_path)
     result = upscale_file(tmp_path / "a.tif", FAST, kernel=gaussian(1.2, 2), output=tmp_path / "b.tif", files=files)
     assert not any("colours" in text for text in result.warnings)
     assert estimate_kernel(image, preset="fast").warnings[0].startswith("the colours do not lie")
+
+
+@pytest.mark.parametrize(("denoise", "times"), [("auto", 1), (0.0, 2)])
+def test_a_run_examines_an_image_once_unless_its_noise_is_kept(monkeypatch, denoise, times):
+    calls = []
+
+    def counted(source, settings, **options):
+        calls.append(settings.align_colors)
+        return repaired(source, settings, **options)
+
+    monkeypatch.setattr(repair, "repaired", counted)
+    monkeypatch.setattr(blind, "repaired", counted)
+    SuperResolver(scale=2, preset="fast", denoise=denoise)((255 * damaged()).round()[0].permute(1, 2, 0).byte().numpy())
+    assert calls == [True, False][:times]
 
 
 def test_displaced_colours_stay_where_they_are_to_stay():

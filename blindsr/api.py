@@ -364,6 +364,7 @@ def estimate_kernel(
     seed: int | None = None,
     device: str | torch.device = "auto",
     varying: bool | None = None,
+    align_colors: bool | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool | None = None,
@@ -379,6 +380,7 @@ def estimate_kernel(
         seed: Random seed.
         device: The device or its name.
         varying: Estimate kernels that vary over the image as well, as `kernel_map` of the estimate.
+        align_colors: Measure the kernel of red and blue that are moved onto green, where they are displaced.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
         has_alpha: Whether the last channel is alpha; None is False for an array.
@@ -390,7 +392,15 @@ def estimate_kernel(
     Raises:
         ImageError, ConfigError, DeviceError, DivergenceError: As `SuperResolver.__call__`.
     """
-    resolver = SuperResolver(scale=scale, preset=preset, estimator=estimator, seed=seed, device=device, varying=varying)
+    resolver = SuperResolver(
+        scale=scale,
+        preset=preset,
+        estimator=estimator,
+        seed=seed,
+        device=device,
+        varying=varying,
+        align_colors=align_colors,
+    )
     return resolver.estimate_kernel(
         image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
     )

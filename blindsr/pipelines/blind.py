@@ -26,7 +26,7 @@ from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consis
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
-from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
+from blindsr.pipelines.repair import RepairedSource, displacement_text, repaired, repaired_for_upscaling
 from blindsr.pipelines.varying import (
     MAP_STAGE,
     MIN_VARIATION,
@@ -186,7 +186,12 @@ def run(
 
 
 def estimate_kernel(
-    source: Source, settings: Settings | None = None, *, fallback: bool = False, listener: Listener = ignore
+    source: Source,
+    settings: Settings | None = None,
+    *,
+    fallback: bool = False,
+    is_repaired: bool = False,
+    listener: Listener = ignore,
 ) -> KernelEstimate:
     """Estimate the downscaling kernel of an image.
 
@@ -194,6 +199,7 @@ def estimate_kernel(
         source: The image.
         settings: The estimator, its settings, and the region to estimate from; the default preset if None.
         fallback: Whether an image that is too small for the estimator gets the bicubic kernel and a warning.
+        is_repaired: Whether `repaired_for_upscaling` has examined the image already, and has found something or not.
         listener: Receives the events.
 
     Returns:
@@ -207,22 +213,16 @@ def estimate_kernel(
         DivergenceError: A training diverged.
     """
     settings = (Settings() if settings is None else settings).for_image(*source.shape[1:])
-    is_repaired = isinstance(source, RepairedSource)
-    return _estimate(source, settings, fallback=fallback, is_repaired=is_repaired, listener=listener)
-
-
-def _estimate(
-    source: Source, settings: Settings, *, fallback: bool, is_repaired: bool, listener: Listener
-) -> KernelEstimate:
-    """As `estimate_kernel`, of an image that `repaired_for_upscaling` has examined, or has not."""
+    is_repaired = is_repaired or isinstance(source, RepairedSource)
     estimator, displaced = settings.create_estimator(), tuple[str, ...]()
     crop = estimation_crop(source, settings.region)
     if not is_repaired or settings.denoise == 0:  # the kernel is measured without noise that is kept in the result
         settings_of_crop = replace(settings, align_colors=settings.align_colors and not is_repaired)
-        repaired_crop, texts = repaired(TensorSource(crop), settings_of_crop)
+        repaired_crop, _ = repaired(TensorSource(crop), settings_of_crop)
         crop = whole(repaired_crop)
-        if not is_repaired and isinstance(repaired_crop, RepairedSource) and repaired_crop.displacements:
-            displaced = texts[-1:]
+        if isinstance(repaired_crop, RepairedSource) and repaired_crop.displacements:
+            text = displacement_text(repaired_crop.displacements)
+            displaced = (f"{text}; the kernel is that of colours that lie on each other.",)
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:
@@ -327,7 +327,9 @@ def fit(
         kernel = bicubic(settings.run_scale)  # until the method has estimated its own
     elif kernel is None:
         started = time.perf_counter()
-        estimate = _estimate(source, settings, fallback=True, is_repaired=removes_noise(upscaler), listener=listener)
+        estimate = estimate_kernel(
+            source, settings, fallback=True, is_repaired=removes_noise(upscaler), listener=listener
+        )
         kernel = estimate.kernel_map or estimate.kernel
         timings["kernel"] = time.perf_counter() - started
     measured = kernel

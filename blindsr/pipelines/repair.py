@@ -20,7 +20,7 @@ from blindsr.pipelines.bars import picture_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
 
-__all__ = ["MIN_SIDE", "RepairedSource", "repaired", "repaired_for_upscaling"]
+__all__ = ["MIN_SIDE", "RepairedSource", "displacement_text", "repaired", "repaired_for_upscaling"]
 
 MIN_SIDE = 48  # LR pixels; a smaller image has too few pixels to tell what is wrong with some
 _WHOLE_PIXELS = 1_500_000  # samples up to which the whole image is searched
@@ -161,7 +161,11 @@ def repaired(source: Source, settings: Settings, *, keeps_noise: bool = False) -
     if not isinstance(cleaned, RepairedSource):
         cleaned = RepairedSource(source, (None,) * source.shape[0])
     moved = replace(cleaned, displacements=displacements, picture=picture.places)
-    return moved, (*warnings, _what_is_displaced(displacements))
+    text = (
+        f"{displacement_text(displacements)}; what is displaced is moved onto it; align_colors=False (--keep-colors) "
+        "leaves it where it is."
+    )
+    return moved, (*warnings, text)
 
 
 def _displacements(source: Source) -> tuple[Displacement | None, ...]:
@@ -189,14 +193,14 @@ def _displacements(source: Source) -> tuple[Displacement | None, ...]:
     return found if any(each is not None for each in found) else ()
 
 
-def _what_is_displaced(displacements: tuple[Displacement | None, ...]) -> str:
-    lengths = [(name, found.largest) for name, found in zip(_COLORS, displacements, strict=True) if found is not None]
-    parts = " and ".join(f"{name} by up to {length:.1f} px" for name, length in lengths)
-    verb = "is" if len(lengths) == 1 else "are"
-    return (
-        f"the colours do not lie on each other, as with a lens or a scanner: {parts} against green, and {verb} moved "
-        "onto it; align_colors=False (--keep-colors) leaves them where they are."
-    )
+def displacement_text(displacements: tuple[Displacement | None, ...]) -> str:
+    """Which colours are displaced, and by how much, as the beginning of a sentence."""
+    parts = [
+        f"{name} by up to {found.largest:.1f} px"
+        for name, found in zip(_COLORS, displacements, strict=True)
+        if found is not None
+    ]
+    return f"the colours do not lie on each other, as with a lens or a scanner: {' and '.join(parts)} against green"
 
 
 def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:

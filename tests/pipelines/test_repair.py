@@ -133,7 +133,21 @@ def test_bands_with_kernels_of_their_own_and_frames_keep_their_colours(tmp_path)
     files = FileOptions(page="all")
     result = upscale_file(tmp_path / "a.tif", FAST, kernel=gaussian(1.2, 2), output=tmp_path / "b.tif", files=files)
     assert not any("colours" in text for text in result.warnings)
-    assert estimate_kernel(image, preset="fast").warnings[0].startswith("the colours do not lie")
+
+
+def test_what_is_said_of_displaced_colours_is_what_is_done():
+    image = (255 * fringed()).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    resolver = SuperResolver(scale=2, preset="fast")
+    for text in (resolver(image).warnings[0], resolver(image, kernel="gaussian:1.2").warnings[0]):
+        assert text.startswith("the colours do not lie on each other")
+        assert "moved onto it" in text
+    # Interpolation moves nothing, and neither does an estimate: the kernel alone is measured without the fringes.
+    moved_nothing = (SuperResolver(scale=2, preset="fast", upscaler="bicubic")(image), estimate_kernel(image))
+    for text in (result.warnings[0] for result in moved_nothing):
+        assert text.startswith("the colours do not lie on each other")
+        assert "moved" not in text
+        assert "the kernel is that of colours that lie on each other" in text
+    assert not any("colours" in text for text in estimate_kernel(image, align_colors=False).warnings)
 
 
 @pytest.mark.parametrize(("denoise", "times"), [("auto", 1), (0.0, 2)])

@@ -345,6 +345,21 @@ def test_odd_sides_are_the_same_in_tiles_of_either_kind(size, ensemble):
     assert 255 * float((whole - upscale(lr, KERNEL, config, tile=32).image).abs().max()) < 0.25
 
 
+def test_clipping_keeps_the_mean_whatever_lies_far_away():
+    """A part that is hard to correct decides nothing for the others, which another tile may contain without it."""
+    generator = torch.Generator().manual_seed(0)
+    lr, board = torch.full((1, 1, 64, 200), 0.3), (torch.arange(128)[:, None] + torch.arange(400)) % 2 * 2.0 - 1
+    sr = 0.3 + 0.4 * board.expand(1, 1, -1, -1)
+    sr[..., 120:] = 0.3
+    lr[..., 150:] += 0.3 * torch.randn(lr[..., 150:].shape, generator=generator)
+    sr[..., 300:] += 3 * torch.randn(sr[..., 300:].shape, generator=generator)
+    whole, part = clip_keeping_mean(sr, lr.clamp(0, 1)), clip_keeping_mean(sr[..., :200], lr[..., :100])
+    assert 255 * float((whole[..., :130] - part[..., :130]).abs().max()) < 0.01
+    inner = torch.nn.functional.avg_pool2d(part, 2)[..., 12:-12, 12:48]
+    assert float(part[..., :100].min()) == 0
+    assert 255 * abs(float(inner.mean()) - 0.3) < 0.5
+
+
 def test_the_receptive_field_is_within_the_halo():
     network = load_network()
     side = 2 * network.halo + 8

@@ -438,8 +438,8 @@ def clip_keeping_mean(sr: Tensor, lr: Tensor) -> Tensor:
     for _ in range(_CLIPPING_STEPS):  # Newton's: the mean grows with the shift as the share that is not clipped
         free = functional.avg_pool2d(((shifted > 0) & (shifted < 1)).to(sr), scale)
         missing = mean(lr - functional.avg_pool2d(shifted.clamp(0, 1), scale))
-        # Every band ends by itself, so that it does not depend on the others.
-        going = (missing.abs() * where).amax((2, 3), keepdim=True) >= _MEAN_ERROR
+        # Every pixel ends by itself, so that it depends neither on other bands nor on what a tile does not contain.
+        going = (missing.abs() * where / _MEAN_ERROR - 1).clamp(0, 1)
         if not bool(going.any()):
             break
         shift = shift + going * missing / mean(free).clamp_min(_MIN_FREE)

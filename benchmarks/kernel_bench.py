@@ -149,10 +149,10 @@ def measure(lr: Bytes, truth: Bytes, kernel: Kernel, condition: str, estimators:
         "interpolation": psnr(np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.BICUBIC)), truth, condition)
     }
     for name, known in (("bicubic kernel", bicubic(scale)), ("true kernel", kernel)):
-        cell[name] = psnr(blindsr.upscale(lr, known, scale=scale, preset="fast"), truth, condition)
+        cell[name] = psnr(blindsr.upscale(lr, known, scale=scale, preset="fast", strength=1), truth, condition)
     cell["estimates"] = {}
     for name in estimators:
-        result = blindsr.SuperResolver(scale=scale, preset="fast", estimator=name)(lr)
+        result = blindsr.SuperResolver(scale=scale, preset="fast", estimator=name, strength=1)(lr)
         kernel_error = result.degradation.kernel_error
         cell["estimates"][name] = {
             "psnr": psnr(np.asarray(result.image), truth, condition),

@@ -59,7 +59,8 @@ class SuperResolver:
         align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
             None of this and of the next three is that of the preset, at which nothing changes.
-        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        strength: Share of the result, 0 to 1, or "auto"; the rest is bicubic interpolation, or the image itself at
+            scale 1.
         denoise: Share of the noise that is removed, 0 to 1 or "auto", which is 1.
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto", which is 1.
 
@@ -83,7 +84,7 @@ class SuperResolver:
     varying: bool | None = None
     align_colors: bool | None = None
     kernel_width: float | None = None
-    strength: float | None = None
+    strength: Dial | None = None
     denoise: Dial | None = None
     halo: Dial | None = None
 
@@ -216,7 +217,7 @@ def estimate_and_upscale(
     varying: bool | None = None,
     align_colors: bool | None = None,
     kernel_width: float | None = None,
-    strength: float | None = None,
+    strength: Dial | None = None,
     denoise: Dial | None = None,
     halo: Dial | None = None,
     channel_axis: int | None = None,
@@ -240,7 +241,8 @@ def estimate_and_upscale(
         align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
             The next three are those of `SuperResolver` too.
-        strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the image itself at scale 1.
+        strength: Share of the result, 0 to 1, or "auto"; the rest is bicubic interpolation, or the image itself at
+            scale 1.
         denoise: Share of the noise that is removed, 0 to 1 or "auto".
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
@@ -291,7 +293,7 @@ def upscale(
     linear_light: LinearLight = "auto",
     align_colors: bool | None = None,
     kernel_width: float | None = None,
-    strength: float | None = None,
+    strength: Dial | None = None,
     denoise: Dial | None = None,
     halo: Dial | None = None,
     channel_axis: int | None = None,

@@ -54,6 +54,8 @@ class Settings:
             and 0 for a known kernel.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4, whether it is estimated or known.
         strength: Share of the result, 0 to 1; the rest is bicubic interpolation, or the photograph itself at scale 1.
+            "auto" is 1 where the result is probably right, and less where a comparison with interpolation shows that it
+            is not (`blindsr.pipelines.strength`).
         denoise: Share of the noise that is removed, 0 to 1; "auto" is 1. Noise that is kept is that of the photograph,
             interpolated.
         halo: Share of the overshoot at edges that is left, 0 to 1; "auto" is 1. At 0 no pixel is outside of the range
@@ -76,7 +78,7 @@ class Settings:
     noise_sigma: float | None = None
     kernel_error: float | None = None
     kernel_width: float = 1.0
-    strength: float = 1.0
+    strength: Dial = "auto"
     denoise: Dial = "auto"
     halo: Dial = "auto"
     seed: int = 0
@@ -112,9 +114,8 @@ class Settings:
         if not _is_within(self.kernel_width, low, high):
             raise ConfigError(f"kernel_width must be a factor from {low} to {high}, got {self.kernel_width!r}.")
         for name, share in (("strength", self.strength), ("denoise", self.denoise), ("halo", self.halo)):
-            if not _is_within(share, 0, 1) and (name == "strength" or share != "auto"):
-                needed = "from 0 to 1" if name == "strength" else "from 0 to 1, or 'auto'"
-                raise ConfigError(f"{name} must be {needed}, got {share!r}.")
+            if not _is_within(share, 0, 1) and share != "auto":
+                raise ConfigError(f"{name} must be from 0 to 1, or 'auto', got {share!r}.")
         method, separator, file = self.upscaler.partition(":")
         if separator and method == "checkpoint":
             config = self.configs.get(method) or UPSCALERS.get(method).config_type()

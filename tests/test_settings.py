@@ -49,8 +49,8 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
         ({"kernel_error": float("inf")}, "kernel_error"),
         ({"kernel_width": 0.2}, "kernel_width must be a factor from 0.25 to 4, got 0.2"),
         ({"kernel_width": float("nan")}, "kernel_width must be a factor"),
-        ({"strength": 1.1}, "strength must be from 0 to 1, got 1.1"),
-        ({"strength": "auto"}, "strength must be from 0 to 1, got 'auto'"),
+        ({"strength": 1.1}, "strength must be from 0 to 1, or 'auto', got 1.1"),
+        ({"strength": "all"}, "strength must be from 0 to 1, or 'auto', got 'all'"),
         ({"denoise": -0.1}, "denoise must be from 0 to 1, or 'auto', got -0.1"),
         ({"halo": True}, "halo must be from 0 to 1, or 'auto', got True"),
         (

@@ -41,11 +41,13 @@ __all__ = [
     "blurred_window",
     "centred_transfer",
     "draw_example",
+    "drawn_page",
     "examine",
     "kernel_frequencies",
     "lettered",
     "noisy_image",
     "train_kernel_network",
+    "turned",
     "unsharp_masked",
     "write_examples",
 ]
@@ -228,10 +230,10 @@ def _window(
     """A random window, (H, W, 3), [0, 1], that gives an LR image of 32 px or more."""
     if leaves is not None and rng.random() < law.leaves:
         image = leaves[int(rng.integers(160))]
-        return np.repeat(_turned(image, rng)[..., None], 3, 2)
+        return np.repeat(turned(image, rng)[..., None], 3, 2)
     side = int(rng.integers(*law.sides))
     if rng.random() < law.pages:
-        return _turned(_page(scale * side + taps, scale, rng), rng)
+        return turned(drawn_page(scale * side + taps, scale, rng), rng)
     stretch = rng.uniform(1.0, 1.5, 2) if rng.random() < law.stretched else np.ones(2)
     while True:
         size = photographs[int(rng.choice(len(photographs)))]
@@ -253,11 +255,11 @@ def _window(
             for i in range(window.shape[2])
         ]
         window = np.stack(bands, -1)
-    turned = _turned(window, rng)
-    return np.repeat(turned, 3, 2) if turned.shape[2] == 1 else turned
+    hr = turned(window, rng)
+    return np.repeat(hr, 3, 2) if hr.shape[2] == 1 else hr
 
 
-def _page(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def drawn_page(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Lines of text on panels with borders and rules, as on a screen or a printed page; (side, side, 3)."""
     paper, ink = (int(v) for v in rng.permutation((rng.integers(0, 70), rng.integers(180, 256))))
 
@@ -288,10 +290,10 @@ def _page(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _turned(window: NDArray[np.uint8], rng: np.random.Generator) -> _Array:
+def turned(window: NDArray[np.uint8], rng: np.random.Generator) -> _Array:
     view = int(rng.integers(8))
-    turned = np.rot90(window, view % 4)
-    return np.asarray((turned[:, ::-1] if view >= 4 else turned) / np.float32(255), np.float32)
+    rotated = np.rot90(window, view % 4)
+    return np.asarray((rotated[:, ::-1] if view >= 4 else rotated) / np.float32(255), np.float32)
 
 
 def _blurred(hr: _Array, kernel: _Array, scale: int) -> _Array:

@@ -98,8 +98,9 @@ class Options:
         type=FloatRange(0.25, 4), metavar="RATIO", show_default="1",
         help="Width of the kernel that is used over that of the estimated or known one, 0.25 to 4: "
         "below 1 sharpens less, above 1 more.")
-    strength: float | None = _option("Dial", toml="run", type=FloatRange(0, 1), metavar="0-1", show_default="1",
-        help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1.")
+    strength: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
+        help="Share of the result; the rest is bicubic interpolation of PHOTO, or PHOTO itself with --scale 1. auto "
+        "uses all of it, and less where a comparison with interpolation shows more detail than is probably there.")
     denoise: float | str | None = _option("Dial", toml="run", type=SHARE, metavar="auto|0-1", show_default="auto",
         help="Share of the measured noise that is removed: 1 removes it, as auto does, 0 keeps all of it as it is in "
         "PHOTO. --noise sets the noise level.")

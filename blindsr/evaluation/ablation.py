@@ -146,6 +146,8 @@ class AblationPlan:
                     estimator = self.settings.estimator if kernel == TRUE else kernel or BICUBIC
                     estimator = BICUBIC if kernel == OWN else estimator
                     settings = replace(self.settings, estimator=estimator, upscaler=upscaler, seed=seed)
+                    if settings.strength == "auto":
+                        settings = replace(settings, strength=1.0)  # methods and kernels as they are, mistakes and all
                     yield Cell(image=image, method=method, seed=seed, settings=settings)
 
     def describe(self) -> dict[str, object]:

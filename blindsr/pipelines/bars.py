@@ -8,6 +8,7 @@ part of the picture.
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from blindsr.ops.resize import RowResizer, imresize_rows
 from blindsr.ops.windows import PartSource, Source, Window
 
-__all__ = ["Picture", "picture_of"]
+__all__ = ["Picture", "Place", "picture_of"]
 
 _RANGE = 4 / 255  # largest range of a band along a line of a bar, after compression and rounding
 _STEP = 3 / 255  # largest difference between the mean of a line of a bar and that of its outermost one
@@ -33,6 +34,14 @@ _MIN_FIRST = 0.8  # share of the picture in its first line
 _FIRST_LINES = 16  # that are read to find out whether there is a bar
 _SIDES = ("top", "bottom", "left", "right")
 _ROWS = 256  # of the result that are painted together
+
+
+class Place(NamedTuple):
+    """Where a picture lies in the result of its image, as `imresize` needs it."""
+
+    size: tuple[int, int]  # height and width in the result
+    scale: tuple[float, float]  # output over input, (vertical, horizontal)
+    offset: tuple[float, float]  # (vertical, horizontal), pixels of the output
 
 
 class Picture(PartSource):
@@ -59,16 +68,22 @@ class Picture(PartSource):
             scale: Of the model.
             out_size: Height and width of the result of the image.
         """
-        first, last = self._placed(out_size)
-        factors = [out / (scale * length) for out, length in zip(out_size, self._size, strict=True)]
-        starts = [
-            out / length * part.start for out, length, part in zip(out_size, self._size, self.places, strict=True)
-        ]
+        place = self.place(out_size)
         return RowResizer(
             (scale * self.shape[1], scale * self.shape[2]),
-            (last[0] - first[0], last[1] - first[1]),
-            scale=(factors[0], factors[1]),
-            offset=(starts[0] - first[0], starts[1] - first[1]),
+            place.size,
+            scale=(place.scale[0] / scale, place.scale[1] / scale),
+            offset=place.offset,
+        )
+
+    def place(self, out_size: tuple[int, int]) -> "Place":
+        """Where the picture lies in the result of the image, whose height and width are `out_size`."""
+        first, last = self._placed(out_size)
+        vertical, horizontal = (out / length for out, length in zip(out_size, self._size, strict=True))
+        return Place(
+            size=(last[0] - first[0], last[1] - first[1]),
+            scale=(vertical, horizontal),
+            offset=(vertical * self.places[0].start - first[0], horizontal * self.places[1].start - first[1]),
         )
 
     def with_bars(self, results: Iterable[Tensor], out_size: tuple[int, int]) -> Iterator[Tensor]:

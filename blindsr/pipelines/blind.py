@@ -27,6 +27,7 @@ from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
 from blindsr.pipelines.repair import RepairedSource, displacement_text, repaired, repaired_for_upscaling
+from blindsr.pipelines.strength import measure_strength, strength_warning
 from blindsr.pipelines.varying import (
     MAP_STAGE,
     MIN_VARIATION,
@@ -84,6 +85,7 @@ class Fitted:
         estimate: How the kernel was estimated; None if it is known.
         degradations: One for the image, or one for each band.
         model: The fitted model.
+        strengths: Shares of its result that are used, one, or one for each band that has a kernel.
         extended: The picture as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
@@ -97,6 +99,7 @@ class Fitted:
     estimate: KernelEstimate | None
     degradations: tuple[Degradation, ...]
     model: TiledModel
+    strengths: tuple[float, ...]
     extended: "MirroredSource"
     history: Mapping[str, tuple[float, ...]]
     timings: Mapping[str, float]
@@ -121,6 +124,7 @@ class RunResult:
         estimate: How the kernel was estimated, with its measured width; None if it was known.
         measured_kernel: The estimated or known kernel, or those of the bands, before `Settings.kernel_width`.
         degradation: The measured degradation (of the first band, where each has its own).
+        strengths: Shares of the result that were used, one, or one for each band that has a kernel of its own.
         settings: The settings of the run.
         history: Curves by name, one value per report.
         timings: Seconds by stage.
@@ -138,6 +142,7 @@ class RunResult:
     estimate: KernelEstimate | None
     measured_kernel: AnyKernel
     degradation: Degradation
+    strengths: tuple[float, ...]
     settings: Settings
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -371,7 +376,7 @@ def fit(
     parts: list[tuple[Source, Kernel]] = [(picture, representative(kernel))]
     if isinstance(kernel, KernelStack):
         parts = [(BandSource(picture, i), k) for i, k in enumerate(kernel.kernels)]
-    degradations, models = [], []
+    degradations, models, strengths = [], [], []
     for number, (part, part_kernel) in enumerate(parts):
         degradation, texts = measure_degradation(
             part,
@@ -389,6 +394,9 @@ def fit(
         degradations.append(degradation)
         extended_part = extended if part is picture else BandSource(extended, number)
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
+        strength, fitted = _strength(fitted, upscaler, part, settings, is_given=not kernel_is_open)
+        strengths.append(strength)
+        warnings += [prefix + text for text in strength_warning(strength)] if settings.strength == "auto" else []
         if isinstance(kernel, KernelMap):
             fitted = _fit_map(fitted, upscaler, extended, kernel, degradation, settings, listener)
         else:
@@ -409,6 +417,7 @@ def fit(
         estimate=estimate,
         degradations=tuple(degradations),
         model=model,
+        strengths=tuple(strengths),
         extended=extended,
         history=history | {f"{upscaler.name}.{name}": values for name, values in model.history.items()},
         timings=timings,
@@ -452,6 +461,18 @@ def _fit_map(
     return replace(blended(order, kernel_map, extended.inner_size), steps=fitted.steps)
 
 
+def _strength(
+    model: TiledModel, upscaler: Upscaler, source: Source, settings: Settings, *, is_given: bool
+) -> tuple[float, TiledModel]:
+    """The share of a model's result that is used, and the model with what has been computed of it."""
+    if settings.strength != "auto":
+        return settings.strength, model
+    # A width that the user has chosen is to be seen, whatever comes of it.
+    if model.whole_image or settings.kernel_width != 1 or not getattr(upscaler, "is_compared", False):
+        return 1.0, model
+    return measure_strength(model, source, "given" if is_given else "estimated")
+
+
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
     scale = degradation.scale
     with torch.random.fork_rng(devices=[]):
@@ -492,7 +513,7 @@ def apply(
         meters = [ConsistencyMeter(picture, kernel)]
     is_unchecked = isinstance(kernel, KernelMap) or is_estimated(first, fitted.estimate)
     check = None if is_unchecked else RegistrationCheck(picture, first)
-    dials = RowDials(source, settings, size)
+    dials = RowDials(picture, settings, size, fitted.strengths)
     resizer = picture.resizer(scale, size)
 
     def checked() -> Iterator[Tensor]:
@@ -503,11 +524,11 @@ def apply(
                 meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])
             if check is not None:
                 check.update(rows)
-            yield from resizer.push(rows)
+            yield from map(dials, resizer.push(rows))
             del rows  # not kept while the next rows are made
 
     for finished in picture.with_bars(checked(), size):
-        writer.write(dials(finished))
+        writer.write(finished)
     consistency_db = psnr_of(meters)
     unexplained = max(degradation.unexplained_sigma for degradation in fitted.degradations)
     upscaler = settings.create_upscaler()
@@ -523,6 +544,7 @@ def apply(
         estimate=fitted.estimate,
         measured_kernel=fitted.measured_kernel,
         degradation=fitted.degradations[0],
+        strengths=fitted.strengths,
         settings=settings,
         history=fitted.history,
         timings={**fitted.timings, "apply": time.perf_counter() - started},

@@ -120,9 +120,9 @@ def psnr_of(meters: list[ConsistencyMeter]) -> float:
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
-def consistency_meaning(settings: Settings) -> str:
+def consistency_meaning(settings: Settings, strengths: tuple[float, ...] = (1.0,)) -> str:
     """Explanation of `consistency_db` for the record; names the dials that are applied after it."""
-    is_changed = settings.strength != 1 or settings.halo not in ("auto", 1)
+    is_changed = min(strengths) < 1 or settings.halo not in ("auto", 1)
     return CONSISTENCY_MEANING + (_BEFORE_DIALS if is_changed else "")
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import local_maximum
 from blindsr.ops.resize import INTERPOLATION_RADIUS, imresize_rows
-from blindsr.ops.windows import Source
 from blindsr.pipelines import deblur
+from blindsr.pipelines.bars import Picture
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, TiledModel
 
@@ -80,15 +81,18 @@ class RowDials:
     """Applies halo and strength to the rows of a finished result, from top to bottom.
 
     Args:
-        source: The photograph, in the range in which it was upscaled.
-        settings: With the dials.
-        size: Height and width of the result.
+        picture: The photograph without bars, in the range in which it was upscaled.
+        settings: With the dial `halo`.
+        size: Height and width of the result, with bars.
+        strengths: Shares of the result, one, or one for each band.
     """
 
-    def __init__(self, source: Source, settings: Settings, size: tuple[int, int]) -> None:
-        self._source, self._out_size, self._top = source, size, 0
-        self._size = source.shape[1:]
-        self._strength = settings.strength
+    def __init__(
+        self, picture: Picture, settings: Settings, size: tuple[int, int], strengths: tuple[float, ...] = (1.0,)
+    ) -> None:
+        self._source, self._place, self._top = picture, picture.place(size), 0
+        self._size = picture.shape[1:]
+        self._strength = torch.tensor(strengths, dtype=torch.float32).reshape(1, -1, 1, 1)
         self._overshoot = 1.0 if settings.halo == "auto" else settings.halo
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -97,8 +101,8 @@ class RowDials:
         if self._overshoot < 1:
             limited = torch.minimum(torch.maximum(rows, self._range(top, -1)), self._range(top, 1))
             rows = torch.lerp(limited, rows, self._overshoot)
-        if self._strength < 1:
-            interpolated = imresize_rows(self._rows, self._size, self._out_size, top, self._top)
+        if bool((self._strength < 1).any()):
+            interpolated = self._resized(self._rows, top)
             rows = torch.lerp(interpolated.clamp(0, 1), rows, self._strength)
         return rows
 
@@ -115,4 +119,11 @@ class RowDials:
             extremes = local_maximum(sign * self._rows(outer, min(self._size[0], last + border)), _NEIGHBOURHOOD)
             return sign * extremes[..., first - outer : last - outer, :]
 
-        return imresize_rows(rows, self._size, self._out_size, top, self._top, method="bilinear")
+        return self._resized(rows, top, "bilinear")
+
+    def _resized(
+        self, rows: Callable[[int, int], Tensor], top: int, method: Literal["bicubic", "bilinear"] = "bicubic"
+    ) -> Tensor:
+        """Rows from `top` on, interpolated from those of the photograph."""
+        size, scale, offset = self._place
+        return imresize_rows(rows, self._size, size, top, self._top, method=method, scale=scale, offset=offset)

@@ -204,11 +204,12 @@ def _describe_result(result: RunResult) -> dict[str, object]:
             "kernel_error": degradation.kernel_error,
             "units": "standard deviations; white is 1; noise by plane (Y, B − Y, R − Y of colour images)",
         },
+        "strength": [round(strength, 4) for strength in result.strengths],
         **bands,
         "consistency": {
             "psnr_db": plain(result.consistency_db),
             "alarm": result.is_inconsistent,
-            "meaning": consistency_meaning(result.settings),
+            "meaning": consistency_meaning(result.settings, result.strengths),
         },
     }
 
@@ -316,7 +317,8 @@ def summary_lines(result: "FileResult") -> list[str]:
         lines.append(f"confidence: {level}, the width is right to about ±{100 * error:.0f} %")
     size = ""
     if result.run is not None:
-        lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {consistency_meaning(result.run.settings)}")
+        meaning = consistency_meaning(result.run.settings, result.run.strengths)
+        lines.append(f"consistency: {result.run.consistency_db:.1f} dB. {meaning}")
         size = f": {_images_text(result)}{result.run.size[1]}×{result.run.size[0]} px"
     return [*lines, f"done in {result.seconds:.1f} s{size}"]
 

@@ -125,13 +125,15 @@ class Upscaler(Protocol):
     package by an entry point of the group `blindsr.upscalers` (docs/extending.md). The first line of its docstring is
     its description in `--help` and in the tables of the documentation.
 
-    Five more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
+    Six more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
     kernel, and `estimates_kernel = True` that the method estimates its own, which it returns in the model: the
     estimator is not run then, and `kernel_error` is the usual error of such a kernel, as that of an estimator, for one
     that is read back from a file. `removes_noise = False` says that the noise of the photograph stays in the result
     (see `removes_noise`). `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the image at
-    once. A method `check()` without arguments reads what the settings name, such as a file of weights: it is called
-    before anything is computed, and raises a ConfigError.
+    once. `is_compared = True` says that with strength="auto" the results are compared with interpolation, and used as
+    far as they are probably right; without it, they are left as they are. A method `check()` without arguments reads
+    what the settings name, such as a file of weights: it is called before anything is computed, and raises a
+    ConfigError.
     """
 
     name: ClassVar[str]

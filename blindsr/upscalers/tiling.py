@@ -18,7 +18,7 @@ from blindsr.ops.windows import Source
 from blindsr.runtime import release_memory
 from blindsr.upscalers.base import TiledModel
 
-__all__ = ["MIN_TILE", "Span", "default_tile", "halved", "run_tiled", "tiled_rows", "with_retry"]
+__all__ = ["MIN_TILE", "Span", "default_tile", "finite_result", "halved", "run_tiled", "tiled_rows", "with_retry"]
 
 STAGE = "tiles"
 MAX_TILE_HR = 2048  # side of a tile's core in HR pixels, unless memory is short: larger ones are no faster
@@ -120,7 +120,7 @@ def tiled_rows(
         try:
             strip = None if len(columns) == 1 else torch.empty(bands, (rows.stop - rows.start) * scale, width * scale)
             for span in columns:
-                result = _finite(model, source.window(rows.outer(), span.outer()), listener)
+                result = finite_result(model, source.window(rows.outer(), span.outer()), listener)
                 core = result[0, :, rows.kept(scale), span.kept(scale)]
                 if strip is None:
                     strip = core.cpu()
@@ -146,7 +146,12 @@ def tiled_rows(
         listener(StageDone(stage=STAGE, steps=total))
 
 
-def _finite(model: TiledModel, window: Tensor, listener: Listener) -> Tensor:
+def finite_result(model: TiledModel, window: Tensor, listener: Listener = ignore) -> Tensor:
+    """A model's result of a window, computed again by its `retry` where it is not finite.
+
+    Raises:
+        DivergenceError: It is not finite, twice.
+    """
     sr = model.predict(window)
     if bool(torch.isfinite(sr.sum())):
         return sr

@@ -118,8 +118,8 @@ def test_planes_that_cannot_be_compared_are_refused(shape):
 
 def test_the_meaning_names_the_dials_that_follow():
     assert consistency_meaning(Settings(denoise=0.5, kernel_width=0.9, halo=1.0)) == CONSISTENCY_MEANING
-    for settings in (Settings(strength=0.0), Settings(halo=0.5)):
-        assert consistency_meaning(settings).endswith("before strength and halo.")
+    assert consistency_meaning(Settings(halo=0.5)).endswith("before strength and halo.")
+    assert consistency_meaning(Settings(), (1.0, 0.5)).endswith("before strength and halo.")
 
 
 def test_a_low_consistency_is_below_the_usual_one_as_it_is_written():

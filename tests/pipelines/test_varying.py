@@ -72,7 +72,7 @@ def test_the_adaptation_is_shared_by_the_kernels():
 
 @pytest.mark.usefixtures("trained_network")
 def test_the_middle_of_a_cell_is_the_result_of_its_kernel_and_tiles_make_no_difference():
-    image, settings = photograph(64, 96, top=60), quick_settings(noise_sigma=0.02)
+    image, settings = photograph(64, 96, top=60), quick_settings(noise_sigma=0.02, strength=1.0)
     pair = KernelMap([[NARROW, WIDE]])
     varied = run(image, pair, settings)
     for kernel, left in zip(pair.flat, (48, 144), strict=True):

@@ -88,6 +88,7 @@ class PretrainedUpscaler:
     config_type: ClassVar[type] = PretrainedConfig
     scales: ClassVar[tuple[int, ...]] = SCALES
     needs_whole_image: ClassVar[bool] = False
+    is_compared: ClassVar[bool] = True
 
     def __init__(self, config: PretrainedConfig | None = None) -> None:
         self.config = PretrainedConfig() if config is None else config

@@ -1,0 +1,174 @@
+"""How much of a result is used: a network compares it with interpolation, however its kernel came to be.
+
+A result x = b + d is the interpolated image b and what the method has added to it. Of all mixtures b + w·d, the nearest
+one to the unknown original o has the share w = ⟨o − b, d⟩ / |d|²: 1 for a result that is right, less for one that is
+sharpened too much, 0 for one whose details are no details of the original. The network has learned this share from
+results of the whole method whose original is known, with estimated kernels, wrong ones, and damages that no model of
+the degradation has. It sees the pictures alone: neither kernel nor noise, of which a mistake might be the cause.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import as_file, files
+from typing import ClassVar, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blindsr.ops import imresize
+from blindsr.ops.color import luma
+from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.upscalers.base import TiledModel
+from blindsr.upscalers.tiling import finite_result
+
+__all__ = ["StrengthNetwork", "measure_strength", "strength_of", "strength_warning"]
+
+_WINDOW = 96  # LR px, side of the parts that are compared, as in the training
+_MIN_SIDE = 32  # LR px; of smaller images the whole result is used
+_CANDIDATES, _WINDOWS = 9, 4
+SMALL = 1_000_000  # HR px up to which the whole result is computed and kept
+_GRID = 2  # the network sees 2×2 pixels for each of the input, whatever the scale
+# Predicted share from which the whole result is used. A kernel that was given is more probably right than one that was
+# estimated, so that it takes more to doubt it.
+WHOLE = {"estimated": 0.4, "given": 0.1}
+_HIDDEN = 64
+_CHANNELS = 32
+
+
+class StrengthNetwork(nn.Module):
+    """The share of a result that is nearest to the original, from the interpolated image and the result.
+
+    Nine planes on the LR grid: 2×2 pixels of the interpolated image and of the difference, and the local size of the
+    difference; six convolutions, a mean weighted by what the network attends to, and two layers. Contrast is
+    normalised, and its logarithm is an input of the last layers.
+    """
+
+    LARGEST: ClassVar[float] = 1.2  # share; above 1, what was added is too little
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(9, _CHANNELS, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, stride=2), nn.ReLU()),
+            *(nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(_CHANNELS, _HIDDEN, 3, padding=1, stride=2), nn.ReLU()),
+            *(nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1), nn.ReLU()),
+        )
+        self.attention = nn.Conv2d(_HIDDEN, _HIDDEN, 1)
+        self.value = nn.Conv2d(_HIDDEN, _HIDDEN, 1)
+        self.head = nn.Sequential(nn.Linear(_HIDDEN + 2, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, interpolated: Tensor, result: Tensor) -> Tensor:
+        """The share, (N,), from 0 to `LARGEST`, of images (N, H, W) of even sides, grey levels from 0 to 255."""
+        difference = result - interpolated
+        centred = interpolated - interpolated.mean((1, 2), keepdim=True)
+        contrast = centred.square().mean((1, 2), keepdim=True).sqrt() + 2
+        added = difference.square().mean((1, 2), keepdim=True).sqrt() + 0.5
+        base, change = (functional.pixel_unshuffle(x[:, None], 2) for x in (centred / contrast, difference / added))
+        size = change.square().mean(1, keepdim=True).sqrt()
+        features = self.body(torch.cat([base, change, size], 1))
+        weights = self.attention(features).flatten(2).softmax(-1)
+        pooled = (self.value(features).flatten(2) * weights).sum(-1)
+        levels = torch.stack([(contrast / 30).log().flatten(), (added / 5).log().flatten()], 1)
+        logit = self.head(torch.cat([pooled, levels], 1))[:, 0]
+        return self.LARGEST * torch.sigmoid(logit + 1.5)  # the whole result before anything is learned
+
+
+@cache
+def _network() -> StrengthNetwork:
+    network = StrengthNetwork().eval().requires_grad_(False)
+    with as_file(files(__package__) / "weights" / "strength_network.safetensors") as path:
+        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return network
+
+
+@torch.no_grad()
+def strength_of(
+    interpolated: Sequence[Tensor], results: Sequence[Tensor], scale: int, kernel: Literal["estimated", "given"]
+) -> float:
+    """The share of results that is used, from parts of an image.
+
+    Args:
+        interpolated: The interpolated parts, each (1, C, s·h, s·w), [0, 1].
+        results: The results.
+        scale: The factor s.
+        kernel: How the kernel came to be.
+
+    Returns:
+        From 0 to 1; 1 where the network predicts 0.4 or more of any part (0.1 with a given kernel): a wrong kernel is
+        wrong in all of them, and one part with a pattern that looks like a mistake proves nothing.
+    """
+    shares = []
+    for plain, result in zip(interpolated, results, strict=True):
+        pair = torch.cat([_gray(plain, scale), _gray(result, scale)])
+        # Four of the eight dihedral views, for which the answer should be the same.
+        views = torch.stack([view for flipped in (pair, pair.flip(1)) for view in (flipped, flipped.flip(2))])
+        is_changed = bool((pair[0] != pair[1]).any())
+        shares.append(float(_network()(views[:, 0], views[:, 1]).mean()) if is_changed else 1.0)
+    return min(1.0, max(shares) / WHOLE[kernel])
+
+
+def _gray(image: Tensor, scale: int) -> Tensor:
+    """Luma on the grid of the network, (1, H, W), grey levels."""
+    gray = 255 * luma(image).float()[None]
+    return gray if scale == _GRID else imresize(gray[None], _GRID / scale)[0]
+
+
+def measure_strength(
+    model: TiledModel, source: Source, kernel: Literal["estimated", "given"] = "estimated"
+) -> tuple[float, TiledModel]:
+    """The share of a model's result that is used, from its most textured parts.
+
+    Args:
+        model: Fitted to the image.
+        source: The image; linear light is compared as it is, because its kernel overshoots there evenly.
+        kernel: How the kernel came to be.
+
+    Returns:
+        From 0 to 1, 1 for an image of less than 32 px a side; and the model, which remembers its result of a small
+        image, so that nothing is computed twice.
+    """
+    _, height, width = source.shape
+    if min(height, width) < _MIN_SIDE:
+        return 1.0, model
+    count = min(_WINDOWS, max(1, height * width // _WINDOW**2))  # together no more than the image
+    windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
+    parts = [source.window(_even(rows), _even(columns)) for rows, columns in windows]
+    if height * width * model.scale**2 <= SMALL:
+        image = source.window(slice(0, height), slice(0, width))
+        whole = finite_result(model, image)
+        model = _remembering(model, image, whole)
+        scaled = [[slice(model.scale * side.start, model.scale * _even(side).stop) for side in w] for w in windows]
+        results = [whole[..., rows, columns] for rows, columns in scaled]
+    else:
+        results = [finite_result(model, part) for part in parts]
+    plain = [imresize(part, model.scale).clamp(0, 1).cpu() for part in parts]
+    return strength_of(plain, [result.cpu() for result in results], model.scale, kernel), model
+
+
+def _remembering(model: TiledModel, image: Tensor, result: Tensor) -> TiledModel:
+    def predict(window: Tensor) -> Tensor:
+        is_known = window.shape == image.shape and bool(torch.equal(window, image))
+        return result.clone() if is_known else model.predict(window)
+
+    return replace(model, predict=predict)
+
+
+def _even(side: slice) -> slice:
+    return slice(side.start, side.stop - (side.stop - side.start) % 2)
+
+
+def strength_warning(strength: float) -> tuple[str, ...]:
+    """What is said of a share under 1."""
+    if strength >= 0.995:
+        return ()
+    used = f"{100 * strength:.0f} % of it" if strength >= 0.005 else "nothing of it"
+    return (
+        "the result, compared with interpolation, shows more detail than is probably there (the kernel, or something "
+        f"else in the image, is not what the method takes it for): {used} is used, and interpolation for the rest; "
+        "strength=1 (--strength 1) uses all of it.",
+    )

@@ -19,7 +19,7 @@ def circumstances() -> dict[str, object]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "platform": f"{platform.system()} {platform.machine()}",
-            "processor": _processor(),
+            "processor": processor(),
             "cores": usable_cores(),
             "threads": torch.get_num_threads(),
             "bf16": bf16_reason(torch.device("cpu"))[1],
@@ -36,7 +36,7 @@ def circumstances() -> dict[str, object]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     path = Path("/proc/cpuinfo")
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -394,7 +394,7 @@ def fit(
         degradations.append(degradation)
         extended_part = extended if part is picture else BandSource(extended, number)
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
-        strength, fitted = _strength(fitted, upscaler, part, settings, is_given=not kernel_is_open)
+        strength, fitted = _strength(fitted, upscaler, part, settings, is_given=not is_estimated(part_kernel, estimate))
         strengths.append(strength)
         warnings += [prefix + text for text in strength_warning(strength)] if settings.strength == "auto" else []
         if isinstance(kernel, KernelMap):

@@ -46,7 +46,7 @@ from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
 from blindsr.ops.color import linear_to_srgb, to_planes
 from blindsr.ops.resize import RowBuffer, imresize_rows
-from blindsr.ops.windows import BandSource, LinearLightSource, Source
+from blindsr.ops.windows import BandSource, LinearLightSource, Source, most_textured, spread_windows
 from blindsr.pipelines import blind
 from blindsr.pipelines.alpha import AlphaSource, alpha_rows
 from blindsr.pipelines.bars import picture_of
@@ -87,6 +87,7 @@ _NO_MAP_OF_FRAMES = (
     "(--page)."
 )
 _MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
+_DETAIL = (96, 9)  # side and number of the parts of an image of a series whose detail is compared
 #: What may be done where one kernel does not fit all images of a file.
 ONE_OF_FRAMES = "an image that is chosen by page (--page) is upscaled with a kernel of its own"
 _EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
@@ -388,11 +389,7 @@ class _Series:
     warnings: tuple[str, ...]  # of the measurement
     noise: tuple[Noise, ...] | None  # for each band with a kernel, or for the image; None if they differ in planes
     is_grey: bool  # all images are grey in three equal bands
-
-    @property
-    def middle(self) -> int:
-        """The image that the model is fitted to."""
-        return self.members[len(self.members) // 2]
+    sample: int  # the image that the model is fitted to
 
 
 def _upscale_frames(
@@ -470,7 +467,7 @@ def _upscale_frames(
         if upscaler.needs_whole_image:
             return fit_to(index)
         if keys[index] not in fits:
-            fits[keys[index]] = fit_to(series[keys[index]].middle)
+            fits[keys[index]] = fit_to(series[keys[index]].sample)
         fitted, linear = fits[keys[index]]
         source: Source = ColorSource(frames[index], device, is_grey=series[keys[index]].is_grey)
         source, _ = repaired_for_upscaling(source, settings)
@@ -624,7 +621,20 @@ def _measured_series(
         warnings=warnings,
         noise=noise if len(noise) == len(parts) else None,
         is_grey=is_grey,
+        sample=_sample(chosen, pictures),
     )
+
+
+def _sample(chosen: Sequence[int], pictures: Sequence[Source]) -> int:
+    """The middle one of some images, unless another one has much more detail, as beside an empty page."""
+
+    def detail(picture: Source) -> float:
+        window = picture.window(*most_textured(picture, spread_windows(picture, *_DETAIL), 1)[0])
+        return float(window.diff(dim=-1).abs().mean()) if window.shape[-1] > 1 else 0.0
+
+    details = [detail(picture) for picture in pictures]
+    middle = len(chosen) // 2
+    return chosen[middle if 2 * details[middle] >= max(details) else details.index(max(details))]
 
 
 def _notices_only(listener: Listener) -> Listener:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from blindsr import SuperResolver, upscale
+from blindsr import SuperResolver, upscale, upscale_file
+from blindsr.image_io import FileOptions
 from blindsr.kernels import Kernel, KernelStack, bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.color import srgb_to_linear
@@ -161,6 +163,41 @@ def test_windows_of_odd_sides_are_compared():
     assert 4 * small[0, 0].numel() < strength.SMALL < 4 * large[0, 0].numel()
     for image in (small, large):
         assert measure_strength(model, TensorSource(image))[0] == 1
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_regular_patterns_are_no_ripples(scale):
+    """The network takes them for those of a wrong kernel, so that they decide nothing."""
+    y, x = np.indices((360, 360))
+    print_screen = (x % 6 - 3) ** 2 + (y % 6 - 3) ** 2 < 5
+    for pattern in ((x // 4 + y // 4) % 2, (x // 3) % 2, (x + y) // 5 % 2, print_screen):
+        hr = torch.from_numpy(0.1 + 0.8 * pattern).float().expand(1, 3, -1, -1)
+        kernel = gaussian(2.0, scale)
+        lr = (255 * degrade(hr, kernel.tensor(hr), scale)).round() / 255
+        assert run(lr, kernel).strengths == (1.0,)
+
+
+def test_an_estimated_kernel_is_one_wherever_it_comes_from():
+    """Read from a file, or shared by a batch, it is doubted as in the run that estimated it."""
+    _, lr = scene()
+    wide = gaussian(3.4, 2)
+    estimated = Kernel(wide.array, 2, {"made_by": "spectral"})
+    assert run(lr, wide).strengths == (1.0,)
+    assert run(lr, estimated).strengths[0] < 0.8
+
+
+def test_an_empty_page_does_not_decide_for_the_others(tmp_path):
+    _, lr = scene()
+    photo = Image.fromarray((255 * lr).round()[0].permute(1, 2, 0).byte().numpy())
+    empty = Image.new("RGB", photo.size)
+    strengths = []
+    for pages in ([photo, photo, photo], [photo, empty, photo]):
+        pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+        options = {"files": FileOptions(page="all"), "kernel": gaussian(6.8, 2), "overwrite": True}
+        result = upscale_file(tmp_path / "a.tif", FAST, output=tmp_path / "b.tif", **options)
+        strengths.append(result.record["strength"])
+    assert strengths[0] == strengths[1]
+    assert strengths[0][0] < 0.5
 
 
 def test_a_small_result_is_computed_once():

@@ -37,6 +37,7 @@ def circumstances() -> dict[str, object]:
 
 
 def processor() -> str:
+    """Name of the processor."""
     path = Path("/proc/cpuinfo")
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

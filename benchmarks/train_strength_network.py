@@ -11,14 +11,13 @@ with one that it has not seen.
 """
 
 import argparse
-import sys
-import time
 import warnings
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from train_kernel_network import show
 from training.strength_network import (
     StrengthLaw,
     StrengthTrainingConfig,
@@ -27,17 +26,7 @@ from training.strength_network import (
     write_strength_examples,
 )
 
-from blindsr.events import Event, StepDone
 from blindsr.training.dataset import read_photographs
-
-STARTED = time.monotonic()
-
-
-def show(event: Event) -> None:
-    """Print the numbers of a step."""
-    if isinstance(event, StepDone):
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.values.items())
-        print(f"{event.step:7d}  {time.monotonic() - STARTED:6.0f} s  {numbers}", file=sys.stderr, flush=True)
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -58,8 +58,8 @@ class SuperResolver:
         varying: Estimate kernels that vary over the image, where they measurably do.
         align_colors: Move red and blue onto green, where a lens or a scanner has displaced them.
         kernel_width: Factor of the width of the kernel that is used, 0.25 to 4: below 1 sharpens less, above 1 more.
-            None of this and of the next three is that of the preset, at which only "auto" of
-            the strength can change a result.
+            None of this and of the next three is that of the preset, at which only the strength, which is "auto", can
+            change a result.
         strength: Share of the result, 0 to 1, or "auto"; the rest is bicubic interpolation, or the image itself at
             scale 1.
         denoise: Share of the noise that is removed, 0 to 1 or "auto", which is 1.

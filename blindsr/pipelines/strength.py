@@ -132,8 +132,8 @@ def measure_strength(
         kernel: How the kernel came to be.
 
     Returns:
-        From 0 to 1, 1 for an image of less than 32 px a side; and the model, which remembers its result of a small
-        image, so that nothing is computed twice.
+        From 0 to 1, 1 for an image with a regular pattern or of less than 32 px a side; and the model, which remembers
+        its result of a small image, so that nothing is computed twice.
     """
     _, height, width = source.shape
     if min(height, width) < _MIN_SIDE:
@@ -141,11 +141,11 @@ def measure_strength(
     count = min(_WINDOWS, max(1, height * width // _WINDOW**2))  # together no more than the image
     windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
     windows = [(_even(rows), _even(columns)) for rows, columns in windows]
-    # The network takes a regular pattern for the ripples of a kernel that is too wide, whatever the kernel.
-    windows = [window for window in windows if not _is_regular(source.window(*window))]
-    if not windows:
-        return 1.0, model
     parts = [source.window(*window) for window in windows]
+    # The network takes a regular pattern for the ripples of a kernel that is too wide, whatever the kernel: it does not
+    # know what there is in such images.
+    if any(_is_regular(part) for part in parts):
+        return 1.0, model
     if height * width * model.scale**2 <= SMALL:
         image = source.window(slice(0, height), slice(0, width))
         whole = finite_result(model, image)
@@ -159,6 +159,8 @@ def measure_strength(
 
 
 def _remembering(model: TiledModel, image: Tensor, result: Tensor) -> TiledModel:
+    """The model, which does not compute the result of this image again."""
+
     def predict(window: Tensor) -> Tensor:
         is_known = window.shape == image.shape and bool(torch.equal(window, image))
         return result.clone() if is_known else model.predict(window)
@@ -183,12 +185,12 @@ def _even(side: slice) -> slice:
 
 
 def strength_warning(strength: float) -> tuple[str, ...]:
-    """What is said of a share under 1."""
+    """A warning that names a share under 1, or nothing."""
     if strength >= 0.995:
         return ()
     used = f"{100 * strength:.0f} % of it" if strength >= 0.005 else "nothing of it"
     return (
-        "the result, compared with interpolation, shows more detail than is probably there (the kernel, or something "
-        f"else in the image, is not what the method takes it for): {used} is used, and interpolation for the rest; "
-        "strength=1 (--strength 1) uses all of it.",
+        "compared with interpolation, the result shows more detail than is probably there, as with a wrong kernel or "
+        f"with damage that the method does not know: {used} is used, and interpolation for the rest; strength=1 "
+        "(--strength 1) uses all of it.",
     )

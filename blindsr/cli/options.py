@@ -144,8 +144,9 @@ class Options:
         "options override it.")
     kernel: str | None = _option("Known kernel", type=FILE_OR_NAME, metavar="FILE|NAME",
         help="The kernel: a file (.npz, .npy, .mat, .txt, .csv), an image of a point spread function (.tif, .png), or "
-        "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER; lengths in "
-        "pixels of the result, ANGLE in degrees.")
+        "bicubic, box, gaussian:SIGMA, gaussian:SX,SY,ANGLE, motion:LENGTH,ANGLE, defocus:DIAMETER, "
+        "sensor:NAME:BAND; lengths in pixels of the result (at ×1.5, of the next whole scale), ANGLE in "
+        "degrees.")
     kernel_map: Path | None = _option("Known kernel", type=PHOTO, metavar="FILE.npz",  # noqa: RUF009
         help="Kernels that vary over PHOTO, as `estimate-kernel --varying` writes them; see docs/dials.md.")
     sensor: str | None = _option("Known kernel", type=FILE_OR_NAME, metavar="NAME[:BAND]|SPEC.toml",

@@ -231,7 +231,8 @@ def _converted(table: Mapping[str, object], name: str) -> dict[str, Any]:
         option_type = type_of(keys[key])
         is_switch = is_switch_option(keys[key])
         is_text = isinstance(option_type, click.types.StringParamType | click.Choice)
-        if isinstance(value, bool) != is_switch or (is_text and not is_switch and not isinstance(value, str)):
+        is_cut = isinstance(option_type, click.types.IntParamType) and isinstance(value, float)
+        if is_cut or isinstance(value, bool) != is_switch or (is_text and not is_switch and not isinstance(value, str)):
             needed = "true or false" if is_switch else "a text" if is_text else _type_in_words(option_type)
             raise ConfigError(f"[{name}] {key} must be {needed}, got {value!r}.")
         try:
@@ -246,7 +247,7 @@ def _type_in_words(option_type: ParamType) -> str:
         return "a whole number"
     if isinstance(option_type, click.types.FloatParamType):
         return "a number"
-    return f"a value as in {option_type.name}"
+    return f"one of these: {option_type.name}"
 
 
 def _replaced(config: Any, table: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - a method's settings

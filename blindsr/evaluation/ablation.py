@@ -36,9 +36,9 @@ from blindsr.evaluation.results import (
     split_method,
     write_tables,
 )
-from blindsr.evaluation.score import read_8bit, score_image, score_kernel
+from blindsr.evaluation.score import in_range_of, read_8bit, score_image, score_kernel
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
-from blindsr.image_io import atomic_write_bytes, image_bytes, read_photo, to_uint8
+from blindsr.image_io import atomic_write_bytes, image_bytes, open_image, read_photo, to_uint8
 from blindsr.jsonlines import append_line
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
@@ -178,10 +178,12 @@ def ablate(
 
     Raises:
         ConfigError: `jobs` is below 1.
+        ImageError: The first image is none of this scale, or cannot be read.
         OutputError: The folder cannot be written.
     """
     if jobs < 1:
         raise ConfigError(f"jobs must be 1 or more, got {jobs}.")
+    _check_scale(plan)
     store = Store(folder)
     cells = {cell.key(): cell for cell in plan.cells()}
     rows = store.rows()
@@ -225,6 +227,23 @@ def _run_all(
             yield cell, outcome.value or _error_row(cell, outcome.error)
 
 
+def _check_scale(plan: AblationPlan) -> None:
+    """Raise an ImageError before anything is written if the first image is none of the scale."""
+    image, scale = plan.images[0], plan.settings.run_scale
+    with open_image(image.lr) as lr, open_image(image.hr) as hr:
+        _, height, width = lr.shape
+        _check_sizes(image.name, (height, width), (hr.shape[1], hr.shape[2]), scale)
+
+
+def _check_sizes(name: str, lr: tuple[int, int], hr: tuple[int, int], scale: int) -> None:
+    """Raise an ImageError if an HR image, (height, width), is not s times as large as its LR image."""
+    if not all(0 <= large - scale * small < scale for small, large in zip(lr, hr, strict=True)):
+        raise ImageError(
+            f"{name}: HR has {hr[1]}×{hr[0]} px and LR {lr[1]}×{lr[0]} px, a scale of ×{hr[0] / lr[0]:.2f} instead of "
+            f"×{scale}; give the scale of the test set."
+        )
+
+
 def run_or_report(cell: Cell, folder: Path, device: str) -> Row:
     """The row of a cell, with its error if it fails; it runs in a worker process."""
     try:
@@ -242,14 +261,11 @@ def _error_row(cell: Cell, error: BaseException | None) -> Row:
 
 def run_cell(cell: Cell, folder: Path, *, device: str) -> Row:
     """Run one cell, write its SR image and kernel, and return its row of results.jsonl."""
-    lr, hr = read_photo(cell.image.lr).values, read_8bit(cell.image.hr)
+    hr = read_8bit(cell.image.hr, complete=True)
+    lr = in_range_of(read_photo(cell.image.lr), read_photo(cell.image.hr)).astype(np.float32)
     scale = cell.settings.run_scale
     height, width = lr.shape[0] * scale, lr.shape[1] * scale
-    if not (0 <= hr.shape[0] - height < scale and 0 <= hr.shape[1] - width < scale):
-        raise ImageError(
-            f"{cell.image.name}: HR has {hr.shape[1]}×{hr.shape[0]} px and LR {lr.shape[1]}×{lr.shape[0]} px, a scale "
-            f"of ×{hr.shape[0] / lr.shape[0]:.2f} instead of ×{scale}; give the scale of the test set."
-        )
+    _check_sizes(cell.image.name, (lr.shape[0], lr.shape[1]), (hr.shape[0], hr.shape[1]), scale)
     hr = hr[:height, :width]  # its sides may be no multiples of the scale
     image = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].contiguous().to(choose_device(device))
     _reset_peak_memory(image.device)

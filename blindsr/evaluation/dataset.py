@@ -46,7 +46,8 @@ def list_images(paths: Iterable[Path]) -> tuple[Path, ...]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files = (p for p in path.iterdir() if p.suffix.lower() in readable_suffixes())
+            # Hidden files are none of the user's: macOS writes a "._photo.png" beside every "photo.png".
+            files = (p for p in path.iterdir() if p.suffix.lower() in readable_suffixes() and p.name[0] != ".")
             images += sorted(p for p in files if not p.stem.endswith(".kernel"))
         elif path.exists():
             images.append(path)
@@ -314,12 +315,15 @@ def _degrade(
 
 def _cropped(photo: Photo, scale: int, source: Path, listener: Listener) -> Photo:
     """The image without alpha, cropped to multiples of the scale."""
+    if photo.valid is not None and not photo.valid.all():
+        missing = int((~photo.valid).any(2).sum())
+        raise ImageError(f"it has no data in {missing} of its pixels; use a part of it that is complete.")
     if photo.alpha is not None:
         listener(Notice(stage=STAGE, message=f"{source.name}: the alpha channel is left out."))
     height, width = (side - side % scale for side in photo.pixels.shape[:2])
     pixels: NDArray[np.float32] = np.ascontiguousarray(photo.pixels[:height, :width])
     if 0 in pixels.shape:
-        raise ConfigError(f"{source.name} is smaller than one LR pixel of {scale}×{scale} HR px; leave it out.")
+        raise ImageError(f"it is smaller than one LR pixel of {scale}×{scale} HR px; use a larger one.")
     return replace(photo, pixels=pixels, alpha=None, has_alpha=False)
 
 
@@ -366,7 +370,7 @@ def collect_pool(
             listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {error}"))
         else:
             if estimate.kernel.provenance.get("made_by") == "bicubic" and estimate.method != "bicubic":
-                reason = estimate.warnings[0] if estimate.warnings else "its kernel cannot be measured."
+                reason = "its blur cannot be measured."
                 listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {reason}"))
             else:
                 kernels[name] = estimate.kernel

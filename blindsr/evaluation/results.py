@@ -312,7 +312,7 @@ def caption(summary: Summary, plan: Mapping[str, Any]) -> str:
     if seeds > 1:
         text += " PSNR-Y ± its standard deviation over the seeds."
     if summary.incomplete:
-        text += f" Not included, because a method is missing: {', '.join(summary.incomplete)}."
+        text += f" Not included, because a method has no result: {', '.join(summary.incomplete)}."
     return text
 
 

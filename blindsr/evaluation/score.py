@@ -13,14 +13,23 @@ from numpy.typing import NDArray
 from blindsr.errors import BlindSRError, ConfigError, ImageError
 from blindsr.evaluation.dataset import by_stem, list_images, list_kernels, match_by_name
 from blindsr.evaluation.metrics import psnr, psnr_y, rgb_to_y, ssim_y
-from blindsr.image_io import read_photo, to_uint8
+from blindsr.image_io import Photo, read_photo, to_uint8
 from blindsr.kernels import Kernel, normalised_cross_correlation
 from blindsr.kernels.files import read_kernel
 from blindsr.kernels.metrics import covariance_error
 from blindsr.ops import degrade
 from blindsr.pipelines.checks import find_shift
 
-__all__ = ["Evaluation", "ImageScore", "KernelScore", "evaluate_folders", "read_8bit", "score_image", "score_kernel"]
+__all__ = [
+    "Evaluation",
+    "ImageScore",
+    "KernelScore",
+    "evaluate_folders",
+    "in_range_of",
+    "read_8bit",
+    "score_image",
+    "score_kernel",
+]
 
 # HR px. Half a pixel costs 2 to 4 dB; registered results on DIV2KRK-like sets stay below 0.03.
 MAX_SHIFT = 0.1
@@ -93,9 +102,34 @@ class Evaluation:
         return columns
 
 
-def read_8bit(path: Path) -> NDArray[np.uint8]:
-    """Read an image as (H, W, C) uint8, without alpha."""
-    return to_uint8(read_photo(path).values)
+def read_8bit(path: Path, *, like: Path | None = None, complete: bool = False) -> NDArray[np.uint8]:
+    """Read an image as (H, W, C) uint8, without alpha.
+
+    Measurements (signed or 32-bit integers, floats beyond [0, 1]) have no white: the range of their values counts as 0
+    to 255.
+
+    Args:
+        path: The image.
+        like: The image whose range counts, of an image that is compared with it; None is the image itself.
+        complete: Refuse an image with missing data, which no metric can count.
+
+    Raises:
+        ImageError: The image cannot be read, or has missing data.
+    """
+    photo = read_photo(path)
+    if complete and photo.valid is not None and not photo.valid.all():
+        missing = int((~photo.valid).any(2).sum())
+        raise ImageError(f"{path.name} has no data in {missing} of its pixels; use a part of it that is complete.")
+    return to_uint8(in_range_of(photo, photo if like is None else read_photo(like)))
+
+
+def in_range_of(photo: Photo, reference: Photo) -> NDArray[np.floating]:
+    """The pixels of an image, (H, W, C), of which 0 and 1 are black and white, or the range of another measurement."""
+    if reference.dtype in (np.uint8, np.uint16) or reference.value_range == (0.0, 1.0):
+        return photo.values
+    values = reference.values if reference.valid is None else reference.values[reference.valid]
+    low, high = np.float64(values.min()), np.float64(values.max())
+    return (photo.values - low) / ((high - low) or 1.0)
 
 
 def score_image(sr: NDArray[Any], hr: NDArray[Any], *, scale: int) -> ImageScore:
@@ -189,7 +223,7 @@ def evaluate_folders(
 
 
 def _score_files(sr: Path, hr: Path, scale: int, warnings: list[str]) -> ImageScore:
-    first, second = read_8bit(sr), read_8bit(hr)
+    first, second = read_8bit(sr, like=hr, complete=True), read_8bit(hr, complete=True)
     sizes = [(image.shape[0], image.shape[1]) for image in (first, second)]
     if sizes[0] != sizes[1]:
         # HR images whose sides are no multiples of the scale differ from SR by less than one LR pixel.

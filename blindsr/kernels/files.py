@@ -134,7 +134,8 @@ def _load(
                     rest, max(scale, DEBLUR_SCALE)
                 )
                 return loaded
-            return parse_kernel(str(value), scale), ()
+            parsed = parse_kernel(str(value), scale)
+            return parsed, kernel_warnings(parsed)
         if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
             close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
             raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
@@ -355,8 +356,11 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
             f"for this scale, or convert it: blindsr kernel convert {path.name} new.npz --to-scale {scale}."
         )
     rows, columns = arrays.shape[:2]
-    if not isinstance(origins, list) or len(origins) != rows * columns:
-        origins = [{}] * (rows * columns)
+    if not isinstance(origins, list) or len(origins) != rows * columns or not all(isinstance(o, dict) for o in origins):
+        raise KernelError(
+            f"the provenance in {path.name} must be a list with a mapping for each of its {rows * columns} kernels; "
+            "correct it, or leave it out."
+        )
     flat = [
         Kernel.normalised(_checked(array, path.name), int(own_scale.item()), {"made_by": "file", **origin})
         for array, origin in zip(arrays.reshape(-1, *arrays.shape[2:]), origins, strict=True)

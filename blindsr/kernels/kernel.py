@@ -234,7 +234,8 @@ class KernelStack:
         if channels != len(self.kernels):
             raise KernelError(
                 f"{len(self.kernels)} kernels ({', '.join(self.names)}) need an image with as many bands, this one has "
-                f"{channels}; name the band of each channel in order, as in sentinel2:B4,B3,B2, or one band for all."
+                f"{channels}; choose one kernel for all bands (--kernel-index, index= in Python), or name the band of "
+                "each channel in order, as in sentinel2:B4,B3,B2."
             )
 
 

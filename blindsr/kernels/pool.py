@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,8 +131,11 @@ def read_pool(path: Path) -> KernelPool:
             arrays, names, scale = archive["kernels"], archive["bands"], int(archive["scale"])
             origin = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else {}
             noise = archive["noise"] if "noise" in archive.files else np.zeros((0, 1, 1, 1))
-    except (OSError, ValueError, EOFError) as error:
-        raise KernelError(f"{path} cannot be read as a pool of kernels ({error}); make it again.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KernelError(f"{path} cannot be read ({reason}); give a pool of `blindsr kernel pool`.") from error
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise KernelError(f"{path.name} is no pool of kernels; make one with `blindsr kernel pool`.") from error
     if arrays.ndim != 3 or arrays.shape[1] > MAX_SIZE or len(arrays) != names.size:
         raise KernelError(f"{path.name} must hold kernels (N, K, K) with a name each, got shape {arrays.shape}.")
     texts = tuple(str(name) for name in names.ravel())

@@ -236,8 +236,9 @@ def estimate_kernel(
         needs = f"the {estimator.name} estimator needs at least {estimator.min_side}×{estimator.min_side} px"
         if not fallback:
             raise ImageError(f"{needs}, got {width}×{height} px; choose a larger image or region, or a known kernel.")
+        what = "image" if settings.region is None else "region"
         warning = (
-            f"the image is too small to measure a blur ({needs}, got {width}×{height} px); the bicubic kernel is used."
+            f"the {what} is too small to measure a blur ({needs}, got {width}×{height} px); the bicubic kernel is used."
         )
         listener(Notice(stage=estimator.name, message=warning))
         kernel = bicubic_in_place_of(estimator.name, scale)
@@ -396,7 +397,11 @@ def fit(
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
         strength, fitted = _strength(fitted, upscaler, part, settings, is_given=not is_estimated(part_kernel, estimate))
         strengths.append(strength)
-        warnings += [prefix + text for text in strength_warning(strength)] if settings.strength == "auto" else []
+        warnings += (
+            [prefix + text for text in strength_warning(strength, settings.scale)]
+            if settings.strength == "auto"
+            else []
+        )
         if isinstance(kernel, KernelMap):
             fitted = _fit_map(fitted, upscaler, extended, kernel, degradation, settings, listener)
         else:

@@ -83,10 +83,13 @@ class StrengthNetwork(nn.Module):
 
 @cache
 def _network() -> StrengthNetwork:
-    network = StrengthNetwork().eval().requires_grad_(False)
+    # On the "meta" device nothing is initialised, which would draw from the global random generator.
+    with torch.device("meta"):
+        network = StrengthNetwork()
     with as_file(files(__package__) / "weights" / "strength_network.safetensors") as path:
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return network
+        weights = {name: value.float() for name, value in load_file(path).items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -184,13 +187,14 @@ def _even(side: slice) -> slice:
     return slice(side.start, side.stop - (side.stop - side.start) % 2)
 
 
-def strength_warning(strength: float) -> tuple[str, ...]:
-    """A warning that names a share under 1, or nothing."""
-    if strength >= 0.995:
+def strength_warning(strength: float, scale: float) -> tuple[str, ...]:
+    """A warning that names the share of a result at a scale, or nothing for one of 95 % and more."""
+    if strength >= 0.945:
         return ()
+    rest = "the photograph as it is" if scale == 1 else "interpolation"
     used = f"{100 * strength:.0f} % of it" if strength >= 0.005 else "nothing of it"
     return (
         "compared with interpolation, the result shows more detail than is probably there, as with a wrong kernel or "
-        f"with damage that the method does not know: {used} is used, and interpolation for the rest; strength=1 "
+        f"with damage that the method does not know: {used} is used, and {rest} for the rest; strength=1 "
         "(--strength 1) uses all of it.",
     )

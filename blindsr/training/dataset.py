@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindsr.errors import ImageError
+from blindsr.errors import BlindSRError, ImageError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import read_photo, readable_suffixes
 from blindsr.ops import imresize
@@ -114,7 +114,13 @@ def read_photographs(
     shapes: list[list[tuple[int, tuple[int, int, int]]]] = [[] for _ in _SIZES]  # offset and shape
     with TemporaryFile(dir=scratch) as file:
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in readable_suffixes()):
-            pixels = read_photo(path).pixels
+            if any(part.startswith(".") for part in path.relative_to(folder).parts):
+                continue  # hidden files are none of the user's
+            try:
+                pixels = read_photo(path).pixels
+            except BlindSRError as error:
+                listener(Notice(stage="train", message=f"{path.name} is skipped: {error}"))
+                continue
             if min(pixels.shape[:2]) < min_side:
                 message = f"{path.name} is skipped: training patches need {min_side} px a side."
                 listener(Notice(stage="train", message=message))

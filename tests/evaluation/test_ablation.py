@@ -8,7 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 import blindsr
 from blindsr import registry
@@ -366,9 +369,29 @@ def test_a_test_set_without_kernels_has_no_true_kernel(dataset, methods, tmp_pat
     assert summarise(results).methods[2]["gap_closed"] is None
 
 
-def test_a_test_set_of_another_scale_is_an_error(dataset, methods, tmp_path):
-    results = ablate(plan_of(dataset, settings=Settings(scale=3)), tmp_path)
-    assert "a scale of ×2.00 instead of ×3; give the scale of the test set" in results.failures[0]["error"]
+def test_a_test_set_of_another_scale_is_refused_before_anything_is_written(dataset, methods, tmp_path):
+    with pytest.raises(ImageError, match=r"a scale of ×2\.00 instead of ×3; give the scale of the test set"):
+        ablate(plan_of(dataset, settings=Settings(scale=3)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_measurements_are_compared_in_the_range_of_hr(dataset, methods, tmp_path):
+    """Signed integers: the same gains as with 8 bits, to what their rounding makes."""
+    heights = tmp_path / "heights"
+    for part in ("hr", "lr"):
+        (heights / part).mkdir(parents=True)
+        for path in (dataset / part).iterdir():
+            samples = np.asarray(Image.open(path)).astype(np.int16) * 20 - 1700
+            tifffile.imwrite(heights / part / f"{path.stem}.tif", samples, photometric="rgb")
+    shutil.copytree(dataset / "kernel", heights / "kernel")
+    plans = (plan_of(folder, estimators=("spectral",)) for folder in (dataset, heights))
+    expected, measured = (ablate(plan, tmp_path / f"out{i}") for i, plan in enumerate(plans))
+    bytes_, numbers = (
+        [row["scores"]["psnr_rgb"] for row in results.rows if "scores" in row] for results in (expected, measured)
+    )
+    assert numbers
+    # Where HR has no black or no white its range is less than 0 to 255, and so is its PSNR.
+    np.testing.assert_allclose(numbers, bytes_, atol=1.0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from scipy import ndimage
@@ -132,6 +133,20 @@ def test_the_images_of_a_folder_are_listed_in_order_without_plots_of_kernels(tmp
         (tmp_path / name).touch()
     assert [p.name for p in list_images([tmp_path])] == ["a.JPG", "b.png"]
     assert [p.name for p in list_kernels(tmp_path)] == ["c.npz"]
+
+
+def test_hidden_files_of_a_folder_are_none_of_its_images(photos):
+    (photos / "._coffee.jpg").write_bytes(b"Mac OS X")
+    assert [path.name for path in list_images([photos])] == ["astronaut.png", "coffee.jpg", "deep.png"]
+
+
+def test_an_image_with_missing_data_is_left_out(photos, tmp_path):
+    heights = np.linspace(-30, 900, 40 * 40, dtype=np.float32).reshape(40, 40)
+    heights[3:6, 3:8] = np.nan
+    tifffile.imwrite(photos / "heights.tif", heights)
+    made = make_dataset([photos], tmp_path / "set")
+    assert len(made.rows) == 3
+    assert made.failures[0][1] == "it has no data in 15 of its pixels; use a part of it that is complete."
 
 
 def test_a_missing_path_and_a_folder_without_images_are_refused(tmp_path):

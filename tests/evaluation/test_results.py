@@ -106,7 +106,7 @@ def test_an_image_without_all_methods_counts_in_no_mean(results):
     summary = summarise(without(results, "coffee", "true+pretrained"))
     assert summary.incomplete == ("coffee",)
     assert {row["images"] for row in summary.methods} == {1}
-    assert "Not included, because a method is missing: coffee." in caption(summary, results.plan)
+    assert "Not included, because a method has no result: coffee." in caption(summary, results.plan)
 
 
 def test_the_tables_agree_with_the_summary(results):

@@ -3,6 +3,7 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy import ndimage
 from skimage import data
@@ -59,6 +60,26 @@ def test_grey_is_used_as_equal_red_green_and_blue():
 
 def test_floats_are_scored_as_the_bytes_that_would_be_written():
     assert score_image(SR / 255 + 0.001, HR, scale=2) == score_image(SR, HR, scale=2)
+
+
+def test_measurements_are_scored_in_the_range_of_hr(tmp_path):
+    """Heights from −400 to 1640 m: that range is 0 to 255, and the PSNR that of the bytes."""
+    for name, samples in (("hr", HR), ("sr", SR)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", (samples[..., 0].astype(np.int16) * 8 - 400))
+    score = evaluate_folders(tmp_path / "sr.tif", tmp_path / "hr.tif", scale=2).images["hr"]
+    low, high = int(HR[..., 0].min()), int(HR[..., 0].max())
+    inner = slice(2, -2)
+    error = np.mean((SR[inner, inner, 0].clip(low, high).astype(float) - HR[inner, inner, 0]) ** 2)
+    assert score.psnr_rgb == pytest.approx(20 * math.log10((high - low) / math.sqrt(error)), abs=0.1)
+
+
+def test_missing_data_are_refused(tmp_path):
+    heights = HR[..., 0].astype(np.float32) * 8 - 400
+    tifffile.imwrite(tmp_path / "sr.tif", heights)
+    heights[10:14, 20:25] = np.nan
+    tifffile.imwrite(tmp_path / "hr.tif", heights)
+    (failure,) = evaluate_folders(tmp_path / "sr.tif", tmp_path / "hr.tif", scale=2).failures
+    assert failure == ("hr", "hr.tif has no data in 20 of its pixels; use a part of it that is complete.")
 
 
 def test_a_shift_of_half_a_pixel_is_reported(tmp_path):

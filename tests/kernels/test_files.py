@@ -252,6 +252,14 @@ def test_a_scale_that_is_no_whole_number_is_refused(tmp_path, scale):
         read_kernel(write(tmp_path, "k.npz", npz(kernel=KERNEL.array, scale=scale)), scale=2)
 
 
+@pytest.mark.parametrize("provenance", ['[{"kernel_error": 0.1}, 3]', '[{"kernel_error": 0.1}]', "{}"])
+def test_a_map_whose_provenance_is_no_list_of_mappings_is_refused(tmp_path, provenance):
+    path = tmp_path / "map.npz"
+    np.savez(path, kernel_map=np.stack([[KERNEL.array, KERNEL.array]]), scale=2, provenance=provenance)
+    with pytest.raises(KernelError, match=r"map\.npz must be a list with a mapping for each of its 2 kernels"):
+        load_kernel(path, 2)
+
+
 @pytest.mark.parametrize("provenance", ["[1]", "no json"])
 def test_a_provenance_that_is_no_json_object_is_refused(tmp_path, provenance):
     content = npz(kernel=KERNEL.array, scale=2, provenance=provenance)

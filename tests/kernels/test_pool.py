@@ -83,8 +83,10 @@ def test_what_is_no_pool_is_refused(tmp_path):
     with pytest.raises(KernelError, match=r"other\.npz is no pool of kernels"):
         read_pool(tmp_path / "other.npz")
     (tmp_path / "text.npz").write_text("text", encoding="utf-8")
-    with pytest.raises(KernelError, match="cannot be read as a pool"):
+    with pytest.raises(KernelError, match=r"text\.npz is no pool of kernels"):
         read_pool(tmp_path / "text.npz")
+    with pytest.raises(KernelError, match=r"none\.npz cannot be read \(No such file"):
+        read_pool(tmp_path / "none.npz")
     with pytest.raises(KernelError, match="a name for each"):
         KernelPool(KERNELS, ("one",), np.zeros((0, 8, 8, 3), np.float32))
     with pytest.raises(KernelError, match="one scale"):

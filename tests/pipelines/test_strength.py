@@ -137,12 +137,12 @@ def test_the_network_sees_neither_brightness_nor_place():
 
 
 def test_what_is_said_of_a_share():
-    assert strength_warning(1.0) == ()
-    (text,) = strength_warning(0.42)
-    assert "42 % of it is used" in text
+    assert strength_warning(1.0, 2) == strength_warning(0.96, 2) == ()
+    (text,) = strength_warning(0.42, 2)
+    assert "42 % of it is used, and interpolation for the rest" in text
     assert "--strength 1" in text
-    (text,) = strength_warning(0.0)
-    assert "nothing of it is used" in text
+    (text,) = strength_warning(0.0, 1)
+    assert "nothing of it is used, and the photograph as it is for the rest" in text
 
 
 def test_the_record_and_python_have_the_share(tmp_path):

@@ -35,6 +35,16 @@ def test_the_cache_holds_the_images_of_the_series(tmp_path):
     assert np.array_equal(DeadLeavesCache(tmp_path / "new", 2, config)[SHARD + 3], cache[SHARD + 3])
 
 
+def test_a_broken_photograph_is_skipped_with_a_notice_and_a_hidden_one_without(folder):
+    (folder / "broken.jpg").write_bytes(b"")
+    (folder / "._coffee.jpg").write_bytes(b"")
+    notices = []
+    photographs = read_photographs(folder, 64, notices.append)
+    assert len(photographs[0]) == 2
+    (broken,) = [event.message for event in notices if "small.png" not in event.message]
+    assert broken.startswith("broken.jpg is skipped: ")
+
+
 def test_photographs_are_read_at_several_sizes(folder):
     notices = []
     photographs = read_photographs(folder, 64, notices.append)
@@ -45,6 +55,7 @@ def test_photographs_are_read_at_several_sizes(folder):
         [(70, 74, 3), (80, 70, 1)],
     ]
     assert "small.png is skipped: training patches need 64 px" in notices[0].message
+    assert len(notices) == 1
     assert np.array_equal(photographs[0][0], data.astronaut()[:200, :210])
     assert photographs[3][0].mean() == pytest.approx(photographs[0][0].mean(), abs=0.5)
     assert [len(pictures) for pictures in read_photographs(folder, 120)] == [2, 2, 0, 0]

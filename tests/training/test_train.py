@@ -141,7 +141,9 @@ def test_a_grown_network_predicts_as_the_smaller_one_and_trains(patches):
 @pytest.mark.parametrize("other", [{"channels": 20}, {"blocks": 4}, {"scales": (2, 3)}], ids=str)
 def test_initial_weights_that_do_not_fit_raise(other):
     ours, theirs = NetworkConfig(channels=16, blocks=3), NetworkConfig(**{"channels": 16, "blocks": 3} | other)
-    with pytest.raises(ConfigError, match="same width and scales"):
+    with pytest.raises(
+        ConfigError, match="initial weights must have 16 channels, the scales x2, x3, x4 and 3 blocks or fewer"
+    ):
         ConditionedNetwork(ours).grow_from(ConditionedNetwork(theirs))
 
 

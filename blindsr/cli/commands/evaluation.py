@@ -83,11 +83,12 @@ def degrade(
     """
     from blindsr.cli.output import ProgressListener
     from blindsr.cli.settings import load_known_kernel, single_kernel
+    from blindsr.errors import did_you_mean
     from blindsr.evaluation.dataset import DatasetDegradation, make_dataset
     from blindsr.evaluation.shuffled import ShuffledLaw
     from blindsr.kernels import Kernel
     from blindsr.kernels.pool import KernelPool, read_pool
-    from blindsr.kernels.random import Law
+    from blindsr.kernels.random import LAWS, Law
 
     is_known = options.kernel is not None or options.sensor is not None
     if is_known and (law is not None or phase is not None):
@@ -98,6 +99,10 @@ def degrade(
         raise click.UsageError("--kernel-pool replaces --law, --phase and --kernel; give one of them.")
     if pool_noise and kernel_pool is None:
         raise click.UsageError("--pool-noise takes the noise of a pool; name one with --kernel-pool.")
+    name = (law or "div2krk").partition(":")[0]
+    if name not in (*LAWS, "bsrgan"):
+        close = did_you_mean(name, (*LAWS, "bsrgan"))
+        raise click.BadParameter(f"give one of {', '.join(LAWS)}, bsrgan, got {name!r}{close}.", param_hint="--law")
     with ProgressListener(quiet=options.quiet) as listener:
         blur: Law | Kernel | KernelPool | ShuffledLaw = (
             ShuffledLaw() if law == "bsrgan" else Law.parse(law or "div2krk")

@@ -316,7 +316,8 @@ def pool(
     settings = Settings(scale=scale, estimator=estimator, seed=seed)
     with ProgressListener(quiet=options.quiet) as listener:
         made = collect_pool(sources, settings, noise_side=noise_patch, listener=listener)
-        listener.line(f"done: {len(made.kernels)} kernels, {len(made.noise)} patches of noise")
+        kernels, patches = len(made.kernels), len(made.noise)
+        listener.line(f"done: {kernels} kernel{'s' * (kernels != 1)}, {patches} patch{'es' * (patches != 1)} of noise")
     atomic_write_bytes(output, made.to_bytes(), overwrite=options.force)
     record = {"output": str(output), "kernels": list(made.names), "noise": len(made.noise), "digest": made.digest}
     click.echo(json.dumps(record, ensure_ascii=False) if options.as_json else str(output))

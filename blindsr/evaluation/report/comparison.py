@@ -206,7 +206,7 @@ def report_for_photo(
         ImageError: An image cannot be read, or is neither grey nor RGB.
         OutputError: The report exists, or cannot be written.
     """
-    lr, sr = read_8bit(photo), read_8bit(image)
+    lr, sr = read_8bit(photo), read_8bit(image, like=photo)
     tensor = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255
     interpolated = imresize(tensor, size=sr.shape[:2]).clamp(0, 1)[0].permute(1, 2, 0).numpy()
     views = (

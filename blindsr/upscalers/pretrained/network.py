@@ -127,8 +127,9 @@ class ConditionedNetwork(nn.Module):
         same = all(getattr(ours, name) == getattr(theirs, name) for name in ("channels", "scales"))
         if not same or theirs.blocks > ours.blocks:
             raise ConfigError(
-                f"initial weights must have the same width and scales and {ours.blocks} blocks or fewer, "
-                f"got {theirs.blocks} blocks for {', '.join(smaller.heads)}."
+                f"initial weights must have {ours.channels} channels, the scales {', '.join(self.heads)} and "
+                f"{ours.blocks} blocks or fewer; they have {theirs.channels} channels, {', '.join(smaller.heads)} and "
+                f"{theirs.blocks} blocks."
             )
         last = len(self.blocks) - 1
         copied = {i: i for i in range(theirs.blocks + 1)} | {last: theirs.blocks + 1}

@@ -55,7 +55,7 @@ def test_degrade_takes_one_kernel_for_all(run, photo, made, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ("--law nothing", 1, "error: the law (--law, `Law`) must be one of div2krk"),
+        ("--law bsrgam", 2, "bicubic, bsrgan, got 'bsrgam' (did you mean 'bsrgan'?)"),
         ("--kernel bicubic --law motion", 2, "--kernel replaces --law"),
         ("--kernel-convention kair", 2, "--kernel-convention is for --kernel"),
         ("--noise 3", 1, "noise_sigma must be in [0, 1], got 3"),

@@ -314,7 +314,7 @@ def labelled_training_kernel(rng: np.random.Generator, scale: int) -> tuple[_Arr
         y, x = (c - (len(canvas) - 1) / 2 - o for c, o in zip(np.indices(canvas.shape), shift, strict=True))
         canvas = np.clip(rng.uniform(0.35, 2.6) * lr_pixel + 0.5 - np.hypot(y, x), 0, 1)
     else:
-        _draw_path(canvas, _training_path(rng, lr_pixel) + shift[:, None])
+        draw_path(canvas, training_path(rng, lr_pixel) + shift[:, None])
     # The optics, then the mean over HR pixels.
     smooth = scipy.ndimage.gaussian_filter(canvas, rng.uniform(0.08, 0.5) * lr_pixel, mode="constant")
     weights = _normalised(smooth.reshape(side, _TRAINING_OVERSAMPLING, side, _TRAINING_OVERSAMPLING).sum((1, 3)))
@@ -378,7 +378,7 @@ def _blurred_and_sharpened(rng: np.random.Generator, scale: int, side: int) -> t
     return _normalised((1 + amount) * sharp - amount * soft), amount
 
 
-def _training_path(rng: np.random.Generator, lr_pixel: int) -> _Array:
+def training_path(rng: np.random.Generator, lr_pixel: int) -> _Array:
     """A path of the camera during the exposure, (2, T) in oversampled pixels, mean 0: a line, a bend, a random walk."""
     kind = rng.random()
     length = rng.uniform(0.5, 9.0) * lr_pixel  # of the longer side of its bounding box
@@ -397,7 +397,7 @@ def _training_path(rng: np.random.Generator, lr_pixel: int) -> _Array:
     return np.asarray(path - path.mean(1, keepdims=True))
 
 
-def _draw_path(canvas: _Array, path: _Array) -> None:
+def draw_path(canvas: _Array, path: _Array) -> None:
     """Add a path, (2, T) from the middle of the canvas, to the nearest pixels."""
     at, times = np.linspace(0, 1, _PATH_POINTS), np.linspace(0, 1, path.shape[1])
     points = np.stack([np.interp(at, times, line) for line in path])

@@ -146,10 +146,15 @@ def error_level(squared_error: Tensor, radius: Tensor) -> float:
     The squared modulus of estimated minus true transfer function has any shape; `radius` are the frequencies of its
     elements, cycles per LR pixel, of which 0, where the transfer function is 1, does not count.
     """
+    return math.sqrt(float((error_weights(radius) * squared_error).sum()))
+
+
+def error_weights(radius: Tensor) -> Tensor:
+    """Weights of the squared errors in the square of `error_level`, at frequencies in cycles per LR pixel."""
     squared = radius.square()
     weight = (squared + _LR_CORNER**2) ** (-_SLOPE / 2)
     shape = 1 - torch.exp(-squared / _ERROR_FROM**2 / 2)
-    return math.sqrt(float((weight * squared_error)[squared > 0].sum() / (weight * shape).sum()))
+    return torch.where(squared > 0, weight, 0) / (weight * shape).sum()
 
 
 def wiener(

@@ -10,6 +10,7 @@ An example takes a second of one thread and 31 kB, a step of the training 0.15 s
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def main() -> None:
     examples.add_argument("--count", type=int, default=2500)
     examples.add_argument("--seed", type=int, default=1)
     examples.add_argument("--shaken", type=float, default=ShakeLaw().shaken, help="share of the images that are shaken")
+    examples.add_argument("--sides", type=int, nargs=2, help="of the LR images, px")
+    examples.add_argument("--facades", type=float, help="share of the scenes that show drawn repetitive structure")
     train = commands.add_parser("train")
     train.add_argument("examples", type=Path, nargs="+")
     train.add_argument("-o", "--output", type=Path, required=True)
@@ -49,14 +52,11 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.command == "examples":
         photographs = read_photographs(options.photographs, 128, show)
-        write_shake_examples(
-            options.output,
-            options.count,
-            photographs,
-            ShakeLaw(shaken=options.shaken),
-            seed=options.seed,
-            listener=show,
-        )
+        law = ShakeLaw(shaken=options.shaken)
+        given = {} if options.sides is None else {"sides": tuple(options.sides)}
+        given |= {} if options.facades is None else {"facades": options.facades}
+        law = replace(law, images=replace(law.images, **given))
+        write_shake_examples(options.output, options.count, photographs, law, seed=options.seed, listener=show)
     elif options.command == "train":
         config = ShakeTrainingConfig(steps=options.steps, seed=options.seed)
         weights = train_shake_network(options.examples, config, held=options.held, listener=show)

@@ -41,6 +41,7 @@ __all__ = [
     "blurred_window",
     "centred_transfer",
     "draw_example",
+    "drawn_facade",
     "drawn_page",
     "examine",
     "kernel_frequencies",
@@ -71,6 +72,7 @@ class ExampleLaw:
     kind_shares: tuple[float, float, float, float] = (0.20, 0.46, 0.14, 0.20)
     wide: float = 0.2  # share of the Gaussians that have σ of 1 to 3 LR px, log-uniform
     leaves: float = 0.2  # share of the windows that show dead leaves
+    facades: float = 0.0  # share of the windows that show drawn repetitive structure
     pages: float = 0.06  # share of the windows that show drawn text, tables and panels
     stretched: float = 0.4  # share of the windows that are made smaller by another factor along each axis
     toned: float = 0.5  # share with another tone curve and other weights of the bands
@@ -232,6 +234,8 @@ def _window(
         image = leaves[int(rng.integers(160))]
         return np.repeat(turned(image, rng)[..., None], 3, 2)
     side = int(rng.integers(*law.sides))
+    if law.facades and rng.random() < law.facades:
+        return turned(drawn_facade(scale * side + taps, scale, rng), rng)
     if rng.random() < law.pages:
         return turned(drawn_page(scale * side + taps, scale, rng), rng)
     stretch = rng.uniform(1.0, 1.5, 2) if rng.random() < law.stretched else np.ones(2)
@@ -290,7 +294,38 @@ def drawn_page(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.ui
     return np.asarray(image)
 
 
-def turned(window: NDArray[np.uint8], rng: np.random.Generator) -> _Array:
+def drawn_facade(side: int, scale: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """One to four planes of windows, bricks, bars or stripes in perspective, (side, side, 3), grey levels."""
+    canvas = np.empty((2 * side, 2 * side, 3))
+    canvas[:] = rng.uniform(0, 255, 3) if rng.random() < 0.3 else rng.uniform(0, 255)
+    for _ in range(int(rng.integers(1, 5))):
+        period = scale * np.exp(rng.uniform(math.log(1.2), math.log(16), 2))  # HR px
+        if rng.random() < 0.3:
+            period[int(rng.integers(2))] = 1e4  # stripes
+        fill, angle = rng.uniform(0.2, 0.85, 2), rng.normal(0, 0.25) + rng.integers(2) * math.pi / 2
+        y, x = (np.mgrid[: 2 * side, : 2 * side] - side + rng.uniform(-side, side, (2, 1, 1))) / 2
+        depth = 1 + rng.normal(0, 0.35) * x / side + rng.normal(0, 0.35) * y / side
+        depth = np.maximum(depth, 0.3)
+        u, v = (math.cos(angle) * x + math.sin(angle) * y) / depth, (math.cos(angle) * y - math.sin(angle) * x) / depth
+        row = np.floor(v / period[0])
+        u = u + (period[1] / 2 * (row % 2) if rng.random() < 0.3 else 0)  # bricks
+        inside = (u % period[1] < fill[1] * period[1]) & (v % period[0] < fill[0] * period[0])
+        level = rng.uniform(0, 255)
+        colour = level + (rng.normal(0, 25, 3) if rng.random() < 0.4 else 0)
+        varied = rng.normal(0, rng.uniform(0, 25), (64, 64))[
+            row.astype(int) % 64, np.floor(u / period[1]).astype(int) % 64
+        ]
+        edge = rng.uniform(-0.6, 0.6) * side
+        plane = x * math.cos(3 * angle) + y * math.sin(3 * angle) > edge if rng.random() < 0.6 else True
+        painted = np.clip(colour + varied[..., None], 0, 255)
+        canvas = np.where((inside & plane)[..., None], painted, canvas)
+    texture = gaussian_filter(rng.normal(size=canvas.shape[:2]), rng.uniform(0.7, 3))
+    canvas = canvas + rng.uniform(0, 12) * texture[..., None] / texture.std()
+    smooth = gaussian_filter(canvas, (rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3), 0))[::2, ::2]
+    return np.asarray(smooth.clip(0, 255))
+
+
+def turned(window: NDArray[Any], rng: np.random.Generator) -> _Array:
     view = int(rng.integers(8))
     rotated = np.rot90(window, view % 4)
     return np.asarray((rotated[:, ::-1] if view >= 4 else rotated) / np.float32(255), np.float32)

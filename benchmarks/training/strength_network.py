@@ -26,7 +26,7 @@ from blindsr.pipelines.strength import StrengthNetwork
 from blindsr.training.dataset import Photographs
 
 from . import damages
-from .kernel_network import ExampleLaw, LabelledKernels, append_rows, drawn_page, turned
+from .kernel_network import ExampleLaw, LabelledKernels, append_rows, drawn_facade, drawn_page, turned
 
 __all__ = [
     "StrengthLaw",
@@ -143,37 +143,6 @@ def _scene(photographs: Photographs, scale: int, law: StrengthLaw, rng: np.rando
     if rng.random() < law.contrast:
         hr = (hr.mean() + rng.uniform(1.2, 2.5) * (hr - hr.mean()) + rng.normal(0, 20)).clip(0, 255)
     return hr
-
-
-def drawn_facade(side: int, scale: int, rng: np.random.Generator) -> _Pixels:
-    """One to four planes of windows, bricks, bars or stripes in perspective, (side, side, 3), grey levels."""
-    canvas = np.empty((2 * side, 2 * side, 3))
-    canvas[:] = rng.uniform(0, 255, 3) if rng.random() < 0.3 else rng.uniform(0, 255)
-    for _ in range(int(rng.integers(1, 5))):
-        period = scale * np.exp(rng.uniform(math.log(1.2), math.log(16), 2))  # HR px
-        if rng.random() < 0.3:
-            period[int(rng.integers(2))] = 1e4  # stripes
-        fill, angle = rng.uniform(0.2, 0.85, 2), rng.normal(0, 0.25) + rng.integers(2) * math.pi / 2
-        y, x = (np.mgrid[: 2 * side, : 2 * side] - side + rng.uniform(-side, side, (2, 1, 1))) / 2
-        depth = 1 + rng.normal(0, 0.35) * x / side + rng.normal(0, 0.35) * y / side
-        depth = np.maximum(depth, 0.3)
-        u, v = (math.cos(angle) * x + math.sin(angle) * y) / depth, (math.cos(angle) * y - math.sin(angle) * x) / depth
-        row = np.floor(v / period[0])
-        u = u + (period[1] / 2 * (row % 2) if rng.random() < 0.3 else 0)  # bricks
-        inside = (u % period[1] < fill[1] * period[1]) & (v % period[0] < fill[0] * period[0])
-        level = rng.uniform(0, 255)
-        colour = level + (rng.normal(0, 25, 3) if rng.random() < 0.4 else 0)
-        varied = rng.normal(0, rng.uniform(0, 25), (64, 64))[
-            row.astype(int) % 64, np.floor(u / period[1]).astype(int) % 64
-        ]
-        edge = rng.uniform(-0.6, 0.6) * side
-        plane = x * math.cos(3 * angle) + y * math.sin(3 * angle) > edge if rng.random() < 0.6 else True
-        painted = np.clip(colour + varied[..., None], 0, 255)
-        canvas = np.where((inside & plane)[..., None], painted, canvas)
-    texture = gaussian_filter(rng.normal(size=canvas.shape[:2]), rng.uniform(0.7, 3))
-    canvas = canvas + rng.uniform(0, 12) * texture[..., None] / texture.std()
-    smooth = gaussian_filter(canvas, (rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3), 0))[::2, ::2]
-    return np.asarray(smooth.clip(0, 255))
 
 
 def _window(photographs: Photographs, side: int, law: StrengthLaw, rng: np.random.Generator) -> _Pixels:

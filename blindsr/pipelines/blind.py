@@ -538,7 +538,9 @@ def apply(
     unexplained = max(degradation.unexplained_sigma for degradation in fitted.degradations)
     upscaler = settings.create_upscaler()
     follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
-    inconsistent = consistency_warning(consistency_db, unexplained) if follows_kernel else ()
+    inconsistent: tuple[str, ...] = ()
+    if follows_kernel:
+        inconsistent = consistency_warning(consistency_db, unexplained, kernel_width=settings.kernel_width)
     displaced = check.warning() if check is not None else ()
     return RunResult(
         image=None,

@@ -126,23 +126,28 @@ def consistency_meaning(settings: Settings, strengths: tuple[float, ...] = (1.0,
     return CONSISTENCY_MEANING + (_BEFORE_DIALS if is_changed else "")
 
 
-def consistency_warning(consistency_db: float, noise_sigma: float = 0.0) -> tuple[str, ...]:
+def consistency_warning(
+    consistency_db: float, noise_sigma: float = 0.0, *, kernel_width: float = 1.0
+) -> tuple[str, ...]:
     """A warning where the result does not explain the input.
 
     Args:
         consistency_db: As `psnr_of` computes it.
         noise_sigma: Standard deviation of the noise and compression error that were suppressed, [0, 1] units: the
             result does not reproduce these, and must not.
+        kernel_width: Factor by which the user has changed the width of the kernel.
     """
     expected = CONSISTENCY_ALARM
     if noise_sigma > 0:
         expected = min(expected, -20 * math.log10(noise_sigma) - _NOISE_MARGIN)
     if round(consistency_db, 1) >= float(f"{expected:.3g}"):  # as both are written
         return ()
+    advice = "check the kernel, and whether a part of the image has another blur (lettering, a frame, another focus)."
+    if kernel_width != 1:
+        advice = f"kernel_width={kernel_width:g} (--kernel-width) makes it differ from the kernel of the image."
     return (
         f"low consistency: the result degraded by the kernel reproduces the input at only {consistency_db:.1f} dB PSNR "
-        f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); check the kernel, and "
-        "whether a part of the image has another blur (lettering, a frame, another focus).",
+        f"({expected:.3g} dB or more is usual{' with this noise' if noise_sigma > 0 else ''}); {advice}",
     )
 
 

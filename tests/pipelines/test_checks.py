@@ -126,5 +126,8 @@ def test_a_low_consistency_is_below_the_usual_one_as_it_is_written():
     (text,) = consistency_warning(CONSISTENCY_ALARM - 0.1)
     assert f"only {CONSISTENCY_ALARM - 0.1:.1f} dB PSNR ({CONSISTENCY_ALARM:.0f} dB or more" in text
     assert "at only 34.9 dB" in consistency_warning(34.86)[0]  # as the summary rounds it
+    assert "check the kernel" in text
+    (text,) = consistency_warning(30.0, kernel_width=1.5)
+    assert text.endswith("kernel_width=1.5 (--kernel-width) makes it differ from the kernel of the image.")
     assert consistency_warning(CONSISTENCY_ALARM) == ()
     assert consistency_warning(CONSISTENCY_ALARM - 0.01) == ()  # the summary says 35.0 dB

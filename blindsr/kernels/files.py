@@ -335,8 +335,7 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
             if info.file_size > _MAX_BYTES:
                 raise KernelError(f"{_MAP_KEY} in {path.name} is far too large for kernels.")
             arrays, own_scale = archive[_MAP_KEY], archive["scale"]
-            text = str(archive["provenance"][()]) if "provenance" in archive.files else "[]"
-            origins = json.loads(text)
+            origins = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else None
     except KernelError:
         raise
     except Exception as error:  # the parsers raise anything for a damaged file
@@ -356,6 +355,7 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
             f"for this scale, or convert it: blindsr kernel convert {path.name} new.npz --to-scale {scale}."
         )
     rows, columns = arrays.shape[:2]
+    origins = [{}] * (rows * columns) if origins is None else origins
     if not isinstance(origins, list) or len(origins) != rows * columns or not all(isinstance(o, dict) for o in origins):
         raise KernelError(
             f"the provenance in {path.name} must be a list with a mapping for each of its {rows * columns} kernels; "

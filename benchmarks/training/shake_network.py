@@ -182,7 +182,7 @@ def _read_rows(path: Path) -> NDArray[Any]:
 class ShakeTrainingConfig:
     """Settings of a training of the network."""
 
-    steps: int = 5000
+    steps: int = 4500
     warm_up: int = 100  # steps
     constant: float = 0.5  # share of the steps before the learning rate falls
     learning_rate: float = 1e-3

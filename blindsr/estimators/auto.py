@@ -3,7 +3,7 @@
 The learned estimator recognises camera shake, but its posterior mean is a blurred version of the path. Two methods find
 the path itself, or something entirely different: blind deconvolution, from three starts, and the fit of a smooth path
 to the zeros of the spectrum. A network that has seen which of them is right makes one kernel of them, and predicts its
-error (docs/notes/2026-11-30-kernels-of-shakes.md).
+error; a candidate that explains the spectrum is averaged with it (docs/notes/2026-11-30-kernels-of-shakes.md).
 """
 
 from dataclasses import dataclass, field, replace
@@ -44,6 +44,19 @@ _SHAKE = KINDS.index("shake")
 # Probabilities of a shake between which the kernel that is made for it gets its share, and expected errors of it, over
 # this probability, between which the share falls to 0: a kernel for an image that is not shaken is worse than expected.
 _SHAKE_PROBABILITIES, _SHAKE_ERRORS = (0.2, 0.3), (0.12, 0.3)
+# Residuals of the spectrum, over that of a Gaussian, between which the share of the best candidate falls to 0. They are
+# lower by up to _FAR where it is far from the posterior mean, between these distances; its share falls to 0 between the
+# next ones, and with the probability of a shake.
+_RESIDUALS, _FAR, _DISTANCES = (0.85, 0.95), 0.15, (0.3, 0.45)
+_TOO_FAR, _CERTAIN = (0.5, 0.65), (0.3, 0.6)
+# Half of the kernel, at most, is that of the best candidate, and less of one that is this far from the network's.
+_MAX_PROVEN, _UNLIKE = 0.5, (0.15, 0.3)
+_FITTED = 0.12  # by which the residual of the path is too small, because it was fitted to the spectrum
+# Candidates that are averaged: within this distance of the best one, and with a residual at most so much larger. Their
+# weights fall by a factor of e for each _TEMPERATURE.
+_NEAR, _WORSE, _TEMPERATURE = 0.18, 0.25, 0.07
+# kernel_error of what is proven: the least, what is added between these residuals, and for the distance.
+_PROVEN_ERROR, _UNEXPLAINED, _UNEXPLAINED_RESIDUALS, _PROVEN_SLOPE = 0.035, 0.035, (0.5, 0.85), 0.06
 # Starts of the fit of the path: so many that are near to the posterior mean, and a straight motion bent by shares.
 _NEAR_PATHS, _BENDS = 2, ((0.4, 0.0), (0.0, 0.4), (0.4, 0.4))
 _TILES = 16  # most textured tiles on which a path is told from its reflection
@@ -79,8 +92,9 @@ class AutomaticEstimator:
 
         Returns:
             The estimate as of `blindsr.estimators.learned.estimate_of`. Where a shake is likely, the metrics have
-            `shake_share`, the share of the kernel that was made for it; `shake_error`, its expected error; and
-            `shake_distance`, its distance from the posterior mean.
+            `shake_share`, the share of the kernel that was made for it; `shake_error`, its expected error;
+            `shake_distance`, its distance from the posterior mean; and `shake_proven_share`, the part of that share
+            that a candidate has by what it explains of the spectrum.
 
         Raises:
             ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
@@ -146,11 +160,17 @@ def _reflected(transfer: NDArray[np.inexact], sign: int) -> Plane:
 
 
 def _with_shake(evidence: ShakeEvidence, config: LearnedConfig) -> KernelEstimate:
-    """The learned estimate with the kernel that was made for a shake by its share."""
+    """The learned estimate with the kernel that was made for a shake, and the proven candidates, by their shares."""
     posterior = evidence.posterior
     transfer, error = shake_kernel(evidence)
     probability = float(posterior.kinds[_SHAKE])
-    share = ramp(probability, _SHAKE_PROBABILITIES) * (1 - ramp(error / probability, _SHAKE_ERRORS))
+    made = ramp(probability, _SHAKE_PROBABILITIES) * (1 - ramp(error / probability, _SHAKE_ERRORS))
+    best, proven, best_error = _proven(evidence)
+    proven *= 1 - ramp(transfer_distance(best, transfer), _UNLIKE)
+    share = 1 - (1 - made) * (1 - proven)
+    if share > 0:
+        part = proven / share  # the network has its share of the rest
+        transfer, error = (1 - part) * transfer + part * best, (1 - part) * error + part * best_error
     rest = {name: (1 - share) * getattr(config, name) for name in ("spectral_weight", "max_shape_share")}
     mean = posterior.mixed(transfer, share)
     estimate = estimate_of(mean, posterior.scale, replace(config, **rest), free_form=(share, error))
@@ -158,8 +178,31 @@ def _with_shake(evidence: ShakeEvidence, config: LearnedConfig) -> KernelEstimat
         "shake_share": share,
         "shake_error": error,
         "shake_distance": transfer_distance(transfer, posterior.transfer),
+        "shake_proven_share": proven,
     }
     return replace(estimate, metrics={**estimate.metrics, **metrics})
+
+
+def _proven(evidence: ShakeEvidence) -> tuple[Plane, float, float]:
+    """The mean of the candidates that explain the spectrum best, its share, and its kernel_error."""
+    posterior = evidence.posterior
+    transfers = [*evidence.free, evidence.path]
+    *scores, of_path = evidence.residuals[:4]
+    scores.append(of_path + _FITTED)
+    best = min(range(len(scores)), key=scores.__getitem__)
+    near = [
+        i
+        for i, transfer in enumerate(transfers)
+        if scores[i] < scores[best] + _WORSE and transfer_distance(transfer, transfers[best]) < _NEAR
+    ]
+    weights = np.exp([(scores[best] - scores[i]) / _TEMPERATURE for i in near])
+    mean = np.asarray(np.tensordot(weights / weights.sum(), np.stack([transfers[i] for i in near]), 1))
+    distance = transfer_distance(mean, posterior.transfer)
+    shift = _FAR * ramp(distance, _DISTANCES)
+    share = (1 - ramp(scores[best] + shift, _RESIDUALS)) * (1 - ramp(distance, _TOO_FAR))
+    share *= _MAX_PROVEN * ramp(float(posterior.kinds[_SHAKE]), _CERTAIN)
+    error = _PROVEN_ERROR + _UNEXPLAINED * ramp(scores[best], _UNEXPLAINED_RESIDUALS) + _PROVEN_SLOPE * distance
+    return mean, share, error
 
 
 def _named(estimate: KernelEstimate) -> Kernel:

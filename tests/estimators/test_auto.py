@@ -73,7 +73,7 @@ def test_the_kernel_of_a_shake_is_found():
     error = distance_of(estimate.kernel, shake_kernel())
     assert estimate.metrics["shake_share"] == 1
     assert error < min(0.06, 0.7 * distance_of(learned.kernel, shake_kernel()))
-    assert error / 2 < estimate.metrics["shake_error"] < 2 * error
+    assert error / 2 < estimate.metrics["shake_error"] < 3 * error
     assert estimate.kernel_error == estimate.metrics["kernel_error"]
     assert estimate.kernel.provenance["kernel_error"] == pytest.approx(estimate.kernel_error, abs=1e-4)
     assert torch.equal(image, before)
@@ -101,6 +101,7 @@ def test_the_share_of_what_was_made_for_a_shake(monkeypatch, probability, error,
     monkeypatch.setattr(auto, "posterior_of", lambda *_: posterior)
     monkeypatch.setattr(auto, "evidence_of", lambda *_: evidence)
     monkeypatch.setattr(auto, "shake_kernel", lambda _: (transfer_of(shake_kernel()), error))
+    monkeypatch.setattr(auto, "_MAX_PROVEN", 0.0)
     estimate = choose_kernel(image)
     learned = auto.estimate_of(posterior, 2, LearnedConfig())
     if share is None:
@@ -115,6 +116,21 @@ def test_the_share_of_what_was_made_for_a_shake(monkeypatch, probability, error,
     if share == 1:
         assert distance_of(estimate.kernel, shake_kernel()) < 0.03
         assert estimate.kernel_error == pytest.approx(error)
+
+
+def test_a_candidate_that_explains_the_spectrum_is_averaged_with_what_is_like_it(monkeypatch):
+    evidence = shaken_evidence()
+    certain = replace(evidence.posterior, kinds=np.array([0, 0, 0, 1.0]))
+    truth = transfer_of(shake_kernel())
+    wrong = transfer_of(gaussian(9.0, 2))
+    for free, proven in (((truth, wrong, wrong), 0.5), ((wrong, wrong, wrong), 0.0)):
+        found = replace(evidence, posterior=certain, free=free, path=wrong, residuals=(0.5, 1.1, 1.1, 1.1, 1.1))
+        monkeypatch.setattr(auto, "shake_kernel", lambda _: (truth, 0.05))
+        estimate = auto._with_shake(found, LearnedConfig())
+        assert estimate.metrics["shake_proven_share"] == pytest.approx(proven)
+        assert distance_of(estimate.kernel, shake_kernel()) < 0.03
+    unexplained = replace(found, free=(truth, wrong, wrong), residuals=(1.0, 1.1, 1.1, 1.1, 1.1))
+    assert auto._with_shake(unexplained, LearnedConfig()).metrics["shake_proven_share"] == 0
 
 
 def test_an_image_too_small_for_a_free_form_kernel_gets_the_learned_one(monkeypatch):

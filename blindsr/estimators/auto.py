@@ -43,7 +43,7 @@ STAGE = "auto"
 _SHAKE = KINDS.index("shake")
 # Probabilities of a shake between which the kernel that is made for it gets its share, and expected errors of it, over
 # this probability, between which the share falls to 0: a kernel for an image that is not shaken is worse than expected.
-_SHAKE_PROBABILITIES, _SHAKE_ERRORS = (0.2, 0.3), (0.12, 0.3)
+_SHAKE_PROBABILITIES, _SHAKE_ERRORS = (0.3, 0.4), (0.12, 0.3)
 # Residuals of the spectrum, over that of a Gaussian, between which the share of the best candidate falls to 0. They are
 # lower by up to _FAR where it is far from the posterior mean, between these distances; its share falls to 0 between the
 # next ones, and with the probability of a shake.

@@ -92,7 +92,7 @@ def test_a_path_is_told_from_its_reflection():
 
 @pytest.mark.parametrize(
     ("probability", "error", "share"),
-    [(1.0, 0.1, 1.0), (1.0, 0.21, 0.5), (1.0, 0.3, 0.0), (0.5, 0.105, 0.5), (0.25, 0.03, 0.5), (0.2, 0.0, None)],
+    [(1.0, 0.1, 1.0), (1.0, 0.21, 0.5), (1.0, 0.3, 0.0), (0.5, 0.105, 0.5), (0.35, 0.03, 0.5), (0.3, 0.0, None)],
 )
 def test_the_share_of_what_was_made_for_a_shake(monkeypatch, probability, error, share):
     image, posterior = shaken_photograph()

@@ -37,7 +37,7 @@ from blindsr.ops import luma
 from blindsr.ops.shapes import Line, Path, residual_of
 from blindsr.ops.spectrum import ExponentPrior
 
-__all__ = ["AutoConfig", "AutomaticEstimator"]
+__all__ = ["AutoConfig", "AutomaticEstimator", "evidence_of"]
 
 STAGE = "auto"
 _SHAKE = KINDS.index("shake")
@@ -71,7 +71,7 @@ class AutoConfig:
 
 
 class AutomaticEstimator:
-    """The learned estimator, and for camera shake the path or the free-form kernel that is proven (default)."""
+    """The learned estimator, and for camera shake a kernel that a network makes of several (default)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = AutoConfig
@@ -184,7 +184,10 @@ def _with_shake(evidence: ShakeEvidence, config: LearnedConfig) -> KernelEstimat
 
 
 def _proven(evidence: ShakeEvidence) -> tuple[Plane, float, float]:
-    """The mean of the candidates that explain the spectrum best, its share, and its kernel_error."""
+    """The mean of the candidates that explain the spectrum best, its share (0 to `_MAX_PROVEN`) and its kernel_error.
+
+    The constants are those of docs/notes/2026-11-29-zeros-of-the-spectrum.md.
+    """
     posterior = evidence.posterior
     transfers = [*evidence.free, evidence.path]
     *scores, of_path = evidence.residuals[:4]

@@ -315,8 +315,7 @@ def _degrade(
 
 def _cropped(photo: Photo, scale: int, source: Path, listener: Listener) -> Photo:
     """The image without alpha, cropped to multiples of the scale."""
-    if photo.valid is not None and not photo.valid.all():
-        missing = int((~photo.valid).any(2).sum())
+    if missing := photo.missing_pixels:
         raise ImageError(f"it has no data in {missing} of its pixels; use a part of it that is complete.")
     if photo.alpha is not None:
         listener(Notice(stage=STAGE, message=f"{source.name}: the alpha channel is left out."))

@@ -117,14 +117,22 @@ def read_8bit(path: Path, *, like: Path | None = None, complete: bool = False) -
         ImageError: The image cannot be read, or has missing data.
     """
     photo = read_photo(path)
-    if complete and photo.valid is not None and not photo.valid.all():
-        missing = int((~photo.valid).any(2).sum())
+    if complete and (missing := photo.missing_pixels):
         raise ImageError(f"{path.name} has no data in {missing} of its pixels; use a part of it that is complete.")
     return to_uint8(in_range_of(photo, photo if like is None else read_photo(like)))
 
 
 def in_range_of(photo: Photo, reference: Photo) -> NDArray[np.floating]:
-    """The pixels of an image, (H, W, C), of which 0 and 1 are black and white, or the range of another measurement."""
+    """The samples of an image on the scale of another one, which it is compared with.
+
+    Args:
+        photo: The image.
+        reference: The other one, such as HR.
+
+    Returns:
+        (H, W, C): parts of white, [0, 1], where the reference has 8 or 16 bits or floats within [0, 1]; otherwise 0 is
+        its smallest and 1 its largest sample, which those of the image may exceed.
+    """
     if reference.dtype in (np.uint8, np.uint16) or reference.value_range == (0.0, 1.0):
         return photo.values
     values = reference.values if reference.valid is None else reference.values[reference.valid]

@@ -110,6 +110,11 @@ class Photo(PhotoHeader):
         return self.pixels.shape[1], self.pixels.shape[0]
 
     @property
+    def missing_pixels(self) -> int:
+        """Number of pixels of which a sample is missing."""
+        return 0 if self.valid is None else int((~self.valid).any(2).sum())
+
+    @property
     def channels(self) -> int:
         """Number of bands without alpha."""
         return int(self.pixels.shape[2])

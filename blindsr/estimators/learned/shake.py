@@ -26,6 +26,7 @@ from blindsr.ops.wiener import error_weights
 
 __all__ = [
     "CANDIDATES",
+    "MAPS",
     "NUMBERS",
     "SIDE",
     "WEIGHTS",
@@ -41,8 +42,8 @@ SIDE = 31  # of the kernels that the network sees and makes, at steps of half an
 # What it averages: the posterior mean, the fitted Gaussian, three free forms, a path and its point reflection.
 CANDIDATES = 7
 _COMPARED = (0, 2, 3, 4, 5)  # of these, whose autocorrelations it sees beside that of the image
-_MAPS = CANDIDATES + 1 + len(_COMPARED)
-NUMBERS = 17
+# Images and single numbers that the network sees.
+MAPS, NUMBERS = CANDIDATES + 1 + len(_COMPARED), 17
 _STEPS = 16  # of the transfer functions, in 1 cycle per LR pixel
 _EXPONENT = 2.2  # of the power spectrum of a photograph
 _LOW = 0.1  # cycles per LR pixel up to which the spectrum of a blurred photograph is that of the photograph, about
@@ -216,7 +217,7 @@ class ShakeNetwork(nn.Module):
         self.register_buffer("number_mean", torch.zeros(NUMBERS))
         self.register_buffer("number_width", torch.ones(NUMBERS))
         self.numbers = nn.Sequential(nn.Linear(NUMBERS + len(_PAIRS[0]), 64), nn.ReLU(), nn.Linear(64, _WIDTH))
-        self.stem = nn.Conv2d(_MAPS + 2, _WIDTH, 3, padding=1)
+        self.stem = nn.Conv2d(MAPS + 2, _WIDTH, 3, padding=1)
         self.down = nn.ModuleList([_Block(_WIDTH), _Block(wide), nn.Sequential(_Block(wider), _Block(wider))])
         self.reduce = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in ((_WIDTH, wide), (wide, wider)))
         self.enlarge = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in ((wide, _WIDTH), (wider, wide)))

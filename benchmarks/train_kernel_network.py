@@ -17,6 +17,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -51,15 +52,21 @@ def show(event: Event) -> None:
         print(f"{event.step:7d}  {time.monotonic() - STARTED:6.0f} s  {numbers}", file=sys.stderr, flush=True)
 
 
+def examples_command(commands: Any, unit: str, count: int, *, seed: int) -> argparse.ArgumentParser:  # noqa: ANN401
+    """Add the command that writes examples from a folder of photographs; `unit` is the option for their number."""
+    examples: argparse.ArgumentParser = commands.add_parser("examples")
+    examples.add_argument("photographs", type=Path)
+    examples.add_argument("-o", "--output", type=Path, required=True)
+    examples.add_argument(unit, type=int, default=count)
+    examples.add_argument("--seed", type=int, default=seed)
+    return examples
+
+
 def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    examples = commands.add_parser("examples")
-    examples.add_argument("photographs", type=Path)
-    examples.add_argument("-o", "--output", type=Path, required=True)
-    examples.add_argument("--count", type=int, default=40_000)
-    examples.add_argument("--seed", type=int, default=11)
+    examples = examples_command(commands, "--count", 40_000, seed=11)
     examples.add_argument("--no-leaves", action="store_true")
     examples.add_argument("--sharpening", action="store_true", help="those of the network of the sharpening")
     train = commands.add_parser("train")

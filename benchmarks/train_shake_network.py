@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from train_kernel_network import show
+from train_kernel_network import examples_command, show
 from training.shake_network import (
     ShakeLaw,
     ShakeTrainingConfig,
@@ -32,11 +32,7 @@ def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    examples = commands.add_parser("examples")
-    examples.add_argument("photographs", type=Path)
-    examples.add_argument("-o", "--output", type=Path, required=True)
-    examples.add_argument("--count", type=int, default=2500)
-    examples.add_argument("--seed", type=int, default=1)
+    examples = examples_command(commands, "--count", 2500, seed=1)
     examples.add_argument("--shaken", type=float, default=ShakeLaw().shaken, help="share of the images that are shaken")
     examples.add_argument("--sides", type=int, nargs=2, help="of the LR images, px")
     examples.add_argument("--facades", type=float, help="share of the scenes that show drawn repetitive structure")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from train_kernel_network import show
+from train_kernel_network import examples_command, show
 from training.strength_network import (
     StrengthLaw,
     StrengthTrainingConfig,
@@ -38,11 +38,7 @@ def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    examples = commands.add_parser("examples")
-    examples.add_argument("photographs", type=Path)
-    examples.add_argument("-o", "--output", type=Path, required=True)
-    examples.add_argument("--scenes", type=int, default=1200)
-    examples.add_argument("--seed", type=int, default=1)
+    examples = examples_command(commands, "--scenes", 1200, seed=1)
     examples.add_argument("--without", action="append", default=[], help="a kind of damage that is left out")
     train = commands.add_parser("train")
     train.add_argument("examples", type=Path, nargs="+")

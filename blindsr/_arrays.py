@@ -195,7 +195,8 @@ def _array_source(
 
     def restore(result: NDArray[Any]) -> NDArray[Any]:
         values = result > _WHITE // 2 if dtype.kind == "b" else to_input(result).astype(dtype)
-        return np.ascontiguousarray(values[:, :, 0] if array.ndim == 2 else np.moveaxis(values, -1, axis))
+        values = values[:, :, 0] if array.ndim == 2 else np.moveaxis(values, -1, axis)
+        return values.copy() if mask is not None else np.ascontiguousarray(values)  # the latter loses a mask
 
     return source, restore
 
@@ -273,11 +274,16 @@ class SampleWriter:
 
     def __init__(self, source: ImageSource, size: tuple[int, int]) -> None:
         self._header, dtype = source.header, source.dtype
-        self.samples = np.empty((*size, source.channels + self._header.has_alpha), dtype)
+        shape = (*size, source.channels + self._header.has_alpha)
+        self.samples: NDArray[Any] = np.empty(shape, dtype)
+        if source.is_masked:
+            self.samples = np.ma.MaskedArray(self.samples, np.zeros(shape, bool))
         self._next = 0
 
     def write(self, rows: Strip) -> None:
         """Take the next rows."""
         bottom = self._next + rows.pixels.shape[0]
         self.samples[self._next : bottom] = file_samples(rows, self._header, self.samples.dtype)
+        if rows.valid is not None and isinstance(self.samples, np.ma.MaskedArray):
+            self.samples[self._next : bottom, :, : rows.valid.shape[-1]][~rows.valid] = np.ma.masked
         self._next = bottom

@@ -153,7 +153,7 @@ class SuperResolver:
 
         Returns:
             The result; its image has the type and layout of `image` (of a file or a Pillow image: a NumPy array of its
-            samples).
+            samples). Missing data are NaN, the no-data value of the file, or masked where the image has a mask.
 
         Raises:
             ImageError: The type, layout or range is not usable, or the image is too small for the method; or the JPEG

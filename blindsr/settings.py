@@ -106,6 +106,9 @@ class Settings:
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+        for name, switch in (("varying", self.varying), ("align_colors", self.align_colors)):
+            if not isinstance(switch, bool):
+                raise ConfigError(f"{name} must be True or False, got {switch!r}.")
         if self.varying and self.region is not None:
             raise ConfigError(
                 "a kernel that varies is estimated from the whole image; leave out the region, or varying."

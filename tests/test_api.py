@@ -169,7 +169,22 @@ def test_masked_samples_are_missing_data():
     mask = np.zeros(image.shape, bool)
     mask[4:8, 10:20] = True
     larger = enlarge(np.ma.array(np.where(mask, 9e9, image).clip(0, 1), mask=mask))
-    assert np.array_equal(np.isnan(larger), mask.repeat(2, 0).repeat(2, 1))
+    expected = mask.repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(np.isnan(larger.data), expected)
+    assert np.array_equal(larger.mask, expected)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_integers_with_a_mask_give_a_masked_result(axis):
+    image = photo()
+    mask = np.zeros(image.shape, bool)
+    mask[4:8, 10:20, 1] = True
+    masked = np.ma.array(np.moveaxis(image, -1, axis), mask=np.moveaxis(mask, -1, axis))
+    result = blindsr.SuperResolver(preset="fast", device="cpu")(masked, kernel="bicubic", channel_axis=axis).image
+    assert result.dtype == image.dtype
+    assert result.shape[axis] == 3
+    assert np.array_equal(np.moveaxis(result.mask, axis, -1), mask.repeat(2, 0).repeat(2, 1))
+    assert not isinstance(enlarge(photo(np.uint8, 0)), np.ma.MaskedArray)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ def test_a_size_that_does_not_enlarge_is_refused(size):
         ({"strength": "all"}, "strength must be from 0 to 1, or 'auto', got 'all'"),
         ({"denoise": -0.1}, "denoise must be from 0 to 1, or 'auto', got -0.1"),
         ({"halo": True}, "halo must be from 0 to 1, or 'auto', got True"),
+        ({"align_colors": "no"}, "align_colors must be True or False, got 'no'"),
+        ({"varying": 1}, "varying must be True or False, got 1"),
         (
             {"estimator": "guess"},
             "estimator must be one of auto, spectral, l0, kernelgan, .*, got 'guess'",

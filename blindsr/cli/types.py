@@ -201,9 +201,12 @@ class _Range(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Convert a value, and check that it lies in the range."""
         try:
-            return super().convert(value, param, ctx)
+            number = super().convert(value, param, ctx)
         except click.BadParameter:
+            number = math.nan  # is in no range, but Click lets it pass; so does infinity, where there is no upper bound
+        if not math.isfinite(number):
             self.fail(f"needs {self._range()}, got {str(value)!r}.", param, ctx)
+        return number
 
     def _range(self) -> str:
         limits, kind = self, "a whole number" if isinstance(self, click.IntRange) else "a number"

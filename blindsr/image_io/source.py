@@ -73,6 +73,7 @@ class ImageSource:
         is_transparent: Whether alpha is below 1 anywhere. Every window then has `alpha`; otherwise none has.
         has_missing_data: Whether any sample is NaN, infinite, no data or masked. Every window then has `valid`;
             otherwise none has.
+        is_masked: Whether it came with a mask of missing data.
         jpeg_tables: Quantisation tables of a JPEG, each of 64 steps in row-major order, luma first; otherwise None.
         lossy_coding: Name of another lossy codec, as in `header.format`, and the bits per pixel; otherwise None.
     """
@@ -89,7 +90,7 @@ class ImageSource:
         self.channels = count - header.has_alpha
         self.shape = (self.channels, self.size[1], self.size[0])
         self.is_transparent = header.has_alpha and not self._scan.is_opaque
-        self.has_missing_data = self._scan.missing > 0
+        self.has_missing_data, self.is_masked = self._scan.missing > 0, mask is not None
         self.jpeg_tables = decoded.jpeg_tables
         self.lossy_coding: tuple[str, float] | None = None
         if decoded.lossy_bytes is not None:

@@ -115,6 +115,8 @@ def test_methods_are_those_of_the_registries():
     [
         (FloatRange(0, 128), "5%", "a number from 0 to 128"),
         (FloatRange(0, 1), "2", "a number from 0 to 1"),
+        (FloatRange(0, 1), "nan", "a number from 0 to 1"),
+        (FloatRange(0, min_open=True), "inf", "a number above 0"),
         (FloatRange(0, 60, min_open=True), "0", "a number above 0 and up to 60"),
         (FloatRange(0, min_open=True), "-1", "a number above 0"),
         (IntRange(0, 2**32 - 1), "x", "a whole number from 0 to 4294967295"),

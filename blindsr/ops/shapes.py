@@ -23,6 +23,9 @@ _Complex = NDArray[np.complex128]
 _ZERO = 1e-6  # of a squared transfer function, near which its logarithm is bounded
 _SMALL = 1e-5  # the same of kernels that are not exact
 _MAX_STEPS = 40
+_DISC_ZERO = float(special.jn_zeros(1, 1)[0])  # of J₁
+# Multiples of the frequency of the first zero between which the power at the zero, and in the lobe behind it, is taken.
+_AROUND_ZERO, _FIRST_LOBE, _MIN_POINTS = (0.9, 1.1), (1.15, 1.75), 6
 _STRIDE = 2  # every second frequency is fitted: neighbours share the window of the tiles
 
 
@@ -127,6 +130,26 @@ class Shape(ABC):
         nearest = float(optimize.minimize_scalar(distance, bounds=(0.02, 0.8), method="bounded").x)
         return replace(self, softness=math.sqrt((self.softness**2 + nearest**2) / 2))
 
+    def lobe_contrast(self, points: SpectrumPoints) -> float:
+        """How much the spectrum rises from the shape's first zero to the lobe behind it: difference of log-power.
+
+        The zeros of a blur leave a valley, so that this is 0 or more, even where noise fills it. A spectrum that falls
+        on and on, as that of a smooth subject or of an image that was enlarged, has no zero there: −0.2 and less.
+
+        Args:
+            points: Data of the periodogram.
+
+        Returns:
+            −∞ where the lobe lies beyond the frequencies of the image, so that no zero can be seen.
+        """
+        over_zero = self._over_zero(points.frequencies[:, 0], points.frequencies[:, 1])
+        zero, lobe = (
+            points.log_power[(over_zero > low) & (over_zero < high)] for low, high in (_AROUND_ZERO, _FIRST_LOBE)
+        )
+        if min(len(zero), len(lobe)) < _MIN_POINTS:
+            return -math.inf
+        return float(np.median(lobe) - np.median(zero))
+
     @classmethod
     @abstractmethod
     def starts(cls, covariance: _Array) -> list[float]:
@@ -135,6 +158,10 @@ class Shape(ABC):
     @abstractmethod
     def _gain(self, y: _Array, x: _Array) -> _Array | _Complex:
         """Transfer function of the shape."""
+
+    @abstractmethod
+    def _over_zero(self, y: _Array, x: _Array) -> _Array:
+        """Frequencies as multiples of that of the first zero along their direction; 0 of a shape without zeros."""
 
     @classmethod
     @abstractmethod
@@ -168,6 +195,9 @@ class Disc(Shape):
         argument = np.maximum(2 * np.pi * self.radius * np.hypot(y, x), 1e-9)
         return np.asarray(2 * special.j1(argument) / argument)
 
+    def _over_zero(self, y: _Array, x: _Array) -> _Array:
+        return np.asarray(2 * np.pi * self.radius * np.hypot(y, x) / _DISC_ZERO)
+
     @classmethod
     def _log_gain(cls, parameters: _Array, y: _Array, x: _Array) -> tuple[_Array, list[_Array]]:
         radius = np.hypot(y, x)
@@ -200,6 +230,9 @@ class Line(Shape):
 
     def _gain(self, y: _Array, x: _Array) -> _Array:
         return np.asarray(np.sinc(self.motion[0] * y + self.motion[1] * x))
+
+    def _over_zero(self, y: _Array, x: _Array) -> _Array:
+        return np.abs(self.motion[0] * y + self.motion[1] * x)
 
     @classmethod
     def _log_gain(cls, parameters: _Array, y: _Array, x: _Array) -> tuple[_Array, list[_Array]]:
@@ -289,6 +322,9 @@ class Path(Shape):
 
     def _gain(self, y: _Array, x: _Array) -> _Complex:
         return _integral(np.array(self.course), y, x)[0]
+
+    def _over_zero(self, y: _Array, x: _Array) -> _Array:
+        return np.zeros(np.broadcast_shapes(y.shape, x.shape))  # a curve that is not even has no zeros
 
     @classmethod
     def _log_gain(cls, parameters: _Array, y: _Array, x: _Array) -> tuple[_Array, list[_Array]]:

@@ -128,3 +128,21 @@ def test_a_spectrum_without_texture_leaves_a_shape_within_its_bounds():
         fit = shape.fit(points, ExponentPrior(), [shape.starts(np.eye(2) * 50)])
         assert 0.05 <= fit.softness <= 0.8
         assert math.isfinite(fit.residual)
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-2])
+def test_a_spectrum_rises_behind_the_zero_of_a_shape_that_made_it(noise):
+    for shape in (Disc(radius=1.6, softness=0.25, residual=0.0), Line(motion=(1.5, 3.0), softness=0.3, residual=0.0)):
+        assert shape.lobe_contrast(spectrum(shape, noise=noise)) > -0.1
+
+
+def test_a_spectrum_that_falls_on_and_on_has_no_zero():
+    gaussian = Disc(radius=1e-3, softness=0.7, residual=0.0)
+    disc = Disc(radius=1.2, softness=0.2, residual=0.0)
+    assert disc.lobe_contrast(spectrum(gaussian)) < -1
+
+
+def test_a_lobe_beyond_the_limit_of_the_pixels_is_not_seen():
+    small = Disc(radius=0.5, softness=0.2, residual=0.0)
+    assert small.lobe_contrast(spectrum(small)) == -math.inf
+    assert SHAPES[-1].lobe_contrast(spectrum(SHAPES[-1])) == -math.inf  # an uneven path has no zeros

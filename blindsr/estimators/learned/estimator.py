@@ -50,6 +50,7 @@ __all__ = [
     "transfer_distance",
     "transfer_of",
     "width_error",
+    "with_shape",
 ]
 
 STAGE = "learned"
@@ -75,6 +76,7 @@ _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is l
 # Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum, in 0.1 s.
 _SHAPE_PROBABILITY = 0.2
 _SHAPE_ERROR_SHARE = 0.55  # kernel_error as a share of the error, of such a shape
+_GAUSSIAN, _DISC = KINDS.index("gaussian"), KINDS.index("disc")
 _SHAPES: dict[str, type[Shape]] = {"disc": Disc, "shake": Line}
 _MIN_SHARPENING, _WARNED_SHARPENING = 0.05, 0.5  # amounts from which the provenance has it, and there is a warning
 _ALIASED = 0.75  # cycles per LR pixel, beyond the limit of the pixels
@@ -107,6 +109,10 @@ class LearnedConfig:
     # network's mean.
     spectral_weight: float = 0.5
     spectral_distances: tuple[float, float] = (0.3, 0.6)
+    # JPEG qualities, as the networks see them, between which the fitted spectrum counts at all: what compression adds
+    # to the spectrum of a blurred image looks like detail. Below, the error is this share of what the networks predict.
+    spectral_qualities: tuple[float, float] = (80.0, 92.0)
+    unconfirmed_error: float = 0.8
     # Shortest σ of the fitted spectrum, LR px, between which it replaces this mean, and its error there: it fits wide
     # Gaussians to a few per cent, where the network sees soft subjects.
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
@@ -114,19 +120,25 @@ class LearnedConfig:
     wide_error: float = 0.08
     # A disc or a straight motion that was fitted to the spectrum as well is averaged with the networks' mean by the
     # inverse variance, times a share. The share falls to 0 between two ratios of its residual to that of the fitted
-    # Gaussian, and between two distances of it from that mean.
+    # Gaussian, between two distances of it from that mean, and between two differences of log-power by which the
+    # spectrum rises behind its first zero (`Shape.lobe_contrast`).
     max_shape_share: float = 1.0
     shape_residuals: tuple[float, float] = (0.95, 1.0)
     shape_distances: tuple[float, float] = (0.25, 0.35)
+    shape_contrasts: tuple[float, float] = (-0.2, -0.1)
     shape_error: float = 0.04  # error of the shape; of its mean with the networks', plus a tenth of that distance
     # What the error of this mean is computed from: these shares of the predicted error and of that distance.
     error_parts: tuple[float, float] = (0.4, 0.6)
     # kernel_error as a share of this error, by kind (sharp, Gaussian, disc, shake).
     error_shares: tuple[float, float, float, float] = (0.5, 0.55, 0.55, 1.4)
     max_kernel_error: float = 0.3  # upper bound of kernel_error; the upscaler was not trained for more than 0.4
-    # Errors between which the estimate is blended into the bicubic kernel, unless it is a disc or a shake.
+    # Errors between which the estimate of a sharp image or a Gaussian is blended into the bicubic kernel.
     fallback_errors: tuple[float, float] = (0.1, 0.16)
     max_fallback_share: float = 0.7  # share of the bicubic kernel from the second of these errors on; 0 for none
+    # The same of an image that seems to be shaken. A shake is recognised by more than its width, but not on images with
+    # structure of their own along curves.
+    shake_fallback_errors: tuple[float, float] = (0.22, 0.3)
+    max_shake_fallback_share: float = 0.9
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
     sharp_probabilities: tuple[float, float] = (0.15, 0.3)
     max_sharp_share: float = 0.75  # share of the bicubic kernel from the second of these probabilities on
@@ -160,18 +172,20 @@ class LearnedConfig:
             raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
         if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
             raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        for name in ("wide_error", "shape_error", "sharpening_margin", "aliased_error"):
+        for name in ("wide_error", "unconfirmed_error", "shape_error", "sharpening_margin", "aliased_error"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
-        pairs = ["spectral_distances", "wide_sigmas", "max_wide_sigmas", "shape_residuals", "shape_distances"]
-        pairs += ["fallback_errors", "sharp_probabilities", "enlarged_probabilities", "oversampled_ratios"]
-        pairs += ["sharpening_amounts", "aliased_transfers"]
+        pairs = ["spectral_distances", "spectral_qualities", "wide_sigmas", "max_wide_sigmas"]
+        pairs += ["shape_residuals", "shape_distances", "shape_contrasts", "fallback_errors"]
+        pairs += ["shake_fallback_errors", "sharp_probabilities"]
+        pairs += ["enlarged_probabilities", "oversampled_ratios", "sharpening_amounts", "aliased_transfers"]
         for name in pairs:
             bounds = getattr(self, name)
-            if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
+            lowest = -math.inf if name == "shape_contrasts" else 0
+            if len(bounds) != 2 or not lowest <= bounds[0] < bounds[1]:
                 raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
-        shares = ("max_fallback_share", "max_sharp_share", "max_enlarged_share", "max_oversampled_share")
-        for name in ("spectral_weight", "max_shape_share", *shares):
+        kinds = ("fallback", "shake_fallback", "sharp", "enlarged", "oversampled")
+        for name in ("spectral_weight", "max_shape_share", *(f"max_{kind}_share" for kind in kinds)):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
 
@@ -248,14 +262,18 @@ class ImagePosterior:
     def shape_share(self, config: LearnedConfig) -> tuple[float, float]:
         """How far the shape is proven, from 0 to 1, and its distance from the mean.
 
-        Its zeros are seen where it explains the spectrum better than a Gaussian, which has no fewer parameters.
+        Its zeros are seen where it explains the spectrum better than a Gaussian, which has no fewer parameters, and
+        where the spectrum does not fall on beyond the first of them. The filter of an enlargement has zeros of its own.
         """
-        if self.shape is None or self.metrics.get("detail_ratio", math.inf) < _PATTERN:
+        data = self.spectral.data
+        if self.shape is None or data is None or self.metrics.get("detail_ratio", math.inf) < _PATTERN:
             return 0.0, 0.0  # a regular pattern has a spectrum of its own
         fitted = self.shape.transfer(frequencies_of(self.scale)).astype(np.complex128)
         distance = transfer_distance(fitted, self.transfer)
         ratio = self.shape.residual / self.spectral.residual
         share = (1 - ramp(ratio, config.shape_residuals)) * (1 - ramp(distance, config.shape_distances))
+        share *= ramp(self.shape.lobe_contrast(data), config.shape_contrasts)
+        share *= 1 - ramp(self.metrics["enlarged_probability"], config.enlarged_probabilities)
         return share * config.max_shape_share, distance
 
     def sharpening(self, base: Plane, config: LearnedConfig) -> float:
@@ -367,22 +385,32 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
     measured["field_motion"] = field_motion(plane)
-    return replace(posterior, metrics={**posterior.metrics, **measured}, shape=_fitted_shape(posterior))
+    return replace(with_shape(posterior, config), metrics={**posterior.metrics, **measured})
 
 
-def _fitted_shape(posterior: ImagePosterior) -> Shape | None:
-    """The shape with zeros in its spectrum that explains that of the image best, of those that are likely."""
+def with_shape(posterior: ImagePosterior, config: LearnedConfig) -> ImagePosterior:
+    """The posterior with the shape with zeros in its spectrum that explains that of the image best, of the likely ones.
+
+    A disc whose zero the spectrum does not show, where it would be seen, is a Gaussian as far as anyone can tell.
+    """
     data = posterior.spectral.data
     if data is None:
-        return None
+        return posterior
     covariances = posterior.covariance, posterior.spectral.covariance
     fits = [
         shape.fit(data, ExponentPrior(), [shape.starts(covariance) for covariance in covariances])
         for kind, shape in _SHAPES.items()
         if posterior.kinds[KINDS.index(kind)] > _SHAPE_PROBABILITY
     ]
+    kinds = posterior.kinds.copy()
+    for fit in fits:
+        contrast = fit.lobe_contrast(data)
+        if isinstance(fit, Disc) and math.isfinite(contrast):
+            refuted = kinds[_DISC] * (1 - ramp(contrast, config.shape_contrasts))
+            kinds[[_GAUSSIAN, _DISC]] += refuted, -refuted
     best = min(fits, key=lambda fit: fit.residual, default=None)
-    return None if best is None else best.softened(posterior.transfer, frequencies_of(posterior.scale))
+    shape = None if best is None else best.softened(posterior.transfer, frequencies_of(posterior.scale))
+    return replace(posterior, kinds=kinds, shape=shape)
 
 
 def estimate_of(
@@ -640,9 +668,11 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     blurred = posterior.sharpened(posterior.spectral.transfer, config)
     distance = transfer_distance(posterior.transfer, blurred)
     gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
-    weight = config.spectral_weight * gaussian * (1 - ramp(distance, config.spectral_distances))
+    counts = _spectral_reliability(posterior, config)
+    weight = counts * config.spectral_weight * gaussian * (1 - ramp(distance, config.spectral_distances))
     predicted, apart = config.error_parts
-    error = math.hypot(predicted * posterior.error, apart * distance)
+    predicted = counts * predicted + (1 - counts) * config.unconfirmed_error
+    error = math.hypot(predicted * posterior.error, counts * apart * distance)
     mean = posterior.mixed(blurred, weight)
     error = gaussian * error + (1 - gaussian) * posterior.error
     wide, _ = _wideness(posterior, config)
@@ -663,7 +693,12 @@ def _wideness(posterior: ImagePosterior, config: LearnedConfig) -> tuple[float, 
         1 - ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities)
     )
     wide, smooth = posterior.spectral.wideness(config.wide_sigmas, config.max_wide_sigmas)
-    return share * wide, share * smooth
+    return share * _spectral_reliability(posterior, config) * wide, share * smooth
+
+
+def _spectral_reliability(posterior: ImagePosterior, config: LearnedConfig) -> float:
+    """Whether the fitted spectrum is that of the blur, from 0 to 1, and not that of compression."""
+    return ramp(posterior.metrics["jpeg_quality"], config.spectral_qualities)
 
 
 def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGaussian) -> ImagePosterior:
@@ -792,12 +827,15 @@ def _fallback_shares(
 ) -> tuple[float, float, float, float]:
     """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
 
-    Soft subjects (clouds, dunes) do not show whether they are blurred. Discs and shakes are recognised by more than
-    their width and are kept.
+    Soft subjects (clouds, dunes) do not show whether they are blurred. Discs are recognised by more than their width
+    and are kept; so are shakes, up to a larger error.
     """
-    gaussian_or_sharp = min(1.0, 2 * float(posterior.kinds[0] + posterior.kinds[1]))
+    sharp, gaussian, disc, shake = (float(probability) for probability in posterior.kinds)
+    gaussian_or_sharp = min(1.0, 2 * (sharp + gaussian))
+    shaken = (1 - gaussian_or_sharp) * shake / max(disc + shake, 1e-9)
     return (
-        gaussian_or_sharp * config.max_fallback_share * ramp(error, config.fallback_errors),
+        gaussian_or_sharp * config.max_fallback_share * ramp(error, config.fallback_errors)
+        + shaken * config.max_shake_fallback_share * ramp(error, config.shake_fallback_errors),
         config.max_sharp_share * ramp(float(posterior.kinds[0]), config.sharp_probabilities),
         config.max_enlarged_share * ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
         config.max_oversampled_share * (1 - ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),

@@ -1,5 +1,6 @@
 """The learned estimator as a whole."""
 
+import io
 import math
 from dataclasses import replace
 from functools import cache
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from images import INTERPOLATE, photograph, psnr, quick_settings
+from PIL import Image
 from scipy import ndimage
 
 from blindsr import SuperResolver
@@ -16,7 +18,6 @@ from blindsr.cli.output import kernel_text
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
 from blindsr.estimators.learned.estimator import (
-    _fitted_shape,
     detail_ratios,
     estimate_of,
     frequencies_of,
@@ -24,6 +25,7 @@ from blindsr.estimators.learned.estimator import (
     textured_tiles,
     transfer_distance,
     transfer_of,
+    with_shape,
 )
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import read_weights, write_weights
@@ -228,9 +230,66 @@ def test_other_blurs_are_no_shapes(kernel):
     lr = degraded(kernel, side=192)
     posterior = posterior_of(lr, 2, LearnedConfig())
     shapes = replace(posterior, kinds=np.array([0.0, 0.4, 0.3, 0.3]))
-    fitted = _fitted_shape(shapes)
-    assert fitted is not None
-    assert replace(shapes, shape=fitted).shape_share(LearnedConfig())[0] < 0.1
+    fitted = with_shape(shapes, LearnedConfig())
+    assert fitted.shape is not None
+    assert fitted.shape_share(LearnedConfig())[0] < 0.1
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+def test_compression_does_not_make_a_blurred_photograph_sharp(name):
+    """To the fitted spectrum the quantization error of a JPEG is detail, which contradicts the networks."""
+    kernel = gaussian(4.0, 2)
+    samples = (degraded(kernel, name=name)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    file = io.BytesIO()
+    Image.fromarray(samples).save(file, "JPEG", quality=80)
+    lr = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None] / 255
+    believed = estimate_kernel(lr, 2, LearnedConfig(spectral_qualities=(0.0, 1.0)))
+    estimate = estimate_kernel(lr, 2)
+    assert believed.metrics["spectral_distance"] > 0.4
+    assert believed.metrics["bicubic_share"] > 0.6 > 0.05 > estimate.metrics["bicubic_share"]
+    errors = [transfer_distance(transfer_of(result.kernel), transfer_of(kernel)) for result in (estimate, believed)]
+    assert errors[0] < 0.1 < 0.3 < errors[1]
+
+
+def test_an_uncertain_shake_is_blended_into_the_bicubic_kernel():
+    posterior = replace(posterior_of(blurred(), 2, LearnedConfig()), shape=None)
+    shares = []
+    for error in (0.1, 0.15, 0.4):
+        variance = np.full_like(posterior.variance, error**2)
+        shaken = replace(posterior, kinds=np.array([0.02, 0.08, 0.1, 0.8]), variance=variance)
+        shares.append(estimate_of(shaken, 2, LearnedConfig()).metrics["bicubic_share"])
+    assert shares[0] <= shares[1] < 0.2 < 0.6 < shares[2]
+
+
+def enlarged_cell(top, left, factor):
+    """A smooth subject that was enlarged: its spectrum falls as steeply as that of a disc."""
+    hr = photograph(384, 384, name="cell", top=top, left=left, bands=1).double()
+
+    def resized(image, side, antialias):
+        return torch.nn.functional.interpolate(
+            image, size=(side, side), mode="bicubic", align_corners=False, antialias=antialias
+        )
+
+    lr = resized(resized(hr, round(192 / factor), True), 192, False).clamp(0, 1).float()
+    return (lr * 255).round() / 255
+
+
+def test_a_disc_whose_zero_the_spectrum_does_not_show_is_none():
+    lr, believed = enlarged_cell(200, 100, 1.3), LearnedConfig(shape_contrasts=(-1e3, -1e2))
+    estimate, other = (estimate_kernel(lr, 2, config) for config in (LearnedConfig(), believed))
+    assert other.metrics["kind_disc"] > 0.5 > 0.05 > estimate.metrics["kind_disc"]
+    assert estimate.metrics["bicubic_share"] > 0.9 > other.metrics["bicubic_share"]
+    assert estimate.warnings
+
+
+def test_the_zeros_of_an_enlargement_are_those_of_no_disc():
+    lr = enlarged_cell(100, 50, 2.5)
+    certain = estimate_kernel(lr, 2, LearnedConfig(enlarged_probabilities=(0.99, 1.0)))
+    estimate = estimate_kernel(lr, 2)
+    assert certain.metrics["shape_share"] > 0.9
+    assert certain.metrics["bicubic_share"] < 0.1
+    assert estimate.metrics["shape_share"] < 0.1
+    assert estimate.metrics["bicubic_share"] > 0.8
 
 
 def unsharp_masked(lr, amount):
@@ -399,6 +458,11 @@ def test_each_setting_changes_the_estimate(change):
         {"max_shape_share": 1.5},
         {"shape_residuals": (1.0, 0.9)},
         {"shape_error": -0.1},
+        {"shape_contrasts": (-0.1, -0.2)},
+        {"spectral_qualities": (90.0, 80.0)},
+        {"unconfirmed_error": -0.1},
+        {"shake_fallback_errors": (0.3, 0.2)},
+        {"max_shake_fallback_share": 1.1},
     ],
 )
 def test_settings_out_of_bounds_name_the_field(bad):

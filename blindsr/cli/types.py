@@ -204,7 +204,7 @@ class _Range(click.ParamType):  # type: ignore[type-arg]
             number = super().convert(value, param, ctx)
         except click.BadParameter:
             number = math.nan  # is in no range, but Click lets it pass; so does infinity, where there is no upper bound
-        if not math.isfinite(number):
+        if isinstance(number, float) and not math.isfinite(number):
             self.fail(f"needs {self._range()}, got {str(value)!r}.", param, ctx)
         return number
 

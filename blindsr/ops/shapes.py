@@ -131,16 +131,17 @@ class Shape(ABC):
         return replace(self, softness=math.sqrt((self.softness**2 + nearest**2) / 2))
 
     def lobe_contrast(self, points: SpectrumPoints) -> float:
-        """How much the spectrum rises from the shape's first zero to the lobe behind it: difference of log-power.
+        """How much the spectrum rises from the shape's first zero to the lobe behind it.
 
-        The zeros of a blur leave a valley, so that this is 0 or more, even where noise fills it. A spectrum that falls
-        on and on, as that of a smooth subject or of an image that was enlarged, has no zero there: −0.2 and less.
+        The zeros of a blur leave a valley, which noise fills: −0.15 and more for nine of ten true discs. The spectrum
+        of a smooth subject, or of an image that was enlarged, falls on and on: −0.2 and less for most.
 
         Args:
             points: Data of the periodogram.
 
         Returns:
-            −∞ where the lobe lies beyond the frequencies of the image, so that no zero can be seen.
+            Difference of the medians of the natural logarithm of the power; −∞ where the lobe lies beyond the
+            frequencies of the image, so that no zero can be seen.
         """
         over_zero = self._over_zero(points.frequencies[:, 0], points.frequencies[:, 1])
         zero, lobe = (

@@ -128,6 +128,10 @@ def test_what_is_no_number_of_a_range_is_told_the_range(kind, text, needed):
         _convert(kind, text)
 
 
+def test_a_whole_number_may_be_larger_than_any_float():
+    assert _convert(IntRange(1), "1" + "0" * 400) == 10**400
+
+
 @pytest.mark.parametrize(("text", "words"), [("", "got an empty text"), ("/dev/null", "a device or a pipe")])
 def test_an_output_is_a_file_or_a_folder(text, words):
     with pytest.raises(click.BadParameter, match=words):

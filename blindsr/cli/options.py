@@ -49,6 +49,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 STDIO = Path("-")
 # Options given to the wrong command, and what to do.
+_MAX_THREADS = 4096  # more than any machine has cores; torch refuses what its 32 bits do not hold
 _ELSEWHERE = {
     "estimate": ("it estimates the kernel; with a known one: blindsr upscale PHOTO {option} …", "Known kernel"),
     "upscale": (
@@ -209,7 +210,7 @@ class Options:
         help="Further attempts for a photograph whose process died or ran out of memory.")
     device: str | None = _option("Machine", toml="run", metavar="NAME", show_default="auto",
         help="Processor: auto, cpu, cuda, cuda:N or mps; in a batch also a list, such as cuda:0,cuda:1.")
-    threads: int | None = _option("Machine", toml="run", type=IntRange(1), metavar="N",
+    threads: int | None = _option("Machine", toml="run", type=IntRange(1, _MAX_THREADS), metavar="N",
         show_default="OMP_NUM_THREADS, or one per core",
         help="Processor threads. 1 is fastest on a machine that is busy with other work.")
     precision: str | None = _option("Machine", toml="run", type=click.Choice(["auto", "fp32", "bf16"]),

@@ -347,6 +347,13 @@ def test_an_interruption_leaves_nothing_and_exits_with_130(quick, applied, photo
     assert _snapshot(photo.parent) == before
 
 
+@pytest.mark.parametrize("threads", [0, 99_999_999_999, 10**400], ids=["0", "64 bits", "no float"])
+def test_no_number_of_threads_is_an_internal_error(run, photo, threads):
+    result = run("estimate-and-upscale", photo, "--threads", threads)
+    assert result.exit_code == 2
+    assert "'--threads': needs a whole number from 1 to 4096" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_real_training_leaves_nothing_and_exits_with_130(photo, sent):
     config = photo.parent / "long.toml"

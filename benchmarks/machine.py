@@ -9,8 +9,9 @@ import scipy
 import torch
 
 from blindsr import __version__
+from blindsr.cores import usable_cores
 from blindsr.registry import source_digest
-from blindsr.runtime import bf16_reason, usable_cores
+from blindsr.runtime import bf16_reason
 
 
 def circumstances() -> dict[str, object]:

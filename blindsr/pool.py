@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from blindsr.cores import default_threads
 from blindsr.errors import BlindSRError, ConfigError, DeviceError, is_out_of_memory
-from blindsr.runtime import default_threads, prepare_process
+from blindsr.runtime import prepare_process
 
 __all__ = ["Outcome", "Worker", "WorkerDiedError", "current_worker", "run_in_processes"]
 

@@ -6,37 +6,23 @@ Chosen once, at the top; everything below follows its input.
 import contextlib
 import ctypes
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from blindsr.cores import default_threads
 from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
     "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype",
-    "default_threads", "prepare_process", "release_memory", "seeded_generator", "usable_cores",
+    "prepare_process", "release_memory", "seeded_generator",
 ]  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT = 2**30  # bytes
-
-
-def usable_cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def default_threads() -> int:
-    """Threads of a process where none are requested: OMP_NUM_THREADS if it is set, else one per usable core."""
-    # OpenMP allows a list, one number for each level of nesting.
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) >= 1 else usable_cores()
 
 
 def available_devices() -> list[str]:

@@ -148,7 +148,8 @@ def run_on_worker(task: Task, device: str, threads: int | None, topic: str, vers
     """Run a task inside a Dask worker, and send its events to the client; a ConfigError in another version."""
     from distributed import get_worker
 
-    from blindsr.runtime import default_threads, prepare_process
+    from blindsr.cores import default_threads
+    from blindsr.runtime import prepare_process
 
     if version != __version__:
         raise ConfigError(f"a worker has blindsr {__version__}, the batch {version}; install the same version on both.")

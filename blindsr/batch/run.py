@@ -25,6 +25,7 @@ from blindsr.batch.task import (
     run_task,
     throttled,
 )
+from blindsr.cores import default_threads
 from blindsr.errors import ConfigError, ImageError, OutputError
 from blindsr.events import Listener, Notice
 from blindsr.image_io import DEFAULT_FILES, FileOptions
@@ -36,7 +37,7 @@ from blindsr.pipelines.memory import available_memory
 from blindsr.pipelines.outputs import image_outputs, leftovers
 from blindsr.pipelines.record import grouped
 from blindsr.pool import current_worker, run_in_processes
-from blindsr.runtime import choose_device, default_threads, prepare_process
+from blindsr.runtime import choose_device, prepare_process
 from blindsr.settings import Settings
 
 if TYPE_CHECKING:

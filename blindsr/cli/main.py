@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 
 from blindsr._version import __version__
+from blindsr.cores import watch_load
 from blindsr.errors import BlindSRError, did_you_mean, is_out_of_memory
 
 __all__ = ["VERBOSE", "cli", "main"]
@@ -173,6 +174,7 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    watch_load()
     # Read when NumPy is imported. Fits of a few numbers are not faster with more threads, which wait by spinning.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(cli())

@@ -211,8 +211,8 @@ class Options:
     device: str | None = _option("Machine", toml="run", metavar="NAME", show_default="auto",
         help="Processor: auto, cpu, cuda, cuda:N or mps; in a batch also a list, such as cuda:0,cuda:1.")
     threads: int | None = _option("Machine", toml="run", type=IntRange(1, _MAX_THREADS), metavar="N",
-        show_default="OMP_NUM_THREADS, or one per core",
-        help="Processor threads. 1 is fastest on a machine that is busy with other work.")
+        show_default="OMP_NUM_THREADS, or one per core that other programs leave free",
+        help="Processor threads. 1 is fastest where a machine is about to be busy with other work.")
     precision: str | None = _option("Machine", toml="run", type=click.Choice(["auto", "fp32", "bf16"]),
         show_default="auto", help="Arithmetic of the network; auto is bf16 where the processor supports it.")
     max_memory: int | None = _option("Machine", toml="run", type=MEMORY, show_default="what is free",

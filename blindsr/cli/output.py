@@ -30,8 +30,8 @@ from blindsr.pipelines.files import FileResult
 from blindsr.pipelines.record import kernel_text, summary_lines
 
 __all__ = [
-    "ProgressListener", "Terminal", "csv_text", "kernel_text", "print_table", "results_folder", "sentence", "show",
-    "summary",    "wide_console",
+    "ProgressListener", "Terminal", "csv_text", "kernel_text", "prepare_threads", "print_table", "results_folder",
+    "sentence", "show", "summary", "wide_console",
 ]  # fmt: skip
 
 Cell = str | float | int | None
@@ -179,6 +179,24 @@ def results_folder(folder: Path) -> Iterator[Path]:
         with suppress(OSError):  # it is not empty
             for path in new:
                 path.rmdir()
+
+
+def prepare_threads(threads: int | None, *, quiet: bool) -> None:
+    """Make this process a worker of so many threads; say so where other programs leave it fewer than the machine has.
+
+    None is as many as there are free cores.
+    """
+    from blindsr.cores import cores_of_others, threads_of_environment, usable_cores
+    from blindsr.runtime import prepare_process
+
+    count, cores = prepare_process(threads), usable_cores()
+    if quiet or threads is not None or threads_of_environment() is not None or count == cores:
+        return
+    click.echo(
+        f"Other programs use {cores_of_others():.1f} of {cores} processor cores, so that {count} thread"
+        f"{'s are' if count > 1 else ' is'} fastest now. --threads {cores} uses all of them.",
+        err=True,
+    )
 
 
 def show(result: FileResult, options: Options, listener: ProgressListener) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr import __version__
+from blindsr.cores import default_threads
 from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError
 from blindsr.evaluation.dataset import DatasetImage
 from blindsr.evaluation.results import (
@@ -47,7 +48,7 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.record import cache_key, describe_run, file_digest, plain
 from blindsr.pool import run_in_processes
 from blindsr.registry import ESTIMATORS, UPSCALERS, source_digest
-from blindsr.runtime import choose_device, default_threads, prepare_process, release_memory
+from blindsr.runtime import choose_device, prepare_process, release_memory
 from blindsr.settings import Settings
 
 __all__ = ["AblationPlan", "Cell", "ablate"]

@@ -57,8 +57,8 @@ def test_help_explains_what_a_photographer_needs(run):
     text = " ".join(run("estimate-and-upscale", "--help").stdout.split())
     assert "The kernel is the blur between PHOTO and a sharp, larger version of it" in text
     assert "[default: 2]" in text
-    assert "[default: OMP_NUM_THREADS, or one per core]" in text
-    assert "1 is fastest on a machine that is busy with other work." in text
+    assert "[default: OMP_NUM_THREADS, or one per core that other programs leave free]" in text
+    assert "1 is fastest where a machine is about to be busy with other work." in text
     assert "Useful where lettering, frames or parts out of focus would decide" in text
     assert "l0 for camera shake" in text
     for registry in (ESTIMATORS, UPSCALERS):

@@ -58,8 +58,9 @@ def _examine() -> dict[str, dict[str, str]]:
     import platform
 
     from blindsr import __version__
+    from blindsr.cores import default_threads, usable_cores
     from blindsr.pipelines.memory import available_memory
-    from blindsr.runtime import available_devices, default_threads, usable_cores
+    from blindsr.runtime import available_devices
 
     free = available_memory()
     extras = {name: (_version(name), purpose) for name, purpose in _EXTRAS.items()}
@@ -69,7 +70,7 @@ def _examine() -> dict[str, dict[str, str]]:
         "machine": {
             "platform": platform.platform(),
             "cores": f"{usable_cores()} usable",
-            "threads": f"{default_threads()} without --threads: OMP_NUM_THREADS if it is set, else one per core",
+            "threads": f"{default_threads()} without --threads: OMP_NUM_THREADS if it is set, else one per free core",
             "free memory": "unknown" if free is None else f"{free / 2**30:.1f} GiB",
         },
         "devices": {name: _device(name) for name in available_devices()},

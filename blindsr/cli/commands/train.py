@@ -65,9 +65,8 @@ def train(
     continues it from the last checkpoint. --steps may be changed for that: fewer end the training early, and more
     prolong it as long as its learning rate has not begun to fall.
     """
-    from blindsr.cli.output import ProgressListener
+    from blindsr.cli.output import ProgressListener, prepare_threads
     from blindsr.kernels.pool import read_pool
-    from blindsr.runtime import prepare_process
     from blindsr.training.train import TrainingConfig, train_to_file
     from blindsr.upscalers.pretrained.weights import training_settings, weights_file
 
@@ -76,7 +75,7 @@ def train(
     if like is not None and (extra := given & {"steps", "anneal_from", *settings}):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra))
         raise click.UsageError(f"--like already fixes {flags}; omit {flags} or --like.")
-    prepare_process(options.threads)
+    prepare_threads(options.threads, quiet=options.quiet)
     if like is not None:
         try:
             config = TrainingConfig.from_stored(training_settings(like))

@@ -96,18 +96,17 @@ def estimate_kernel(options: Options, photo: Path) -> None:
 
     The kernel (.kernel.npz), its plot (.kernel.png) and a record of the run (.kernel.json) are written.
     """
-    from blindsr.cli.output import ProgressListener, results_folder, show
+    from blindsr.cli.output import ProgressListener, prepare_threads, results_folder, show
     from blindsr.cli.settings import make_run
     from blindsr.pipelines.files import estimate_file_kernel
     from blindsr.pipelines.outputs import kernel_outputs
-    from blindsr.runtime import prepare_process
 
     if STDIO in (photo, options.output and options.output.path):
         raise click.UsageError(
             "estimate-kernel reads a file and writes files; - is for estimate-and-upscale and upscale."
         )
     run = make_run(options)
-    prepare_process(run.threads)
+    prepare_threads(run.threads, quiet=options.quiet)
     with ExitStack() as stack:
         output = None if options.output is None else options.output.path
         if options.output is not None and options.output.is_folder:
@@ -129,7 +128,7 @@ def estimate_kernel(options: Options, photo: Path) -> None:
 def _run(options: Options, photos: Sequence[Path], run: "Run", known: dict[str, Any]) -> None:
     """Upscale what was named; `known` are the arguments of `upscale_file` about a known kernel."""
     from blindsr.batch.inputs import is_pattern
-    from blindsr.runtime import prepare_process
+    from blindsr.cli.output import prepare_threads
 
     given = options.given("Batch", "Cluster")
     several = len(photos) > 1 or bool(given) or "," in run.device
@@ -141,10 +140,10 @@ def _run(options: Options, photos: Sequence[Path], run: "Run", known: dict[str, 
         _check_pipe(options)
     elif several or os.path.isdir(photos[0]) or is_pattern(photos[0]):  # noqa: PTH112 # False for a name too long
         _check_batch(options)
-        prepare_process(run.threads)
+        prepare_threads(run.threads, quiet=options.quiet)
         _run_batch(options, photos, run, known)
         return
-    prepare_process(run.threads)
+    prepare_threads(run.threads, quiet=options.quiet)
     _run_one(options, photos[0], run, known)
 
 

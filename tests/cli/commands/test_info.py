@@ -4,8 +4,9 @@ import torch
 
 from blindsr import __version__
 from blindsr.cli.commands import info
+from blindsr.cores import default_threads, usable_cores
 from blindsr.registry import ESTIMATORS, UPSCALERS
-from blindsr.runtime import bf16_reason, default_threads, usable_cores
+from blindsr.runtime import bf16_reason
 
 
 def test_methods_lists_every_method_with_its_description(run):

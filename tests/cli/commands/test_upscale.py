@@ -230,18 +230,25 @@ def test_options_become_settings(run, photo, upscaled, applied):
     )
 
 
-def test_there_is_one_thread_per_core_unless_threads_are_given(quick, photo, monkeypatch):
+def test_there_is_one_thread_for_each_free_core_unless_threads_are_given(quick, photo, monkeypatch):
     requested = []
     monkeypatch.setattr("blindsr.runtime.torch.set_num_threads", requested.append)
-    monkeypatch.setattr("blindsr.runtime.usable_cores", lambda: 7)
-    for name, value in ((None, 7), ("5", 5), ("4,2", 4), ("0", 7), ("x", 7)):
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if name is not None:
-            monkeypatch.setenv("OMP_NUM_THREADS", name)
-        quick(photo, "-q", "--force")
-        assert requested.pop() == value
-    quick(photo, "-q", "--force", "--threads", 3)
-    assert requested == [3]
+    for name in ("_cores_of_affinity", "usable_cores"):
+        monkeypatch.setattr(f"blindsr.cores.{name}", lambda: 7)
+    monkeypatch.setattr("blindsr.cores.cores_of_others", lambda: 0.1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "Other programs" not in quick(photo, "--force").stderr
+    monkeypatch.setattr("blindsr.cores.cores_of_others", lambda: 4.52)
+    note = (
+        "Other programs use 4.5 of 7 processor cores, so that 2 threads are fastest now. --threads 7 uses all of them."
+    )
+    assert note in quick(photo, "--force").stderr
+    assert quick(photo, "-q", "--force").stderr == ""
+    assert requested == [7, 2, 2]
+    assert "Other programs" not in quick(photo, "--force", "--threads", 3).stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert "Other programs" not in quick(photo, "--force").stderr
+    assert requested == [7, 2, 2, 3, 5]
 
 
 @pytest.mark.parametrize(

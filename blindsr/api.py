@@ -147,8 +147,9 @@ class SuperResolver:
                 that are upscaled as any other band.
             jpeg_tables: Quantisation tables, if an array was decoded from a JPEG: what compression added is then
                 treated as noise. A sequence of tables, luma first, or a mapping by number, as Pillow's
-                `Image.quantization`, each of 64 steps from 1 to 65535 in row-major order. Pillow images that are open
-                JPEGs and files know them themselves.
+                `Image.quantization`, each of 64 steps from 1 to 65535 in row-major order. They are read from files and
+                from Pillow images that are open JPEGs. Where none are given, the luma table is estimated from the
+                pixels, unless the image was resized since, or is small.
             progress: Is called with every event of the run (`blindsr.events`).
 
         Returns:

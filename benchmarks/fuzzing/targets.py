@@ -15,7 +15,6 @@ from blindsr.image_io import (
     Photo,
     Provenance,
     image_size,
-    jpeg_noise_sigma,
     open_frames,
     open_image,
     read_photo,
@@ -23,6 +22,7 @@ from blindsr.image_io import (
     write_photo,
 )
 from blindsr.image_io.codecs import tiff
+from blindsr.ops.jpeg import jpeg_noise_sigma
 
 __all__ = ["READERS", "ReaderError", "attempt", "reader_of"]
 

@@ -2,8 +2,7 @@
 
 import errno
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -58,7 +57,6 @@ _MIN_IPTC_BYTES = 5  # of the head of one record
 _MAX_FILLED_BYTES = 2**28  # of a file's samples whose missing data are filled at once: that takes 12 bytes a sample
 # Coefficients (row, column) with row + column up to this: the half of lower frequencies. The others are mostly rounded
 # to zero, which removes detail and adds nothing.
-_MAX_LOW_FREQUENCY = 7
 
 
 class ImageSource:
@@ -429,18 +427,6 @@ class MemorySource(ImageSource):
             valid = np.broadcast_to(~mask, (*samples.shape[:2], samples.shape[2] - has_alpha))
         header = PhotoHeader(dtype=samples.dtype, format="ARRAY", has_alpha=has_alpha, nodata=nodata)
         super().__init__(Decoded(samples=samples, header=header, orientation=1, mask=valid))
-
-
-def jpeg_noise_sigma(tables: Sequence[Sequence[int]] | None) -> float:
-    """Standard deviation of the error that JPEG quantisation adds to luma.
-
-    A uniform quantiser of step q has an error of q/√12; q is the root mean square of the luma steps for the half of
-    the coefficients with lower frequencies. Tables as `ImageSource.jpeg_tables`, σ in [0, 1] units; 0.0 for None.
-    """
-    if not tables:
-        return 0.0
-    steps = [step for index, step in enumerate(tables[0]) if sum(divmod(index, 8)) <= _MAX_LOW_FREQUENCY]
-    return math.sqrt(sum(step * step for step in steps) / len(steps) / 12) / 255
 
 
 # ----------------------------------------------------------------------------------------------- files and headers

@@ -80,12 +80,6 @@ _MAX_COLOURS, _MIN_COLOURS, _PIXELS_PER_COLOUR, _DISTINCT = 256, 4, 16, 65535
 # Error of a colour over its distance from the nearest one: palettes have 0.5 to 1 by plane, more with dithering.
 _PALETTE_ERROR = 0.6
 _MAX_QUANTIZATION_ERROR = 10 / 255
-_BLOCK = 8  # px, of JPEG
-_MAX_STEP = 30 / 255  # a larger step is an edge of the scene
-_MIN_BLOCKING = 0.5 / 255  # photographs that were never compressed have up to 0.27 grey levels
-_BLOCKING_TO_NOISE = 0.8
-# Side of the squares of one value of which an image consists that was enlarged by repetition, and their share.
-_REPEATED, _MAX_CONSTANT = 4, 0.98
 
 
 def estimate_noise(image: Tensor, *, bands: Tensor | None = None, signal_dependent: bool = True) -> float:
@@ -486,51 +480,3 @@ def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:
         marked[:, :-1] |= ahead != behind
     shares = np.bincount(np.searchsorted(colours, codes[varied]), minlength=len(colours)) / pixels
     return np.asarray((steps * shares[:, None]).T @ steps)
-
-
-def estimate_blocking(image: Tensor) -> float:
-    """Estimate the error of an earlier JPEG compression from the seams between its 8×8 blocks.
-
-    A step across a seam raises the third difference, which is zero for a smooth gradient, over its mean at the seven
-    other positions. This is for a PNG or TIFF that once was a JPEG; the tables of a JPEG file are more exact. An image
-    that was cropped across the blocks, or resized since, has no such seams.
-
-    Images are (B, C, H, W), [0, 1], with sides of 32 px or more; bands are measured together. The result is σ in [0, 1]
-    units, about the difference of a decoded JPEG from its original; 0.0 without seams.
-
-    Raises:
-        ImageError: Not (B, C, H, W), or too small.
-
-    References:
-        Wang, Bovik, Evans, "Blind measurement of blocking artifacts in images", ICIP 2000, for seams as a measure.
-    """
-    if image.ndim != 4 or min(image.shape[-2:]) < 4 * _BLOCK:
-        raise ImageError(
-            f"blocking needs images (B, C, H, W) of {4 * _BLOCK} px a side or more, got {tuple(image.shape)}."
-        )
-    if _is_repeated(image):
-        return 0.0
-    seams = []
-    for plane in (image, image.mT):
-        steps = plane[..., :-3] - 3 * plane[..., 1:-2] + 3 * plane[..., 2:-1] - plane[..., 3:]
-        steps = steps.abs().clamp(max=_MAX_STEP)
-        means = torch.stack([steps[..., phase::_BLOCK].mean() for phase in range(_BLOCK)]).double()
-        others = torch.cat([means[: _BLOCK - 2], means[_BLOCK - 1 :]])
-        seam = means[_BLOCK - 2] - others.mean()
-        # In both directions, and above every other position; a pattern of the scene has one direction, or more maxima.
-        if seam < _MIN_BLOCKING / 2 or means[_BLOCK - 2] <= others.max():
-            return 0.0
-        seams.append(float(seam))
-    blocking = sum(seams) / 2
-    return _BLOCKING_TO_NOISE * blocking if blocking >= _MIN_BLOCKING else 0.0
-
-
-def _is_repeated(image: Tensor) -> bool:
-    """Whether squares of an image have one value each, as in a drawing or a mosaic that was enlarged by repetition.
-
-    A JPEG with so few details has no steps between its blocks either, or next to no quality.
-    """
-    height, width = (side // _REPEATED * _REPEATED for side in image.shape[-2:])
-    planes = image[..., :height, :width].reshape(-1, 1, height, width)
-    least, largest = (sign * functional.max_pool2d(sign * planes, _REPEATED) for sign in (-1, 1))
-    return float((least == largest).double().mean()) > _MAX_CONSTANT

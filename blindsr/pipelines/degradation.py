@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
-from blindsr.image_io import ImageSource, jpeg_noise_sigma
+from blindsr.image_io import ImageSource
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
+from blindsr.ops.jpeg import estimate_jpeg_error, jpeg_noise_sigma
 from blindsr.ops.noise import (
     ROUNDING,
     estimate_background_noise,
-    estimate_blocking,
     estimate_codec_error,
     estimate_floor,
     estimate_grain,
@@ -27,7 +27,7 @@ from blindsr.ops.noise import (
     estimate_quantization_error,
     has_unclipped_tiles,
 )
-from blindsr.ops.windows import Source, spread_windows, whole
+from blindsr.ops.windows import Source, spread_windows
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
@@ -56,6 +56,7 @@ _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEA
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 # Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
 _OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
+_STRONGER = 1.2  # error of an earlier compression over that of the file, from which there was one
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
 
@@ -69,13 +70,13 @@ class Noise:
     """The measured noise of an image, [0, 1] units."""
 
     sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
-    blocking: float = 0.0  # error that the seams between JPEG blocks show of an earlier compression
+    jpeg: float = 0.0  # error of luma that an earlier JPEG compression left
     mosaic: float = 0.0  # error of chroma that was interpolated from a sensor's mosaic
     is_quantized: bool = False  # whether most of it is the error of few grey levels or colours
 
     def is_near(self, other: "Noise") -> bool:
         """Whether two images have the same noise, as far as it can be measured."""
-        own, others = ((*noise.sigmas, noise.blocking, noise.mosaic) for noise in (self, other))
+        own, others = ((*noise.sigmas, noise.jpeg, noise.mosaic) for noise in (self, other))
         return len(own) == len(others) and all(
             abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True)
         )
@@ -100,12 +101,12 @@ def common_noise(measured: Sequence[Noise]) -> Noise | None:
     if len({len(noise.sigmas) for noise in measured}) != 1:
         return None
     sigmas = np.median([noise.sigmas for noise in measured], axis=0)
-    blocking, mosaic = (
-        float(np.median(levels)) for levels in zip(*((noise.blocking, noise.mosaic) for noise in measured), strict=True)
+    jpeg, mosaic = (
+        float(np.median(levels)) for levels in zip(*((noise.jpeg, noise.mosaic) for noise in measured), strict=True)
     )
     is_quantized = all(noise.is_quantized for noise in measured)
     medians = tuple(float(sigma) for sigma in sigmas)
-    return Noise(sigmas=medians, blocking=blocking, mosaic=mosaic, is_quantized=is_quantized)
+    return Noise(sigmas=medians, jpeg=jpeg, mosaic=mosaic, is_quantized=is_quantized)
 
 
 def measure_degradation(
@@ -144,19 +145,19 @@ def measure_degradation(
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
         return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
     noise = measure_noise(source) if noise is None else noise
-    sigmas, blocking = noise.sigmas, noise.blocking
+    sigmas, jpeg = noise.sigmas, noise.jpeg
     warnings = []
-    if max(compression_sigma, blocking) > _WARNING_SIGMA:
+    if max(compression_sigma, jpeg) > _WARNING_SIGMA:
         other = _OTHER_LOSSY.get(file_format)
-        if blocking > compression_sigma:
-            by = "JPEG compression" if other is None else f"{other} compression, or that"
-            found = f"{by} of an earlier copy, with an error of up to about {255 * blocking:.1f} grey levels,"
+        if jpeg > _STRONGER * compression_sigma:
+            by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
+            found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"
         elif other is None:
             found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
         else:
             found = f"{other} compression, with an error of about {255 * compression_sigma:.1f} grey levels,"
         warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
-    elif removes_noise and compression_sigma == blocking == 0 and max(sigmas) > _WARNING_SIGMA:
+    elif removes_noise and compression_sigma == jpeg == 0 and max(sigmas) > _WARNING_SIGMA:
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
         what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
@@ -167,7 +168,7 @@ def measure_degradation(
                 f"{what_becomes}; use a copy with all of them, if there is one."
             )
         warnings.append(what)
-    compression_sigma = max(compression_sigma, blocking)
+    compression_sigma = max(compression_sigma, jpeg)
     measured = Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
@@ -194,18 +195,17 @@ def _jpeg_quality(sigma: float) -> int:
 
 
 def measure_noise(source: Source) -> Noise:
-    """Measure the noise of each plane, and what the seams between JPEG blocks show of an earlier compression."""
+    """Measure the noise of each plane, and the error of an earlier JPEG compression."""
     bands, height, width = source.shape
     if min(height, width) < MIN_NOISE_SIDE:
         return Noise(sigmas=(0.0,) * bands)
     is_small = height * width * plane_count(bands) <= _WHOLE_PIXELS
-    if is_small:
-        parts = whole(source)
-    else:
-        parts = torch.cat([source.window(*window) for window in spread_windows(source, _WINDOW, _WINDOWS)])
+    windows = [(slice(0, height), slice(0, width))] if is_small else spread_windows(source, _WINDOW, _WINDOWS)
+    origins = [(rows.start, columns.start) for rows, columns in windows]
+    parts = torch.cat([source.window(*window) for window in windows])
     samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
     # Chroma comes first: where it is clean, luma that seems to have more noise where it is brighter has texture there.
-    sigmas, blocking, has_noisy_chroma = [0.0] * len(samples), 0.0, bands != 3
+    sigmas, jpeg, has_noisy_chroma = [0.0] * len(samples), 0.0, bands != 3
     has_colour = bands == 3 and bool(samples[1:].any())
     for number in reversed(range(len(samples))):
         plane, is_chroma = samples[number].contiguous(), bands == 3 and number > 0
@@ -213,10 +213,10 @@ def measure_noise(source: Source) -> Noise:
             plane, bands=parts if is_chroma else None, signal_dependent=is_chroma or has_noisy_chroma
         )
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
-        if is_small and not is_chroma:
-            blocking = max(blocking, estimate_blocking(plane))
-        if not is_chroma and blocking <= CLEAN:  # what JPEG leaves of smooth parts resembles grain
-            sigma = max(sigma, estimate_grain(plane))
+        if not is_chroma:
+            jpeg = max(jpeg, estimate_jpeg_error(plane, origins))
+            if (grain := estimate_grain(plane)) > jpeg:  # what JPEG leaves of smooth parts resembles grain
+                sigma = max(sigma, grain)
         # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
         # texture so fine: a wide blur leaves none, and its removal amplifies what is there.
         if sigma <= CLEAN:
@@ -231,9 +231,7 @@ def measure_noise(source: Source) -> Noise:
     is_quantized = max(errors) > max(CLEAN, *sigmas)
     sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
-    return Noise(
-        sigmas=tuple(sigmas), blocking=blocking if blocking > CLEAN else 0.0, mosaic=mosaic, is_quantized=is_quantized
-    )
+    return Noise(sigmas=tuple(sigmas), jpeg=jpeg if jpeg > CLEAN else 0.0, mosaic=mosaic, is_quantized=is_quantized)
 
 
 def _rounding(plane: int, *, is_grey: bool) -> float:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.image_io import jpeg_noise_sigma
 from blindsr.kernels import bicubic, fit, resample
 from blindsr.kernels.pool import KernelPool
 from blindsr.kernels.random import training_kernel, training_kernel_size
 from blindsr.ops.color import BT601, from_planes, to_planes
 from blindsr.ops.degrade import perturbed_transfer
+from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.wiener import error_level, transfer
 
 __all__ = [

@@ -14,8 +14,9 @@ import tifffile
 from PIL import Image
 
 from blindsr.errors import ImageError
-from blindsr.image_io import FileOptions, MemorySource, jpeg_noise_sigma, open_image, read_photo
+from blindsr.image_io import FileOptions, MemorySource, open_image, read_photo
 from blindsr.image_io.codecs import tiff
+from blindsr.ops.jpeg import jpeg_noise_sigma
 
 HEIGHT, WIDTH = 67, 83
 WINDOWS = [(0, 67, 0, 83), (0, 1, 0, 1), (66, 67, 82, 83), (10, 31, 0, 83), (17, 50, 15, 40), (31, 33, 63, 65)]
@@ -230,21 +231,6 @@ def test_a_closed_file_is_closed(tmp_path):
     (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:500])
     with pytest.raises(ImageError):
         open_image(tmp_path / "b.tif")  # an error leaves no file open: a ResourceWarning would fail the test
-
-
-def test_coarser_compression_has_a_larger_quantisation_error(tmp_path):
-    sigmas = []
-    for quality in (95, 75, 45):
-        Image.fromarray(skimage.data.chelsea()[:37, :31]).save(tmp_path / "a.jpg", quality=quality)
-        with open_image(tmp_path / "a.jpg") as source:
-            sigmas.append(255 * jpeg_noise_sigma(source.jpeg_tables))
-    assert 0 < sigmas[0] < 2 < sigmas[1] < sigmas[2] < 15
-
-
-def test_the_quantisation_error_of_equal_steps_is_that_of_a_uniform_quantiser():
-    assert jpeg_noise_sigma([[12] * 64]) == pytest.approx(12 / 12**0.5 / 255)
-    assert jpeg_noise_sigma([[12] * 64, [99] * 64]) == jpeg_noise_sigma([[12] * 64])
-    assert jpeg_noise_sigma(None) == 0
 
 
 ARRAYS = {

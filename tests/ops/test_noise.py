@@ -16,7 +16,6 @@ from blindsr.kernels import gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.noise import (
     ROUNDING,
-    estimate_blocking,
     estimate_codec_error,
     estimate_floor,
     estimate_grain,
@@ -122,33 +121,6 @@ def test_speckle_is_judged_by_the_middle_tile():
     assert 0.6 * true < estimate_noise(noisy) < 1.25 * true
 
 
-def as_jpeg(quality, shift=0):
-    file = io.BytesIO()
-    Image.fromarray(data.camera()[:256, :256]).save(file, "JPEG", quality=quality)
-    decoded = np.asarray(Image.open(file))[shift:, shift:].copy()
-    return torch.from_numpy(decoded)[None, None].double() / 255
-
-
-@pytest.mark.parametrize("quality", [30, 50, 75])
-def test_the_seams_of_a_jpeg_tell_its_error(quality):
-    original = torch.from_numpy(data.camera()[:256, :256].copy())[None, None].double() / 255
-    error = float((as_jpeg(quality) - original).std())
-    assert 0.4 * error < estimate_blocking(as_jpeg(quality)) < 1.6 * error
-
-
-def test_what_was_never_compressed_has_no_seams():
-    for picture in (data.camera(), data.coffee()[..., 1], data.brick(), data.text()):
-        image = torch.from_numpy(picture[:160, :160].copy())[None, None].double() / 255
-        assert estimate_blocking(image) == 0
-    assert estimate_blocking(as_jpeg(50, shift=3)) == 0
-    assert estimate_blocking(torch.full((1, 1, 40, 40), 0.5)) == 0
-
-
-def test_seams_need_some_blocks():
-    with pytest.raises(ImageError, match="32 px"):
-        estimate_blocking(torch.zeros(1, 1, 31, 64))
-
-
 def test_the_floor_under_a_wide_blur_is_measured_and_texture_is_none():
     wide = degrade(images.photograph(400, 360, name="astronaut", top=0, left=0), gaussian(3.6**2, 2).tensor(), 2)
     with_noise = torch.round(noisy(wide, 0.4 / 255) * 255) / 255
@@ -166,14 +138,6 @@ def test_fine_texture_is_little_noise_and_noise_on_it_is_measured(name):
     pixels = torch.from_numpy(getattr(data, name)()[:256, :256].copy())[None, None].float() / 255
     assert estimate_noise(pixels) < 1.5 / 255
     assert estimate_noise(noisy(pixels, 12 / 255)) == pytest.approx(12 / 255, rel=0.25)
-
-
-@pytest.mark.parametrize("times", [4, 8, 16])
-def test_an_image_that_was_enlarged_by_repetition_is_no_jpeg(times):
-    rng = np.random.default_rng(0)
-    sprite = torch.from_numpy(rng.integers(0, 256, (8, 3))[rng.integers(0, 8, (24, 24))]).permute(2, 0, 1)[None] / 255
-    for band in sprite.repeat_interleave(times, -1).repeat_interleave(times, -2).split(1, 1):
-        assert estimate_blocking(band) == 0
 
 
 def page(noise=0.0):

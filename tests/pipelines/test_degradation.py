@@ -1,6 +1,7 @@
 """The measured degradation: noise of each plane, compression, and the uncertainty of the kernel."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from scipy import ndimage
 from skimage import data
 
 from blindsr import upscale
-from blindsr.image_io import jpeg_noise_sigma
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import degrade, imresize
+from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.windows import LinearLightSource, TensorSource
 from blindsr.pipelines.degradation import kernel_error_of, measure_degradation
 from blindsr.settings import Settings
@@ -129,15 +130,25 @@ def test_noise_of_saturated_colours_is_measured_in_chroma():
     assert red == pytest.approx(0.03 * 0.92, rel=0.15)
 
 
-def test_the_seams_of_jpeg_blocks_count_as_compression_of_every_plane():
+@pytest.mark.parametrize("is_large", [False, True])
+def test_what_was_a_jpeg_has_the_error_of_its_table_wherever_it_was_cut_out(is_large):
     file = io.BytesIO()
-    Image.fromarray(data.astronaut()[:256, :256]).save(file, "JPEG", quality=40)
+    pixels = np.tile(data.astronaut(), (2, 2, 1)) if is_large else data.astronaut()[:256, :256]
+    Image.fromarray(pixels).save(file, "JPEG", quality=40)
     decoded = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None].float() / 255
-    degradation, warnings = measure(decoded)
-    assert degradation.compression_sigma > 1 / 255
-    assert warnings[0].startswith("JPEG compression of an earlier copy, with an error of up to about ")
-    _, warnings = measure(decoded, file_format="WEBP")
-    assert warnings[0].startswith("WebP compression, or that of an earlier copy, with an error of up to about ")
+    image = decoded[..., 3:, 5:].contiguous()
+    degradation, warnings = measure(image)
+    assert degradation.compression_sigma == pytest.approx(jpeg_noise_sigma(Image.open(file).quantization), rel=0.1)
+    (warning,) = warnings
+    end = "(of 100) has cost fine detail; use the original, or a less compressed copy, if there is one."
+    assert re.fullmatch(
+        r"JPEG compression of an earlier copy at a quality of about (38|39|40) " + re.escape(end), warning
+    )
+    _, warnings = measure(image, file_format="WEBP")
+    assert re.match("WebP compression, or JPEG before it, at a quality of about (38|39|40) ", warnings[0])
+    # A file that states the same compression is no earlier copy.
+    _, warnings = measure(image, compression_sigma=degradation.compression_sigma / 1.1, file_format="JPEG")
+    assert warnings[0].startswith("JPEG compression at a quality of about 4")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from blindsr.image_io import jpeg_noise_sigma, open_image
+from blindsr.image_io import open_image
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.degrade import degrade_perturbed, perturbed_transfer
+from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.wiener import error_level, transfer
 from blindsr.training import degradations
 from blindsr.training.degradations import KernelBank, KernelLaw, NoiseLaw, add_noise, degrade_periodic, draw_kernels

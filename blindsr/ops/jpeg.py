@@ -1,0 +1,230 @@
+"""What an earlier JPEG compression has left in an image: seams between blocks, and rounded coefficients.
+
+A PNG or TIFF that once was a JPEG, and a part cut out of one, have the error of that compression, and no file says so.
+Its blocks begin anywhere. The seams between them show where; there, the coefficients of the blocks are multiples of the
+steps of its quantisation table, which are read from them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from blindsr.errors import ImageError
+from blindsr.ops.noise import ROUNDING
+
+__all__ = ["estimate_jpeg_error", "jpeg_noise_sigma"]
+
+_Array = NDArray[np.floating]
+
+_BLOCK = 8  # px
+_MAX_STEP = 30 / 255  # a larger step is an edge of the scene
+# Columns at these distances say how rough the image is beside a column; the next ones see the same seam.
+_BESIDE = (-4, -3, -2, 2, 3, 4)
+_MIN_RATIO, _MAX_RATIO = -1.0, 2.0  # of a column's excess over the roughness beside it: no column decides alone
+# Standard errors by which the seams of each direction stand out, and of both together, from which coefficients are
+# looked at, and from which seams count where coefficients show nothing. Photographs without seams have up to 3.3.
+_MIN_EVIDENCE, _MIN_EVIDENCE_OF_BOTH = 1.5, 5.0
+_PROOF, _PROOF_OF_BOTH = 5.0, 14.0
+_MIN_SHARE = 0.65  # of the seams of a grid that are rougher than what is beside them; edges of a drawing are some
+_MAX_OTHER = 0.7  # evidence of another phase over that of the seams; lines and finer patterns have more
+_MIN_BLOCKING = 0.5 / 255
+_BLOCKING_TO_NOISE = 1.5  # to the error of the table, as `jpeg_noise_sigma`
+# Side of the squares of one value of which an image consists that was enlarged by repetition, and their share.
+_REPEATED, _MAX_CONSTANT = 4, 0.98
+_MAX_LOW_FREQUENCY = 7  # of i + j: the lower half of the coefficients
+_MAX_BLOCKS = 2048
+_CLIPPED = 0.5 / 255
+_MAX_READ_FREQUENCY = 5  # of i + j: above, few coefficients are left
+# Standard errors of the mean cosine at the multiples of steps that prove a table (images that were never compressed
+# have 2), and a single step; the cosine over the best one's at which a step is as good.
+_MIN_COMB, _MIN_COMB_OF_STEP, _SAME_COSINE = 12.0, 5.0, 0.85
+_MAX_STEP_READ = 128
+_MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their median
+_MIN_VARIETY = 0.3  # standard deviation of a coefficient's modulus over its mean; a pattern has the same in all blocks
+# Luma table of ITU-T T.81, K.1, which libjpeg scales by the quality.
+_TABLE = np.array([
+    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56], [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
+], dtype=np.float64)  # fmt: skip
+_SCALES = tuple((200 - 2 * q if q >= 50 else 5000 / q) / 100 for q in range(10, 99))
+
+
+def jpeg_noise_sigma(tables: Sequence[Sequence[float]] | None) -> float:
+    """Standard deviation of the error that JPEG quantisation adds to luma.
+
+    A uniform quantiser of step q has an error of q/√12; q is the root mean square of the luma steps for the half of
+    the coefficients with lower frequencies. Tables as `ImageSource.jpeg_tables`, σ in [0, 1] units; 0.0 for None.
+    """
+    if not tables:
+        return 0.0
+    steps = [step for index, step in enumerate(tables[0]) if sum(divmod(index, _BLOCK)) <= _MAX_LOW_FREQUENCY]
+    return math.sqrt(sum(step * step for step in steps) / len(steps) / 12) / 255
+
+
+def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((0, 0),)) -> float:
+    """Estimate the error that an earlier JPEG compression has left in luma.
+
+    Where the blocks begin is found from their seams. If the coefficients of these blocks are multiples of steps, the
+    error is that of these steps, as of a JPEG file with this table. If not, as after a change of brightness, seams
+    that are beyond doubt tell it. An image that was resized since has neither.
+
+    Args:
+        windows: Luma of windows of one image, (B, 1, H, W), [0, 1], sides of 32 px or more.
+        origins: Row and column of each window in the image.
+
+    Returns:
+        σ in [0, 1] units; 0.0 where no compression is found.
+
+    Raises:
+        ImageError: Not (B, 1, H, W), or too small.
+
+    References:
+        Wang, Bovik, Evans, "Blind measurement of blocking artifacts in images", ICIP 2000, for the seams; Fan,
+        de Queiroz, "Identification of bitmap compression history: JPEG detection and quantizer estimation", IEEE TIP
+        12(2), 2003, for steps from coefficients.
+    """
+    if windows.ndim != 4 or windows.shape[1] != 1 or min(windows.shape[-2:]) < 4 * _BLOCK:
+        raise ImageError(
+            f"JPEG blocks are looked for in (B, 1, H, W) of {4 * _BLOCK} px a side or more, got {tuple(windows.shape)}."
+        )
+    if _is_repeated(windows):
+        return 0.0
+    rows = _seams(windows.mT, [row for row, _ in origins])
+    columns = _seams(windows, [column for _, column in origins])
+    candidates = [
+        (row.phase, column.phase)
+        for row in rows
+        for column in columns
+        if min(row.evidence, column.evidence) > _MIN_EVIDENCE and row.evidence + column.evidence > _MIN_EVIDENCE_OF_BOTH
+    ]
+    for grid in candidates:
+        coefficients = _coefficients(windows, origins, grid)
+        if len(coefficients) and (steps := _quantiser(coefficients)) is not None:
+            return jpeg_noise_sigma([steps.ravel().tolist()])
+    row, column = rows[0], columns[0]
+    if min(row.evidence, column.evidence) < _PROOF or row.evidence + column.evidence < _PROOF_OF_BOTH:
+        return 0.0
+    blocking = (row.height + column.height) / 2
+    return _BLOCKING_TO_NOISE * blocking if row.is_regular and column.is_regular and blocking >= _MIN_BLOCKING else 0.0
+
+
+@dataclass(frozen=True)
+class _Seam:
+    """Vertical seams of one phase."""
+
+    phase: int  # of the first columns of blocks, modulo 8
+    evidence: float  # standard errors by which they are rougher than other columns
+    height: float  # mean third difference over that of other columns, [0, 1] units
+    is_regular: bool  # whether most of them are, and no other phase, as at the edges of a drawing
+
+
+def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
+    """The two phases whose vertical seams stand out most, of windows that begin at these columns.
+
+    A step between two columns raises the third difference, which is zero for a smooth gradient. Each column is compared
+    with those beside it, so that texture and edges of the scene weigh little.
+    """
+    steps = windows[..., :-3] - 3 * windows[..., 1:-2] + 3 * windows[..., 2:-1] - windows[..., 3:]
+    rough = steps.abs().clamp(max=_MAX_STEP).mean((1, 2)).double().cpu().numpy()
+    beside = np.median([np.roll(rough, shift, axis=1) for shift in _BESIDE], axis=0)
+    inner = slice(max(_BESIDE), -max(_BESIDE))
+    ratio = ((rough - beside) / (beside + ROUNDING))[:, inner].clip(_MIN_RATIO, _MAX_RATIO)
+    # The difference at index i is across the columns i + 1 and i + 2.
+    first = np.arange(rough.shape[1])[inner] + 2
+    phases = (first + np.asarray(origins)[:, None]) % _BLOCK
+    rough = rough[:, inner]
+    evidence, heights, shares = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
+    for phase in range(_BLOCK):
+        own, others = ratio[phases == phase], ratio[phases != phase]
+        error = (others.std() + 1e-3) / math.sqrt(len(own))
+        evidence[phase] = (own.mean() - others.mean()) / error
+        heights[phase] = rough[phases == phase].mean() - rough[phases != phase].mean()
+        shares[phase] = (own > np.median(others)).mean()
+    found = []
+    for phase in np.argsort(evidence)[:-3:-1]:
+        other = max(evidence[other] for other in range(_BLOCK) if other != phase)
+        is_regular = bool(shares[phase] >= _MIN_SHARE and other <= _MAX_OTHER * evidence[phase])
+        found.append(_Seam(int(phase), float(evidence[phase]), float(heights[phase]), is_regular))
+    return found
+
+
+def _coefficients(windows: Tensor, origins: Sequence[tuple[int, int]], grid: tuple[int, int]) -> _Array:
+    """Cosine coefficients of the most varied blocks of a grid, (N, 8, 8), in grey levels; clipped blocks have none."""
+    found = []
+    for window, origin in zip(windows[:, 0], origins, strict=True):
+        top, left = ((phase - start) % _BLOCK for phase, start in zip(grid, origin, strict=True))
+        height, width = ((side - start) // _BLOCK for side, start in zip(window.shape, (top, left), strict=True))
+        part = window[top : top + _BLOCK * height, left : left + _BLOCK * width].double().cpu().numpy()
+        found.append(part.reshape(height, _BLOCK, width, _BLOCK).swapaxes(1, 2).reshape(-1, _BLOCK, _BLOCK))
+    blocks = np.concatenate(found)
+    blocks = blocks[(blocks.min((1, 2)) > _CLIPPED) & (blocks.max((1, 2)) < 1 - _CLIPPED)]
+    blocks = blocks[np.argsort(blocks.var((1, 2)))[-_MAX_BLOCKS:]]
+    order = np.arange(_BLOCK)
+    cosines = np.cos(np.pi * np.outer(order, 2 * order + 1) / (2 * _BLOCK)) / 2
+    cosines[0] /= math.sqrt(2)
+    return np.asarray(255 * cosines @ blocks @ cosines.T)
+
+
+def _quantiser(coefficients: _Array) -> _Array | None:
+    """The quantisation table, (8, 8), of which coefficients, (N, 8, 8), are multiples; None if they are of none.
+
+    The tables of libjpeg decide whether there is one, and each step is then read from its own coefficients: cameras and
+    editors have other tables. Steps that too few coefficients show are proportional to those of libjpeg.
+    """
+    low = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    moduli = np.abs(coefficients)
+    read = (low > 0) & (low <= _MAX_READ_FREQUENCY) & (moduli.std(0) > _MIN_VARIETY * moduli.mean(0))
+    if not read.any():
+        return None
+    values, table = coefficients[:, read].astype(np.float32), _TABLE[read].astype(np.float32)
+    whole = [_evidence(_comb(values, np.floor(scale * table + 0.5).clip(1)).sum(1)) for scale in _SCALES]
+    if max(whole) < _MIN_COMB:
+        return None
+    steps = np.arange(1, _MAX_STEP_READ + 1)
+    combs = np.stack([_comb(values, np.full_like(table, step)) for step in steps], 1)
+    means = np.where(_evidence(combs) >= _MIN_COMB_OF_STEP, combs[0] / combs[1].clip(1), 0.0)
+    # The half of a step, and a third of it, have the same multiples.
+    found = np.where((means > 0) & (means >= _SAME_COSINE * means.max(0)), steps[:, None], 0).max(0)
+    ratios = found / table
+    is_found = found > 0
+    scale = float(np.median(ratios[is_found])) if is_found.any() else _SCALES[int(np.argmax(whole))]
+    is_found &= (ratios > scale / _MAX_SCATTER) & (ratios < scale * _MAX_SCATTER)
+    # Tables are flatter or steeper than those of libjpeg: the last diagonals that were read are nearest to the others.
+    if (is_last := is_found & (low[read] > _MAX_READ_FREQUENCY - 2)).any():
+        scale = float(np.median(ratios[is_last]))
+    result = (scale * _TABLE).clip(1)
+    result[read] = np.where(is_found, found, result[read])
+    return result
+
+
+def _comb(values: _Array, steps: _Array) -> _Array:
+    """Sums of cosines that are 1 at the multiples of steps, (F,), over coefficients, (N, F), and their numbers, (2, F).
+
+    Coefficients that are nearer to zero than to the first multiple do not count.
+    """
+    ratios = values / steps
+    counted = np.abs(ratios) > 0.5
+    return np.stack([np.where(counted, np.cos(2 * np.pi * ratios), 0.0).sum(0), counted.sum(0)])
+
+
+def _evidence(comb: _Array) -> _Array:
+    """Standard errors by which a sum of cosines, comb[0] of comb[1] of them, is above zero."""
+    return np.asarray(comb[0] / np.sqrt(comb[1] / 2 + 1))
+
+
+def _is_repeated(image: Tensor) -> bool:
+    """Whether squares of an image have one value each, as in a drawing or a mosaic that was enlarged by repetition.
+
+    A JPEG with so few details has no steps between its blocks either, or next to no quality.
+    """
+    height, width = (side // _REPEATED * _REPEATED for side in image.shape[-2:])
+    planes = image[..., :height, :width].reshape(-1, 1, height, width)
+    least, largest = (sign * functional.max_pool2d(sign * planes, _REPEATED) for sign in (-1, 1))
+    return float((least == largest).double().mean()) > _MAX_CONSTANT

@@ -104,10 +104,9 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
         for column in columns
         if min(row.evidence, column.evidence) > _MIN_EVIDENCE and row.evidence + column.evidence > _MIN_EVIDENCE_OF_BOTH
     ]
-    for grid in candidates:
-        coefficients = _coefficients(windows, origins, grid)
-        if len(coefficients) and (steps := _quantiser(coefficients)) is not None:
-            return jpeg_noise_sigma([steps.ravel().tolist()])
+    tables = [_quantiser(_coefficients(windows, origins, grid)) for grid in candidates]
+    if errors := [jpeg_noise_sigma([table.ravel().tolist()]) for table in tables if table is not None]:
+        return max(errors)  # a second compression does not undo the first
     row, column = rows[0], columns[0]
     if min(row.evidence, column.evidence) < _PROOF or row.evidence + column.evidence < _PROOF_OF_BOTH:
         return 0.0
@@ -126,7 +125,7 @@ class _Seam:
 
 
 def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
-    """The two phases whose vertical seams stand out most, of windows that begin at these columns.
+    """The two phases, not next to each other, whose vertical seams stand out most; windows begin at these columns.
 
     A step between two columns raises the third difference, which is zero for a smooth gradient. Each column is compared
     with those beside it, so that texture and edges of the scene weigh little.
@@ -140,18 +139,22 @@ def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
     first = np.arange(rough.shape[1])[inner] + 2
     phases = (first + np.asarray(origins)[:, None]) % _BLOCK
     rough = rough[:, inner]
-    evidence, heights, shares = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
-    for phase in range(_BLOCK):
-        own, others = ratio[phases == phase], ratio[phases != phase]
-        error = (others.std() + 1e-3) / math.sqrt(len(own))
-        evidence[phase] = (own.mean() - others.mean()) / error
-        heights[phase] = rough[phases == phase].mean() - rough[phases != phase].mean()
-        shares[phase] = (own > np.median(others)).mean()
-    found = []
-    for phase in np.argsort(evidence)[:-3:-1]:
-        other = max(evidence[other] for other in range(_BLOCK) if other != phase)
-        is_regular = bool(shares[phase] >= _MIN_SHARE and other <= _MAX_OTHER * evidence[phase])
-        found.append(_Seam(int(phase), float(evidence[phase]), float(heights[phase]), is_regular))
+    found: list[_Seam] = []
+    compared = list(range(_BLOCK))
+    for _ in range(2):
+        evidence = {}
+        for phase in compared:
+            own, others = ratio[phases == phase], ratio[np.isin(phases, compared) & (phases != phase)]
+            evidence[phase] = float((own.mean() - others.mean()) / (others.std() + 1e-3) * math.sqrt(len(own)))
+        phase = max(evidence, key=lambda phase: evidence[phase])
+        rest = [other for other in compared if other != phase]
+        others = np.isin(phases, rest)
+        share = (ratio[phases == phase] > np.median(ratio[others])).mean()
+        is_regular = bool(share >= _MIN_SHARE and max(evidence[p] for p in rest) <= _MAX_OTHER * evidence[phase])
+        height = float(rough[phases == phase].mean() - rough[others].mean())
+        found.append(_Seam(phase, evidence[phase], height, is_regular))
+        # Two grids are those of a JPEG that was cut and compressed again. The next columns see a part of the same seam.
+        compared = [other for other in rest if (other - phase) % _BLOCK not in (1, _BLOCK - 1)]
     return found
 
 
@@ -179,6 +182,8 @@ def _quantiser(coefficients: _Array) -> _Array | None:
     editors have other tables. Steps that too few coefficients show are proportional to those of libjpeg.
     """
     low = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    if len(coefficients) == 0:
+        return None
     moduli = np.abs(coefficients)
     read = (low > 0) & (low <= _MAX_READ_FREQUENCY) & (moduli.std(0) > _MIN_VARIETY * moduli.mean(0))
     if not read.any():

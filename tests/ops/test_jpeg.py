@@ -60,6 +60,13 @@ def test_the_table_of_a_camera_or_an_editor_is_read_too():
     assert estimate_jpeg_error(luma(pixels[2:, 6:])) == pytest.approx(sigma, rel=0.25)
 
 
+@pytest.mark.parametrize("second", [90, 97])
+def test_of_two_compressions_the_stronger_one_counts(second):
+    pixels, sigma = compressed(data.astronaut()[:300, 100:400], quality=50)
+    again, _ = compressed(np.ascontiguousarray(pixels[3:, 5:]), quality=second)
+    assert estimate_jpeg_error(luma(again)) == pytest.approx(sigma, rel=0.1)
+
+
 def test_windows_of_an_image_are_measured_together():
     pixels, sigma = compressed(data.astronaut(), quality=80)
     image = luma(pixels[1:, 2:])

@@ -449,7 +449,7 @@ def degrade(
         raise ConfigError(f"noise_sigma must be a number of 0 or more, got {noise_sigma!r}.")
     known = _kernel(kernel, 2 if scale is None else int(scale))
     if not isinstance(known, Kernel):
-        raise ConfigError("degrade takes one kernel for all bands and places; degrade bands and parts one by one.")
+        raise ConfigError("degrade needs one kernel, got a stack or a map; degrade each band or part by its own.")
     if scale is not None and known.scale != scale:
         raise KernelError(
             f"the degradation by {scale} needs a kernel for scale {scale}, this one is for scale {known.scale}; "
@@ -489,7 +489,7 @@ def _listener(progress: Listener | None) -> Listener:
     if progress is not None and not callable(progress):
         raise ConfigError(
             f"progress must be a function, which is called with every event of the run, got {progress!r}; leave it out "
-            "to hear nothing."
+            "to receive no events."
         )
     return ignore if progress is None else progress
 

@@ -1,6 +1,6 @@
-"""What a run says while it runs.
+"""Events of a run: stages, steps and notices.
 
-The algorithms know a `Listener` and nothing of terminals. A listener must not change a result; an exception
+The algorithms report to a `Listener` and do not depend on a terminal. A listener must not change a result; an exception
 that it raises stops the run and passes through, which is how a cancel button works. `list.append` is a listener.
 """
 
@@ -39,7 +39,7 @@ class StageDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something the user should know: a fallback, a value that was normalised, a doubt.
+    """A message for the user: a fallback, a value that was normalised, an uncertain result.
 
     It is a warning unless it `is_plain` information.
     """
@@ -60,4 +60,4 @@ class Listener(Protocol):
 
 
 def ignore(event: Event, /) -> None:
-    """Listen to nothing: the default listener."""
+    """Discard an event: the default listener."""

@@ -7,19 +7,22 @@ import contextlib
 import ctypes
 import math
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from blindsr.cores import default_threads
 from blindsr.errors import ConfigError, DeviceError, DivergenceError
 
 __all__ = [
-    "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype",
+    "Precision", "available_devices", "bf16_reason", "check_finite", "choose_device", "choose_dtype", "frozen_network",
     "prepare_process", "release_memory", "seeded_generator",
 ]  # fmt: skip
 
+M = TypeVar("M", bound=nn.Module)
 Precision = Literal["auto", "fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT = 2**30  # bytes
@@ -117,6 +120,19 @@ def release_memory() -> None:
 def seeded_generator(seed: int) -> torch.Generator:
     """A random generator on the CPU, so that every device draws the same numbers; the global one is never used."""
     return torch.Generator().manual_seed(seed)
+
+
+def frozen_network(make: Callable[[], M], weights: Mapping[str, torch.Tensor]) -> M:
+    """A network with these weights, in float32 on the CPU, for inference alone.
+
+    Args:
+        make: Makes the network; its own weights are not initialised, which would draw from torch's global generator.
+        weights: Its weights by name.
+    """
+    with torch.device("meta"):
+        network = make()
+    network.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    return network.requires_grad_(False).eval()
 
 
 def check_finite(loss: float, step: int, stage: str) -> None:

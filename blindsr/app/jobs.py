@@ -156,9 +156,7 @@ class Outcome:
     @property
     def image(self) -> Path:
         """The file of the result."""
-        if self.result.outputs.image is None:
-            raise RuntimeError("upscaling writes an image")
-        return self.result.outputs.image
+        return self.result.outputs.result
 
 
 @dataclass
@@ -421,7 +419,7 @@ class Sessions:
         folder: A private folder; `uploads` in it has what is being uploaded, until its session takes it.
         max_upload: Bytes that one file may have.
         device: Device of the jobs.
-        threads: Threads of the arithmetic; None is one per core.
+        threads: Threads of the arithmetic; None is OMP_NUM_THREADS, or one per free core.
     """
 
     def __init__(self, folder: Path, *, max_upload: int, device: str = "auto", threads: int | None = None) -> None:

@@ -318,7 +318,7 @@ class _Page:
         }
 
     def _place(self, viewer: Viewer) -> dict[Any, Any]:
-        """What depends on the place that is shown."""
+        """Updates of the components that depend on the chosen part of the photograph."""
         self._sessions.submit(partial(viewer.trial, 1.0))  # ready when the slider is moved
         compared, run = viewer.compare(), viewer.outcome.result.run
         has_one = run is None or run.band_kernels is None  # one kernel, whose width can be changed

@@ -77,7 +77,7 @@ class AppOptions:
         token: Secret that the browser must show; None is none on a loopback address.
         max_upload: Bytes that one file may have.
         device: Device of the work.
-        threads: Threads of the work; None is one per core.
+        threads: Threads of the work; None is OMP_NUM_THREADS, or one per free core.
 
     Raises:
         ConfigError: The token is empty or has other characters than letters, digits, "-" and "_", or the limit is

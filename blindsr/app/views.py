@@ -182,7 +182,7 @@ def _interpolated(image: ImageSource, rows: slice, columns: slice, scale: int) -
 
 
 def _tensor(pixels: NDArray[np.float32]) -> Tensor:
-    """(1, C, H, W) of (H, W, C)."""
+    """Pixels, (H, W, C), as a tensor, (1, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 

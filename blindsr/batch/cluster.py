@@ -160,7 +160,7 @@ def run_on_worker(task: Task, device: str, threads: int | None, topic: str, vers
 
     def send(event: Event) -> None:
         values = {name: getattr(event, name) for name in type(event).__dataclass_fields__}
-        if "values" in values:  # msgpack knows no mapping but dict
+        if "values" in values:  # msgpack serialises no mapping but dict
             values["values"] = dict(values["values"])
         worker.log_event(topic, {"key": key, "kind": type(event).__name__, "values": values})
 

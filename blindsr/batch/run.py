@@ -129,7 +129,7 @@ def upscale_files(
             image.
         settings: The settings of each run; the defaults if None.
         kernel: A known kernel for all images, as anything that `as_kernel` takes; None estimates one for each.
-        kernel_warnings: Remarks on the kernel for the records.
+        kernel_warnings: Warnings about the kernel for the records.
         linear_light: With a known kernel, whether the sRGB curve is undone before upscaling.
         shared_kernel: Estimate one kernel from all images, which are of one camera and lens.
         files: How images are read and written.
@@ -144,7 +144,8 @@ def upscale_files(
         executor: Processes of this machine, this process, or a Dask cluster.
         jobs: Processes; None is one for each device.
         device: As for one image, or a list ("cuda:0,cuda:1") that the processes take in turn.
-        threads: Threads of all processes together (of each worker on a cluster); None is one per usable core.
+        threads: Threads of all processes together (of each worker on a cluster); None is OMP_NUM_THREADS if it is set,
+            else one per free core.
         max_memory: Bytes that all processes may take together (each worker on a cluster); None is what is free.
         retries: Further attempts for an image whose worker died or ran out of memory.
         scheduler: Address of the Dask scheduler.

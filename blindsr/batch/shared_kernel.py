@@ -66,7 +66,7 @@ class SeriesKernel:
     contents: Mapping[Path, bytes] = field(default_factory=dict)  # to be written; empty if an earlier run wrote them
 
     def report(self, listener: Listener) -> None:
-        """Say what the kernel is, and every warning."""
+        """Report the kernel and every warning to a listener."""
         listener(Notice(stage=STAGE, message=self.summary, is_plain=True))
         for warning in self.notes:
             listener(Notice(stage=STAGE, message=warning))
@@ -144,12 +144,12 @@ def shared_kernel_for(
         except ImageError as error:
             shared, of_one = _of_the_middle_one(images, without_region, error)
     advice = ONE_OF_FRAMES if files.page == ALL_PAGES and len(paths) == 1 else OF_EACH_IMAGE
-    warnings = shared.warnings(advice) + of_one
+    for_all = shared.spread_warnings(advice) + of_one
+    warnings = (*shared.spread_warnings(advice), *shared.outlier_warnings(), *shared.exclusion_warnings(), *of_one)
     noise, summary = common_noise(list(measured.values())), str(shared)
     if files.page == ALL_PAGES and any(name not in map(str, paths) for name, _ in images):
         of = f"{len(paths)} files" if len(paths) > 1 else "the file"
         summary += f" They are spread over the frames or pages of {of}."
-    for_all = tuple(text for text in warnings if text.startswith("one kernel")) + of_one
     record = {
         "key": key,
         "summary": summary,

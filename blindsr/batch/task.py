@@ -1,4 +1,4 @@
-"""One image of a batch: the key that identifies its result, the job itself, and the events of a batch."""
+"""One image of a batch: the key that identifies its result, the task itself, and the events of a batch."""
 
 import contextlib
 import errno
@@ -77,7 +77,7 @@ class TaskOptions:
     settings: Settings = field(default_factory=Settings)  # the settings of each run
     kernel: AnyKernel | None = None  # a known or shared kernel; None estimates one for each image
     noise: Noise | None = None  # of most images of the batch; each whose own is near it gets it
-    kernel_warnings: tuple[str, ...] = ()  # remarks on the kernel for the record
+    kernel_warnings: tuple[str, ...] = ()  # warnings about the kernel for the record
     linear_light: LinearLight = "auto"  # whether the sRGB curve is undone before upscaling with a known kernel
     files: FileOptions = DEFAULT_FILES  # how images are read and written
     max_memory: int | None = None  # memory that one image may take, bytes

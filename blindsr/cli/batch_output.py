@@ -54,7 +54,7 @@ class BatchProgress(Terminal):
         self._open = self._done = self._failed = self._images = self._kept = 0
 
     def __exit__(self, *error: object) -> None:
-        """Close the bars, and say what an interrupted batch has done."""
+        """Close the bars, and print how many images of an interrupted batch are done."""
         super().__exit__(*error)
         if self._images and isinstance(error[1], KeyboardInterrupt):
             done = self._kept + self._done - self._failed

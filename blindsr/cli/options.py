@@ -48,8 +48,8 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 STDIO = Path("-")
-# Options given to the wrong command, and what to do.
 _MAX_THREADS = 4096  # more than any machine has cores; torch refuses what its 32 bits do not hold
+# Options given to the wrong command, and what to do.
 _ELSEWHERE = {
     "estimate": ("it estimates the kernel; with a known one: blindsr upscale PHOTO {option} …", "Known kernel"),
     "upscale": (

@@ -57,7 +57,7 @@ def rgb_to_y(image: NDArray[Any]) -> NDArray[np.float64]:
     """MATLAB's luma, Y = 16 + 65.481 R + 128.553 G + 24.966 B.
 
     Args:
-        image: (H, W, 3) RGB, or gray (H, W) or (H, W, 1), which is R = G = B; floats in [0, 1] or integers.
+        image: (H, W, 3) RGB, or grey (H, W) or (H, W, 1), which is R = G = B; floats in [0, 1] or integers.
 
     Returns:
         (H, W), 16 … 235, not rounded. Full-range luma would read 1.32 dB lower in PSNR.
@@ -73,7 +73,7 @@ def rgb_to_y(image: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim == 2:
         return 16 + sum(_LUMA) * values
     if values.ndim != 3 or values.shape[2] != 3:
-        raise ImageError(f"luma needs (H, W, 3) or gray (H, W), got shape {image.shape}; drop alpha and extra bands.")
+        raise ImageError(f"luma needs (H, W, 3) or grey (H, W), got shape {image.shape}; drop alpha and extra bands.")
     return np.asarray(16 + values @ np.array(_LUMA), dtype=np.float64)
 
 
@@ -81,7 +81,7 @@ def psnr_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     """PSNR on luma as the super-resolution literature reports it: 8-bit images, MATLAB's luma, peak 255.
 
     Args:
-        sr: SR image, (H, W, 3) or gray; floats in [0, 1] are rounded to 8 bits first.
+        sr: SR image, (H, W, 3) or grey; floats in [0, 1] are rounded to 8 bits first.
         hr: Ground truth, like `sr`.
         border: Pixels cropped on every side; the literature uses the scale.
 

@@ -37,7 +37,7 @@ class ShuffledLaw:
     blur_sizes: tuple[int, int] = (7, 21)  # px, odd
     split_share: float = 0.25  # of the ×4 degradations: an extra downscaling by 2 first
     max_noise: int = 25  # grey levels of Gaussian noise, from 1
-    noise_shares: tuple[float, float, float] = (0.2, 0.4, 0.4)  # any covariance, independent in R, G, B, gray
+    noise_shares: tuple[float, float, float] = (0.2, 0.4, 0.4)  # any covariance, independent in R, G, B, grey
     qualities: tuple[int, int] = (30, 95)  # of JPEG
     early_jpeg_share: float = 0.75  # of the degradations with a compression at any place
     camera_share: float = 0.25  # with the noise of a sensor, processed by a camera
@@ -49,7 +49,7 @@ class ShuffledLaw:
         """Degrade an image.
 
         Args:
-            hr: (1, C, H, W), [0, 1], gray or RGB; H and W are multiples of the scale. Left unchanged.
+            hr: (1, C, H, W), [0, 1], grey or RGB; H and W are multiples of the scale. Left unchanged.
             scale: 2, 3 or 4.
             rng: Random generator.
 
@@ -61,7 +61,7 @@ class ShuffledLaw:
         """
         if scale not in (2, 3, 4) or hr.shape[1] not in (1, 3):
             raise ConfigError(
-                f"the law bsrgan needs a scale of 2, 3 or 4 and a gray or RGB image, got {scale} and "
+                f"the law bsrgan needs a scale of 2, 3 or 4 and a grey or RGB image, got {scale} and "
                 f"{hr.shape[1]} bands."
             )
         size = hr.shape[-2] // scale, hr.shape[-1] // scale
@@ -109,7 +109,7 @@ class ShuffledLaw:
         def noisy(image: Tensor) -> Tensor:
             bands = image.shape[1]
             own = np.random.default_rng(seed).standard_normal((3, *image.shape[-2:]))
-            # Gray noise is the same in every band; a gray image has one.
+            # Grey noise is the same in every band; a grey image has one.
             noise = own[:1].repeat(bands, 0) if kind == 2 or bands == 1 else np.tensordot(mixing, own, 1)
             return image + sigma * torch.from_numpy(noise)[None].to(image)
 

@@ -192,7 +192,7 @@ def detect_format(head: bytes, path: Path) -> FileFormat | None:
 def default_suffix(photo: "PhotoHeader", channels: int | None = None) -> str:
     """Suffix of the file that holds a photograph without loss: ".png" for plain images, ".tif" for others.
 
-    Plain is gray or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration. A FITS
+    Plain is grey or RGB with 8 or 16 bits, without georeference, no-data value, mask or microscope calibration. A FITS
     image becomes one again (".fits").
     `channels`, the bands without alpha, are needed if `photo` is only a header.
     """

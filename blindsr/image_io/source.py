@@ -1,4 +1,4 @@
-"""The one way in which the pipeline sees an image: opened once, read by windows, from a file or an array."""
+"""The only interface by which the pipeline reads an image: opened once, read by windows, from a file or an array."""
 
 import errno
 import hashlib
@@ -382,7 +382,7 @@ class _Frame(ImageSource):
 
     @cached_property
     def sha256(self) -> str:
-        """That of the file."""
+        """SHA-256 of the file, hexadecimal."""
         return self._owner.sha256
 
 

@@ -74,7 +74,7 @@ def check_format(
         kind = "floats" if header.dtype.kind == "f" else f"{header.dtype} samples"
         raise OutputError(f"{suffix} holds no {kind}; write {stem}.tif")
     if format_.bands is not None and channels not in format_.bands:
-        raise OutputError(f"{suffix} holds gray or RGB, not {channels} bands; write {stem}.tif")
+        raise OutputError(f"{suffix} holds grey or RGB, not {channels} bands; write {stem}.tif")
     if format_.max_side is not None and max(size) > format_.max_side:
         raise OutputError(
             f"{suffix} holds at most {format_.max_side} px a side, the result has {size[0]}×{size[1]}; write {stem}.png"

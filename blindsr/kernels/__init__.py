@@ -1,6 +1,15 @@
 """Downscaling kernels: values, formulas, random laws, arithmetic, metrics, files and plots; without torch."""
 
-from blindsr.kernels.analytic import bicubic, bicubic_in_place_of, box, defocus, gaussian, motion, parse_kernel
+from blindsr.kernels.analytic import (
+    bicubic,
+    bicubic_in_place_of,
+    box,
+    defocus,
+    gaussian,
+    is_bicubic,
+    motion,
+    parse_kernel,
+)
 from blindsr.kernels.conventions import Convention, detect, from_convention, to_convention
 from blindsr.kernels.files import as_kernel, kernel_bytes, load_kernel, read_kernel
 from blindsr.kernels.kernel import Kernel, KernelEstimate, KernelMap, KernelStack
@@ -34,6 +43,7 @@ __all__ = [
     "flip",
     "from_convention",
     "gaussian",
+    "is_bicubic",
     "kernel_bytes",
     "kernel_plot_png",
     "load_kernel",

@@ -90,7 +90,7 @@ def gaussian(covariance: ArrayLike, scale: int, *, size: int | None = None) -> K
     Args:
         covariance: Σ, (2, 2), HR px², order (y, x); or one number, the variance of an isotropic Gaussian.
         scale: Factor from LR to HR.
-        size: K; None is ±3.5 σ of the long axis.
+        size: Side K ≡ scale (mod 2), HR px; None contains ±3.5 σ of the long axis.
 
     Raises:
         KernelError: Σ is not symmetric positive definite, or needs a kernel of more than 1001 px.
@@ -131,6 +131,12 @@ def bicubic(scale: int) -> Kernel:
     taps = np.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, np.where(t <= 2, far, 0.0))
     taps = taps / taps.sum()
     return Kernel.normalised(np.outer(taps, taps), scale, {"made_by": "bicubic"})
+
+
+def is_bicubic(kernel: Kernel) -> bool:
+    """Whether the weights of a kernel are those of `bicubic`, to 10⁻⁶."""
+    ideal = bicubic(kernel.scale)
+    return ideal.size == kernel.size and bool(np.allclose(ideal.array, kernel.array, atol=1e-6))
 
 
 def bicubic_in_place_of(method: str, scale: int) -> Kernel:

@@ -118,7 +118,7 @@ class Latent(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Back onto the sphere (§3.3)."""
+        """Project the point back onto the sphere (§3.3)."""
         self.point.mul_(self.radius / torch.linalg.vector_norm(self.point))
 
 

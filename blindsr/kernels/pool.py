@@ -23,6 +23,9 @@ from blindsr.kernels.transform import fit, zero_margins
 __all__ = ["KernelPool", "noise_patches", "read_pool"]
 
 _MAX_BYTES: Final = 1 << 30
+# Of patches that are noise, as RealSR takes them: a variance of 20 grey levels squared, and their means.
+_MAX_SIGMA: Final = 20**0.5 / 255
+_MEANS: Final = (0.1, 0.9)
 _MAX_NOISE: Final = 0.25  # [0, 1] units; more is no noise
 
 
@@ -153,14 +156,7 @@ def _trimmed(kernel: Kernel) -> Kernel:
     return fit(kernel, kernel.size - 2 * ring) if ring else kernel
 
 
-def noise_patches(
-    pixels: NDArray[np.float32],
-    *,
-    side: int = 64,
-    max_sigma: float = 20**0.5 / 255,
-    min_mean: float = 0.1,
-    max_mean: float = 0.9,
-) -> NDArray[np.float32]:
+def noise_patches(pixels: NDArray[np.float32], *, side: int = 64) -> NDArray[np.float32]:
     """The smooth patches of a photograph without their means: its noise, as RealSR takes it.
 
     The photograph is cut into squares. One is noise if it varies little, is neither black nor white, and holds no
@@ -169,9 +165,6 @@ def noise_patches(
     Args:
         pixels: (H, W, C), [0, 1].
         side: Of the squares, px. RealSR's are 256; smaller ones are found in more photographs.
-        max_sigma: Largest standard deviation; RealSR's variance of 20 grey levels squared.
-        min_mean: Smallest mean.
-        max_mean: Largest mean.
 
     Returns:
         (N, side, side, C), zero mean in each band; N may be 0.
@@ -190,5 +183,5 @@ def noise_patches(
     # The mean of a quarter of white noise has a standard deviation of σ / half.
     is_level = np.abs(quarters).max((1, 2, 3)) < 0.25 * sigma + 4 * sigma / half
     level = means.mean((1, 2, 3))
-    chosen = (sigma > 0) & (sigma < min(max_sigma, _MAX_NOISE)) & (level > min_mean) & (level < max_mean) & is_level
+    chosen = (sigma > 0) & (sigma < min(_MAX_SIGMA, _MAX_NOISE)) & (level > _MEANS[0]) & (level < _MEANS[1]) & is_level
     return np.ascontiguousarray(noise[chosen], np.float32)

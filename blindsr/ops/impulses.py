@@ -9,7 +9,7 @@ from torch.nn import functional
 
 __all__ = ["MARGIN", "Impulses", "find_impulses", "without_impulses"]
 
-MARGIN = 2  # px around a pixel that say whether it is an impulse
+MARGIN = 2  # px around a pixel; radius of the neighbourhood that decides whether it is an impulse
 _MIN_HEIGHT = 25 / 255  # difference from the surroundings from which a pixel is a spike
 _SPREADS = 3.0  # … and in widths of the distribution of the values around it
 # A neighbour of an impulse differs from the surroundings no more than they differ from each other. That of a star has
@@ -116,7 +116,7 @@ def _has_impulses_of(planes: Tensor, value: float, all_alone: int) -> bool:
 
 
 def _of_value(planes: Tensor, index: Tensor, value: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of pixels of a value: the number of their neighbours that have it, how far the others are, the neighbours."""
+    """For each pixel of a value: the number of neighbours that have it, the distance of the others, the neighbours."""
     near = _at(planes, index, _NEAR)
     is_same = (near - value).abs() <= _SAME
     number, y, x = index.unbind(1)

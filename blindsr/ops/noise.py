@@ -41,7 +41,7 @@ _MIN_SIGMA = 2 / 255  # in the brightest range; texture is measured as less
 _MAX_MISFIT = 0.2  # of the fit, relative to the variance in the brightest range
 # Tiles of background: their share, the quantile of the noise variance that theirs is near, and their variance over it.
 _BACKGROUND_SHARE, _BACKGROUND_QUANTILE, _BACKGROUND_EXCESS = 0.25, 0.3, 2.0
-_FINEST = 1e-7  # of float32: less is not noise but nothing
+_FINEST = 1e-7  # below the precision of float32: counts as no noise
 # Of a flat floor at the end of the spectrum: the largest ratio of coarse to fine variance on all tiles (white noise has
 # 1), its smallest level over that of rounding, and the largest level, above which `estimate_noise` measures it.
 _MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
@@ -177,8 +177,8 @@ def estimate_floor(image: Tensor, rounding: float, *, is_chroma: bool = False) -
     Args:
         image: As for `estimate_noise`.
         rounding: Standard deviation of the rounding in these samples, [0, 1] units.
-        is_chroma: Whether it is a difference of bands, whose finest detail is rounding in most photographs: that says
-            nothing there.
+        is_chroma: Whether it is a difference of bands, whose finest detail is rounding in most photographs: which is no
+            evidence of noise.
 
     Returns:
         σ in [0, 1] units, without rounding; 0.0 where the spectrum does not end in white noise. Of rounding alone, the

@@ -31,7 +31,7 @@ _MIN_CORRELATION = 0.6
 # direction alone: it does not say which displacement is meant.
 _SECOND_PEAK, _PEAK_RADIUS = 0.88, 3
 _MIN_TILES, _MIN_TILES_OF_GROWTH = 4, 12
-_MIN_SPREAD = 0.1  # standard deviation of the places of the tiles that agree, of each side: one caption says nothing
+_MIN_SPREAD = 0.1  # standard deviation of the places of the tiles that agree, of each side: one caption is no evidence
 _ROUNDS = 12  # of the weighted fit
 _LEAST_SPREAD = 0.1  # px, of the deviations from the fit
 _GROWTHS = (0.0, -0.004, -0.002, -0.001, 0.001, 0.002, 0.004)  # starts of the fit
@@ -86,7 +86,7 @@ def estimate_displacements(
         reference: Index of the band that the others are compared with.
 
     Returns:
-        For each band, None where it is in place, or where that cannot be told.
+        For each band, None where it is in place, or where its displacement cannot be measured.
     """
     centre = (size[0] - 1) / 2, (size[1] - 1) / 2
     places = np.array(corners, np.float64).reshape(-1, 2) + (TILE - 1) / 2 - centre

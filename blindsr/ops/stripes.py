@@ -80,7 +80,7 @@ def row_differences(plane: Tensor) -> tuple[Tensor, Tensor]:
     """
     runs = _differences_of_runs(plane, _CURVE)[0]
     common = runs.median(0).values
-    # Runs with texture say less than smooth ones.
+    # Runs with texture have a smaller weight than smooth ones.
     variance = (1.4826 * (runs - common).abs().median(1, keepdim=True).values).square().clamp_min(_MIN_SIGMA**2 / 100)
     weight = (1 / variance).expand_as(runs)
     return (weight * runs).sum(0) / weight.sum(0), 1 / weight.sum(0)

@@ -28,7 +28,7 @@ _BEHIND = 16  # of these lines
 # Lines after those of one colour that may belong to the bar: those of a block of JPEG with chroma at half size, in
 # which the compression has spread the picture over the bar, and one that both share.
 _EDGE = 17
-_LIKE_LARGEST = 0.7  # least share of the largest step that the edge of a bar has
+_LIKE_LARGEST = 0.7  # step of a bar's edge over the largest step, at least
 _MAX_BLUR = 0.08  # share of the picture in the line two before its first: an edge that is softer was blurred with it
 _MIN_FIRST = 0.8  # share of the picture in its first line
 _FIRST_LINES = 16  # that are read to find out whether there is a bar

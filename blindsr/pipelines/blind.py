@@ -157,7 +157,6 @@ def run(
     settings: Settings | None = None,
     *,
     kernel: AnyKernel | None = None,
-    compression_sigma: float = 0.0,
     tile: int | None = None,
     listener: Listener = ignore,
 ) -> RunResult:
@@ -167,7 +166,6 @@ def run(
         source: The image; everything runs on its device.
         settings: The default preset if None.
         kernel: A known kernel for `settings.kernel_scale`, or one for each band; None estimates it from the image.
-        compression_sigma: Error that the codec of the file left, [0, 1] units.
         tile: Side of a tile, LR pixels; None chooses one.
         listener: Receives the events of the run.
 
@@ -184,7 +182,7 @@ def run(
     settings = Settings() if settings is None else settings
     _, height, width = source.shape
     settings = settings.for_image(height, width)
-    fitted = fit(source, settings, kernel=kernel, compression_sigma=compression_sigma, listener=listener)
+    fitted = fit(source, settings, kernel=kernel, listener=listener)
     writer = ArrayWriter(source.shape[0], settings.output_size(height, width))
     result = apply(fitted, settings, writer, tile=tile, listener=listener)
     return replace(result, image=writer.image.to(source.device))
@@ -472,7 +470,7 @@ def _strength(
     """The share of a model's result that is used, and the model with what has been computed of it."""
     if settings.strength != "auto":
         return settings.strength, model
-    # A width that the user has chosen is to be seen, whatever comes of it.
+    # A kernel width that the user has chosen is applied in full, without comparison.
     if model.whole_image or settings.kernel_width != 1 or not getattr(upscaler, "is_compared", False):
         return 1.0, model
     return measure_strength(model, source, "given" if is_given else "estimated")

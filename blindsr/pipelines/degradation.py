@@ -342,7 +342,7 @@ def _describes_optics(provenance: Mapping[str, object], image: ImageSource) -> b
     """Whether the kernel describes what optics do to light, and the image comes from a camera that encodes it."""
     if provenance.get("made_by") == "sensor":
         return provenance.get("encoding") == "srgb"
-    # A gray image with a measured PSF is more likely a microscope's, whose samples are linear.
+    # A grey image with a measured PSF is more likely a microscope's, whose samples are linear.
     return provenance.get("made_by") == "psf" and image.channels == 3
 
 

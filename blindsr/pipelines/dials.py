@@ -111,7 +111,7 @@ class RowDials:
         return self._source.window(slice(first, last), slice(0, self._size[1])).cpu()
 
     def _range(self, top: int, sign: int) -> Tensor:
-        """The largest (sign 1) or least (−1) values around each pixel, interpolated linearly between LR pixels."""
+        """The maximum (sign 1) or minimum (−1) around each pixel, interpolated linearly between LR pixels."""
         border = _NEIGHBOURHOOD // 2
 
         def rows(first: int, last: int) -> Tensor:

@@ -90,10 +90,10 @@ _MEASURED_FRAMES = 8  # of a series, for its kernel and its noise
 _DETAIL = (96, 9)  # side and number of the parts of an image of a series whose detail is compared
 #: What may be done where one kernel does not fit all images of a file.
 ONE_OF_FRAMES = "an image that is chosen by page (--page) is upscaled with a kernel of its own"
-_EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colors
+_EXTENSION_WINDOWS = ((1.0, 1.0), (3.0, 1e-2), (9.0, 1e-4))  # σ in px and weight of the means of visible colours
 _EXTENSION_RADII = 4.0  # radius of a window in σ
 _EXTENSION = 36  # px, the largest radius
-_EXTENSION_FADE = 1e-9  # weight of mid-gray
+_EXTENSION_FADE = 1e-9  # weight of mid-grey
 _NAMED_IMAGES = 5  # of a series in a message
 _ROWS = 256  # rows of the result that are handed to the image writer together
 
@@ -120,10 +120,10 @@ class FileResult:
 
 
 class ColorSource:
-    """The color bands of an image as a `Source` of tensors, extended under transparent pixels where it has alpha.
+    """The colour bands of an image as a `Source` of tensors, extended under transparent pixels where it has alpha.
 
-    A transparent pixel has no color of its own: it gets the mean of the visible ones around it, so that no edge of the
-    opacity is an edge of the colors, and no hidden color bleeds into visible ones.
+    A transparent pixel has no colour of its own: it gets the mean of the visible ones around it, so that no edge of the
+    opacity is an edge of the colours, and no hidden colour bleeds into visible ones.
 
     A grey image in three equal bands is one band, which `ImageRows` repeats: as a colour image it would get a tint from
     the network, whose chroma is not exactly zero. That is decided for the whole image, so that a grey part of a colour
@@ -156,11 +156,11 @@ class ColorSource:
 
 
 def extend_colors(pixels: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give transparent pixels the mean color of the visible ones around them; far from these it fades to gray.
+    """Give transparent pixels the mean colour of the visible ones around them; far from these it fades to grey.
 
     Args:
         pixels: (H, W, C), not premultiplied.
-        alpha: (H, W), [0, 1]; colors where it is above 0 are left unchanged.
+        alpha: (H, W), [0, 1]; colours where it is above 0 are left unchanged.
 
     Returns:
         (H, W, C). A pixel depends on those within `_EXTENSION` pixels.
@@ -231,8 +231,8 @@ def upscale_file(
     """Upscale a photograph, and write the kernel, its plot and a record beside the result.
 
     The photograph is read, upscaled and written by rows, so that memory does not grow with its height. Alpha is
-    upscaled separately (`blindsr.pipelines.alpha`); the colors are extended under transparent pixels and upscaled as
-    they are, so that neither hidden colors nor the edges of the opacity change visible ones.
+    upscaled separately (`blindsr.pipelines.alpha`); the colours are extended under transparent pixels and upscaled as
+    they are, so that neither hidden colours nor the edges of the opacity change visible ones.
 
     With `files.page` = "all" the result has all frames or pages of the file. Those of one channel have one kernel (the
     mean of the estimates from some of them), one noise level (the median) and one range of values.
@@ -307,7 +307,7 @@ def upscale_file(
         if output_stem is not None:
             output = output_stem.with_name(output_stem.name + suffix)
         outputs = image_outputs(files.named(path), settings.label, suffix, output)
-        _check_before_the_work(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
+        _check_outputs(image, path, header, settings, outputs, kernel, files, overwrite=overwrite)
         out_height, out_width = settings.output_size(height, width)
         tile = tile_for(image, settings, torch_device, max_memory)
         own = None
@@ -324,13 +324,11 @@ def upscale_file(
             listener=listener,
         )
         with staged(outputs, run_id) as staging:
-            if outputs.image is None:
-                raise RuntimeError("upscaling writes an image")
             used = blind.representative(fitted.kernel)
             if not files.strip_metadata:
                 header = with_provenance(header, provenance_of(settings, used, image.sha256))
             with open_writer(
-                staging.path(outputs.image),
+                staging.path(outputs.result),
                 header,
                 size=(out_width, out_height),
                 channels=image.channels,
@@ -427,7 +425,7 @@ def _upscale_frames(
     for index, number in enumerate(frames.groups):
         if frames.groups.index(number) == index:
             image, header = frames[index], headers[index]
-            _check_before_the_work(
+            _check_outputs(
                 image, path, header, run_settings[index], outputs, kernel, files, overwrite=overwrite, **several
             )
     warned = [(*headers[i].warnings, *settings.shape_warnings(*shapes[i][1:])) for i in range(count)]
@@ -476,15 +474,13 @@ def _upscale_frames(
 
     results: list[RunResult] = []
     with staged(outputs, run_id) as staging:
-        if outputs.image is None:
-            raise RuntimeError("upscaling writes an image")
         fitted, linear = fitted_to(0)
         if not files.strip_metadata:
             provenance = provenance_of(settings, blind.representative(fitted.kernel), frames.sha256)
             headers[0] = with_provenance(headers[0], provenance)
         job.listener(StageStarted(stage=_FRAMES_STAGE, max_steps=count))
         with open_writer(
-            staging.path(outputs.image),
+            staging.path(outputs.result),
             headers[0],
             size=run_settings[0].output_size(*first.shape[1:])[::-1],
             channels=first.channels,
@@ -606,8 +602,8 @@ def _measured_series(
             if len(chosen) < len(members):
                 text += f" It was estimated from {len(chosen)} of {len(members)} {unit}s, spread over the file."
             job.listener(Notice(stage=_FRAMES_STAGE, message=text, is_plain=True))
-            of_series = shared.warnings(ONE_OF_FRAMES)
-            job.warn(tuple(name + text for text in of_series if "is an outlier" not in text))
+            of_series = shared.spread_warnings(ONE_OF_FRAMES) + shared.exclusion_warnings()
+            job.warn(tuple(name + text for text in of_series))
     bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
     pictures = [picture_of(source) for source in sources.values()]
     if bands:
@@ -784,7 +780,7 @@ def _opened(path: Path, files: FileOptions, job: _Job, *, advises_all_pages: boo
         yield image
 
 
-def _check_before_the_work(
+def _check_outputs(
     image: ImageSource,
     path: Path,
     header: PhotoHeader,
@@ -797,10 +793,8 @@ def _check_before_the_work(
     images: int = 1,
     animation: Animation | None = None,
 ) -> None:
-    """Refuse now what could not be written after the work."""
-    if outputs.image is None:
-        raise RuntimeError("upscaling writes an image")
-    files.check_name(outputs.image)
+    """Check, before any computation, that the result can be written."""
+    files.check_name(outputs.result)
     # A kernel file with the same content is no obstacle; it is rendered only if there is a file to compare it with.
     exists = os.path.exists(outputs.kernel)  # noqa: PTH110 # False for a name that is too long, which is refused below
     contents = kernel_files(kernel, outputs) if kernel is not None and exists else {}
@@ -810,7 +804,7 @@ def _check_before_the_work(
     check_format(
         header,
         image.channels,
-        outputs.image,
+        outputs.result,
         size=(out_width, out_height),
         is_transparent=image.is_transparent,
         quality=files.quality,

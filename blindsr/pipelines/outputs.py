@@ -30,6 +30,17 @@ class Outputs:
     plot: Path
     record: Path
 
+    @property
+    def result(self) -> Path:
+        """The image of a run that upscales.
+
+        Raises:
+            RuntimeError: Only the kernel was wanted.
+        """
+        if self.image is None:
+            raise RuntimeError("upscaling writes an image")
+        return self.image
+
     def all(self) -> tuple[Path, ...]:
         """Every file, the requested one last: when it exists, all do.
 

@@ -37,7 +37,7 @@ _UNUSABLE = "they are flat, too small or unreadable"
 _MAX_NAMES = 5  # that a warning lists
 #: What may be done where one kernel does not fit all images.
 OF_EACH_IMAGE = "leave out shared_kernel (--shared-kernel) to estimate each image on its own"
-_MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel says little about the camera
+_MAX_BICUBIC_SHARE = 0.5  # of an estimate; one with more of the bicubic kernel is weak evidence about the camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +80,24 @@ class SharedKernel:
             spread += f"{100 * self.error:.0f} %"
         return f"shared kernel from {len(self.averaged)} of {count} images: {widths_text(self.kernel)}; {spread}."
 
-    def warnings(self, advice: str = OF_EACH_IMAGE) -> tuple[str, ...]:
-        """A spread that is too wide for one kernel, outliers, and excluded images, for the user.
+    def spread_warnings(self, advice: str = OF_EACH_IMAGE) -> tuple[str, ...]:
+        """A warning about all images: their widths vary too much for one kernel.
 
         Args:
-            advice: What may be done where the spread is too wide.
+            advice: What may be done then.
         """
+        if self.bicubic_reason or self.spread <= _MAX_SPREAD or len(self.averaged) < _MIN_SPREAD_COUNT:
+            return ()
+        return (
+            f"one kernel may not fit all images: the widths of their own estimates vary by {100 * self.spread:.0f} "
+            f"% (standard deviation; up to {100 * _MAX_SPREAD:.0f} % is usual with one camera and focus); {advice}.",
+        )
+
+    def outlier_warnings(self) -> tuple[str, ...]:
+        """Warnings about single images: their own estimates are far from those of the others."""
         if self.bicubic_reason:
             return ()
         warnings = []
-        if self.spread > _MAX_SPREAD and len(self.averaged) >= _MIN_SPREAD_COUNT:
-            warnings.append(
-                f"one kernel may not fit all images: the widths of their own estimates vary by {100 * self.spread:.0f} "
-                f"% (standard deviation; up to {100 * _MAX_SPREAD:.0f} % is usual with one camera and focus); {advice}."
-            )
         for estimate in self.estimates:
             if estimate.is_outlier and estimate.covariance is not None:
                 width = FWHM_PER_SIGMA * math.sqrt(float(np.trace(estimate.covariance)) / 2)
@@ -102,6 +106,13 @@ class SharedKernel:
                     "focus or from another camera. It is upscaled with the shared kernel; run it alone if that looks "
                     "wrong."
                 )
+        return tuple(warnings)
+
+    def exclusion_warnings(self) -> tuple[str, ...]:
+        """Warnings about images that have no estimate, one for each reason."""
+        if self.bicubic_reason:
+            return ()
+        warnings = []
         for reason in sorted({estimate.excluded for estimate in self.estimates if estimate.covariance is None}):
             names = [e.name for e in self.estimates if e.covariance is None and e.excluded == reason]
             warnings.append(f"excluded from the shared kernel, because {reason}: {listed(names, _MAX_NAMES)}.")

@@ -4,7 +4,8 @@ A result x = b + d is the interpolated image b and what the method has added to 
 one to the unknown original o has the share w = ⟨o − b, d⟩ / |d|²: 1 for a result that is right, less for one that is
 sharpened too much, 0 for one whose details are no details of the original. The network has learned this share from
 results of the whole method whose original is known, with estimated kernels, wrong ones, and damages that no model of
-the degradation has. It sees the pictures alone: neither kernel nor noise, of which a mistake might be the cause.
+the degradation has. Its only inputs are the two images: kernel and noise, whose errors it has to find, are not among
+them.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from torch.nn import functional
 from blindsr.ops import imresize
 from blindsr.ops.color import luma
 from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.runtime import frozen_network
 from blindsr.upscalers.base import TiledModel
 from blindsr.upscalers.tiling import finite_result
 
@@ -35,7 +37,7 @@ SMALL = 1_000_000  # HR px up to which the whole result is computed and kept
 _REGULAR, _STRONGEST, _LOWEST = 0.6, 24, 0.03
 _GRID = 2  # the network sees 2×2 pixels for each of the input, whatever the scale
 # Predicted share from which the whole result is used. A kernel that was given is more probably right than one that was
-# estimated, so that it takes more to doubt it.
+# estimated, so that a lower predicted share still counts as right.
 WHOLE = {"estimated": 0.4, "given": 0.1}
 _HIDDEN = 64
 _CHANNELS = 32
@@ -83,13 +85,8 @@ class StrengthNetwork(nn.Module):
 
 @cache
 def _network() -> StrengthNetwork:
-    # On the "meta" device nothing is initialised, which would draw from the global random generator.
-    with torch.device("meta"):
-        network = StrengthNetwork()
     with as_file(files(__package__) / "weights" / "strength_network.safetensors") as path:
-        weights = {name: value.float() for name, value in load_file(path).items()}
-    network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False)
+        return frozen_network(StrengthNetwork, load_file(path))
 
 
 @torch.no_grad()
@@ -111,7 +108,7 @@ def strength_of(
     shares = []
     for plain, result in zip(interpolated, results, strict=True):
         pair = torch.cat([_gray(plain, scale), _gray(result, scale)])
-        # Four of the eight dihedral views, for which the answer should be the same.
+        # Four of the eight dihedral views, for which the prediction should be the same.
         views = torch.stack([view for flipped in (pair, pair.flip(1)) for view in (flipped, flipped.flip(2))])
         is_changed = bool((pair[0] != pair[1]).any())
         shares.append(float(_network()(views[:, 0], views[:, 1]).mean()) if is_changed else 1.0)
@@ -120,8 +117,8 @@ def strength_of(
 
 def _gray(image: Tensor, scale: int) -> Tensor:
     """Luma on the grid of the network, (1, H, W), grey levels."""
-    gray = 255 * luma(image).float()[None]
-    return gray if scale == _GRID else imresize(gray[None], _GRID / scale)[0]
+    grey = 255 * luma(image).float()[None]
+    return grey if scale == _GRID else imresize(grey[None], _GRID / scale)[0]
 
 
 def measure_strength(
@@ -195,6 +192,6 @@ def strength_warning(strength: float, scale: float) -> tuple[str, ...]:
     used = f"{100 * strength:.0f} % of it" if strength >= 0.005 else "nothing of it"
     return (
         "compared with interpolation, the result shows more detail than is probably there, as with a wrong kernel or "
-        f"with damage that the method does not know: {used} is used, and {rest} for the rest; strength=1 "
+        f"with a degradation that the model does not include: {used} is used, and {rest} for the rest; strength=1 "
         "(--strength 1) uses all of it.",
     )

@@ -21,7 +21,7 @@ Centre = Literal["middle", "centroid"]
 _BACKGROUND_SIGMAS: Final = 4.0  # samples within so many σ of the background's noise belong to the background
 _MIN_BACKGROUND: Final = 1e-3  # of the peak; less is the tail of the PSF
 _SIGMA_PER_MAD: Final = 1.4826  # σ of a Gaussian over the median of its absolute deviations
-_COLOUR_TOLERANCE: Final = 0.02  # of the peak: difference of the channels of a gray image that was saved as colour
+_COLOUR_TOLERANCE: Final = 0.02  # of the peak: difference of the channels of a grey image that was saved as colour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

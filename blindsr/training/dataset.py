@@ -78,7 +78,7 @@ def _area(x: Tensor) -> Tensor:
 
 # Sizes of a photograph relative to itself, the filter that shrinks it (its radius in pixels of the result; None is
 # bicubic), and the share of the patches. A smaller one is sharper per pixel and its texture is finer; the filters
-# differ as those of other people's pictures do.
+# vary as those of photographs from other sources do.
 _SIZES: tuple[tuple[float, tuple[_Filter, float] | None, float], ...] = (
     (1.0, None, 0.30),
     (0.7, (_lanczos, 3.0), 0.25),
@@ -101,7 +101,7 @@ def read_photographs(
 
     Args:
         folder: Searched with its subfolders, in the order of the names. Of an image with other than 1 or 3 bands, each
-            band is a gray picture.
+            band is a grey picture.
         min_side: Photographs and sizes that are smaller, in pixels, are skipped, photographs with a notice.
         listener: Receives the notices.
         scratch: Folder of the temporary file; None is the system's.
@@ -166,14 +166,14 @@ def _shrunk(pixels: NDArray[np.floating], size: tuple[int, int], kernel: tuple[_
 # ---------------------------------------------------------------------------------------------------------- patches
 
 _TEXTURED = 0.7  # probability that the more textured one of two places is taken
-_CHANGED = 0.3  # share of the coloured patches whose contrast, brightness and bands are changed; of gray ones it is all
+_CHANGED = 0.3  # share of the coloured patches whose contrast, brightness and bands are changed; of grey ones it is all
 _MAX_TINT = 0.35  # of the chroma that is painted: contrast of a band relative to that of the image it comes from
 
 
 class Patches:
     """Patches of photographs and of dead leaves, or of dead leaves alone.
 
-    Beside photographs, dead leaves are gray. Alone, three quarters of the patches have chroma of weak contrast: of the
+    Beside photographs, dead leaves are grey. Alone, three quarters of the patches have chroma of weak contrast: of the
     hues that go with the brightness, and of hues of their own, from other leaves.
 
     Args:
@@ -234,11 +234,11 @@ class Patches:
         def leaf() -> _Array:
             return _turned(_place(self._leaf(rng), rng, side), rng)[..., 0]
 
-        gray = _changed(leaf(), rng, least=0.5, positive=0.7)
-        rgb = np.repeat(gray[..., None], 3, 2)
+        grey = _changed(leaf(), rng, least=0.5, positive=0.7)
+        rgb = np.repeat(grey[..., None], 3, 2)
         if rng.random() < 0.25:
             return np.ascontiguousarray(rgb, dtype=np.float32), False
-        for source in (gray, leaf()):
+        for source in (grey, leaf()):
             tint = rng.uniform(-_MAX_TINT, _MAX_TINT, 3).astype(np.float32)
             rgb = rgb + (tint - tint @ np.array(BT601, np.float32)) * (source - 0.5)[..., None]
         return np.ascontiguousarray(np.clip(rgb, 0, 1), dtype=np.float32), True

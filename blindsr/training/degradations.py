@@ -237,8 +237,8 @@ def add_noise(
             rgb[i], sigmas[:, i] = through_camera(clean[i], colour, rng)
         elif rng.random() < law.hidden:
             rgb[i] += _MAX_HIDDEN * rng.random() * _white(rng, clean[i].shape, _common(rng), colour)
-    gray = rgb[:, 1:2].expand_as(rgb)  # the bands of a gray image may lie on both sides of a rounding tie
-    rgb = torch.where(coloured[:, None, None, None], rgb, gray)
+    grey = rgb[:, 1:2].expand_as(rgb)  # the bands of a grey image may lie on both sides of a rounding tie
+    rgb = torch.where(coloured[:, None, None, None], rgb, grey)
     planes = to_planes(torch.round(rgb.clamp(0, 1) * 255) / 255).transpose(0, 1)
     shown = torch.stack([torch.ones_like(coloured), coloured, coloured], 1)
     levels = torch.from_numpy(sigmas.astype(np.float32))
@@ -251,7 +251,7 @@ def _common(rng: np.random.Generator) -> float:
 
 
 def _white(rng: np.random.Generator, shape: torch.Size, common: float, colour: bool) -> Tensor:
-    """Noise of unit variance, (3, h, w); the same in all bands of a gray image."""
+    """Noise of unit variance, (3, h, w); the same in all bands of a grey image."""
     if not colour or common == 1.0:
         return torch.from_numpy(rng.standard_normal(shape[1:], dtype=np.float32)).expand(shape)
     own = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))

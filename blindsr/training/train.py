@@ -116,7 +116,7 @@ class TrainingConfig:
 
     @property
     def kernel_law(self) -> KernelLaw:
-        """How often the conditioning kernel is not the true one."""
+        """The law by which conditioning kernels differ from the true ones."""
         return KernelLaw(error_share=self.kernel_error_share, error=self.kernel_error, mixed_share=self.mixed_share)
 
 

@@ -204,7 +204,7 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
 
     Args:
         upscaler: The method.
-        shape: Bands, height and width of the photograph.
+        shape: (C, H, W) of the photograph, LR px.
         kernel: Downscaling kernel.
 
     Raises:
@@ -228,7 +228,7 @@ def check_size(upscaler: Upscaler, shape: tuple[int, int, int], kernel: Kernel) 
 
 
 def check_kernel_size(kernel: Kernel, shape: tuple[int, int, int]) -> None:
-    """Refuse a kernel that is rather an image than a blur: one that is wide, and wider than the photograph.
+    """Refuse a kernel that is probably an image and not a kernel: one that is wide, and wider than the photograph.
 
     A kernel of an ordinary width may be wider than a small photograph: upscalers continue that beyond its borders.
 

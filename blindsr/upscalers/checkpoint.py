@@ -35,7 +35,6 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -43,7 +42,7 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.events import Listener, StageDone, StageStarted, ignore
-from blindsr.kernels import Kernel, bicubic
+from blindsr.kernels import Kernel, bicubic, is_bicubic
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.wiener import FLOORS, WienerFilter, transfer
@@ -139,7 +138,7 @@ class CheckpointUpscaler:
 
         The correction filter takes the place of the kernel: the network gets the image that bicubic downscaling would
         have made, as far as the noise permits. Each band of an image that is not RGB passes through an RGB network as
-        a gray image, and a network of one channel gets every band by itself.
+        a grey image, and a network of one channel gets every band by itself.
 
         Args:
             source: The image.
@@ -160,7 +159,7 @@ class CheckpointUpscaler:
                 f"the network of {config.file} enlarges ×{network.scale}, got ×{kernel.scale}; choose that scale."
             )
         network = network.to(source.device)
-        corrected = config.correction != "none" and (not _is_bicubic(kernel) or max(degradation.noise_sigma) > 0)
+        corrected = config.correction != "none" and (not is_bicubic(kernel) or max(degradation.noise_sigma) > 0)
         radius = 0
         if corrected:
             radius = correction_radius(
@@ -177,11 +176,6 @@ class CheckpointUpscaler:
             return _apply(network, images.clamp(0, 1), config).clamp(0, 1)
 
         return TiledModel(scale=kernel.scale, predict=predict, halo=lambda: config.halo + radius)
-
-
-def _is_bicubic(kernel: Kernel) -> bool:
-    ideal = bicubic(kernel.scale)
-    return ideal.size == kernel.size and bool(np.allclose(ideal.array, kernel.array, atol=1e-6))
 
 
 def _corrected(window: Tensor, degradation: Degradation, method: Correction) -> Tensor:
@@ -206,8 +200,8 @@ def _apply(network: Any, image: Tensor, config: CheckpointConfig) -> Tensor:  # 
         return _tiled(network, image, scale, config)
     results = []
     for band in range(bands):
-        gray = image[:, band : band + 1].expand(-1, channels, -1, -1).contiguous()
-        results.append(_tiled(network, gray, scale, config).mean(1, keepdim=True))
+        grey = image[:, band : band + 1].expand(-1, channels, -1, -1).contiguous()
+        results.append(_tiled(network, grey, scale, config).mean(1, keepdim=True))
     return torch.cat(results, 1)
 
 

@@ -329,8 +329,8 @@ def _masked_interpolation(enlarged: Tensor, lr: Tensor) -> Tensor:
     interpolated = imresize(lr, SCALE)
     sobel = interpolated.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
     filters = torch.stack([sobel, sobel.mT])[:, None]
-    gray = functional.pad(interpolated.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    edges = functional.conv2d(gray, filters).square().sum(1, keepdim=True).add(_TINY).sqrt()
+    grey = functional.pad(interpolated.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    edges = functional.conv2d(grey, filters).square().sum(1, keepdim=True).add(_TINY).sqrt()
     return ((1 - edges.clamp(0, 1)) * (enlarged - interpolated).abs()).mean()
 
 

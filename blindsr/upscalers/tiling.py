@@ -59,7 +59,7 @@ class Span:
         return slice(self.start * scale, self.stop * scale)
 
     def kept(self, scale: int) -> slice:
-        """Where the core lies in the tile's result."""
+        """The core as a slice of the tile's result."""
         return slice((self.start - self.first) * scale, (self.stop - self.first) * scale)
 
 

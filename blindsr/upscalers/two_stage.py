@@ -49,7 +49,7 @@ def fit_two_stages(upscaler: Upscaler, source: Source, degradation: Degradation,
 
     An upscaler that has the methods `correct(sr, window, degradation)` and `correction_halo(degradation)` gets the
     joint result for one correction towards the input by the whole kernel, where there is no noise. One that has the
-    method `for_size(pixels)` is asked by it for the second stage, which sees a sample of a result of that size.
+    method `for_size(pixels)` is called for the second stage, which is fitted to a sample of a result of that size.
 
     Args:
         upscaler: A method that can process windows.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from blindsr.errors import ConfigError
+from blindsr.registry import check_minimum
 
 __all__ = ["ZSSRConfig", "ZSSRSetting"]
 
@@ -54,19 +55,17 @@ class ZSSRConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        _require(self.layers >= 2, f"layers must be 2 or more, got {self.layers}.")
-        for name in ("channels", "max_steps", "slope_every", "slope_window", "test_every", "report_every"):
-            _require(getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}.")
+        counts = ("channels", "max_steps", "slope_every", "slope_window", "test_every", "report_every")
+        for minimum, names in ((0, ("noise_sigma",)), (1, counts), (2, ("layers",)), (16, ("crop",))):
+            check_minimum(self, "zssr", minimum, *names)
         _require(
             0 < self.min_learning_rate <= self.learning_rate,
             f"min_learning_rate must be in (0, learning_rate], got {self.min_learning_rate}.",
         )
         _require(self.rate_divisor > 1, f"rate_divisor must be over 1, got {self.rate_divisor}.")
-        _require(self.crop >= 16, f"crop must be 16 or more, got {self.crop}.")
         without_warp = self.leave_as_is + self.no_interpolation
         _require(0 <= without_warp <= 1, f"leave_as_is + no_interpolation must be a probability, got {without_warp}.")
         _require(0 < self.min_father_scale <= 1, f"min_father_scale must be in (0, 1], got {self.min_father_scale}.")
-        _require(self.noise_sigma >= 0, f"noise_sigma must be 0 or more, got {self.noise_sigma}.")
         steps = max(1, len(self.gradual_steps))
         _require(
             len(self.back_projections) == steps,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.kernels import Kernel, bicubic, gaussian
+from blindsr.kernels import Kernel, gaussian, is_bicubic
 from blindsr.ops import degrade, dihedral, imresize
 from blindsr.zssr.config import ZSSRConfig
 
-__all__ = ["Downscale", "Factors", "FatherCrops", "downscaler", "is_bicubic"]
+__all__ = ["Downscale", "Factors", "FatherCrops", "downscaler"]
 
 Downscale = Callable[[Tensor], Tensor]
 Factors = tuple[float, float]  # (vertical, horizontal)
@@ -105,12 +105,6 @@ class FatherCrops:
         """Random position of the crop's centre along an axis, such that it lies inside the father if it fits."""
         slack = max(0.0, length - 2 * math.ceil(half))
         return (length - 1) / 2 + slack * (self._uniform() - 0.5)
-
-
-def is_bicubic(kernel: Kernel) -> bool:
-    """Whether a kernel is MATLAB's bicubic kernel."""
-    ideal = bicubic(kernel.scale)
-    return ideal.size == kernel.size and bool(np.allclose(ideal.array, kernel.array, atol=1e-6))
 
 
 def downscaler(kernel: Kernel, factors: Factors) -> Downscale:

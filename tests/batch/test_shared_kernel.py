@@ -58,7 +58,7 @@ def test_the_joint_estimate_is_nearer_to_the_truth_than_single_ones(pictures):
     assert covariance_error(shared.kernel, truth) < 0.8 * np.mean(single)
     assert 0 < shared.error < shared.spread
     assert "shared kernel from 5 of 5 images" in str(shared)
-    assert shared.warnings() == ()
+    assert shared.spread_warnings() == shared.outlier_warnings() == shared.exclusion_warnings() == ()
 
 
 def test_for_factors_of_two_passes_it_is_carried_over(pictures):
@@ -117,7 +117,7 @@ def test_an_outlier_is_reported_and_has_no_part_in_the_kernel(estimates):
     shared = estimate_shared_kernel(estimates([*usual, _made(6.0)]), SPECTRAL)
     assert [estimate.is_outlier for estimate in shared.estimates] == [False] * 5 + [True]
     assert np.allclose(shared.kernel.covariance, 1.2 * np.eye(2), atol=0.01)
-    assert shared.warnings()[0].startswith("5.png is an outlier: its own estimate has FWHM 5.7")
+    assert shared.outlier_warnings()[0].startswith("5.png is an outlier: its own estimate has FWHM 5.7")
 
 
 @pytest.mark.parametrize(("shares", "is_bicubic"), [((0.9, 0.8, 0.0), True), ((0.9, 0.0, 0.1), False)])
@@ -144,7 +144,7 @@ def test_flat_and_small_images_are_excluded(estimates):
     )
     assert [estimate.covariance is None for estimate in shared.estimates] == [True, True, False]
     assert (
-        shared.warnings()[-1]
+        shared.exclusion_warnings()[-1]
         == "excluded from the shared kernel, because they are flat, too small or unreadable: 0.png, 1.png."
     )
     assert "from a single image, its uncertainty is unknown" in str(shared)
@@ -159,7 +159,7 @@ def test_an_estimate_that_is_mostly_bicubic_has_no_part_in_the_kernel(estimates)
     assert [estimate.covariance is None for estimate in shared.estimates] == [False, True, False]
     assert np.allclose(shared.kernel.covariance, 1.1 * np.eye(2), atol=0.01)
     assert (
-        shared.warnings()[-1]
+        shared.exclusion_warnings()[-1]
         == "excluded from the shared kernel, because they are as sharp as their pixels allow: 1.png."
     )
 
@@ -183,7 +183,7 @@ def test_a_shared_kernel_in_words():
 def test_estimates_that_vary_too_much_for_one_kernel_are_warned_of(estimates, sigmas, words):
     shared = estimate_shared_kernel(estimates([_made(sigma**2) for sigma in sigmas]), SPECTRAL)
     assert len(shared.averaged) == len(sigmas)
-    warnings = shared.warnings()
+    warnings = shared.spread_warnings()
     assert len(warnings) == (words is not None)
     assert words is None or (words in warnings[0] and "leave out shared_kernel (--shared-kernel)" in warnings[0])
 

@@ -63,12 +63,12 @@ def test_gray_and_banded_images_work(channels):
 
 
 def test_chroma_has_no_effect():
-    gray = photograph().mean(1, keepdim=True).repeat(1, 3, 1, 1)
-    noise = torch.rand(gray.shape[-2:], generator=torch.Generator().manual_seed(0), dtype=gray.dtype) * 0.2
-    tinted = gray.clone()
+    grey = photograph().mean(1, keepdim=True).repeat(1, 3, 1, 1)
+    noise = torch.rand(grey.shape[-2:], generator=torch.Generator().manual_seed(0), dtype=grey.dtype) * 0.2
+    tinted = grey.clone()
     tinted[:, 0] += noise / 0.299
     tinted[:, 1] -= noise / 0.587
-    torch.testing.assert_close(luma(tinted), luma(gray))
+    torch.testing.assert_close(luma(tinted), luma(grey))
 
 
 def test_a_too_small_image_is_rejected_with_the_smallest_size():

@@ -34,8 +34,8 @@ def photos(tmp_path):
     folder.mkdir()
     Image.fromarray(np.ascontiguousarray(data.astronaut()[20:71, 200:243])).save(folder / "astronaut.png")
     Image.fromarray(np.ascontiguousarray(data.coffee()[90:131, 200:253])).save(folder / "coffee.jpg", quality=95)
-    gray = (data.camera()[100:141, 100:137].astype(np.uint16)) * 257
-    Image.fromarray(gray).save(folder / "deep.png")
+    grey = (data.camera()[100:141, 100:137].astype(np.uint16)) * 257
+    Image.fromarray(grey).save(folder / "deep.png")
     return folder
 
 

@@ -61,10 +61,10 @@ def test_luma_of_whole_numbers_is_that_of_their_range():
 
 
 def test_luma_of_gray_is_that_of_equal_channels(pair):
-    gray = pair[1][..., 0]
-    expected = rgb_to_y(np.stack([gray] * 3, -1))
-    np.testing.assert_allclose(rgb_to_y(gray), expected)
-    np.testing.assert_allclose(rgb_to_y(gray[..., None]), expected)
+    grey = pair[1][..., 0]
+    expected = rgb_to_y(np.stack([grey] * 3, -1))
+    np.testing.assert_allclose(rgb_to_y(grey), expected)
+    np.testing.assert_allclose(rgb_to_y(grey[..., None]), expected)
 
 
 def test_psnr_y_is_restated_literally(pair):

@@ -49,12 +49,12 @@ def test_identical_images_have_infinite_psnr_and_no_shift():
 
 
 def test_grey_is_used_as_equal_red_green_and_blue():
-    gray = HR[..., :1]
-    one = score_image(SR[..., :1], gray, scale=2)
-    three = score_image(np.repeat(SR[..., :1], 3, axis=2), np.repeat(gray, 3, axis=2), scale=2)
+    grey = HR[..., :1]
+    one = score_image(SR[..., :1], grey, scale=2)
+    three = score_image(np.repeat(SR[..., :1], 3, axis=2), np.repeat(grey, 3, axis=2), scale=2)
     assert astuple(one) == pytest.approx(astuple(three))
-    assert score_image(np.repeat(SR[..., :1], 3, axis=2), gray, scale=2).psnr_y == pytest.approx(
-        score_image(SR[..., :1], gray, scale=2).psnr_y
+    assert score_image(np.repeat(SR[..., :1], 3, axis=2), grey, scale=2).psnr_y == pytest.approx(
+        score_image(SR[..., :1], grey, scale=2).psnr_y
     )
 
 

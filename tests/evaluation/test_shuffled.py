@@ -75,7 +75,7 @@ def test_the_degradation_takes_detail_and_adds_noise():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ConfigError, match="scale of 2, 3 or 4 and a gray or RGB image, got 2 and 4 bands"):
+    with pytest.raises(ConfigError, match="scale of 2, 3 or 4 and a grey or RGB image, got 2 and 4 bands"):
         ShuffledLaw().degrade(torch.rand(1, 4, 16, 16), 2, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="draws noise and compression itself"):
         DatasetDegradation(blur=ShuffledLaw(), noise_sigma=0.1)

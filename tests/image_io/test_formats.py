@@ -42,7 +42,7 @@ def test_a_gray_png_of_few_bits_has_all_its_levels(tmp_path, depth, transparent)
     body = chunk(b"IDAT", zlib.compress(rows.tobytes())) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(SIGNATURE + header + key + body)
     photo = read_photo(tmp_path / "a.png")
-    assert f"gray of {depth} bit" in photo.warnings[0]
+    assert f"grey of {depth} bit" in photo.warnings[0]
     np.testing.assert_allclose(photo.pixels[..., 0], levels / (2**depth - 1), atol=1e-6)
     if transparent:
         np.testing.assert_array_equal(photo.alpha, levels != 1)

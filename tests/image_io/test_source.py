@@ -235,7 +235,7 @@ def test_a_closed_file_is_closed(tmp_path):
 
 ARRAYS = {
     "uint8": samples_of(np.uint8, 3),
-    "uint16 gray": samples_of(np.uint16, 1)[..., 0],
+    "uint16 grey": samples_of(np.uint16, 1)[..., 0],
     "int16": samples_of(np.int16, 5),
     "float32": samples_of(np.float32, 3),
     "big-endian": samples_of(np.uint16, 3).astype(">u2"),

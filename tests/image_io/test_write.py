@@ -483,7 +483,7 @@ def test_the_warnings_of_a_writer_are_complete_when_it_is_closed(tmp_path):
         writer.write(photo.samples)
     assert writer.warnings == (
         "WebP stores 8 bits: the 16-bit samples were rounded",
-        "WebP cannot store gray: it was written as RGB",
+        "WebP cannot store grey: it was written as RGB",
     )
 
 

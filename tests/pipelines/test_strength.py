@@ -68,9 +68,9 @@ def test_the_share_does_not_depend_on_the_orientation():
 
 def test_gray_and_linear_images_are_compared_as_they_are_seen():
     _, lr = scene()
-    gray = lr.mean(1, keepdim=True)
-    assert run(gray, gaussian(1.2, 2)).strengths == (1.0,)
-    assert run(gray, gaussian(6.8, 2)).strengths[0] < 0.4
+    grey = lr.mean(1, keepdim=True)
+    assert run(grey, gaussian(1.2, 2)).strengths == (1.0,)
+    assert run(grey, gaussian(6.8, 2)).strengths[0] < 0.4
     settings = replace(FAST, scale=2.0)
     for kernel, is_used in ((gaussian(1.2, 2), True), (gaussian(6.8, 2), False)):
         fitted = blind.fit(TensorSource(srgb_to_linear(lr)), settings, kernel=kernel, linear_light=True)

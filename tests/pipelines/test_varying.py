@@ -285,7 +285,7 @@ def test_methods_that_cannot_use_a_map_say_so():
         run(image, MAP, dataclasses.replace(CLEAN, upscaler="dualsr"))
     with pytest.raises(ConfigError, match="leave out the region, or varying"):
         blindsr.settings.Settings(varying=True, region=blindsr.settings.Region(x=0, y=0, width=9, height=9))
-    with pytest.raises(ConfigError, match="one kernel for all bands and places"):
+    with pytest.raises(ConfigError, match="needs one kernel, got a stack or a map"):
         blindsr.degrade(samples(20, 20), MAP)
 
 

@@ -29,7 +29,7 @@ def planes_of(pixels):
 
 
 def flat(count, side=32):
-    """Gray, reddish and bluish areas, far from black and white."""
+    """Grey, reddish and bluish areas, far from black and white."""
     rng = np.random.default_rng(0)
     rgb = torch.from_numpy(rng.uniform(0.4, 0.6, (count, 3, 1, 1))).float().expand(count, 3, side, side)
     return to_planes(rgb).transpose(0, 1).contiguous()
@@ -203,27 +203,27 @@ def test_speckle_grows_with_the_brightness():
 
 
 @pytest.mark.parametrize("quality", [25, 60, 95])
-@pytest.mark.parametrize("kind", ["gray", "4:4:4", "4:2:0"])
+@pytest.mark.parametrize("kind", ["grey", "4:4:4", "4:2:0"])
 def test_compression_equals_that_of_a_jpeg_encoder(quality, kind, tmp_path):
-    pixels = CAT if kind != "gray" else np.repeat(CAT[..., 1:2], 3, 2)
+    pixels = CAT if kind != "grey" else np.repeat(CAT[..., 1:2], 3, 2)
     path = tmp_path / "a.jpg"
-    encoded = Image.fromarray(pixels[..., 0] if kind == "gray" else pixels)
-    encoded.save(path, quality=quality, subsampling={"gray": 0, "4:4:4": 0, "4:2:0": 2}[kind])
+    encoded = Image.fromarray(pixels[..., 0] if kind == "grey" else pixels)
+    encoded.save(path, quality=quality, subsampling={"grey": 0, "4:4:4": 0, "4:2:0": 2}[kind])
     # libjpeg is the oracle; its transforms are in integers, and a coefficient half-way between two steps may fall the
     # other way, which changes one block. Of colours it also rounds the planes, twice. At the border it repeats pixels
     # where the patch wraps around.
     with Image.open(path) as decoded:
         expected = torch.from_numpy(np.asarray(decoded.convert("RGB"), np.float32)).permute(2, 0, 1)
     rgb = torch.from_numpy(np.ascontiguousarray(pixels)).float().permute(2, 0, 1) / 255
-    result = degradations._compressed(rgb, quality, (0, 0), colour=kind != "gray", subsampled=kind == "4:2:0") * 255
+    result = degradations._compressed(rgb, quality, (0, 0), colour=kind != "grey", subsampled=kind == "4:2:0") * 255
     differences = (result.clamp(0, 255) - expected).abs()[:, 2:-2, 2:-2]
     error = (rgb * 255 - expected).abs().mean()
-    assert differences.mean() < 0.1 * error + (0.4 if kind == "gray" else 0.8)
-    assert (differences < (2.1 if kind == "gray" else 3.1)).float().mean() > 0.9
+    assert differences.mean() < 0.1 * error + (0.4 if kind == "grey" else 0.8)
+    assert (differences < (2.1 if kind == "grey" else 3.1)).float().mean() > 0.9
     with open_image(path) as image:
         tables = image.jpeg_tables
     assert degradations._steps(quality)[2] == pytest.approx(jpeg_noise_sigma(tables), rel=1e-6)
-    if kind != "gray":
+    if kind != "grey":
         assert degradations._steps(quality)[1].int().flatten().tolist() == list(tables[1])
 
 

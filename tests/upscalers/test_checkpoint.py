@@ -159,8 +159,8 @@ def test_weights_of_two_checkpoints_are_interpolated(tmp_path, file):
 def test_bands_that_are_not_rgb_pass_one_by_one(file, bands):
     lr = photograph(24, 20)[:, :bands]
     sr = fitted(lr, bicubic(2), CheckpointConfig(file=file)).predict(lr)
-    gray = lr[:, :1].expand(-1, 3, -1, -1)
-    expected = fitted(gray, bicubic(2), CheckpointConfig(file=file)).predict(gray).mean(1)
+    grey = lr[:, :1].expand(-1, 3, -1, -1)
+    expected = fitted(grey, bicubic(2), CheckpointConfig(file=file)).predict(grey).mean(1)
     torch.testing.assert_close(sr[:, 0], expected)
 
 

@@ -62,9 +62,9 @@ def test_without_a_step_it_beats_bicubic_interpolation(scale):
 
 @pytest.mark.usefixtures("trained_network")
 def test_a_gray_image_is_the_luma_of_a_gray_colour_image():
-    gray = photograph().mean(1, keepdim=True)
-    single = upscale(gray, KERNEL, PASS).image
-    triple = upscale(gray.repeat(1, 3, 1, 1), KERNEL, PASS).image
+    grey = photograph().mean(1, keepdim=True)
+    single = upscale(grey, KERNEL, PASS).image
+    triple = upscale(grey.repeat(1, 3, 1, 1), KERNEL, PASS).image
     # Whether an image has colour is an input of the network; its result hardly depends on it.
     assert psnr(triple, single.expand_as(triple)) > 45
 

@@ -205,9 +205,7 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
             if not is_stdin:
                 raise
             raise ImageError(str(error).replace(str(photo), "standard input")) from error
-        image = result.outputs.image
-        if image is None:
-            raise RuntimeError("upscaling writes an image")
+        image = result.outputs.result
         if is_piped and output is None:
             _write_to_pipe(image.read_bytes())
             summary(result, listener, files="to standard output")

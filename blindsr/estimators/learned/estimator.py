@@ -109,12 +109,12 @@ class LearnedConfig:
     # network's mean.
     spectral_weight: float = 0.5
     spectral_distances: tuple[float, float] = (0.3, 0.6)
-    # JPEG qualities, as the networks see them, between which the fitted spectrum counts at all: what compression adds
+    # Predicted JPEG qualities between which the weight of the fitted spectrum rises from 0 to 1: what compression adds
     # to the spectrum of a blurred image looks like detail. Below, the error is this share of what the networks predict.
     spectral_qualities: tuple[float, float] = (80.0, 92.0)
     unconfirmed_error: float = 0.8
     # Shortest σ of the fitted spectrum, LR px, between which it replaces this mean, and its error there: it fits wide
-    # Gaussians to a few per cent, where the network sees soft subjects.
+    # Gaussians to a few per cent, where the network predicts a soft subject.
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
     max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
     wide_error: float = 0.08
@@ -303,7 +303,8 @@ class ImagePosterior:
         """How far the image is aliased, from 0 to 1, and its kernel, which is narrower than the bicubic one.
 
         Images that were reduced by averaging blocks of pixels, or by leaving out pixels, have detail beyond the limit
-        of theirs, which the bicubic kernel would have removed. The networks know such kernels as narrow Gaussians.
+        of theirs, which the bicubic kernel would have removed. In the training of the networks such kernels were narrow
+        Gaussians.
 
         Returns:
             The share, and the transfer function of the kernel: between a box over the pixel and no blur at all.
@@ -663,7 +664,7 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     """The mean of the posterior and the Gaussian of the fitted spectrum, and the error of this mean.
 
     The network's predicted error is that on photographs like those of its training. How far an estimate that was not
-    trained is from it says more on others.
+    trained is from it predicts the error on others better.
     """
     blurred = posterior.sharpened(posterior.spectral.transfer, config)
     distance = transfer_distance(posterior.transfer, blurred)
@@ -797,7 +798,7 @@ def _bicubic_transfer(scale: int) -> Plane:
 
 @cache
 def _sampled_transfer(scale: int) -> Plane:
-    """That of no blur at all: the HR image, interpolated by a cubic, at the middle of each LR pixel."""
+    """Transfer function of sampling without blur: a cubic through the HR pixels, at the centre of an LR pixel."""
     taps = np.array([0, 1, 0] if scale % 2 else [-1, 9, 9, -1]) / (1 if scale % 2 else 16)
     return transfer_of(Kernel.normalised(np.outer(taps, taps), scale))
 

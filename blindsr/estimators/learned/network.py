@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blindsr.estimators.learned.features import FEATURES, POLAR
+from blindsr.runtime import frozen_network
 
 __all__ = ["KINDS", "Posterior", "formula_transfer", "load_networks", "read_weights", "write_weights"]
 
@@ -162,14 +163,7 @@ class KernelNetwork(nn.Module):
 @cache
 def load_networks() -> tuple[KernelNetwork, ...]:
     """The bundled networks, in float32 on the CPU, whose posteriors are averaged; loaded once."""
-    networks = []
-    for weights in read_weights(WEIGHTS):
-        # On the "meta" device nothing is initialised, which would draw from the global random generator.
-        with torch.device("meta"):
-            network = KernelNetwork()
-        network.load_state_dict(weights, assign=True)
-        networks.append(network.requires_grad_(False).eval())
-    return tuple(networks)
+    return tuple(frozen_network(KernelNetwork, weights) for weights in read_weights(WEIGHTS))
 
 
 def read_weights(path: Path) -> list[dict[str, Tensor]]:

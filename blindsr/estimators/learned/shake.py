@@ -1,7 +1,7 @@
 """The kernel of a camera shake: a network makes one kernel of those that several methods found for an image.
 
 Blind deconvolution finds the path of a camera or something entirely different, the fit of a smooth path the path or its
-reflection, and the posterior mean is a blurred version of it. The network sees all of them, how well each explains the
+reflection, and the posterior mean is a blurred version of it. Its inputs are all of them, how well each explains the
 spectrum of the image, and that spectrum. It averages them with shares that it computes, of the whole kernels and of
 each of their pixels, corrects what all of them have in common, and predicts the error of the result.
 """
@@ -23,6 +23,7 @@ from blindsr.estimators.learned.estimator import ImagePosterior, Plane
 from blindsr.ops import dihedral, dihedral_inverse
 from blindsr.ops.spectrum import SpectrumPoints
 from blindsr.ops.wiener import error_weights
+from blindsr.runtime import frozen_network
 
 __all__ = [
     "CANDIDATES",
@@ -38,17 +39,17 @@ __all__ = [
 ]
 
 WEIGHTS = Path(__file__).parent / "weights" / "shake_network.safetensors"
-SIDE = 31  # of the kernels that the network sees and makes, at steps of half an LR pixel
+SIDE = 31  # of the kernels that are inputs and output of the network, at steps of half an LR pixel
 # What it averages: the posterior mean, the fitted Gaussian, three free forms, a path and its point reflection.
 CANDIDATES = 7
-_COMPARED = (0, 2, 3, 4, 5)  # of these, whose autocorrelations it sees beside that of the image
-# Images and single numbers that the network sees.
+_COMPARED = (0, 2, 3, 4, 5)  # of these, whose autocorrelations are inputs beside that of the image
+# Images and single numbers that are the network's inputs.
 MAPS, NUMBERS = CANDIDATES + 1 + len(_COMPARED), 17
 _STEPS = 16  # of the transfer functions, in 1 cycle per LR pixel
 _EXPONENT = 2.2  # of the power spectrum of a photograph
 _LOW = 0.1  # cycles per LR pixel up to which the spectrum of a blurred photograph is that of the photograph, about
 _BAND = 0.5  # cycles per LR pixel, of the autocorrelations
-# Pairs of candidates whose distances it sees: all but those of the reflection, of which one says all.
+# Pairs of candidates whose distances are inputs: all of them, but of the reflected path only its distance to the mean.
 _PAIRS = (
     [i for i in range(CANDIDATES - 1) for _ in range(i)] + [CANDIDATES - 1],
     [j for i in range(CANDIDATES - 1) for j in range(i)] + [0],
@@ -146,12 +147,12 @@ def _radius() -> NDArray[np.float64]:
 
 
 def _autocorrelation_of(window: Plane) -> NDArray[np.float64]:
-    """That of a kernel, in the band that the pixels of the image limit."""
+    """Autocorrelation of a kernel, (31, 31), limited to 0.5 cycles per LR pixel."""
     return _weights_of(np.abs(window) ** 2 * (_radius() <= _BAND))
 
 
 def _autocorrelation(data: SpectrumPoints) -> NDArray[np.float64]:
-    """That of the kernel of an image, as far as the power spectrum of the photograph is a power law, (31, 31)."""
+    """Autocorrelation of an image's kernel, (31, 31), if the power spectrum of the photograph is a power law."""
     radius = np.hypot(*data.frequencies.T)
     inside = radius <= _BAND
     frequencies, radius = data.frequencies[inside], radius[inside]
@@ -264,10 +265,7 @@ class ShakeNetwork(nn.Module):
 @cache
 def load_network() -> ShakeNetwork:
     """The bundled network, in float32 on the CPU; loaded once."""
-    with torch.device("meta"):
-        network = ShakeNetwork()
-    network.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()}, assign=True)
-    return network.requires_grad_(False).eval()
+    return frozen_network(ShakeNetwork, load_file(WEIGHTS))
 
 
 @torch.no_grad()

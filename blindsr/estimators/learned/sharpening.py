@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blindsr.estimators.learned.features import FEATURES, view_tables
+from blindsr.runtime import frozen_network
 
 __all__ = [
     "INPUTS",
@@ -202,7 +203,4 @@ class SharpeningNetwork(nn.Module):
 @cache
 def load_network() -> SharpeningNetwork:
     """The bundled network, in float32 on the CPU; loaded once."""
-    with torch.device("meta"):
-        network = SharpeningNetwork()
-    network.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()}, assign=True)
-    return network.requires_grad_(False).eval()
+    return frozen_network(SharpeningNetwork, load_file(WEIGHTS))

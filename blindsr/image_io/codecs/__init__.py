@@ -162,13 +162,13 @@ class CollectingEncoder:
 
 
 def gray_as_rgb(target: Target, samples: NDArray[Any], suffix: str = "") -> tuple[NDArray[Any], bytes | None]:
-    """Repeat gray for a format that has only RGB, and drop a profile of gray samples: samples and profile to write."""
+    """Repeat grey for a format that has only RGB, and drop a profile of grey samples: samples and profile to write."""
     profile = target.header.icc_profile
     if samples.shape[2] > 2:
         return samples, profile
-    target.warnings.append(f"{target.format.title}{suffix} cannot store gray: it was written as RGB")
+    target.warnings.append(f"{target.format.title}{suffix} cannot store grey: it was written as RGB")
     if profile is not None and profile[16:20] != b"RGB ":
-        target.warnings.append("the colour profile is for gray samples: it is left out")
+        target.warnings.append("the colour profile is for grey samples: it is left out")
         profile = None
     return np.concatenate([np.repeat(samples[..., :1], 3, axis=2), samples[..., 1:]], axis=2), profile
 

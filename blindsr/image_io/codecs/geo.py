@@ -237,7 +237,7 @@ def read_calibration(
 
 
 def imagej_display(values: object) -> dict[str, Any]:
-    """Of ImageJ's metadata in a TIFF, those that are true of an image of another size."""
+    """The ImageJ metadata of a TIFF that stay valid when the size of the image changes."""
     if not isinstance(values, Mapping):
         return {}
     kept = {name: values[name] for name in ("Ranges", "LUTs", "Labels") if values.get(name) is not None}

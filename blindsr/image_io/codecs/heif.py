@@ -44,7 +44,7 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     check_size(width, height, max_pixels)
     mode = image.mode.removesuffix(";16")
     if mode not in _CHANNELS:
-        raise ImageError(f"a HEIC image must be gray or RGB, this one is {image.mode}; save it as PNG")
+        raise ImageError(f"a HEIC image must be grey or RGB, this one is {image.mode}; save it as PNG")
     dtype, channels = np.dtype(np.uint16 if image.mode.endswith(";16") else np.uint8), _CHANNELS[mode]
     # The rows may end with padding.
     rows: Any = np.frombuffer(image.data, np.uint8).reshape(height, image.stride)
@@ -99,7 +99,7 @@ def _encode(target: Target, samples: NDArray[Any]) -> bytes:
     import pillow_heif
 
     profile = target.header.icc_profile
-    if samples.shape[2] == 2:  # HEIC has gray, but not with alpha
+    if samples.shape[2] == 2:  # HEIC has grey, but not with alpha
         samples, profile = gray_as_rgb(target, samples, " with alpha")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
     # 4:4:4: the colours at full resolution.

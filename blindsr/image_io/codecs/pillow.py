@@ -120,7 +120,7 @@ def _decoded(image: Image.Image, warnings: list[str]) -> Decoded:
     elif image.mode == "1":
         image = image.convert("L")
     elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-        kinds = "gray, RGB, palette or CMYK"
+        kinds = "grey, RGB, palette or CMYK"
         raise ImageError(f"the image must be {kinds}, this one is {image.mode}; convert it to one of them")
     samples = np.atleast_3d(np.asarray(image))
     header = PhotoHeader(
@@ -353,5 +353,5 @@ def jpeg_round_trip(samples: NDArray[np.uint8], quality: int) -> NDArray[np.uint
 
 def _checked(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if samples.dtype != np.uint8 or samples.ndim not in (2, 3) or samples.shape[2:] not in ((), (1,), (3,)):
-        raise ImageError(f"an image in memory must be uint8 gray or RGB, got {samples.shape} of {samples.dtype}.")
+        raise ImageError(f"an image in memory must be uint8 grey or RGB, got {samples.shape} of {samples.dtype}.")
     return samples

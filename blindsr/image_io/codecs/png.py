@@ -1,6 +1,6 @@
 """PNG: samples are decoded by libpng (imagecodecs), metadata read chunk by chunk, rows written as they come.
 
-Pillow cuts RGB, RGBA and gray-with-alpha of 16 bits to 8 (python-pillow/Pillow#1888), and no library writes a 16-bit
+Pillow cuts RGB, RGBA and grey-with-alpha of 16 bits to 8 (python-pillow/Pillow#1888), and no library writes a 16-bit
 PNG row by row with all of its metadata.
 
 Source: W3C, Portable Network Graphics (PNG) Specification, Third Edition, sections 5, 9, 11 and 12.7.
@@ -165,7 +165,7 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         frame = frames(file, max_pixels=max_pixels)[page - 1]
         return replace(frame, header=replace(frame.header, warnings=(*warnings, *frame.header.warnings)))
     if header.depth < 8 and header.colour_type == 0:
-        warnings.append(f"gray of {header.depth} bit is written with 8 bits: {LEVELS_NEEDED}")
+        warnings.append(f"grey of {header.depth} bit is written with 8 bits: {LEVELS_NEEDED}")
     file.seek(0)
     with unprinted():
         samples: NDArray[Any] = imagecodecs.png_decode(file.read())

@@ -1,4 +1,4 @@
-"""TIFF files: integers of 1 to 32 bits and floats, gray, RGB, palettes, CMYK, any number of bands.
+"""TIFF files: integers of 1 to 32 bits and floats, grey, RGB, palettes, CMYK, any number of bands.
 
 Read by windows: tifffile finds the strips and tiles, imagecodecs decodes those that a window touches. Written row by
 row, samples kept to the bit, with profile, EXIF, XMP, georeference, calibration and mask: the strips are written as
@@ -283,7 +283,7 @@ def _is_windowable(page: tifffile.TiffPage) -> bool:
 
 
 class TiffSamples:
-    """Samples of a page, (H, W, C), its colours converted to gray, RGB or bands; read by windows."""
+    """Samples of a page, (H, W, C), its colours converted to grey, RGB or bands; read by windows."""
 
     def __init__(self, page: tifffile.TiffPage, warnings: list[str]) -> None:
         self._page = page
@@ -376,13 +376,13 @@ class TiffSamples:
 def _converted(
     page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]
 ) -> tuple[NDArray[Any], bool, bytes | None]:
-    """Convert a page's colours to gray, RGB or bands, pixel by pixel, so that any window can be given."""
+    """Convert a page's colours to grey, RGB or bands, pixel by pixel, so that any window can be given."""
     photometric = int(page.photometric)
     profile = page.tags.valueof(_ICC_PROFILE)
     profile = bytes(profile) if profile else None
     if samples.dtype == np.bool_:
         samples = samples.astype(np.uint8) * np.uint8(255)
-        warnings.append(f"gray of 1 bit is written with 8 bits: {LEVELS_NEEDED}")
+        warnings.append(f"grey of 1 bit is written with 8 bits: {LEVELS_NEEDED}")
     if photometric == _MIN_IS_WHITE:
         if samples.dtype.kind != "u":
             raise ImageError("a TIFF in which 0 is white must have unsigned integers, this one has others; convert it")
@@ -397,7 +397,7 @@ def _converted(
         return np.asarray(image), False, profile
     elif photometric not in (_MIN_IS_BLACK, _RGB, _YCBCR) and not page.is_mask:
         name = getattr(page.photometric, "name", photometric)
-        raise ImageError(f"a TIFF must be gray, RGB, palette or CMYK, this one is {name}; convert it to RGB")
+        raise ImageError(f"a TIFF must be grey, RGB, palette or CMYK, this one is {name}; convert it to RGB")
     return samples, _has_alpha(page, samples, warnings), profile
 
 

@@ -213,7 +213,7 @@ class MZSRUpscaler(TrainedUpscaler[MZSRConfig]):
     def _fit(self, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
         """Make the steps on an image, or on the most textured window of a large one; no random number is used.
 
-        Three bands are processed together. Each band of any other image is processed as a gray image of three bands.
+        Three bands are processed together. Each band of any other image is processed as a grey image of three bands.
         """
         config, kernel = self.config, degradation.kernel
         start = load_weights(config.start or BUNDLED, device=source.device)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsr.errors import ConfigError
+from blindsr.registry import check_minimum
 from blindsr.runtime import Precision
 
 __all__ = ["PretrainedConfig"]
@@ -45,16 +46,13 @@ class PretrainedConfig:
             not (self.random_weights and self.weights is not None),
             f"pretrained.random_weights begins with random weights; leave it out, or weights = {self.weights}.",
         )
-        _require(self.steps >= 0, f"pretrained.steps must be 0 or more, got {self.steps}.")
+        check_minimum(self, "pretrained", 0, "steps", "back_projections")
+        check_minimum(self, "pretrained", 1, "batch", "report_every")
+        check_minimum(self, "pretrained", 8, "crop", "validation_side")
         _require(self.learning_rate > 0, f"pretrained.learning_rate must be positive, got {self.learning_rate}.")
-        _require(self.batch >= 1, f"pretrained.batch must be 1 or more, got {self.batch}.")
-        _require(self.crop >= 8, f"pretrained.crop must be 8 or more, got {self.crop}.")
         _require(
             len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
             f"pretrained.views must name one or more of the views 0 … 7, got {list(self.views)}.",
-        )
-        _require(
-            self.back_projections >= 0, f"pretrained.back_projections must be 0 or more, got {self.back_projections}."
         )
         _require(self.ensemble in (1, 2, 4, 8), f"pretrained.ensemble must be 1, 2, 4 or 8, got {self.ensemble}.")
         _require(
@@ -62,13 +60,9 @@ class PretrainedConfig:
             f"pretrained.ensemble_pixels must be 0 or more, or None, got {self.ensemble_pixels}.",
         )
         _require(
-            self.validation_side >= 8, f"pretrained.validation_side must be 8 or more, got {self.validation_side}."
-        )
-        _require(
             self.max_tile >= 32 and self.max_tile % 2 == 0,
             f"pretrained.max_tile must be an even number of 32 or more, got {self.max_tile}.",
         )
-        _require(self.report_every >= 1, f"pretrained.report_every must be 1 or more, got {self.report_every}.")
         _require(
             self.precision in ("auto", "fp32", "bf16"),
             f"pretrained.precision must be auto, fp32 or bf16, got {self.precision!r}.",

@@ -75,7 +75,8 @@ _CLIPPING_STEPS, _MIN_FREE, _MEAN_ERROR = 32, 0.3, 0.2 / 255
 _ROUNDING = 0.25 / 255  # root mean square of the difference that 8-bit rounding leaves to a perfect result
 _MAX_CORRECTION = 0.8
 _NOISE_WIDTHS = 3.0  # standard deviations that a difference by noise has at most
-# Of what the rings get from a star: LR pixels, side of the area whose flux is kept; largest share; flux of nothing.
+# Transfer of flux from the rings to their star: side of the area whose flux is kept, LR pixels; maximum share; flux
+# below which there is none.
 _STAR_AREA, _MAX_TAKEN, _TINY = 9, 0.7, 1e-9
 _RING_AREA = 5  # LR pixels, side of the area whose darkest one bounds a result on an empty background
 _CORRECTION_AREA = 17  # LR pixels, side of the area over which the power of the difference is averaged

@@ -35,7 +35,7 @@ def test_a_heic_of_8_bits(tmp_path, pillow_heif, mode, channels):
     heic(pillow_heif, tmp_path / "a.heic", np.ascontiguousarray(samples), mode)
     photo = read_photo(tmp_path / "a.heic")
     assert (photo.format, photo.dtype) == ("HEIC", np.uint8)
-    if mode == "L":  # HEIC has gray, pillow-heif may give it as RGB
+    if mode == "L":  # HEIC has grey, pillow-heif may give it as RGB
         assert np.abs(photo.pixels[..., :1] * 255 - samples).mean() < 2
     else:
         np.testing.assert_allclose(photo.pixels * 255, samples[..., :3], atol=0.01)
@@ -65,7 +65,7 @@ def test_a_heic_is_turned_once_and_keeps_its_metadata(tmp_path, pillow_heif):
         assert written.getexif().get(274, 1) == 1
 
 
-@pytest.mark.parametrize(("kind", "bands"), [("gray", 1), ("colour", 3)])
+@pytest.mark.parametrize(("kind", "bands"), [("grey", 1), ("colour", 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("is_transparent", [False, True])
 def test_what_is_written_as_heic_is_read_again(tmp_path, pillow_heif, kind, bands, dtype, is_transparent):
@@ -89,7 +89,7 @@ def test_what_is_written_as_heic_is_read_again(tmp_path, pillow_heif, kind, band
     if again.alpha is not None:
         np.testing.assert_allclose(again.alpha, alpha, atol=1.1 / 255)
     assert any("12 bits" in note for note in warnings) is (dtype == np.uint16)
-    assert any("HEIC with alpha cannot store gray" in note for note in warnings) is (is_transparent and bands == 1)
+    assert any("HEIC with alpha cannot store grey" in note for note in warnings) is (is_transparent and bands == 1)
 
 
 def test_a_heic_of_16_bits_has_12(tmp_path, pillow_heif):
@@ -192,7 +192,7 @@ def test_the_profile_of_gray_samples_is_not_given_to_rgb_samples(tmp_path, pillo
     )
     warnings = write_photo(photo, tmp_path / "a.heic")
     assert read_photo(tmp_path / "a.heic").icc_profile == (None if has_alpha else profile)
-    assert any("the colour profile is for gray samples" in warning for warning in warnings) is has_alpha
+    assert any("the colour profile is for grey samples" in warning for warning in warnings) is has_alpha
 
 
 @pytest.mark.parametrize("exif", [None, b"Exif\0\0MM\0*" + bytes(3000)])

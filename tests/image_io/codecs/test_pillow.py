@@ -50,7 +50,7 @@ def test_floats_are_clipped_and_rounded_and_bytes_left_alone():
 
 
 def test_what_is_no_eight_bit_image_is_refused():
-    with pytest.raises(ImageError, match="must be uint8 gray or RGB"):
+    with pytest.raises(ImageError, match="must be uint8 grey or RGB"):
         image_bytes(PHOTO[..., :2], "png")
     with pytest.raises(ImageError, match="must be one of png, webp, jpeg, got 'gif'"):
         image_bytes(PHOTO, "gif")
@@ -99,7 +99,7 @@ def test_the_bits_of_a_lossy_codec_are_those_of_the_image_alone(tmp_path, suffix
 
 
 def gray_profile():
-    """An ICC profile of a gray device: gamma 1."""
+    """An ICC profile of a grey device: gamma 1."""
     curve = b"curv" + bytes(8)
     white = b"XYZ " + bytes(4) + bytes.fromhex("0000f6d6000100000000d32d")
     tags = [(b"wtpt", white), (b"kTRC", curve)]
@@ -128,7 +128,7 @@ def test_the_profile_of_gray_samples_is_not_given_to_rgb_samples(tmp_path, suffi
     is_rgb = suffix in (".webp", ".avif")
     assert again.channels == (3 if is_rgb else 1)
     assert again.icc_profile == (None if is_rgb else gray_profile())
-    assert any("the colour profile is for gray samples" in warning for warning in warnings) is is_rgb
+    assert any("the colour profile is for grey samples" in warning for warning in warnings) is is_rgb
 
 
 def test_a_reference_to_a_second_xmp_packet_is_removed_and_reported(tmp_path):

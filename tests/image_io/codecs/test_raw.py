@@ -45,8 +45,8 @@ def digital_negative(path, samples):
 
 def test_a_camera_raw_file_is_developed_to_16_bits(tmp_path):
     pytest.importorskip("rawpy")
-    gray = np.full((256, 320, 3), 0.2)
-    digital_negative(tmp_path / "a.dng", (gray * 65535).round())
+    grey = np.full((256, 320, 3), 0.2)
+    digital_negative(tmp_path / "a.dng", (grey * 65535).round())
     photo = read_photo(tmp_path / "a.dng")
     assert (photo.format, photo.dtype, photo.size) == ("RAW", np.uint16, (320, 256))
     # Linear 0.2 is 0.4845 in sRGB (IEC 61966-2-1).

@@ -90,8 +90,8 @@ def test_bands_that_are_not_rgb_pass_as_gray_images(fitted, bands):
     sr = fitted(lr).predict(lr)
     assert sr.shape == (1, bands, 80, 72)
     if bands == 1:
-        gray = lr.expand(-1, 3, -1, -1)
-        torch.testing.assert_close(fitted(gray).predict(gray).mean(1, keepdim=True), sr, atol=1e-5, rtol=0)
+        grey = lr.expand(-1, 3, -1, -1)
+        torch.testing.assert_close(fitted(grey).predict(grey).mean(1, keepdim=True), sr, atol=1e-5, rtol=0)
 
 
 def test_a_large_image_is_trained_on_by_its_most_textured_window(fitted):

@@ -104,7 +104,7 @@ class SuperResolver:
         if self.scale is not None:
             is_pair = isinstance(self.scale, (tuple, list, np.ndarray)) and np.ndim(self.scale) > 0
             factors: list[Any] = list(self.scale) if is_pair else [self.scale]  # type: ignore[arg-type]
-            if len(factors) not in (1, 2) or not all(map(_is_number, factors)):
+            if len(factors) != 1 + is_pair or not all(map(_is_number, factors)):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
             pair = (float(factors[0]), float(factors[-1])) if is_pair else None
             settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)

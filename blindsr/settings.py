@@ -95,8 +95,8 @@ class Settings:
                 given = "x".join(f"{factor:g}" for factor in self.factors)
                 raise ConfigError(f"both scales must be 1 or more and at most {MAX_SCALE}, got {given}.")
             object.__setattr__(self, "scale", float(max(self.factors)))
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ConfigError(f"seed must be a whole number, got {self.seed!r}.")
+        if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
+            raise ConfigError(f"seed must be a whole number from 0 to {2**32 - 1}, got {self.seed!r}.")
         if self.size is not None and (len(self.size) != 2 or any(int(side) != side for side in self.size)):
             raise ConfigError(f"size must be two whole numbers, width and height, got {self.size}.")
         if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):

@@ -463,3 +463,15 @@ def test_importing_blindsr_loads_neither_torch_nor_numpy():
     code = "import sys, blindsr; print([name for name in ('torch', 'numpy', 'scipy', 'PIL') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"scale": (2,)}, r"a number or a pair \(horizontal, vertical\), got \(2,\)"),
+        ({"seed": -1}, "from 0 to 4294967295"),
+    ],
+)
+def test_a_pair_of_one_number_and_a_negative_seed_are_refused(changed, words):
+    with pytest.raises(ConfigError, match=words):
+        blindsr.estimate_and_upscale(photo(), **changed)

@@ -182,7 +182,7 @@ def results_folder(folder: Path) -> Iterator[Path]:
 
 
 def prepare_threads(threads: int | None, *, quiet: bool) -> None:
-    """Make this process a worker of so many threads; say so where other programs leave it fewer than the machine has.
+    """Make this process a worker of so many threads, and say so where that is slow or fewer than the machine has.
 
     None is as many as there are free cores.
     """
@@ -190,6 +190,12 @@ def prepare_threads(threads: int | None, *, quiet: bool) -> None:
     from blindsr.runtime import prepare_process
 
     count, cores = prepare_process(threads), usable_cores()
+    if not quiet and count > cores:
+        click.echo(
+            f"warning: {count} threads on {cores} processor core{'s' * (cores > 1)} wait for each other, and are many "
+            f"times slower than {cores}; --threads {cores} uses all of them.",
+            err=True,
+        )
     if quiet or threads is not None or threads_of_environment() is not None or count == cores:
         return
     click.echo(

@@ -64,6 +64,11 @@ def make_run(options: Options) -> Run:
             "the published ZSSR begins with random weights; leave out --init ([run] init), or the preset paper and "
             "--zssr-setting."
         )
+    if "zssr_setting" in run and run.get("upscaler", "zssr") != "zssr":
+        raise ConfigError(
+            f"--zssr-setting is for the published ZSSR, and --upscaler is {run['upscaler']} ([run] in run.toml); leave "
+            "out one of them."
+        )
     settings = preset(name, init=run.get("init", "pretrained"))
     values: dict[str, Any] = {
         key: run[key]

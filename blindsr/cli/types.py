@@ -114,6 +114,7 @@ def _scale(value: str | float | Sequence[float]) -> float | tuple[float, float]:
         factors = [float(part) for part in parts] if isinstance(parts, list | tuple) else [float(parts)]
     except (ValueError, TypeError):
         factors = []
+    factors = [] if isinstance(value, bool) else factors
     # An array of one number in run.toml is none of both.
     is_scale = len(factors) == (2 if isinstance(value, list) else len(factors)) and 1 <= len(factors) <= 2
     if not is_scale or not all(1 <= factor <= 8 for factor in factors):
@@ -150,7 +151,7 @@ def _amount(value: object, *, kilo: int, what: str, example: str) -> int:
         count = round(number) if math.isfinite(number) and number >= 1 else None
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"needs {what}, got {value!r}; for example {example}.")
-    if isinstance(value, str) and kilo == 1024 and count < 2**20:
+    if kilo == 1024 and count < 2**20:
         raise ValueError(f"needs {what} with its unit, got {value!r}; for example {example}.")
     return count
 

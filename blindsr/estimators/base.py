@@ -73,7 +73,7 @@ def check_image(lr: Tensor, scale: int, estimator: type[KernelEstimator]) -> Non
 
 def is_flat(lr: Tensor) -> bool:
     """Whether an image, (1, C, H, W), [0, 1], holds nothing but rounding: no band has a larger standard deviation."""
-    return float(lr.flatten(2).std(-1).max()) < _ROUNDING
+    return float(lr.flatten(2).std(-1, correction=0).max()) < _ROUNDING
 
 
 def flat_estimate(

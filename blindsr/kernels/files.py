@@ -477,7 +477,12 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
     shape = _squeezed(shape)
     sides = sorted(shape)[:2] if len(shape) == 3 else []
     too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
-    if len(shape) > 3 or any(n > MAX_SIZE for n in sides) or too_large:
+    if len(shape) > 3 and not too_large:
+        raise KernelError(
+            f"a kernel must have 2 dimensions, or 3 with one kernel for each band, {name} has {len(shape)}: "
+            f"{'×'.join(map(str, shape))}."
+        )
+    if any(n > MAX_SIZE for n in sides) or too_large:
         raise _too_large(shape, name)
 
 
@@ -568,13 +573,15 @@ def _load_text(path: Path, key: str | None) -> RawArrays:
     if lines and all(";" in line for line in lines) and "." not in text and "," in text:
         lines = [line.replace(",", ".") for line in lines]
         warnings = (f"the commas in {path.name} were read as decimal points.",)
+    if not lines:
+        raise KernelError(f"{path.name} must contain rows of numbers, it has none.")
     check_shape((len(lines), 1), path.name)
     rows = [[part for part in re.split(r"[\s,;]+", line) if part] for line in lines]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise KernelError(
             f"{path.name} must contain rows of one length, it has rows of "
-            f"{', '.join(map(str, sorted(lengths)[:8])) or 0} numbers."
+            f"{', '.join(map(str, sorted(lengths)[:8]))} numbers."
         )
     check_shape((len(rows), *lengths), path.name)
     try:

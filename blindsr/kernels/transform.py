@@ -67,7 +67,7 @@ def centre(kernel: Kernel) -> Kernel:
     A kernel that is centred to 10⁻⁴ HR pixels is returned unchanged.
 
     Raises:
-        KernelError: The centre of mass cannot be brought to the centre (its weights nearly cancel).
+        KernelError: The centre of mass cannot be brought to the centre: its weights nearly cancel, or are too few.
     """
     # A shift cuts off what leaves the kernel's support, which moves the centroid again: repeat until it converges.
     for _ in range(30):
@@ -79,6 +79,11 @@ def centre(kernel: Kernel) -> Kernel:
         kernel = shift(kernel, (-float(offset[0]), -float(offset[1])))
     if np.abs(kernel.centroid).max() <= 0.01:
         return kernel
+    if kernel.array.min() >= 0:
+        raise KernelError(
+            f"this kernel cannot be centred: its {kernel.size}×{kernel.size} weights are too few to be moved by "
+            f"{np.abs(kernel.centroid).max():.2f} px; surround them with zeros."
+        )
     raise KernelError(
         f"this kernel cannot be centred: its centre of mass stays {np.abs(kernel.centroid).max():.2f} px "
         "off; its positive and negative weights nearly cancel."

@@ -386,7 +386,7 @@ def fit(
             file_format=file_format,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
-            removes_noise=removes_noise(upscaler),
+            removes_noise=removes_noise(upscaler) and settings.strength != 0,
         )
         prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
         warnings += [prefix + text for text in texts]

@@ -237,7 +237,11 @@ def find_shift(sr: _Plane, hr: _Plane) -> tuple[float, float]:
         Lucas, Kanade, "An iterative image registration technique with an application to stereo vision", IJCAI 1981.
     """
     if sr.shape != hr.shape or min(sr.shape) < _MIN_REGISTERED:
-        raise ImageError(f"a shift needs two planes of one size, 16 px or more, got {sr.shape} and {hr.shape}.")
+        sizes = " and ".join("×".join(map(str, plane.shape[::-1])) for plane in (sr, hr))
+        raise ImageError(
+            f"a displacement is measured between images of one size and of {_MIN_REGISTERED} px a side or more, "
+            f"without the cropped border; got {sizes} px."
+        )
     first, second = _band(sr), _band(hr)
     window = np.outer(np.hanning(sr.shape[0] + 2)[1:-1], np.hanning(sr.shape[1] + 2)[1:-1])
     if min(float(np.abs(plane).max()) for plane in (first, second)) < 1e-9:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blindsr.estimators.base import is_flat
 from blindsr.ops import imresize
 from blindsr.ops.color import luma
 from blindsr.ops.windows import Source, most_textured, spread_windows
@@ -133,15 +134,19 @@ def measure_strength(
 
     Returns:
         From 0 to 1, 1 for an image with a regular pattern or of less than 32 px a side; and the model, which remembers
-        its result of a small image, so that nothing is computed twice.
+        its result of a small image, so that nothing is computed twice. The model of a flat image interpolates it.
     """
     _, height, width = source.shape
-    if min(height, width) < _MIN_SIDE:
-        return 1.0, model
-    count = min(_WINDOWS, max(1, height * width // _WINDOW**2))  # together no more than the image
-    windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
-    windows = [(_even(rows), _even(columns)) for rows, columns in windows]
+    windows = [(slice(0, height), slice(0, width))]
+    if is_compared := min(height, width) >= _MIN_SIDE:
+        count = min(_WINDOWS, max(1, height * width // _WINDOW**2))  # together no more than the image
+        windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
+        windows = [(_even(rows), _even(columns)) for rows, columns in windows]
     parts = [source.window(*window) for window in windows]
+    if all(is_flat(part) for part in parts):  # in 16 bits, the rounding of bfloat16 is a pattern
+        return 1.0, replace(model, predict=lambda window: imresize(window, model.scale).clamp(0, 1))
+    if not is_compared:
+        return 1.0, model
     # The network takes a regular pattern for the ripples of a kernel that is too wide, whatever the kernel: it does not
     # know what there is in such images.
     if any(_is_regular(part) for part in parts):

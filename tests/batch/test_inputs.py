@@ -199,7 +199,14 @@ def test_a_template_that_cannot_be_filled_is_refused_before_any_work(template):
         Naming(template=template)
 
 
-@pytest.mark.parametrize(("template", "words"), [("larger.png", "lacks {stem}"), ("../{stem}", "without a folder")])
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("larger.png", "lacks {stem}"),
+        ("../{stem}", "without a folder"),
+        ("{stem}.bmp", "ends with .bmp, which is not written"),
+    ],
+)
 def test_a_template_that_gives_one_name_or_a_folder_is_refused(template, words):
     with pytest.raises(ConfigError, match=words):
         Naming(template=template)

@@ -43,7 +43,7 @@ def _convert(kind, value):
         (MEMORY, "4GB", 4 * 2**30),
         (MEMORY, "1.5 GiB", 3 * 2**29),
         (MEMORY, "600m", 600 * 2**20),
-        (MEMORY, 7, 7),
+        (MEMORY, 2**21, 2**21),
         (PIXELS, "2k", 2000),
         (PIXELS, "0.5M", 500_000),
         (PIXELS, 9, 9),

@@ -166,7 +166,7 @@ def test_a_kernel_for_another_scale_is_refused_with_both_scales(tmp_path):
             np.ones((3, 4, 4)),
             r"contains 3 kernels; choose one with index= in Python or --kernel-index .*, 0 to 2",
         ),
-        (np.ones((3, 4, 4, 2)), "1 to 1001 px a side, k.npy has 3×4×4×2"),
+        (np.ones((3, 4, 4, 2)), "2 dimensions, or 3 with one kernel for each band, k.npy has 4: 3×4×4×2"),
         (np.full((4, 4), np.nan), "contains NaN or infinity"),
         (np.array([[1.0, -1.0], [-1.0, 1.0]]), "sums to 0: it is not a blur kernel"),
         (np.ones((0, 4)), "1 to 1001 px a side"),
@@ -472,7 +472,7 @@ def test_decimal_commas_are_read_with_a_warning(tmp_path):
     ("text", "words"),
     [
         ("1 2\n1", "rows of one length, it has rows of 1, 2"),
-        ("", "rows of one length"),
+        ("", "must contain rows of numbers, it has none"),
         ("a b\nc d", "must contain only numbers"),
     ],
 )
@@ -734,7 +734,7 @@ def test_all_kernels_of_a_stack_are_centred_on_request():
         (None, {}, "must be a Kernel, an array, a path or text .*, got NoneType"),
         ({"kernel": 1}, {}, "got dict"),
         ([[1, 2], [3]], {}, "rows of equal length"),
-        (np.ones((2, 2, 2, 2)), {}, "check that it is not an image"),
+        (np.ones((2, 2, 2, 2)), {}, "must have 2 dimensions, or 3 with one kernel for each band"),
         (np.ones((2000, 2000)), {}, "check that it is not an image"),
         (np.ones((2, 2, 2)), {"index": "some"}, "a whole number from 0, or 'all', got 'some'"),
     ],

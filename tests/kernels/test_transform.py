@@ -206,3 +206,10 @@ def test_as_many_rows_or_columns_of_zeros_count_on_opposite_sides(rows, columns,
     weights = np.zeros((6, 9))
     weights[slice(*rows), slice(*columns)] = 0.5
     assert zero_margins(weights) == margins
+
+
+def test_a_kernel_of_too_few_weights_cannot_be_centred():
+    with pytest.raises(
+        KernelError, match=r"its 2×2 weights are too few to be moved by 0\.50 px; surround them with zeros"
+    ):
+        centre(Kernel.normalised(np.array([[1.0, 0.0], [0.0, 0.0]]), 2))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from blindsr import SuperResolver, upscale, upscale_file
+from blindsr import SuperResolver, estimate_and_upscale, upscale, upscale_file
 from blindsr.image_io import FileOptions
 from blindsr.kernels import Kernel, KernelStack, bicubic, gaussian
 from blindsr.ops import degrade, imresize
@@ -57,6 +57,16 @@ def test_of_a_result_with_a_kernel_that_is_too_wide_little_is_used(scale):
     # What is used is what the figure says: the rest is bicubic interpolation.
     mixed = torch.lerp(imresize(lr, float(scale)).clamp(0, 1), whole.image, result.strengths[0])
     torch.testing.assert_close(result.image, mixed, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 5, 33, 64])
+def test_a_flat_image_stays_flat_in_every_type(side):
+    for value, dtype in ((0, np.uint16), (1234, np.uint16), (65535, np.uint16), (7, np.uint8), (-3, np.int16)):
+        image = np.full((side, side + 2), value, dtype)
+        assert (estimate_and_upscale(image, preset="fast") == value).all()
+    colours = np.full((side + 1, side, 3), (10, 200, 77), np.uint16)
+    assert (estimate_and_upscale(colours, preset="fast") == (10, 200, 77)).all()
+    assert abs(estimate_and_upscale(np.full((side, side), 0.02, np.float32), scale=3) - 0.02).max() < 1e-6
 
 
 def test_the_share_does_not_depend_on_the_orientation():

@@ -123,7 +123,8 @@ def degrade(
             overwrite=options.force,
             listener=listener,
         )
-        listener.line(f"done: {len(made.rows)} image{'s' * (len(made.rows) != 1)} in {made.folder}")
+        if made.rows or not made.failures:
+            listener.line(f"done: {len(made.rows)} image{'s' * (len(made.rows) != 1)} in {made.folder}")
     click.echo(json.dumps(made.rows, ensure_ascii=False) if options.as_json else str(made.folder))
     if made.failures:
         raise SystemExit(1)

@@ -718,3 +718,23 @@ def test_each_requested_page_has_a_result_of_its_own_and_no_warning_of_the_other
     several = quick(tmp_path / "a.tif", tmp_path / "a.tif", "--page", 3, "-o", tmp_path / "all", "--executor", "inline")
     assert several.stdout == f"{tmp_path}/all/a_page3_blindsr_x2.png\n"
     assert "the TIFF has 3 pages: page 1 is used" in quick(tmp_path / "a.tif").stderr
+
+
+def test_a_setting_of_zssr_for_another_upscaler_is_refused(run, photo):
+    result = run("estimate-and-upscale", photo, "--upscaler", "bicubic", "--zssr-setting", "ideal")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: --zssr-setting is for the published ZSSR, and --upscaler is bicubic ([run] in run.toml); leave out one "
+        "of them.\n"
+    )
+
+
+def test_more_threads_than_cores_are_warned_of(quick, photo, monkeypatch):
+    requested = []
+    monkeypatch.setattr("blindsr.runtime.torch.set_num_threads", requested.append)
+    monkeypatch.setattr("blindsr.cores.usable_cores", lambda: 2)
+    words = "warning: 8 threads on 2 processor cores wait for each other, and are many times slower than 2; --threads 2"
+    assert words in quick(photo, "--force", "--threads", 8).stderr
+    assert "wait for each other" not in quick(photo, "--force", "--threads", 2).stderr
+    assert quick(photo, "-q", "--force", "--threads", 8).stderr == ""
+    assert requested == [8, 2, 8]

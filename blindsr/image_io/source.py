@@ -229,7 +229,7 @@ class FileSource(ImageSource):
                 with decoding(max_pixels) as logged:
                     decoded = _codec_of(self._file, path).decode(self._file, page=page, max_pixels=max_pixels)
                     decoded = _with_alpha_as(alpha, decoded)
-                warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
+                warnings = (*decoded.header.warnings, *map(_of_decoder, logged))
                 if not advises_all_pages:
                     warnings = tuple(text.partition(ALL_PAGES_ADVICE)[0] for text in warnings)
                 super().__init__(replace(decoded, header=replace(decoded.header, warnings=warnings)), path)
@@ -340,7 +340,7 @@ class FrameSource:
             decoded = self._frames[index]
             # Frames of an animation are drawn over each other by it, which is done already.
             decoded = _with_alpha_as(self._alpha if self.animation is None else ALPHA_IS_COVERAGE, decoded)
-        warnings = (*decoded.header.warnings, *(f"the decoder reports: {text}" for text in logged))
+        warnings = (*decoded.header.warnings, *map(_of_decoder, logged))
         return replace(decoded, header=replace(decoded.header, warnings=warnings))
 
     def __getitem__(self, index: int, /) -> ImageSource:
@@ -430,6 +430,13 @@ class MemorySource(ImageSource):
 
 
 # ----------------------------------------------------------------------------------------------- files and headers
+
+
+def _of_decoder(text: str) -> str:
+    """A message of a decoder as a warning for the user."""
+    if "invalid page offset" in text:
+        return "the file is incomplete: it ends before its next page, and later pages are missing; get a complete copy"
+    return f"the decoder reports: {text}"
 
 
 def _open_file(path: Path) -> BinaryIO:

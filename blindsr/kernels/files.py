@@ -584,10 +584,15 @@ def _load_text(path: Path, key: str | None) -> RawArrays:
             f"{', '.join(map(str, sorted(lengths)[:8]))} numbers."
         )
     check_shape((len(rows), *lengths), path.name)
-    try:
-        values = np.array([[float(part) for part in row] for row in rows])
-    except ValueError as error:
-        raise KernelError(f"{path.name} must contain only numbers ({error}); begin comments with #.") from error
+    numbers: list[float] = []
+    for word in (word for row in rows for word in row):
+        try:
+            numbers.append(float(word))
+        except ValueError as error:
+            raise KernelError(
+                f"{path.name} must contain only numbers, it has {word[:40]!r}; begin comments with #."
+            ) from error
+    values = np.array(numbers).reshape(len(rows), *lengths)
     return RawArrays((values,), path.name, warnings=warnings)
 
 

@@ -334,6 +334,7 @@ class KernelEstimate:
     kernel_error: float | None = None  # estimated standard deviation of the transfer function's error; None is unknown
     confidence: float | None = None  # reliability of the estimate, from 0 to 1; None is unknown
     kernel_map: KernelMap | None = None  # kernels that vary over the image; None is one for all of it
+    noise_sigma: float = 0.0  # standard deviation of luma noise that the estimator sees, smoothed or not, [0, 1] units
 
     def __post_init__(self) -> None:
         """Check the bounds."""

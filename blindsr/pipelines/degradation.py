@@ -53,6 +53,9 @@ _WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the
 _WINDOW, _WINDOWS = 256, 16
 _MIN_CODED_SIDE = 16  # LR pixels; smaller images are mostly the headers of their codec
 _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
+# Level from which noise that only the estimator sees counts: smoothed by a camera, it has left the finest details, in
+# which noise is measured. Images without noise have up to 0.3 grey levels.
+_MIN_SEEN = 0.5 / 255
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 # Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
 _OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
@@ -144,8 +147,11 @@ def measure_degradation(
         sigma = settings.noise_sigma
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
         return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
+    seen = 0.0 if noise is not None or estimate is None else estimate.noise_sigma
     noise = measure_noise(source) if noise is None else noise
     sigmas, jpeg = noise.sigmas, noise.jpeg
+    if seen > _MIN_SEEN and max(sigmas[0], jpeg, compression_sigma) <= _MIN_NOISE:
+        sigmas = (seen, *sigmas[1:])
     warnings = []
     if max(compression_sigma, jpeg) > _WARNING_SIGMA:
         other = _OTHER_LOSSY.get(file_format)

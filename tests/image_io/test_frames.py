@@ -300,3 +300,14 @@ def test_alpha_of_pages_may_be_data_and_that_of_an_animation_is_coverage(tmp_pat
     with open_frames(tmp_path / "a.png", options=as_data) as film:
         assert [(film[i].channels, film[i].is_transparent) for i in range(2)] == [(3, True)] * 2
         assert "(--alpha data) has no effect" in film[0].warnings[-1]
+
+
+def test_a_tiff_whose_later_pages_are_cut_off_is_called_incomplete(tmp_path):
+    tifffile.imwrite(tmp_path / "s.tif", np.stack(FRAMES), photometric="rgb", metadata=None)
+    content = (tmp_path / "s.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(content[: len(content) * 2 // 3])
+    with open_image(tmp_path / "cut.tif") as image:
+        (warning,) = image.header.warnings
+        assert warning == (
+            "the file is incomplete: it ends before its next page, and later pages are missing; get a complete copy"
+        )

@@ -473,7 +473,8 @@ def test_decimal_commas_are_read_with_a_warning(tmp_path):
     [
         ("1 2\n1", "rows of one length, it has rows of 1, 2"),
         ("", "must contain rows of numbers, it has none"),
-        ("a b\nc d", "must contain only numbers"),
+        ("a b\nc d", "must contain only numbers, it has 'a'; begin comments with #"),
+        ("1 2\n3 " + "4x" * 900, "must contain only numbers, it has '" + 20 * "4x" + "'; begin"),
     ],
 )
 def test_a_text_that_is_no_table_is_refused(tmp_path, text, words):

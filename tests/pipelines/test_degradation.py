@@ -15,7 +15,7 @@ from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.windows import LinearLightSource, TensorSource
-from blindsr.pipelines.degradation import kernel_error_of, measure_degradation
+from blindsr.pipelines.degradation import Noise, kernel_error_of, measure_degradation
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import conditioning_of
@@ -214,3 +214,19 @@ def test_chroma_of_a_mosaic_has_an_error_of_its_own():
     assert conditioning_of(degradation, 0, colour=True).chroma_sigma == pytest.approx(0.03)
     assert conditioning_of(degradation, 0, colour=True).noise_sigma == 0
     assert conditioning_of(degradation, 0, colour=False).chroma_sigma == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "changed", "sigma"),
+    [
+        (1.2, {}, 1.2),
+        (0.4, {}, 0.0),  # as images without noise have
+        (1.2, {"compression_sigma": 2 / 255}, 0.0),  # its error counts anyway
+        (1.2, {"noise": Noise(sigmas=(0.0, 0.0, 0.0))}, 0.0),  # the frames of a film have one level
+    ],
+)
+def test_noise_that_the_estimator_alone_sees_counts(seen, changed, sigma):
+    estimate = KernelEstimate(kernel=KERNEL, method="learned", noise_sigma=seen / 255)
+    source = TensorSource(imresize(photograph(240, 280, name="astronaut", top=0, left=120), 0.5).clamp(0, 1))
+    degradation, _ = measure_degradation(source, KERNEL, estimate, Settings(), **changed)
+    assert degradation.noise_sigma == pytest.approx((sigma / 255, 0.0, 0.0))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from blindsr import SuperResolver, estimate_kernel, upscale, upscale_file
 from blindsr.image_io import FileOptions
 from blindsr.kernels import KernelStack, gaussian
-from blindsr.ops import degrade
+from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource, whole
 from blindsr.pipelines import blind, repair
 from blindsr.pipelines.bars import picture_of
@@ -205,3 +205,14 @@ def test_a_result_is_better_than_interpolation(damage):
     )
     assert ours > interpolated + 1.5
     assert len(result.warnings) == 1
+
+
+def test_noise_that_a_camera_has_smoothed_is_not_sharpened():
+    hr = photograph(280, 280, name="clock", top=0, left=100).expand(1, 3, -1, -1)
+    rough = gaussian_filter(np.random.default_rng(0).normal(0, 4 / 255, (140, 140)), 0.7)
+    lr = degrade(hr, gaussian(1.5, 2).tensor(hr), 2) + torch.from_numpy(rough).float()
+    lr = torch.round(255 * lr.clamp(0, 1)) / 255
+    result, without = (blind.run(TensorSource(lr), s) for s in (FAST, replace(FAST, noise_sigma=0.0)))
+    assert result.degradation.noise_sigma[0] == pytest.approx(1.0 / 255, abs=0.5 / 255)
+    interpolated = psnr(imresize(lr, 2).clamp(0, 1), hr, 8)
+    assert psnr(result.image, hr, 8) > interpolated + 1 > psnr(without.image, hr, 8) + 3

@@ -539,6 +539,7 @@ def estimate_of(
         warnings=warnings,
         kernel_error=kernel_error,
         confidence=confidence_of(kernel),
+        noise_sigma=posterior.metrics["noise_grey_levels"] / 255,
     )
 
 

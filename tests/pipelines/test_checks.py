@@ -112,7 +112,7 @@ def test_a_flat_image_has_no_shift():
 
 @pytest.mark.parametrize("shape", [(40, 36), (12, 37)])
 def test_planes_that_cannot_be_compared_are_refused(shape):
-    with pytest.raises(ImageError, match="two planes of one size, 16 px or more"):
+    with pytest.raises(ImageError, match="one size and of 16 px a side or more"):
         find_shift(np.zeros(shape), np.zeros((12, 37) if shape[0] == 12 else (40, 37)))
 
 

@@ -220,7 +220,7 @@ def test_chroma_of_a_mosaic_has_an_error_of_its_own():
     ("seen", "changed", "sigma"),
     [
         (1.2, {}, 1.2),
-        (0.4, {}, 0.0),  # as images without noise have
+        (0.6, {}, 0.0),  # as fur and fabric without noise have
         (1.2, {"compression_sigma": 2 / 255}, 0.0),  # its error counts anyway
         (1.2, {"noise": Noise(sigmas=(0.0, 0.0, 0.0))}, 0.0),  # the frames of a film have one level
     ],

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.image_io import ImageSource
-from blindsr.kernels import Kernel, KernelEstimate
+from blindsr.kernels import Kernel, KernelEstimate, is_bicubic
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
 from blindsr.ops.jpeg import estimate_jpeg_error, jpeg_noise_sigma
 from blindsr.ops.noise import (
@@ -148,6 +148,8 @@ def measure_degradation(
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
         return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
     seen = 0.0 if noise is not None or estimate is None else estimate.noise_sigma
+    if settings.scale == 1 and is_bicubic(kernel):  # nothing is sharpened
+        seen = 0.0
     noise = measure_noise(source) if noise is None else noise
     sigmas, jpeg = noise.sigmas, noise.jpeg
     if seen > _MIN_SEEN and max(sigmas[0], jpeg, compression_sigma) <= _MIN_NOISE:

@@ -30,7 +30,9 @@ _MIN_RATIO, _MAX_RATIO = -1.0, 2.0  # of a column's excess over the roughness be
 # looked at, and from which seams count where coefficients show nothing. Photographs without seams have up to 3.3.
 _MIN_EVIDENCE, _MIN_EVIDENCE_OF_BOTH = 1.5, 5.0
 _PROOF, _PROOF_OF_BOTH = 5.0, 14.0
-_MIN_SHARE = 0.65  # of the seams of a grid that are rougher than what is beside them; edges of a drawing are some
+# Share of the seams of a grid that are rougher than other columns, for coefficients and for seams alone; edges of a
+# drawing on a grid are some of them.
+_MIN_SHARE, _MIN_SHARE_ALONE = 0.55, 0.65
 _MAX_OTHER = 0.7  # evidence of another phase over that of the seams; lines and finer patterns have more
 _MIN_BLOCKING = 0.5 / 255
 _BLOCKING_TO_NOISE = 1.5  # to the error of the table, as `jpeg_noise_sigma`
@@ -39,12 +41,16 @@ _REPEATED, _MAX_CONSTANT = 4, 0.98
 _MAX_LOW_FREQUENCY = 7  # of i + j: the lower half of the coefficients
 _MAX_BLOCKS = 2048
 _CLIPPED = 0.5 / 255
+_MIN_UNLIKE = 0.1  # share of the most varied blocks that are unlike all others; a drawing has a few kinds of blocks
 _MAX_READ_FREQUENCY = 5  # of i + j: above, few coefficients are left
 # Standard errors of the mean cosine at the multiples of steps that prove a table (images that were never compressed
 # have 2), and a single step; the cosine over the best one's at which a step is as good.
 _MIN_COMB, _MIN_COMB_OF_STEP, _SAME_COSINE = 12.0, 5.0, 0.85
 _MAX_STEP_READ = 128
 _MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their median
+# Grey levels, median of what is left of coefficients beyond the multiples: samples are rounded, and a second compression
+# at a quality of 90 leaves as much; noise on a pattern of few blocks leaves more.
+_MAX_REST = 1.5
 _MIN_VARIETY = 0.3  # standard deviation of a coefficient's modulus over its mean; a pattern has the same in all blocks
 # Luma table of ITU-T T.81, K.1, which libjpeg scales by the quality.
 _TABLE = np.array([
@@ -111,7 +117,8 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
     if min(row.evidence, column.evidence) < _PROOF or row.evidence + column.evidence < _PROOF_OF_BOTH:
         return 0.0
     blocking = (row.height + column.height) / 2
-    return _BLOCKING_TO_NOISE * blocking if row.is_regular and column.is_regular and blocking >= _MIN_BLOCKING else 0.0
+    is_grid = row.is_alone and column.is_alone and min(row.share, column.share) >= _MIN_SHARE_ALONE
+    return _BLOCKING_TO_NOISE * blocking if is_grid and blocking >= _MIN_BLOCKING else 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ class _Seam:
     phase: int  # of the first columns of blocks, modulo 8
     evidence: float  # standard errors by which they are rougher than other columns
     height: float  # mean third difference over that of other columns, [0, 1] units
-    is_regular: bool  # whether most of them are, and no other phase, as at the edges of a drawing
+    share: float  # of these seams that are rougher
+    is_alone: bool  # whether no other phase stands out as well
 
 
 def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
@@ -150,9 +158,9 @@ def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
         rest = [other for other in compared if other != phase]
         others = np.isin(phases, rest)
         share = (ratio[phases == phase] > np.median(ratio[others])).mean()
-        is_regular = bool(share >= _MIN_SHARE and max(evidence[p] for p in rest) <= _MAX_OTHER * evidence[phase])
+        is_alone = max(evidence[p] for p in rest) <= _MAX_OTHER * evidence[phase]
         height = float(rough[phases == phase].mean() - rough[others].mean())
-        found.append(_Seam(phase, evidence[phase], height, is_regular))
+        found.append(_Seam(phase, evidence[phase], height, float(share), is_alone))
         # Two grids are those of a JPEG that was cut and compressed again. The next columns see a part of the same seam.
         compared = [other for other in rest if (other - phase) % _BLOCK not in (1, _BLOCK - 1)]
     return found
@@ -169,6 +177,8 @@ def _coefficients(windows: Tensor, origins: Sequence[tuple[int, int]], grid: tup
     blocks = np.concatenate(found)
     blocks = blocks[(blocks.min((1, 2)) > _CLIPPED) & (blocks.max((1, 2)) < 1 - _CLIPPED)]
     blocks = blocks[np.argsort(blocks.var((1, 2)))[-_MAX_BLOCKS:]]
+    if len(np.unique(blocks.reshape(-1, _BLOCK**2), axis=0)) < _MIN_UNLIKE * len(blocks):
+        blocks = blocks[:0]  # of a drawing
     order = np.arange(_BLOCK)
     cosines = np.cos(np.pi * np.outer(order, 2 * order + 1) / (2 * _BLOCK)) / 2
     cosines[0] /= math.sqrt(2)
@@ -206,7 +216,9 @@ def _quantiser(coefficients: _Array) -> _Array | None:
         scale = float(np.median(ratios[is_last]))
     result = (scale * _TABLE).clip(1)
     result[read] = np.where(is_found, found, result[read])
-    return result
+    multiples = values[:, is_found] / found[is_found]
+    rest = np.abs(found[is_found] * (multiples - np.round(multiples)))[np.abs(multiples) > 0.5]
+    return result if not rest.size or np.median(rest) < _MAX_REST else None
 
 
 def _comb(values: _Array, steps: _Array) -> _Array:

@@ -104,6 +104,9 @@ def _patterns():
         drawing[top : top + height, left : left + width] = rng.integers(0, 255)
     yield "squares of 8 px", 255 * ((x // 8 + y // 8) % 2)
     yield "noisy squares of 8 px", 60 + 120 * ((x // 8 + y // 8) % 2) + rng.normal(0, 3, (240, 240))
+    for side in (16, 24, 32):
+        yield f"squares of {side} px", 40 + 170 * ((x // side + y // side) % 2)
+        yield f"noisy squares of {side} px", 40 + 170 * ((x // side + y // side) % 2) + rng.normal(0, 2, (240, 240))
     yield "lines each 8 px", np.where((x % 8 == 0) | (y % 8 == 0), 0, 220)
     yield "waves of 8 px", 128 + 60 * np.sin(np.pi * x / 4) + 60 * np.sin(np.pi * y / 4)
     yield "a drawing on a grid of 8 px", drawing

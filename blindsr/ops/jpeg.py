@@ -48,7 +48,7 @@ _MAX_READ_FREQUENCY = 5  # of i + j: above, few coefficients are left
 _MIN_COMB, _MIN_COMB_OF_STEP, _SAME_COSINE = 12.0, 5.0, 0.85
 _MAX_STEP_READ = 128
 _MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their median
-# Grey levels, median of what is left of coefficients beyond the multiples: samples are rounded, and a second compression
+# Grey levels, median of what is left of coefficients beyond the multiples: samples are rounded, and a compression again
 # at a quality of 90 leaves as much; noise on a pattern of few blocks leaves more.
 _MAX_REST = 1.5
 _MIN_VARIETY = 0.3  # standard deviation of a coefficient's modulus over its mean; a pattern has the same in all blocks

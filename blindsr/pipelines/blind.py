@@ -393,7 +393,8 @@ def fit(
         degradations.append(degradation)
         extended_part = extended if part is picture else BandSource(extended, number)
         fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
-        strength, fitted = _strength(fitted, upscaler, part, settings, is_given=not is_estimated(part_kernel, estimate))
+        is_given = not is_estimated(part_kernel, estimate)
+        strength, fitted = _strength(fitted, upscaler, part, settings, degradation, is_given=is_given)
         strengths.append(strength)
         warnings += (
             [prefix + text for text in strength_warning(strength, settings.scale)]
@@ -465,7 +466,13 @@ def _fit_map(
 
 
 def _strength(
-    model: TiledModel, upscaler: Upscaler, source: Source, settings: Settings, *, is_given: bool
+    model: TiledModel,
+    upscaler: Upscaler,
+    source: Source,
+    settings: Settings,
+    degradation: Degradation,
+    *,
+    is_given: bool,
 ) -> tuple[float, TiledModel]:
     """The share of a model's result that is used, and the model with what has been computed of it."""
     if settings.strength != "auto":
@@ -473,7 +480,7 @@ def _strength(
     # A kernel width that the user has chosen is applied in full, without comparison.
     if model.whole_image or settings.kernel_width != 1 or not getattr(upscaler, "is_compared", False):
         return 1.0, model
-    return measure_strength(model, source, "given" if is_given else "estimated")
+    return measure_strength(model, source, "given" if is_given else "estimated", degradation)
 
 
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:

@@ -8,6 +8,7 @@ the degradation has. Its only inputs are the two images: kernel and noise, whose
 them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,14 +23,18 @@ from torch.nn import functional
 from blindsr.estimators.base import is_flat
 from blindsr.ops import imresize
 from blindsr.ops.color import luma
-from blindsr.ops.windows import Source, most_textured, spread_windows
+from blindsr.ops.windows import Source, TensorSource, most_textured, spread_windows
+from blindsr.pipelines.checks import ConsistencyMeter, psnr_of
 from blindsr.runtime import frozen_network
-from blindsr.upscalers.base import TiledModel
+from blindsr.upscalers.base import Degradation, TiledModel
 from blindsr.upscalers.tiling import finite_result
 
 __all__ = ["StrengthNetwork", "measure_strength", "strength_of", "strength_warning"]
 
 _WINDOW = 96  # LR px, side of the parts that are compared, as in the training
+# dB of the image against the result degraded by its kernel, at which the result is wrong, and below that of the noise.
+# Photographs have 26 and more, with forty kinds of damage and without.
+_CONTRADICTION, _NOISE_MARGIN = 24.0, 6.0
 _MIN_SIDE = 32  # LR px; of smaller images the whole result is used
 _CANDIDATES, _WINDOWS = 9, 4
 SMALL = 1_000_000  # HR px up to which the whole result is computed and kept
@@ -123,7 +128,10 @@ def _gray(image: Tensor, scale: int) -> Tensor:
 
 
 def measure_strength(
-    model: TiledModel, source: Source, kernel: Literal["estimated", "given"] = "estimated"
+    model: TiledModel,
+    source: Source,
+    kernel: Literal["estimated", "given"] = "estimated",
+    degradation: Degradation | None = None,
 ) -> tuple[float, TiledModel]:
     """The share of a model's result that is used, from its most textured parts.
 
@@ -131,6 +139,8 @@ def measure_strength(
         model: Fitted to the image.
         source: The image; linear light is compared as it is, because its kernel overshoots there evenly.
         kernel: How the kernel came to be.
+        degradation: What the model was fitted to. Of a result that contradicts it, nothing is used: degraded by the
+            kernel, it is far from the image. None is not compared with the image.
 
     Returns:
         From 0 to 1, 1 for an image with a regular pattern or of less than 32 px a side; and the model, which remembers
@@ -147,10 +157,6 @@ def measure_strength(
         return 1.0, replace(model, predict=lambda window: imresize(window, model.scale).clamp(0, 1))
     if not is_compared:
         return 1.0, model
-    # The network takes a regular pattern for the ripples of a kernel that is too wide, whatever the kernel: it does not
-    # know what there is in such images.
-    if any(_is_regular(part) for part in parts):
-        return 1.0, model
     if height * width * model.scale**2 <= SMALL:
         image = source.window(slice(0, height), slice(0, width))
         whole = finite_result(model, image)
@@ -159,8 +165,30 @@ def measure_strength(
         results = [whole[..., rows, columns] for rows, columns in scaled]
     else:
         results = [finite_result(model, part) for part in parts]
+    if degradation is not None and degradation.scale == model.scale and _contradicts(parts, results, degradation):
+        return 0.0, model
+    # The network takes a regular pattern for the ripples of a kernel that is too wide, whatever the kernel: it does not
+    # know what there is in such images.
+    if any(_is_regular(part) for part in parts):
+        return 1.0, model
     plain = [imresize(part, model.scale).clamp(0, 1).cpu() for part in parts]
     return strength_of(plain, [result.cpu() for result in results], model.scale, kernel), model
+
+
+def _contradicts(parts: Sequence[Tensor], results: Sequence[Tensor], degradation: Degradation) -> bool:
+    """Whether results, degraded by the kernel, are far from the image, so that the kernel cannot be its own.
+
+    Few grey levels are another matter: what dithering adds is not in the result, and need not be.
+    """
+    if degradation.is_quantized:
+        return False
+    meters = [ConsistencyMeter(TensorSource(part), degradation.kernel) for part in parts]
+    for meter, result in zip(meters, results, strict=True):
+        meter.update(result.cpu())
+    bound = _CONTRADICTION
+    if (sigma := degradation.unexplained_sigma) > 0:
+        bound = min(bound, -20 * math.log10(sigma) - _NOISE_MARGIN)
+    return psnr_of(meters) < bound
 
 
 def _remembering(model: TiledModel, image: Tensor, result: Tensor) -> TiledModel:

@@ -59,6 +59,23 @@ def test_of_a_result_with_a_kernel_that_is_too_wide_little_is_used(scale):
     torch.testing.assert_close(result.image, mixed, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["rings", "spiral"])
+def test_of_a_result_that_contradicts_the_image_nothing_is_used(shape):
+    y, x = torch.meshgrid(*2 * [(torch.arange(1600) - 799.5) / 4], indexing="ij")
+    radius = torch.hypot(y, x)
+    wave = torch.sin(radius / 4 + torch.atan2(y, x)) if shape == "spiral" else torch.sin(torch.pi * radius / 12)
+    hr = 0.15 + 0.65 * torch.nn.functional.avg_pool2d((wave > 0).float()[None, None], 4)
+    lr = (255 * degrade(hr, gaussian(1.44, 2).tensor(hr), 2)).round() / 255
+    interpolated = imresize(lr, 2).clamp(0, 1)
+    result = blind.run(TensorSource(lr), FAST)  # the repeated edges are taken for those of a shake
+    assert result.strengths == (0.0,)
+    assert sum("nothing of it is used" in text for text in result.warnings) == 1
+    assert psnr(result.image, hr, 8) == pytest.approx(psnr(interpolated, hr, 8), abs=0.05)
+    known = blind.run(TensorSource(lr), FAST, kernel=gaussian(1.44, 2))
+    assert known.strengths == (1.0,)
+    assert psnr(known.image, hr, 8) > psnr(interpolated, hr, 8) + 6
+
+
 @pytest.mark.parametrize("side", [1, 5, 33, 64])
 def test_a_flat_image_stays_flat_in_every_type(side):
     for value, dtype in ((0, np.uint16), (1234, np.uint16), (65535, np.uint16), (7, np.uint8), (-3, np.int16)):

@@ -480,7 +480,9 @@ def _strength(
     # A kernel width that the user has chosen is applied in full, without comparison.
     if model.whole_image or settings.kernel_width != 1 or not getattr(upscaler, "is_compared", False):
         return 1.0, model
-    return measure_strength(model, source, "given" if is_given else "estimated", degradation)
+    if is_given:  # saturated lettering contradicts its true kernel as well
+        return measure_strength(model, source, "given")
+    return measure_strength(model, source, "estimated", degradation)
 
 
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:

@@ -151,13 +151,14 @@ def measure_degradation(
     if settings.scale == 1 and is_bicubic(kernel):  # nothing is sharpened
         seen = 0.0
     noise = measure_noise(source) if noise is None else noise
-    sigmas, jpeg = noise.sigmas, noise.jpeg
+    sigmas = noise.sigmas
+    jpeg = noise.jpeg if noise.jpeg > _STRONGER * compression_sigma else 0.0  # the tables of a file are exact
     if seen > _MIN_SEEN and max(sigmas[0], jpeg, compression_sigma) <= _MIN_NOISE:
         sigmas = (seen, *sigmas[1:])
     warnings = []
     if max(compression_sigma, jpeg) > _WARNING_SIGMA:
         other = _OTHER_LOSSY.get(file_format)
-        if jpeg > _STRONGER * compression_sigma:
+        if jpeg > 0:
             by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
             found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"
         elif other is None:

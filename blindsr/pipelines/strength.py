@@ -33,8 +33,8 @@ __all__ = ["StrengthNetwork", "measure_strength", "strength_of", "strength_warni
 
 _WINDOW = 96  # LR px, side of the parts that are compared, as in the training
 # dB of the image against the result degraded by its kernel, at which the result is wrong, and below that of the noise.
-# Photographs have 26 and more, with forty kinds of damage and without.
-_CONTRADICTION, _NOISE_MARGIN = 24.0, 6.0
+# Photographs have 26 and more, with forty kinds of damage and without, and lettering that is saturated 25.
+_CONTRADICTION, _NOISE_MARGIN = 22.0, 6.0
 _MIN_SIDE = 32  # LR px; of smaller images the whole result is used
 _CANDIDATES, _WINDOWS = 9, 4
 SMALL = 1_000_000  # HR px up to which the whole result is computed and kept

@@ -44,8 +44,9 @@ _CLIPPED = 0.5 / 255
 _MIN_UNLIKE = 0.1  # share of the most varied blocks that are unlike all others; a drawing has a few kinds of blocks
 _MAX_READ_FREQUENCY = 5  # of i + j: above, few coefficients are left
 # Standard errors of the mean cosine at the multiples of steps that prove a table (images that were never compressed
-# have 2), and a single step; the cosine over the best one's at which a step is as good.
-_MIN_COMB, _MIN_COMB_OF_STEP, _SAME_COSINE = 12.0, 5.0, 0.85
+# have 2), and a single step; the cosine over the best one's at which a step is as good; and the share of the largest of
+# these steps above which the best one is.
+_MIN_COMB, _MIN_COMB_OF_STEP, _SAME_COSINE, _NEAR = 12.0, 5.0, 0.85, 0.8
 _MAX_STEP_READ = 128
 _MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their median
 # Grey levels, median of what is left of coefficients beyond the multiples: samples are rounded, and a compression again
@@ -205,8 +206,10 @@ def _quantiser(coefficients: _Array) -> _Array | None:
     steps = np.arange(1, _MAX_STEP_READ + 1)
     combs = np.stack([_comb(values, np.full_like(table, step)) for step in steps], 1)
     means = np.where(_evidence(combs) >= _MIN_COMB_OF_STEP, combs[0] / combs[1].clip(1), 0.0)
-    # The half of a step, and a third of it, have the same multiples.
+    # The half of a step, and a third of it, have the same multiples: it is the best one near the largest good one.
     found = np.where((means > 0) & (means >= _SAME_COSINE * means.max(0)), steps[:, None], 0).max(0)
+    is_near = (steps[:, None] <= found) & (steps[:, None] >= _NEAR * found)
+    found = np.where(found > 0, steps[np.where(is_near, means, -1.0).argmax(0)], 0)
     ratios = found / table
     is_found = found > 0
     scale = float(np.median(ratios[is_found])) if is_found.any() else _SCALES[int(np.argmax(whole))]

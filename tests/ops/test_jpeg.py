@@ -43,14 +43,14 @@ def test_coarser_compression_has_a_larger_error():
     assert 0 < sigmas[0] < 2 < sigmas[1] < sigmas[2] < 15
 
 
-@pytest.mark.parametrize("quality", [40, 75, 90])
+@pytest.mark.parametrize("quality", [15, 40, 75, 90])
 @pytest.mark.parametrize("offset", [(0, 0), (3, 5), (7, 1)])
 def test_the_table_is_read_from_the_pixels_wherever_the_blocks_begin(quality, offset):
     for subsampling in (0, 2):
         pixels, sigma = compressed(astronaut(), quality=quality, subsampling=subsampling)
         part = luma(pixels)[..., offset[0] :, offset[1] :]
         for view in (part, part.mT, part.flip(-1)):
-            assert estimate_jpeg_error(view) == pytest.approx(sigma, rel=0.08)
+            assert estimate_jpeg_error(view) == pytest.approx(sigma, rel=0.05)
 
 
 def test_the_table_of_a_camera_or_an_editor_is_read_too():
@@ -106,7 +106,7 @@ def _patterns():
     yield "noisy squares of 8 px", 60 + 120 * ((x // 8 + y // 8) % 2) + rng.normal(0, 3, (240, 240))
     for side in (16, 24, 32):
         yield f"squares of {side} px", 40 + 170 * ((x // side + y // side) % 2)
-        yield f"noisy squares of {side} px", 40 + 170 * ((x // side + y // side) % 2) + rng.normal(0, 2, (240, 240))
+        yield f"noisy squares of {side} px", 40 + 170 * ((x // side + y // side) % 2) + rng.normal(0, 4, (240, 240))
     yield "lines each 8 px", np.where((x % 8 == 0) | (y % 8 == 0), 0, 220)
     yield "waves of 8 px", 128 + 60 * np.sin(np.pi * x / 4) + 60 * np.sin(np.pi * y / 4)
     yield "a drawing on a grid of 8 px", drawing

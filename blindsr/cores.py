@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-__all__ = ["cores_of_others", "default_threads", "threads_of_environment", "usable_cores", "watch_load"]
+__all__ = [
+    "cores_of_affinity",
+    "cores_of_others",
+    "default_threads",
+    "threads_of_environment",
+    "usable_cores",
+    "watch_load",
+]
 
 _STAT = Path("/proc/stat")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -72,11 +79,12 @@ def cores_of_others() -> float:
     if last is None:
         return 0.0
     seconds = last.clock - _first.clock
-    used = _cores_of_affinity() * seconds - (last.idle - _first.idle) - (last.own - _first.own)
+    used = cores_of_affinity() * seconds - (last.idle - _first.idle) - (last.own - _first.own)
     return max(0.0, used / seconds)
 
 
-def _cores_of_affinity() -> int:
+def cores_of_affinity() -> int:
+    """Processor cores that the system lets this process run on, whatever a container's limit of their time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -101,7 +109,7 @@ def _quota() -> int | None:
 
 def usable_cores() -> int:
     """Processor cores that this process may use: those of its affinity, at most as many as its container may."""
-    cores = _cores_of_affinity()
+    cores = cores_of_affinity()
     return min(cores, _quota() or cores)
 
 
@@ -117,5 +125,7 @@ def default_threads() -> int:
 
     All usable cores are free, except those that other programs use while a process that called `watch_load` starts.
     """
-    free = int(_cores_of_affinity() - cores_of_others() + _TAKEN)
-    return threads_of_environment() or max(1, min(usable_cores(), free))
+    if requested := threads_of_environment():
+        return requested
+    free = int(cores_of_affinity() - cores_of_others() + _TAKEN)
+    return max(1, min(usable_cores(), free))

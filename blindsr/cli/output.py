@@ -186,7 +186,7 @@ def prepare_threads(threads: int | None, *, quiet: bool) -> None:
 
     None is as many as there are free cores.
     """
-    from blindsr.cores import cores_of_others, threads_of_environment, usable_cores
+    from blindsr.cores import cores_of_affinity, cores_of_others, threads_of_environment, usable_cores
     from blindsr.runtime import prepare_process
 
     count, cores = prepare_process(threads), usable_cores()
@@ -199,7 +199,7 @@ def prepare_threads(threads: int | None, *, quiet: bool) -> None:
     if quiet or threads is not None or threads_of_environment() is not None or count == cores:
         return
     click.echo(
-        f"Other programs use {cores_of_others():.1f} of {cores} processor cores, so that {count} thread"
+        f"Other programs use {cores_of_others():.1f} of {cores_of_affinity()} processor cores, so that {count} thread"
         f"{'s are' if count > 1 else ' is'} fastest now. --threads {cores} uses all of them.",
         err=True,
     )

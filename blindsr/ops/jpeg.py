@@ -105,6 +105,8 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
         return 0.0
     rows = _seams(windows.mT, [row for row, _ in origins])
     columns = _seams(windows, [column for _, column in origins])
+    if all(_has_half_the_period(seams) for seams in (rows, columns)):
+        return 0.0
     candidates = [
         (row.phase, column.phase)
         for row in rows
@@ -165,6 +167,12 @@ def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
         # Two grids are those of a JPEG that was cut and compressed again. The next columns see a part of the same seam.
         compared = [other for other in rest if (other - phase) % _BLOCK not in (1, _BLOCK - 1)]
     return found
+
+
+def _has_half_the_period(seams: Sequence[_Seam]) -> bool:
+    """Whether seams half a block away stand out as well: those of a dither or a halftone of four pixels do."""
+    first, second = seams
+    return second.phase == (first.phase + _BLOCK // 2) % _BLOCK and second.evidence > _MAX_OTHER * first.evidence
 
 
 def _coefficients(windows: Tensor, origins: Sequence[tuple[int, int]], grid: tuple[int, int]) -> _Array:

@@ -56,10 +56,11 @@ _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEA
 # Level from which noise that only the estimator sees counts: smoothed by a camera, it has left the finest details, in
 # which noise is measured. Images without noise have up to 0.3 grey levels, and fine fabric or fur 0.7.
 _MIN_SEEN = 0.7 / 255
+_LITTLE = 0.4  # measured noise over that which the estimator sees, up to which most of it was smoothed
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 # Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
 _OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
-_STRONGER = 1.2  # error of an earlier compression over that of the file, from which there was one
+_STRONGER = 2.0  # error of an earlier compression over that of the file, from which there was one
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 
 
@@ -153,11 +154,11 @@ def measure_degradation(
     noise = measure_noise(source) if noise is None else noise
     sigmas = noise.sigmas
     jpeg = noise.jpeg if noise.jpeg > _STRONGER * compression_sigma else 0.0  # the tables of a file are exact
-    if seen > _MIN_SEEN and max(sigmas[0], jpeg, compression_sigma) <= _MIN_NOISE:
+    if seen > _MIN_SEEN and max(jpeg, compression_sigma) <= CLEAN and sigmas[0] <= max(_MIN_NOISE, _LITTLE * seen):
         sigmas = (seen, *sigmas[1:])
     warnings = []
     if max(compression_sigma, jpeg) > _WARNING_SIGMA:
-        other = _OTHER_LOSSY.get(file_format)
+        other = _OTHER_LOSSY.get(file_format) if compression_sigma > 0 else None
         if jpeg > 0:
             by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
             found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"

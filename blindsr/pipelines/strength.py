@@ -23,6 +23,7 @@ from torch.nn import functional
 from blindsr.estimators.base import is_flat
 from blindsr.ops import imresize
 from blindsr.ops.color import luma
+from blindsr.ops.noise import ROUNDING
 from blindsr.ops.windows import Source, TensorSource, most_textured, spread_windows
 from blindsr.pipelines.checks import ConsistencyMeter, psnr_of
 from blindsr.runtime import frozen_network
@@ -35,6 +36,7 @@ _WINDOW = 96  # LR px, side of the parts that are compared, as in the training
 # dB of the image against the result degraded by its kernel, at which the result is wrong, and below that of the noise.
 # Photographs have 26 and more, with forty kinds of damage and without, and lettering that is saturated 25.
 _CONTRADICTION, _NOISE_MARGIN = 22.0, 6.0
+_ROWS = 256  # LR rows that are looked at together
 _MIN_SIDE = 32  # LR px; of smaller images the whole result is used
 _CANDIDATES, _WINDOWS = 9, 4
 SMALL = 1_000_000  # HR px up to which the whole result is computed and kept
@@ -153,7 +155,7 @@ def measure_strength(
         windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
         windows = [(_even(rows), _even(columns)) for rows, columns in windows]
     parts = [source.window(*window) for window in windows]
-    if all(is_flat(part) for part in parts):  # in 16 bits, the rounding of bfloat16 is a pattern
+    if all(is_flat(part) for part in parts) and _is_flat(source):  # in 16 bits, bfloat16's rounding is a pattern
         return 1.0, replace(model, predict=lambda window: imresize(window, model.scale).clamp(0, 1))
     if not is_compared:
         return 1.0, model
@@ -173,6 +175,14 @@ def measure_strength(
         return 1.0, model
     plain = [imresize(part, model.scale).clamp(0, 1).cpu() for part in parts]
     return strength_of(plain, [result.cpu() for result in results], model.scale, kernel), model
+
+
+def _is_flat(source: Source) -> bool:
+    """Whether the whole of an image holds nothing but rounding."""
+    _, height, width = source.shape
+    bands = [source.window(slice(top, min(top + _ROWS, height)), slice(0, width)) for top in range(0, height, _ROWS)]
+    means = torch.stack([band.mean((0, 2, 3)) for band in bands])
+    return all(is_flat(band) for band in bands) and float((means.amax(0) - means.amin(0)).max()) < ROUNDING
 
 
 def _contradicts(parts: Sequence[Tensor], results: Sequence[Tensor], degradation: Degradation) -> bool:

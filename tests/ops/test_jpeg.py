@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage import data
 
 from blindsr.errors import ImageError
@@ -108,6 +109,10 @@ def _patterns():
         yield f"squares of {side} px", 40 + 170 * ((x // side + y // side) % 2)
         yield f"noisy squares of {side} px", 40 + 170 * ((x // side + y // side) % 2) + rng.normal(0, 4, (240, 240))
     yield "lines each 8 px", np.where((x % 8 == 0) | (y % 8 == 0), 0, 220)
+    grey = data.camera()[100:340, 100:340]
+    screen = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) * 16 + 8
+    dithered = 255.0 * (grey > screen[y % 4, x % 4])
+    yield "an ordered dither of 4 px, blurred", np.rint(gaussian_filter(dithered, 0.8))
     yield "waves of 8 px", 128 + 60 * np.sin(np.pi * x / 4) + 60 * np.sin(np.pi * y / 4)
     yield "a drawing on a grid of 8 px", drawing
     yield "the same with noise", drawing * 0.9 + 9 + rng.normal(0, 2, (240, 240))

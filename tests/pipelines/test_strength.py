@@ -88,6 +88,15 @@ def test_a_flat_image_stays_flat_in_every_type(side):
     )
 
 
+def test_an_image_whose_detail_is_between_the_compared_parts_is_not_flat():
+    image = np.full((400, 520), 128, np.uint8)
+    image[156:164, 150:158] = (
+        255  # four of nine parts of 96 px are compared, which begin at 0, 152 and 304; 0, 212 and 424
+    )
+    with_kernel = upscale(image, gaussian(2.0, 2), preset="fast")
+    assert np.abs(with_kernel.astype(int) - upscale(image, "bicubic", upscaler="bicubic")).max() > 20
+
+
 def test_the_share_does_not_depend_on_the_orientation():
     _, lr = scene()
     wide = gaussian(3.0, 2)

@@ -233,7 +233,7 @@ def test_options_become_settings(run, photo, upscaled, applied):
 def test_there_is_one_thread_for_each_free_core_unless_threads_are_given(quick, photo, monkeypatch):
     requested = []
     monkeypatch.setattr("blindsr.runtime.torch.set_num_threads", requested.append)
-    for name in ("_cores_of_affinity", "usable_cores"):
+    for name in ("cores_of_affinity", "usable_cores"):
         monkeypatch.setattr(f"blindsr.cores.{name}", lambda: 7)
     monkeypatch.setattr("blindsr.cores.cores_of_others", lambda: 0.1)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -228,9 +228,8 @@ class Naming:
                 raise ConfigError(f"the name template {self.template!r} has an unknown field {{{name}}}; {fields}.")
         if "stem" not in {name for _, name, _, _ in parts}:
             raise ConfigError(f"the name template {self.template!r} lacks {{stem}}: all results would have one name.")
-        if (suffix := Path(self.template).suffix.lower()) in {*readable_suffixes(), *unread_suffixes()} - {
-            *writable_suffixes()
-        }:
+        suffix, others = Path(self.template).suffix.lower(), {*readable_suffixes(), *unread_suffixes()}
+        if suffix in others.difference(writable_suffixes()):
             raise ConfigError(
                 f"the name template {self.template!r} ends with {suffix}, which is not written; formats that are: "
                 f"{', '.join(writable_suffixes())}."

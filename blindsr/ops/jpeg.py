@@ -30,9 +30,7 @@ _MIN_RATIO, _MAX_RATIO = -1.0, 2.0  # of a column's excess over the roughness be
 # looked at, and from which seams count where coefficients show nothing. Photographs without seams have up to 3.3.
 _MIN_EVIDENCE, _MIN_EVIDENCE_OF_BOTH = 1.5, 5.0
 _PROOF, _PROOF_OF_BOTH = 5.0, 14.0
-# Share of the seams of a grid that are rougher than other columns, for coefficients and for seams alone; edges of a
-# drawing on a grid are some of them.
-_MIN_SHARE, _MIN_SHARE_ALONE = 0.55, 0.65
+_MIN_SHARE = 0.65  # of the seams of a grid that are rougher than other columns; edges of a drawing are some of them
 _MAX_OTHER = 0.7  # evidence of another phase over that of the seams; lines and finer patterns have more
 _MIN_BLOCKING = 0.5 / 255
 _BLOCKING_TO_NOISE = 1.5  # to the error of the table, as `jpeg_noise_sigma`
@@ -84,7 +82,7 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
 
     Args:
         windows: Luma of windows of one image, (B, 1, H, W), [0, 1], sides of 32 px or more.
-        origins: Row and column of each window in the image.
+        origins: Row and column of each window in the image, B pairs.
 
     Returns:
         σ in [0, 1] units; 0.0 where no compression is found.
@@ -120,7 +118,7 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
     if min(row.evidence, column.evidence) < _PROOF or row.evidence + column.evidence < _PROOF_OF_BOTH:
         return 0.0
     blocking = (row.height + column.height) / 2
-    is_grid = row.is_alone and column.is_alone and min(row.share, column.share) >= _MIN_SHARE_ALONE
+    is_grid = row.is_alone and column.is_alone and min(row.share, column.share) >= _MIN_SHARE
     return _BLOCKING_TO_NOISE * blocking if is_grid and blocking >= _MIN_BLOCKING else 0.0
 
 

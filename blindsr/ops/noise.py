@@ -177,7 +177,7 @@ def estimate_floor(image: Tensor, rounding: float, *, is_chroma: bool = False) -
     Args:
         image: As for `estimate_noise`.
         rounding: Standard deviation of the rounding in these samples, [0, 1] units.
-        is_chroma: Whether it is a difference of bands, whose finest detail is rounding in most photographs: which is no
+        is_chroma: Whether it is a difference of bands, whose finest detail is rounding in most photographs, which is no
             evidence of noise.
 
     Returns:

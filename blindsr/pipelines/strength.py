@@ -180,9 +180,14 @@ def measure_strength(
 def _is_flat(source: Source) -> bool:
     """Whether the whole of an image holds nothing but rounding."""
     _, height, width = source.shape
-    bands = [source.window(slice(top, min(top + _ROWS, height)), slice(0, width)) for top in range(0, height, _ROWS)]
-    means = torch.stack([band.mean((0, 2, 3)) for band in bands])
-    return all(is_flat(band) for band in bands) and float((means.amax(0) - means.amin(0)).max()) < ROUNDING
+    means = []
+    for top in range(0, height, _ROWS):
+        rows = source.window(slice(top, min(top + _ROWS, height)), slice(0, width))
+        if not is_flat(rows):
+            return False
+        means.append(rows.mean((0, 2, 3)))
+    spread = torch.stack(means)
+    return float((spread.amax(0) - spread.amin(0)).max()) < ROUNDING
 
 
 def _contradicts(parts: Sequence[Tensor], results: Sequence[Tensor], degradation: Degradation) -> bool:

@@ -79,6 +79,7 @@ def table(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     config = MetaTrainingConfig(
+        scale=options.scale,
         first_steps=options.first_steps,
         first_rate=options.first_rate,
         steps=options.steps,
@@ -117,6 +118,7 @@ def main() -> None:
     command.set_defaults(run=train)
     command.add_argument("output", type=Path)
     command.add_argument("--images", type=Path, help="folder of photographs; without it, dead leaves alone")
+    command.add_argument("--scale", type=int, default=MetaTrainingConfig().scale)
     command.add_argument("--leaves-count", type=int, default=300)
     command.add_argument("--leaves-share", type=float, default=0.22)
     command.add_argument("--cache", type=Path, default=Path("leaves_cache"))

@@ -11,7 +11,8 @@ from blindsr.cli.options import command
 __all__ = ["doctor", "methods"]
 
 _REQUIRED = (
-    "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "click", "rich", "safetensors",
+    "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "simplejpeg", "click", "rich",
+    "safetensors",
 )  # fmt: skip
 _EXTRAS = {
     "astropy": "read and write FITS, the format of telescopes",

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
@@ -37,6 +39,10 @@ _ANIMATED = ("GIF", "WEBP", "AVIF", "PNG")
 _GIF_COLOURS = 256
 _OPAQUE = 128  # alpha from which a pixel of a GIF is visible
 _AVIF_BYTES = 300  # of the boxes around the image, about
+# libjpeg's JWRN_EXTRANEOUS_DATA, JWRN_HIT_MARKER and their kin.
+_CORRUPT = re.compile(
+    r"Corrupt JPEG data: (?P<reason>(?:(?P<surplus>\d+) extraneous bytes before marker 0xd9)?.*)", re.S
+)
 _IN_MEMORY_FORMATS = {"png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
 
 
@@ -54,7 +60,37 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     page, warnings = check_page_number(page, count, has_frames=image.format in _ANIMATED)
     if count > 1:
         image.seek(page - 1)
-    return replace(_decoded(image, warnings), lossy_bytes=_lossy_bytes(file, image))
+    decoded = _decoded(image, warnings)
+    if decoded.header.format == "JPEG" and page == 1 and (damage := _jpeg_damage(file)):
+        text = (
+            f"the JPEG data of the file are damaged ({damage}): parts of the image may be displaced, grey or of wrong "
+            "colours; look at the result, or get an intact copy"
+        )
+        decoded = replace(decoded, header=replace(decoded.header, warnings=(*decoded.header.warnings, text)))
+    return replace(decoded, lossy_bytes=_lossy_bytes(file, image))
+
+
+def _jpeg_damage(file: BinaryIO) -> str | None:
+    """What libjpeg says of data that cannot be right, which it bridges and Pillow does not report; None if all can be.
+
+    The image is decoded once more for it, at an eighth of its size.
+    """
+    file.seek(0)
+    data = file.read()
+    try:
+        simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", strict=True, fastdct=True, min_height=1, min_width=1, min_factor=8
+        )
+    except ValueError as error:
+        found = _CORRUPT.match(str(error))  # anything else, such as CMYK, is not about the data
+        if found is None:
+            return None
+        # Some cameras fill the data up with equal bytes before the marker of the end, which is no damage.
+        surplus = int(found["surplus"] or 0)
+        end = data.rfind(b"\xff\xd9")
+        padding = data[max(0, end - surplus) : end]
+        return None if surplus and len(set(padding)) == 1 else found["reason"]
+    return None
 
 
 def lossy_coding_of(image: Image.Image) -> tuple[str, float] | None:

@@ -172,3 +172,30 @@ def test_an_avif_beyond_the_limit_is_refused_before_the_work(tmp_path):
 def photo_of(samples):
     pixels = (samples / np.float32(255)).astype(np.float32)
     return Photo(pixels=pixels, dtype=np.dtype(np.uint8), format="PNG", value_range=(0, 255))
+
+
+def jpeg_of_a_photograph(**options):
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()[100:228, 100:260]).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 75, "restart_marker_blocks": 16}])
+def test_damaged_jpeg_data_are_read_with_a_warning(tmp_path, options):
+    intact = jpeg_of_a_photograph(**options)
+    middle = len(intact) // 2
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(intact[:middle] + intact[middle + 100 :])
+    (warning,) = read_photo(path).warnings
+    assert "the JPEG data of the file are damaged" in warning
+    assert "intact copy" in warning
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("end", [b"", b"\0" * 40, b"\xff\xff"])
+def test_padding_that_cameras_write_before_the_end_is_no_damage(tmp_path, mode, end):
+    file = io.BytesIO()
+    Image.open(io.BytesIO(jpeg_of_a_photograph())).convert(mode).save(file, "JPEG", progressive=mode == "RGB")
+    path = tmp_path / "intact.jpg"
+    path.write_bytes(file.getvalue()[:-2] + end + b"\xff\xd9" + b"what follows the image")
+    assert not [text for text in read_photo(path).warnings if "damaged" in text]

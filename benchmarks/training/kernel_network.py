@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ConfigError, DivergenceError
-from blindsr.estimators.learned.estimator import textured_tiles
 from blindsr.estimators.learned.features import FEATURES, tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, KernelNetwork, Posterior, formula_transfer
+from blindsr.estimators.learned.tiles import textured_tiles
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels.random import labelled_training_kernel
 from blindsr.kernels.transform import zero_margins

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.estimators.learned.estimator import textured_tiles
 from blindsr.estimators.learned.features import tile_features
 from blindsr.estimators.learned.sharpening import INPUTS, RINGS, SharpeningNetwork, network_input
+from blindsr.estimators.learned.tiles import textured_tiles
 from blindsr.events import Listener, ignore
 from blindsr.ops.color import BT601
 from blindsr.training.dataset import Images, Photographs

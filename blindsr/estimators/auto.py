@@ -15,21 +15,11 @@ from torch import Tensor
 
 from blindsr.estimators.blind_l0 import MIN_SIDE as FREE_FORM_SIDE
 from blindsr.estimators.blind_l0 import L0Config, independent_kernels
-from blindsr.estimators.learned.estimator import (
-    MIN_SIDE,
-    ImagePosterior,
-    LearnedConfig,
-    Plane,
-    estimate_of,
-    frequencies_of,
-    kernel_of,
-    posterior_of,
-    textured_tiles,
-    transfer_distance,
-    transfer_of,
-)
+from blindsr.estimators.learned.estimator import MIN_SIDE, ImagePosterior, LearnedConfig, estimate_of, posterior_of
 from blindsr.estimators.learned.network import KINDS
 from blindsr.estimators.learned.shake import ShakeEvidence, shake_kernel
+from blindsr.estimators.learned.tiles import textured_tiles
+from blindsr.estimators.learned.transfers import Plane, frequencies_of, kernel_of, transfer_distance, transfer_of
 from blindsr.estimators.learned.wide import ramp, sparsity_without
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate

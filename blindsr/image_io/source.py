@@ -55,8 +55,6 @@ _HEAD_BYTES = 132  # DICOM's signature is at byte 128
 _ANY_SIZE = 2**62  # Pillow's own limit would hide the size of the largest images
 _MIN_IPTC_BYTES = 5  # of the head of one record
 _MAX_FILLED_BYTES = 2**28  # of a file's samples whose missing data are filled at once: that takes 12 bytes a sample
-# Coefficients (row, column) with row + column up to this: the half of lower frequencies. The others are mostly rounded
-# to zero, which removes detail and adds nothing.
 
 
 class ImageSource:

@@ -113,6 +113,16 @@ class Kernel:
         yx = y @ self.array @ x
         return np.array([[yy, yx], [yx, xx]])
 
+    def transfer_plane(self, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """The transfer function at all pairs of frequencies, (N, N), order (y, x).
+
+        Args:
+            frequencies: (N,), cycles per LR pixel.
+        """
+        r = (np.arange(self.size) - (self.size - 1) / 2) / self.scale
+        phase = np.exp(2j * np.pi * np.outer(frequencies, r))
+        return np.asarray(phase @ self.array @ phase.T)
+
     @property
     def has_sigmas(self) -> bool:
         """Whether the second moments are squared widths: negative weights can make them zero or negative."""

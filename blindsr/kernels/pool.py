@@ -26,7 +26,6 @@ _MAX_BYTES: Final = 1 << 30
 # Of patches that are noise, as RealSR takes them: a variance of 20 grey levels squared, and their means.
 _MAX_SIGMA: Final = 20**0.5 / 255
 _MEANS: Final = (0.1, 0.9)
-_MAX_NOISE: Final = 0.25  # [0, 1] units; more is no noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,5 +182,5 @@ def noise_patches(pixels: NDArray[np.float32], *, side: int = 64) -> NDArray[np.
     # The mean of a quarter of white noise has a standard deviation of σ / half.
     is_level = np.abs(quarters).max((1, 2, 3)) < 0.25 * sigma + 4 * sigma / half
     level = means.mean((1, 2, 3))
-    chosen = (sigma > 0) & (sigma < min(_MAX_SIGMA, _MAX_NOISE)) & (level > _MEANS[0]) & (level < _MEANS[1]) & is_level
+    chosen = (sigma > 0) & (sigma < _MAX_SIGMA) & (level > _MEANS[0]) & (level < _MEANS[1]) & is_level
     return np.ascontiguousarray(noise[chosen], np.float32)

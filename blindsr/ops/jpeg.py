@@ -17,7 +17,7 @@ from torch.nn import functional
 from blindsr.errors import ImageError
 from blindsr.ops.noise import ROUNDING
 
-__all__ = ["estimate_jpeg_error", "jpeg_noise_sigma"]
+__all__ = ["LUMA_TABLE", "estimate_jpeg_error", "jpeg_noise_sigma"]
 
 _Array = NDArray[np.floating]
 
@@ -51,8 +51,8 @@ _MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their m
 # at a quality of 90 leaves as much; noise on a pattern of few blocks leaves more.
 _MAX_REST = 1.5
 _MIN_VARIETY = 0.3  # standard deviation of a coefficient's modulus over its mean; a pattern has the same in all blocks
-# Luma table of ITU-T T.81, K.1, which libjpeg scales by the quality.
-_TABLE = np.array([
+#: Luma table of ITU-T T.81, K.1, (8, 8), which libjpeg scales by the quality.
+LUMA_TABLE = np.array([
     [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55],
     [14, 13, 16, 24, 40, 57, 69, 56], [14, 17, 22, 29, 51, 87, 80, 62],
     [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
@@ -205,7 +205,7 @@ def _quantiser(coefficients: _Array) -> _Array | None:
     read = (low > 0) & (low <= _MAX_READ_FREQUENCY) & (moduli.std(0) > _MIN_VARIETY * moduli.mean(0))
     if not read.any():
         return None
-    values, table = coefficients[:, read].astype(np.float32), _TABLE[read].astype(np.float32)
+    values, table = coefficients[:, read].astype(np.float32), LUMA_TABLE[read].astype(np.float32)
     whole = [_evidence(_comb(values, np.floor(scale * table + 0.5).clip(1)).sum(1)) for scale in _SCALES]
     if max(whole) < _MIN_COMB:
         return None
@@ -223,7 +223,7 @@ def _quantiser(coefficients: _Array) -> _Array | None:
     # Tables are flatter or steeper than those of libjpeg: the last diagonals that were read are nearest to the others.
     if (is_last := is_found & (low[read] > _MAX_READ_FREQUENCY - 2)).any():
         scale = float(np.median(ratios[is_last]))
-    result = (scale * _TABLE).clip(1)
+    result = (scale * LUMA_TABLE).clip(1)
     result[read] = np.where(is_found, found, result[read])
     multiples = values[:, is_found] / found[is_found]
     rest = np.abs(found[is_found] * (multiples - np.round(multiples)))[np.abs(multiples) > 0.5]

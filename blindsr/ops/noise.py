@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blindsr.errors import ImageError
-from blindsr.ops.color import to_planes
+from blindsr.ops.color import BT601, to_planes
 from blindsr.ops.geometry import local_mean
 
 _NORMAL = NormalDist()
@@ -380,7 +380,7 @@ def estimate_mosaic_error(parts: Tensor) -> float:
     ratio = float((larger / smaller.clamp_min(_MIN_MOSAIC / 2)).median())
     if ratio < _MOSAIC or float(larger.median()) < _MIN_MOSAIC:
         return 0.0
-    luma = (parts * parts.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
+    luma = (parts * parts.new_tensor(BT601)[:, None, None]).sum(1, keepdim=True)
     chroma = parts[:, (0, 2)] - luma
     fine = chroma - local_mean(chroma, _FINE_SIDE)
     detail = math.sqrt(float(fine.square().mean((0, 2, 3)).max()))

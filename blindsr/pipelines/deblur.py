@@ -9,7 +9,6 @@ k is the bicubic kernel, the result is the photograph.
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr.estimators.base import KernelEstimator
@@ -120,13 +119,9 @@ def _without_bicubic(kernel: Kernel, pixel: int = 1) -> Kernel:
         The blur, for the scale 1 on its own pixels.
     """
     frequencies = np.fft.fftfreq(_GRID)
-
-    def transfer(k: Kernel) -> NDArray[np.complex128]:
-        r = np.arange(k.size) - (k.size - 1) / 2
-        phase = np.exp(2j * np.pi * np.outer(frequencies / pixel, r))
-        return np.asarray(phase @ k.array @ phase.T)
-
-    quotient = transfer(kernel) / np.maximum(transfer(bicubic(kernel.scale)).real, _MIN_BICUBIC)
+    wanted = frequencies * kernel.scale / pixel
+    reduction = bicubic(kernel.scale).transfer_plane(wanted).real
+    quotient = kernel.transfer_plane(wanted) / np.maximum(reduction, _MIN_BICUBIC)
     r = np.arange(-_RADIUS, _RADIUS + 1)
     phase = np.exp(-2j * np.pi * np.outer(r, frequencies))
     weights = (phase @ quotient @ phase.T).real

@@ -212,10 +212,8 @@ def map_of(windows: Sequence[WindowEstimate], shape: tuple[int, int], made_by: s
 def _transfer(kernel: Kernel) -> NDArray[np.complex128]:
     """The transfer function on a half-disc of frequencies, in cycles per LR pixel."""
     f = np.arange(-_STEPS, _STEPS + 1) / (2 * _STEPS)
-    r = (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
-    phase = np.exp(2j * np.pi * np.outer(f, r))
     y, x = np.meshgrid(f, f, indexing="ij")
-    return np.asarray((phase @ kernel.array @ phase.T)[(np.hypot(y, x) <= 0.5) & ((x > 0) | ((x == 0) & (y > 0)))])
+    return np.asarray(kernel.transfer_plane(f)[(np.hypot(y, x) <= 0.5) & ((x > 0) | ((x == 0) & (y > 0)))])
 
 
 def _of_result(positions: Tensor, scale: int) -> Tensor:

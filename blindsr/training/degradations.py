@@ -19,7 +19,7 @@ from blindsr.kernels.pool import KernelPool
 from blindsr.kernels.random import training_kernel, training_kernel_size
 from blindsr.ops.color import BT601, from_planes, to_planes
 from blindsr.ops.degrade import perturbed_transfer
-from blindsr.ops.jpeg import jpeg_noise_sigma
+from blindsr.ops.jpeg import LUMA_TABLE, jpeg_noise_sigma
 from blindsr.ops.wiener import error_level, transfer
 
 __all__ = [
@@ -270,13 +270,7 @@ def _levels(sigma: float, common: float, colour: bool) -> NDArray[np.float64]:
 
 # ------------------------------------------------------------------------------------------------------ compression
 
-# ITU-T T.81, Annex K: steps for luma and for chroma.
-_LUMA_TABLE = np.array([
-    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55],
-    [14, 13, 16, 24, 40, 57, 69, 56], [14, 17, 22, 29, 51, 87, 80, 62],
-    [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
-])  # fmt: skip
+# ITU-T T.81, Annex K: steps for chroma.
 _CHROMA_TABLE = np.full((8, 8), 99)
 _CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 _ROWS, _COLUMNS = np.indices((8, 8))
@@ -294,7 +288,7 @@ def _steps(quality: int) -> tuple[Tensor, Tensor, float, float]:
     """Steps of luma and of chroma, (8, 8), scaled by the quality as libjpeg does, and σ of rounding to them."""
     factor = 50 / quality if quality < 50 else 2 - quality / 50
     luma, chroma = (
-        np.clip(np.floor(table * factor + 0.5), 1, 255).astype(int) for table in (_LUMA_TABLE, _CHROMA_TABLE)
+        np.clip(np.floor(table * factor + 0.5), 1, 255).astype(int) for table in (LUMA_TABLE, _CHROMA_TABLE)
     )
     sigmas = [jpeg_noise_sigma([steps.ravel().tolist()]) for steps in (luma, chroma)]
     return torch.from_numpy(luma).float(), torch.from_numpy(chroma).float(), sigmas[0], sigmas[1]

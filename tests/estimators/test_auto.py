@@ -13,7 +13,8 @@ from blindsr.estimators import auto
 from blindsr.estimators.auto import AutomaticEstimator
 from blindsr.estimators.blind_l0 import L0Config
 from blindsr.estimators.learned import LearnedConfig, estimate_kernel
-from blindsr.estimators.learned.estimator import posterior_of, transfer_distance, transfer_of
+from blindsr.estimators.learned.estimator import posterior_of
+from blindsr.estimators.learned.transfers import transfer_distance, transfer_of
 from blindsr.events import Notice, StageDone, StageStarted
 from blindsr.kernels import Kernel, bicubic, gaussian
 from blindsr.ops import degrade

@@ -15,7 +15,7 @@ from benchmarks.training.shake_network import (
     write_shake_examples,
 )
 from blindsr.errors import ConfigError
-from blindsr.estimators.learned.estimator import transfer_distance, transfer_of
+from blindsr.estimators.learned.transfers import transfer_distance, transfer_of
 from blindsr.kernels import Kernel, gaussian
 from tests.images import photograph
 

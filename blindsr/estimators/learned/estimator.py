@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate
@@ -18,10 +17,21 @@ from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
 from blindsr.estimators.learned.sharpening import RINGS, SIGMA, Sharpening, estimate_sharpening
+from blindsr.estimators.learned.tiles import corner_noise, detail_ratios, field_motion, textured_tiles
+from blindsr.estimators.learned.transfers import (
+    STEPS,
+    Plane,
+    central,
+    error_of,
+    frequencies_of,
+    kernel_of,
+    radius_of,
+    transfer_distance,
+    transfer_of,
+)
 from blindsr.estimators.learned.wide import (
     POINTS,
     SpectralGaussian,
-    corner_noise,
     fitted_gaussian,
     ramp,
     rounded,
@@ -30,10 +40,8 @@ from blindsr.estimators.learned.wide import (
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, box
 from blindsr.ops import dihedral_inverse, luma
-from blindsr.ops.registration import TILE, estimate_displacements
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
-from blindsr.ops.wiener import error_level
 
 __all__ = [
     "MIN_SIDE",
@@ -43,12 +51,7 @@ __all__ = [
     "confidence_of",
     "estimate_kernel",
     "estimate_of",
-    "frequencies_of",
-    "kernel_of",
     "posterior_of",
-    "textured_tiles",
-    "transfer_distance",
-    "transfer_of",
     "width_error",
     "with_shape",
 ]
@@ -56,14 +59,7 @@ __all__ = [
 STAGE = "learned"
 MIN_SIDE = 32  # LR px
 _KERNEL_ERROR = 0.1  # of a kernel of this estimator without an error of its own
-_TILE = 96  # side of the tiles, LR pixels, as in the training
-_CELL = 8  # side of the cells over which the texture is averaged, LR pixels
-_MAX_TEXTURE = 40.0  # grey levels; the texture of a cell is capped, so that a few strong edges do not decide
-_FLAT = 1.2  # grey levels; a tile with a smaller standard deviation shows rounding and noise
-_STEPS = 16  # of the grid of frequencies in 1 cycle per LR pixel; kernels have up to ±8 LR pixels
-_KERNEL_RADIUS = 8  # LR pixels
 _MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has it
-_DETAIL_BANDS, _CORNERS = ((0.2, 0.3), (0.3, 0.4)), 0.5  # cycles per LR pixel, of `detail_ratios`
 _NOISY = 2.0  # grey levels of predicted noise
 _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
 _DRAWN = 4.0  # grey levels of the finest detail, beyond which it is no rounding
@@ -82,15 +78,9 @@ _MIN_SHARPENING, _WARNED_SHARPENING = 0.05, 0.5  # amounts from which the proven
 _ALIASED = 0.75  # cycles per LR pixel, beyond the limit of the pixels
 _SAMPLED = (0.55, 0.8)  # mean transfer function there, of the networks, from a box over the pixel to no blur at all
 _MASKED = (0.7, 1.0)  # amounts of an unsharp mask between which an image does not count as aliased
-_FIELD_MOTION, _FIELD_TILES = (0.6, 0.9), 16  # LR pixels between which an image counts as interlaced; tiles compared
-_FIELD_HEIGHT = 0.25  # rows of a field by which the height of the odd ones may differ from a half
+_FIELD_MOTION = (0.6, 0.9)  # LR pixels of `field_motion` between which an image counts as interlaced
 _FIELD_ERROR = 0.3  # kernel_error of such an image
 _WIDTH_STEP = 0.1  # relative change of a kernel's width that measures how its transfer function depends on it
-_RIPPLE = 0.006  # weights below this share of the largest are the ripple of an uncertain transfer function
-_RIPPLE_OF_HALOS = 0.002  # the same of a kernel with halos, which are wide and shallow
-_ENERGY = 0.998  # share of Σ|k| inside the frame of the kernel
-
-Plane = NDArray[np.complex128]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +129,9 @@ class LearnedConfig:
     # structure of their own along curves.
     shake_fallback_errors: tuple[float, float] = (0.22, 0.3)
     max_shake_fallback_share: float = 0.9
+    # Errors between which an image is given up as nothing that the networks know, and gets the bicubic kernel itself:
+    # photographs have up to 0.48, test charts of rising frequencies 0.8 to 1.2.
+    unknown_errors: tuple[float, float] = (0.5, 0.75)
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
     sharp_probabilities: tuple[float, float] = (0.15, 0.3)
     max_sharp_share: float = 0.75  # share of the bicubic kernel from the second of these probabilities on
@@ -177,7 +170,7 @@ class LearnedConfig:
                 raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
         pairs = ["spectral_distances", "spectral_qualities", "wide_sigmas", "max_wide_sigmas"]
         pairs += ["shape_residuals", "shape_distances", "shape_contrasts", "fallback_errors"]
-        pairs += ["shake_fallback_errors", "sharp_probabilities"]
+        pairs += ["shake_fallback_errors", "unknown_errors", "sharp_probabilities"]
         pairs += ["enlarged_probabilities", "oversampled_ratios", "sharpening_amounts", "aliased_transfers"]
         for name in pairs:
             bounds = getattr(self, name)
@@ -233,12 +226,12 @@ class ImagePosterior:
     @property
     def scale(self) -> int:
         """Factor from LR to HR."""
-        return (len(self.transfer) - 1) // _STEPS
+        return (len(self.transfer) - 1) // STEPS
 
     @property
     def error(self) -> float:
         """Predicted error of the mean transfer function (`blindsr.ops.wiener.error_level`)."""
-        return _level(self.variance)
+        return error_of(self.variance)
 
     @property
     def kernel(self) -> Kernel:
@@ -254,7 +247,7 @@ class ImagePosterior:
         def variance(y: int, x: int) -> float:
             """Along (y, x), times the squared length of (y, x)."""
             relative = float(abs(self.transfer[middle + step * y, middle + step * x]) / centre)
-            return -math.log(min(max(relative, 1e-3), 1.0)) / (2 * math.pi**2) * (_STEPS / step) ** 2
+            return -math.log(min(max(relative, 1e-3), 1.0)) / (2 * math.pi**2) * (STEPS / step) ** 2
 
         mixed = (variance(1, 1) - variance(1, -1)) / 4
         return np.array([[variance(1, 0), mixed], [mixed, variance(0, 1)]])
@@ -287,8 +280,8 @@ class ImagePosterior:
         """
         if self.unsharp is None:
             return 0.0
-        radius = _radius(self.scale)
-        blur = np.array([np.abs(base)[np.abs(radius - ring) <= 1 / _STEPS].mean() for ring in RINGS])
+        radius = radius_of(self.scale)
+        blur = np.array([np.abs(base)[np.abs(radius - ring) <= 1 / STEPS].mean() for ring in RINGS])
         enlarged = ramp(self.metrics["enlarged_probability"], config.enlarged_probabilities)
         share = (1 - self.spectral.pointedness) * (1 - enlarged)
         amount = self.unsharp.amount_after(blur)
@@ -309,8 +302,8 @@ class ImagePosterior:
         Returns:
             The share, and the transfer function of the kernel: between a box over the pixel and no blur at all.
         """
-        radius = _radius(self.scale)
-        beyond = float(np.abs(self.transfer)[np.abs(radius - _ALIASED) <= 1 / _STEPS].mean())
+        radius = radius_of(self.scale)
+        beyond = float(np.abs(self.transfer)[np.abs(radius - _ALIASED) <= 1 / STEPS].mean())
         certain = ramp(float(self.kinds[0] + self.kinds[1]), _GAUSSIAN_PROBABILITIES)
         enlarged = ramp(self.metrics["enlarged_probability"], config.enlarged_probabilities)
         share = ramp(beyond, config.aliased_transfers) * certain * (1 - enlarged) * (1 - self.spectral.pointedness)
@@ -443,202 +436,177 @@ def estimate_of(
     error_share = (1 - shape) * float(np.dot(posterior.kinds, config.error_shares)) + shape * _SHAPE_ERROR_SHARE
     kernel_error = error_share * error
     error, kernel_error = ((1 - free_form[0]) * value + free_form[0] * free_form[1] for value in (error, kernel_error))
-    uncertain, sharp, enlarged, oversampled = (
-        (1 - shape) * part for part in _fallback_shares(posterior, error, config)
-    )
-    wide, smooth = _wideness(posterior, config)
-    points = posterior.spectral.pointedness
-    oversampled = max((1 - wide) * oversampled, max(points, smooth) * config.max_oversampled_share)
-    share = 1 - (1 - uncertain) * (1 - sharp) * (1 - enlarged) * (1 - oversampled)
-    safe = posterior.sharpened(_bicubic_transfer(scale), config)
-    amounts = [posterior.sharpening(base, config) for base in (posterior.spectral.transfer, _bicubic_transfer(scale))]
+    shares = _Shares.of(posterior, error, config)
+    safe, known = shares.safe, 1 - shares.unknown
+    bases = posterior.spectral.transfer, _bicubic_transfer(scale)
+    estimated, reduced = (known * posterior.sharpening(base, config) for base in bases)
     gaussian = ramp(float(posterior.kinds[0] + posterior.kinds[1]), _GAUSSIAN_PROBABILITIES)
-    sharpening = float(np.dot(((1 - share) * gaussian, share), amounts))
-    ripple = _RIPPLE_OF_HALOS if sharpening > 0 else _RIPPLE
-    aliased, narrow = posterior.aliasing(config)
-    mean = (1 - share) * transfer + share * safe
-    kernel = kernel_of((1 - aliased) * mean + aliased * posterior.sharpened(narrow, config), scale, ripple=ripple)
+    sharpening = (1 - safe) * gaussian * estimated + safe * reduced
+    aliased, narrow = shares.aliased, posterior.sharpened(shares.narrow, config)
+    mean = (1 - safe) * transfer + safe * _bicubic_transfer(scale) * (1 + reduced * (_unsharp_mask(scale) - 1))
+    kernel = kernel_of((1 - aliased) * mean + aliased * narrow, scale, has_halos=sharpening > 0)
     # The bicubic part is no estimate.
-    kernel_error = (1 - aliased) * kernel_error * math.sqrt(1 - share) + aliased * config.aliased_error
-    kernel_error = min(max(kernel_error, _combed(posterior.metrics) * _FIELD_ERROR), config.max_kernel_error)
+    kernel_error = (1 - aliased) * kernel_error * math.sqrt(1 - safe) + aliased * config.aliased_error
+    kernel_error = min(max(kernel_error, shares.combed * _FIELD_ERROR), config.max_kernel_error)
     # The error goes with the kernel, so that one that is read back from a file is trusted as much.
     provenance = {**kernel.provenance, "kernel_error": round(kernel_error, 4)}
-    if max(share, aliased) < _WARNED_SHARE:
+    if max(safe, aliased) < _WARNED_SHARE:
         provenance["width_error"] = round(width_error(kernel, error), 3)
-    if (1 - aliased) * share >= _MIN_SHARE:
-        provenance["bicubic_share"] = round((1 - aliased) * share, 3)
+    if (1 - aliased) * safe >= _MIN_SHARE:
+        provenance["bicubic_share"] = round((1 - aliased) * safe, 3)
     if sharpening >= _MIN_SHARPENING:
         provenance["sharpening"] = round(sharpening, 2)
     kernel = Kernel(kernel.array, scale, provenance)
-    warnings: tuple[str, ...] = ()
-    if _combed(posterior.metrics) > _WARNED_SHARE:
-        warnings = (
-            "every second line is displaced, as in a frame of interlaced video with motion, so that hardly anything is "
-            "sharpened; deinterlace the video first (for example by the filter bwdif of ffmpeg).",
-        )
-    elif aliased > _WARNED_SHARE:
-        warnings = ()  # hardly anything of the kernel is the bicubic one
-    elif enlarged > _WARNED_SHARE:
-        factor = posterior.metrics["enlarged_factor"]
-        warnings = (
-            f"the image seems to have been enlarged before, by about ×{factor:.1f}: its kernel is drawn to the bicubic "
-            f"one. For a sharper result use the original, or reduce it to {100 / factor:.0f} % of its size first.",
-        )
-    elif points > _WARNED_SHARE:
-        warnings = (
-            "the image is flat but for a few points or edges, around which the removal of a blur leaves rings: the "
-            f"kernel is drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
-        )
-    elif smooth > _WARNED_SHARE:
-        warnings = (
-            "the image is soft, but has none of the edges that a blur softens, as with a smooth subject: the kernel is "
-            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
-        )
-    elif oversampled > _WARNED_SHARE and posterior.metrics["fine_detail_ratio"] < _FLOOR:
-        why = "the image has no detail near the limit of its pixels"
-        if posterior.metrics["detail_ratio"] < _PATTERN:
-            why = "the image has a regular pattern at the limit of its pixels"
-        elif posterior.metrics["noise_grey_levels"] > _NOISY:
-            why = "noise hides the finest detail of the image"
-        elif posterior.metrics["corner_grey_levels"] > _DRAWN:
-            why = (
-                "the image has as much detail at the limit of its pixels as anywhere, as drawn text and dithering have"
-            )
-        warnings = (
-            f"{why}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. "
-            f"{_KNOWN_KERNEL_ADVICE}",
-        )
-    elif uncertain > _WARNED_SHARE and sharp < _WARNED_SHARE:
-        warnings = (
-            "the image does not show its blur clearly, as with soft subjects, large flat areas or noise: the kernel is "
-            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}",
-        )
-    elif wide > _WARNED_SHARE:
-        sigma = math.sqrt(math.prod(posterior.spectral.sigmas))
-        warnings = (
-            f"the image is softer than photographs usually are, by a blur of σ {sigma:.1f} px, which is removed. If "
-            'its subject is soft by itself, use `blindsr upscale` with --kernel bicubic (kernel="bicubic" in Python).',
-        )
-    elif sharpening > _WARNED_SHARPENING:
-        warnings = (
-            "the image seems to have been sharpened by a camera or a program; the estimated kernel includes that, and "
-            "removing it removes the halos as well.",
-        )
-    metrics = {"kernel_error": kernel_error, "predicted_error": posterior.error, "bicubic_share": share}
-    metrics["expected_error"] = error
-    metrics["wide_share"] = wide
-    metrics["aliased_share"] = aliased
-    metrics["shape_share"] = shape
-    metrics["spectral_distance"] = transfer_distance(posterior.transfer, posterior.spectral.transfer)
-    metrics |= {f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)}
+    metrics = {
+        "kernel_error": kernel_error,
+        "predicted_error": posterior.error,
+        "bicubic_share": safe,
+        "expected_error": error,
+        "wide_share": shares.wide,
+        "aliased_share": aliased,
+        "shape_share": shape,
+        "spectral_distance": transfer_distance(posterior.transfer, posterior.spectral.transfer),
+        **{f"kind_{name}": float(value) for name, value in zip(KINDS, posterior.kinds, strict=True)},
+    }
+    warning = _warning(posterior, shares, sharpening)
     return KernelEstimate(
         kernel=kernel,
         method=STAGE,
         settings=asdict(config),
         metrics=metrics | posterior.metrics,
-        warnings=warnings,
+        warnings=() if warning is None else (warning,),
         kernel_error=kernel_error,
         confidence=confidence_of(kernel),
         noise_sigma=posterior.metrics["noise_grey_levels"] / 255,
     )
 
 
-def textured_tiles(plane: Tensor, count: int) -> Tensor:
-    """The most textured tiles of an image, first without overlap, then with an overlap of a half.
+@dataclass(frozen=True, kw_only=True)
+class _Shares:
+    """How far an image is one of those whose kernel is not, or not only, what the networks say; each from 0 to 1.
 
-    The texture is summed over all tiles of a grid with steps of half a tile, from cells of 8×8 px: 0.1 s for 12
-    megapixels.
-
-    Args:
-        plane: (H, W), float32, grey levels from 0 to 255.
-        count: Number of tiles, at most.
-
-    Returns:
-        (N, 96, 96), the most textured first; N is 0 for a flat image. An image with a side under 96 px is mirrored.
+    Soft subjects (clouds, dunes) do not show whether they are blurred. Discs are recognised by more than their width
+    and are kept; so are shakes, up to a larger error.
     """
-    missing = [max(0, _TILE - side) for side in plane.shape]
-    if any(missing):
-        plane = torch.from_numpy(np.pad(plane.numpy(), [(n // 2, n - n // 2) for n in missing], mode="symmetric"))
-    height, width = plane.shape
-    rows, columns = _starts(height), _starts(width)
-    inner = plane[: height // _CELL * _CELL, : width // _CELL * _CELL]
-    differences = torch.zeros_like(inner)
-    differences[:, 1:] += inner.diff(dim=1).abs_()
-    differences[1:] += inner.diff(dim=0).abs_()
-    cells = differences.reshape(height // _CELL, _CELL, width // _CELL, _CELL).mean((1, 3)).clamp(max=_MAX_TEXTURE)
-    integral = functional.pad(cells.cumsum(0).cumsum(1), (1, 0, 1, 0))
-    side = _TILE // _CELL
-    y = (torch.tensor(rows) // _CELL).clamp(max=integral.shape[0] - 1 - side)
-    x = (torch.tensor(columns) // _CELL).clamp(max=integral.shape[1] - 1 - side)
-    bottom, top = integral[y + side], integral[y]
-    sums = bottom[:, x + side] - top[:, x + side] - bottom[:, x] + top[:, x]
-    order = sums.flatten().argsort(descending=True).tolist()
-    chosen: list[tuple[int, int]] = []
-    for distance in (_TILE, _TILE // 2):
-        for index in order:
-            if len(chosen) >= count:
-                break
-            row, column = rows[index // len(columns)], columns[index % len(columns)]
-            if all(max(abs(row - r), abs(column - c)) >= distance for r, c in chosen):
-                chosen.append((row, column))
-    tiles = [plane[row : row + _TILE, column : column + _TILE] for row, column in chosen]
-    tiles = [tile for tile in tiles if float(tile.std()) > _FLAT]
-    return torch.stack(tiles) if tiles else plane.new_zeros(0, _TILE, _TILE)
+
+    unknown: float  # its expected error is beyond that of photographs
+    uncertain: float  # its expected error is large
+    sharp: float
+    enlarged: float
+    oversampled: float  # its spectrum ends before the limit of its pixels
+    wide: float  # its blur is wider than those that the networks were trained for
+    smooth: float  # it is soft, and has none of the edges that a blur softens
+    points: float  # it is flat but for a few points or edges
+    aliased: float  # it has more detail than a bicubic reduction leaves
+    narrow: Plane  # the transfer function of an aliased image
+    combed: float  # its lines are those of two fields that do not fit each other
+
+    @classmethod
+    def of(cls, posterior: ImagePosterior, error: float, config: LearnedConfig) -> "_Shares":
+        """The shares of an image, whose kernel has an expected error."""
+        shape, _ = posterior.shape_share(config)
+        sharp, gaussian, disc, shake = (float(probability) for probability in posterior.kinds)
+        gaussian_or_sharp = min(1.0, 2 * (sharp + gaussian))
+        shaken = (1 - gaussian_or_sharp) * shake / max(disc + shake, 1e-9)
+        uncertain = gaussian_or_sharp * config.max_fallback_share * ramp(error, config.fallback_errors)
+        uncertain += shaken * config.max_shake_fallback_share * ramp(error, config.shake_fallback_errors)
+        metrics = posterior.metrics
+        enlarged = config.max_enlarged_share * ramp(metrics["enlarged_probability"], config.enlarged_probabilities)
+        ended = config.max_oversampled_share * (1 - ramp(metrics["detail_ratio"], config.oversampled_ratios))
+        wide, smooth = _wideness(posterior, config)
+        points = posterior.spectral.pointedness
+        aliased, narrow = posterior.aliasing(config)
+        unknown = ramp(error, config.unknown_errors)
+        return cls(
+            unknown=unknown,
+            uncertain=(1 - shape) * uncertain,
+            sharp=(1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
+            enlarged=(1 - shape) * enlarged,
+            oversampled=max((1 - wide) * (1 - shape) * ended, max(points, smooth) * config.max_oversampled_share),
+            wide=wide,
+            smooth=smooth,
+            points=points,
+            aliased=(1 - unknown) * aliased,
+            narrow=narrow,
+            combed=_combed(metrics),
+        )
+
+    @property
+    def safe(self) -> float:
+        """The share of the bicubic kernel."""
+        parts = self.uncertain, self.sharp, self.enlarged, self.oversampled, self.unknown
+        return 1 - math.prod(1 - part for part in parts)
 
 
-def detail_ratios(tiles: Tensor) -> tuple[float, float]:
-    """Mean power of tiles, (N, 96, 96), at 0.2 to 0.3 and at 0.3 to 0.4 cycles per pixel, over that at the corners.
+def _warning(posterior: ImagePosterior, shares: _Shares, sharpening: float) -> str | None:
+    """The one thing that is said of an estimate: the first that holds, beginning with what explains most."""
+    metrics = posterior.metrics
+    if shares.combed > _WARNED_SHARE:
+        return (
+            "every second line is displaced, as in a frame of interlaced video with motion, so that hardly anything is "
+            "sharpened; deinterlace the video first (for example by the filter bwdif of ffmpeg)."
+        )
+    if shares.aliased > _WARNED_SHARE:
+        return None  # hardly anything of the kernel is the bicubic one
+    if shares.enlarged > _WARNED_SHARE:
+        factor = metrics["enlarged_factor"]
+        return (
+            f"the image seems to have been enlarged before, by about ×{factor:.1f}: its kernel is drawn to the bicubic "
+            f"one. For a sharper result use the original, or reduce it to {100 / factor:.0f} % of its size first."
+        )
+    if shares.points > _WARNED_SHARE:
+        return (
+            "the image is flat but for a few points or edges, around which the removal of a blur leaves rings: the "
+            f"kernel is drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}"
+        )
+    if shares.smooth > _WARNED_SHARE:
+        return (
+            "the image is soft, but has none of the edges that a blur softens, as with a smooth subject: the kernel is "
+            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}"
+        )
+    if shares.oversampled > _WARNED_SHARE and metrics["fine_detail_ratio"] < _FLOOR:
+        return (
+            f"{_why_no_detail(metrics)}, so that its blur cannot be measured: the kernel is drawn to the bicubic one. "
+            f"{_KNOWN_KERNEL_ADVICE}"
+        )
+    if shares.unknown > _WARNED_SHARE:
+        return (
+            "the image is unlike photographs, as test charts are, and its blur cannot be measured: the kernel is the "
+            f"bicubic one. {_KNOWN_KERNEL_ADVICE}"
+        )
+    if shares.uncertain > _WARNED_SHARE and shares.sharp < _WARNED_SHARE:
+        return (
+            "the image does not show its blur clearly, as with soft subjects, large flat areas or noise: the kernel is "
+            f"drawn to the bicubic one. {_KNOWN_KERNEL_ADVICE}"
+        )
+    if shares.wide > _WARNED_SHARE:
+        sigma = math.sqrt(math.prod(posterior.spectral.sigmas))
+        return (
+            f"the image is softer than photographs usually are, by a blur of σ {sigma:.1f} px, which is removed. If "
+            'its subject is soft by itself, use `blindsr upscale` with --kernel bicubic (kernel="bicubic" in Python).'
+        )
+    if sharpening > _WARNED_SHARPENING:
+        return (
+            "the image seems to have been sharpened by a camera or a program; the estimated kernel includes that, and "
+            "removing it removes the halos as well."
+        )
+    return None
 
-    Photographs with blur have 10 to 1000 and more than 2. Both are small for a spectrum that ends in a flat noise
-    floor, without any detail near the limit of the pixels (oversampled microscope images, strong defocus, noise alone:
-    1 to 6, about 1). The first alone is small for sharp images, whose spectrum is nearly flat (4 to 12, over 3).
-    """
-    side = tiles.shape[-1]
-    window = torch.hann_window(side, periodic=False)
-    centred = tiles - tiles.mean((1, 2), keepdim=True)
-    power = torch.fft.fft2(centred * window[:, None] * window).abs().square().mean(0)
-    frequency = torch.fft.fftfreq(side)
-    radius = torch.hypot(frequency[:, None], frequency)
-    corners = power[radius >= _CORNERS].mean().clamp_min(1e-9)
-    first, second = (float(power[(radius >= low) & (radius < high)].mean() / corners) for low, high in _DETAIL_BANDS)
-    return first, second
 
-
-def field_motion(plane: Tensor) -> float:
-    """How far the scene moved along the rows between the two fields of an interlaced frame; 0 of another image.
-
-    What the even rows show, the odd rows show half a row higher. Only motion displaces them along the rows as well.
-
-    Args:
-        plane: (H, W), grey levels from 0 to 255.
-
-    Returns:
-        LR pixels, without sign.
-    """
-    rows, columns = plane.shape[0] // 2, plane.shape[1]
-    if min(rows, columns) < TILE:
-        return 0.0
-    fields = torch.stack([plane[: 2 * rows : 2], plane[1 : 2 * rows : 2]]) / 255
-    texture = fields[0].diff(dim=1).abs()
-    corners = [
-        (top, left) for top in range(0, rows - TILE + 1, TILE // 2) for left in range(0, columns - TILE + 1, TILE // 2)
-    ]
-    corners.sort(key=lambda at: -float(texture[at[0] : at[0] + TILE, at[1] : at[1] + TILE].mean()))
-    corners = corners[:_FIELD_TILES]
-    tiles = torch.stack([fields[:, top : top + TILE, left : left + TILE] for top, left in corners])
-    _, odd = estimate_displacements(tiles, corners, (rows, columns), 0)
-    is_half_a_row = odd is not None and abs(odd.shift[0] + 0.5) < _FIELD_HEIGHT
-    return abs(odd.shift[1]) if odd is not None and is_half_a_row else 0.0
+def _why_no_detail(metrics: dict[str, float]) -> str:
+    """Why the spectrum of an image ends before the limit of its pixels."""
+    if metrics["detail_ratio"] < _PATTERN:
+        return "the image has a regular pattern at the limit of its pixels"
+    if metrics["noise_grey_levels"] > _NOISY:
+        return "noise hides the finest detail of the image"
+    if metrics["corner_grey_levels"] > _DRAWN:
+        return "the image has as much detail at the limit of its pixels as anywhere, as drawn text and dithering have"
+    return "the image has no detail near the limit of its pixels"
 
 
 def _combed(metrics: dict[str, float]) -> float:
     """From 0 to 1, whether the lines of an image are those of two fields that do not fit each other."""
     return ramp(metrics.get("field_motion", 0.0), _FIELD_MOTION)
-
-
-def _starts(length: int) -> list[int]:
-    starts = list(range(0, length - _TILE + 1, _TILE // 2))
-    return starts if starts[-1] == length - _TILE else [*starts, length - _TILE]
 
 
 @torch.no_grad()
@@ -705,15 +673,14 @@ def _spectral_reliability(posterior: ImagePosterior, config: LearnedConfig) -> f
 
 def _of_view(posteriors: Posterior, row: int, view: int, spectral: SpectralGaussian) -> ImagePosterior:
     """One row of the network's output, computed from a dihedral view, in the orientation of the image."""
-    scale = (len(spectral.transfer) - 1) // _STEPS
+    scale = (len(spectral.transfer) - 1) // STEPS
     frequencies = torch.from_numpy(frequencies_of(scale)).float()
-    middle = _STEPS * scale // 2
+    middle = STEPS * scale // 2
     half = formula_transfer(posteriors.formulas[row : row + 1], frequencies, frequencies[middle:])[0]
     transfer = _full_plane(half.double().numpy().astype(np.complex128))
     free_form = posteriors.free_form[row].double().numpy()
-    fade = np.clip((1.0 - _radius(2)) / 0.25, 0, 1)
-    window = slice(middle - _STEPS, middle + _STEPS + 1)
-    transfer[window, window] += fade * _full_plane(free_form[0] + 1j * free_form[1])
+    fade = np.clip((1.0 - radius_of(2)) / 0.25, 0, 1)
+    central(transfer)[:] += fade * _full_plane(free_form[0] + 1j * free_form[1])
     variance = _full_plane(posteriors.log_variance[row].double().exp().numpy().astype(np.complex128))
     enlarged = posteriors.enlarged[row].double()
     return ImagePosterior(
@@ -745,9 +712,7 @@ def _mean(parts: Sequence[ImagePosterior]) -> ImagePosterior:
     weights = np.array([1 / (part.error**2 + 1e-4) for part in parts])
     weights = weights / weights.sum()
     transfer = np.asarray(np.tensordot(weights, np.stack([part.transfer for part in parts]), 1))
-    middle = transfer.shape[0] // 2
-    window = slice(middle - _STEPS, middle + _STEPS + 1)
-    deviations = np.stack([np.abs(part.transfer - transfer)[window, window] ** 2 for part in parts])
+    deviations = np.stack([np.abs(central(part.transfer - transfer)) ** 2 for part in parts])
     between = np.tensordot(weights, deviations, 1)
     within = np.tensordot(weights, np.stack([part.variance for part in parts]), 1)
     return ImagePosterior(
@@ -757,31 +722,6 @@ def _mean(parts: Sequence[ImagePosterior]) -> ImagePosterior:
         metrics={name: float(np.dot(weights, [part.metrics[name] for part in parts])) for name in parts[0].metrics},
         spectral=parts[0].spectral,
     )
-
-
-@cache
-def frequencies_of(scale: int) -> NDArray[np.float64]:
-    """Multiples of 1/16 cycle per LR pixel from −s/2 to s/2: HR's sampling rate."""
-    middle = _STEPS * scale // 2
-    return np.arange(-middle, middle + 1) / _STEPS
-
-
-@cache
-def _radius(scale: int) -> NDArray[np.float64]:
-    f = frequencies_of(scale)
-    return np.asarray(np.hypot(f[:, None], f[None]))
-
-
-def transfer_distance(first: Plane, second: Plane) -> float:
-    """Difference between two transfer functions up to 1 cycle per LR pixel, in the measure of `kernel_error`."""
-    middle = len(first) // 2
-    window = slice(middle - _STEPS, middle + _STEPS + 1)
-    return _level(np.abs(first - second)[window, window] ** 2)
-
-
-def _level(squared_error: NDArray[np.float64]) -> float:
-    """`error_level` of a plane up to 1 cycle per LR pixel, (33, 33)."""
-    return error_level(torch.from_numpy(squared_error), torch.from_numpy(_radius(2)))
 
 
 @cache
@@ -804,7 +744,6 @@ def _sampled_transfer(scale: int) -> Plane:
     return transfer_of(Kernel.normalised(np.outer(taps, taps), scale))
 
 
-@cache
 def width_error(kernel: Kernel, error: float) -> float:
     """The relative error of a kernel's width that makes as large an error of its transfer function."""
     wider = transfer_of(kernel, 1 + _WIDTH_STEP)
@@ -815,53 +754,3 @@ def confidence_of(kernel: Kernel) -> float | None:
     """Probability that the width of an estimated kernel is right to a tenth; None of one that is mostly bicubic."""
     error = kernel.provenance.get("width_error")
     return math.erf(0.1 / (math.sqrt(2) * max(error, 1e-6))) if isinstance(error, float) else None
-
-
-def transfer_of(kernel: Kernel, factor: float = 1.0) -> Plane:
-    """The transfer function at the frequencies of `ImagePosterior.transfer` of a kernel made wider by a factor."""
-    r = factor * (np.arange(kernel.size) - (kernel.size - 1) / 2) / kernel.scale
-    phase = np.exp(2j * np.pi * np.outer(frequencies_of(kernel.scale), r))
-    return np.asarray(phase @ kernel.array @ phase.T)
-
-
-def _fallback_shares(
-    posterior: ImagePosterior, error: float, config: LearnedConfig
-) -> tuple[float, float, float, float]:
-    """The shares of the bicubic kernel, from 0 to 1: by uncertainty, sharpness, earlier enlargement, oversampling.
-
-    Soft subjects (clouds, dunes) do not show whether they are blurred. Discs are recognised by more than their width
-    and are kept; so are shakes, up to a larger error.
-    """
-    sharp, gaussian, disc, shake = (float(probability) for probability in posterior.kinds)
-    gaussian_or_sharp = min(1.0, 2 * (sharp + gaussian))
-    shaken = (1 - gaussian_or_sharp) * shake / max(disc + shake, 1e-9)
-    return (
-        gaussian_or_sharp * config.max_fallback_share * ramp(error, config.fallback_errors)
-        + shaken * config.max_shake_fallback_share * ramp(error, config.shake_fallback_errors),
-        config.max_sharp_share * ramp(float(posterior.kinds[0]), config.sharp_probabilities),
-        config.max_enlarged_share * ramp(posterior.metrics["enlarged_probability"], config.enlarged_probabilities),
-        config.max_oversampled_share * (1 - ramp(posterior.metrics["detail_ratio"], config.oversampled_ratios)),
-    )
-
-
-def kernel_of(transfer: Plane, scale: int, *, ripple: float = _RIPPLE) -> Kernel:
-    """The kernel on the HR grid with a transfer function that is given at `frequencies_of`.
-
-    Weights below `ripple`, as a share of the largest, become zero.
-    """
-    middle = len(transfer) // 2
-    transfer = transfer / transfer[middle, middle].real
-    side = 2 * _KERNEL_RADIUS * scale - (scale % 2)
-    r = (np.arange(side) - (side - 1) / 2) / scale
-    frequencies = frequencies_of(scale)
-    # Both ends of an axis are the same frequency on the HR grid, and count half.
-    ends = np.ones(len(frequencies))
-    ends[[0, -1]] = 0.5
-    phase = np.exp(-2j * np.pi * np.outer(r, frequencies)) * ends
-    array = (phase @ transfer @ phase.T).real
-    array = np.sign(array) * np.maximum(np.abs(array) - ripple * array.max(), 0)
-    kernel = Kernel.normalised(array, scale, {"made_by": STAGE})
-    margin = (kernel.size - max(kernel.support(_ENERGY), 3 * scale)) // 2
-    if margin <= 0:
-        return kernel
-    return Kernel.normalised(kernel.array[margin:-margin, margin:-margin], scale, {"made_by": STAGE})

@@ -217,8 +217,8 @@ def _periodic_spectrum(tiles: Tensor) -> Tensor:
 def _after_deconvolution(tiles: Tensor) -> tuple[Tensor, Tensor]:
     """Phase coherence (N, 9) and sparsity (N, 9, 4) of tiles from which each Gaussian was removed by a Wiener filter.
 
-    The phase coherence is the argument of the sharpness index of Leclaire and Moisan, over 50. `sharpness_index` of the
-    pipelines computes it for one image; here the transforms of all tiles and Gaussians are shared.
+    The phase coherence is the argument of the sharpness index of Leclaire and Moisan, over 50; the transforms of
+    all tiles and Gaussians are shared.
     """
     side = tiles.shape[-1]
     transfers, squared, differences, multiplicity = _deconvolution_tables(side)

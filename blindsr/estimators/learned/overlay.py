@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from blindsr.ops.geometry import local_maximum
+
 __all__ = ["without_overlay"]
 
 _AREA = 7  # px, side of the area in which a step is compared with the range of values
@@ -47,7 +49,7 @@ def without_overlay(plane: Tensor) -> tuple[Tensor, float]:
     steps[..., :-1] = torch.maximum(steps[..., :-1], image.diff(dim=-1).abs())
     if int((steps > _SHARP * _MIN_RANGE).sum()) < _MIN_STEPS:
         return plane, 0.0
-    high, low = _largest(image, _AREA), -_largest(-image, _AREA)
+    high, low = local_maximum(image, _AREA), -local_maximum(-image, _AREA)
     is_edge = high - low > _MIN_RANGE
     relative = steps / (high - low).clamp_min(1)
     is_sharp = is_edge & (relative > _SHARP)
@@ -85,13 +87,8 @@ def _filled(image: Tensor, hole: Tensor) -> Tensor:
     return image
 
 
-def _largest(image: Tensor, side: int) -> Tensor:
-    rows = functional.max_pool2d(image, (side, 1), stride=1, padding=(side // 2, 0))
-    return functional.max_pool2d(rows, (1, side), stride=1, padding=(0, side // 2))
-
-
 def _near(mask: Tensor, distance: int) -> Tensor:
-    return _largest(mask.float(), 2 * distance + 1) > 0
+    return local_maximum(mask.float(), 2 * distance + 1) > 0
 
 
 def _is_of_one_colour(values: Tensor, plane: Tensor) -> bool:

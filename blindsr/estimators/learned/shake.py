@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blindsr.estimators.learned.estimator import ImagePosterior, Plane
+from blindsr.estimators.learned.estimator import ImagePosterior
+from blindsr.estimators.learned.transfers import STEPS, Plane, central, radius_of
 from blindsr.ops import dihedral, dihedral_inverse
 from blindsr.ops.spectrum import SpectrumPoints
 from blindsr.ops.wiener import error_weights
@@ -45,7 +46,6 @@ CANDIDATES = 7
 _COMPARED = (0, 2, 3, 4, 5)  # of these, whose autocorrelations are inputs beside that of the image
 # Images and single numbers that are the network's inputs.
 MAPS, NUMBERS = CANDIDATES + 1 + len(_COMPARED), 17
-_STEPS = 16  # of the transfer functions, in 1 cycle per LR pixel
 _EXPONENT = 2.2  # of the power spectrum of a photograph
 _LOW = 0.1  # cycles per LR pixel up to which the spectrum of a blurred photograph is that of the photograph, about
 _BAND = 0.5  # cycles per LR pixel, of the autocorrelations
@@ -94,7 +94,7 @@ class ShakeEvidence:
         """
         posterior, data = self.posterior, self.posterior.spectral.data
         assert data is not None
-        windows = [_window(transfer) for transfer in self.candidates]
+        windows = [central(transfer) for transfer in self.candidates]
         maps = [_weights_of(window) for window in windows]
         maps += [_autocorrelation(data), *(_autocorrelation_of(windows[i]) for i in _COMPARED)]
         metrics = posterior.metrics
@@ -114,12 +114,6 @@ class ShakeEvidence:
         return np.stack(maps).astype(np.float32), np.array(numbers, np.float32)
 
 
-def _window(transfer: Plane) -> Plane:
-    """The part of a transfer function from −1 to 1 cycle per LR pixel, (33, 33)."""
-    middle = len(transfer) // 2
-    return transfer[middle - _STEPS : middle + _STEPS + 1, middle - _STEPS : middle + _STEPS + 1]
-
-
 @cache
 def _positions() -> NDArray[np.float64]:
     return (np.arange(SIDE) - SIDE // 2) / 2
@@ -128,27 +122,21 @@ def _positions() -> NDArray[np.float64]:
 @cache
 def _phases() -> Plane:
     """exp(2πi f·r) of the frequencies of a window and the positions of a kernel, (33, 31)."""
-    return np.asarray(np.exp(2j * np.pi * np.outer(np.arange(-_STEPS, _STEPS + 1) / _STEPS, _positions())))
+    return np.asarray(np.exp(2j * np.pi * np.outer(np.arange(-STEPS, STEPS + 1) / STEPS, _positions())))
 
 
 def _weights_of(window: Plane) -> NDArray[np.float64]:
     """The kernel of a window, (31, 31)."""
     # Both ends of an axis are the same frequency of this grid, and count half.
-    ends = np.ones(2 * _STEPS + 1)
+    ends = np.ones(2 * STEPS + 1)
     ends[[0, -1]] = 0.5
-    back = _phases().conj().T * ends / (2 * _STEPS)
+    back = _phases().conj().T * ends / (2 * STEPS)
     return np.asarray((back @ window @ back.T).real)
-
-
-@cache
-def _radius() -> NDArray[np.float64]:
-    f = np.arange(-_STEPS, _STEPS + 1) / _STEPS
-    return np.asarray(np.hypot(f[:, None], f))
 
 
 def _autocorrelation_of(window: Plane) -> NDArray[np.float64]:
     """Autocorrelation of a kernel, (31, 31), limited to 0.5 cycles per LR pixel."""
-    return _weights_of(np.abs(window) ** 2 * (_radius() <= _BAND))
+    return _weights_of(np.abs(window) ** 2 * (radius_of(2) <= _BAND))
 
 
 def _autocorrelation(data: SpectrumPoints) -> NDArray[np.float64]:
@@ -173,7 +161,7 @@ def transfers_of(kernels: Tensor) -> Tensor:
 @cache
 def _roots() -> Tensor:
     """Roots of the weights of squared errors, (33, 33)."""
-    roots: Tensor = error_weights(torch.from_numpy(_radius())).sqrt().float()
+    roots: Tensor = error_weights(torch.from_numpy(radius_of(2))).sqrt().float()
     return roots
 
 
@@ -286,8 +274,6 @@ def shake_kernel(evidence: ShakeEvidence) -> tuple[Plane, float]:
     parts: Sequence[float] = shares.mean(0).tolist()
     transfer = np.asarray(np.tensordot(parts, np.stack(evidence.candidates), 1))
     centre = (weights.sum(1) @ _positions(), weights.sum(0) @ _positions())
-    by_y, by_x = (
-        _phases() * np.exp(-2j * np.pi * np.arange(-_STEPS, _STEPS + 1) / _STEPS * c)[:, None] for c in centre
-    )
-    _window(transfer)[:] = by_y @ weights @ by_x.T
+    by_y, by_x = (_phases() * np.exp(-2j * np.pi * np.arange(-STEPS, STEPS + 1) / STEPS * c)[:, None] for c in centre)
+    central(transfer)[:] = by_y @ weights @ by_x.T
     return transfer, math.exp(float(errors.mean()))

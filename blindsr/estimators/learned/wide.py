@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blindsr.estimators.learned.tiles import corner_noise
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.spectrum import (
     ExponentPrior,
@@ -28,7 +29,6 @@ from blindsr.ops.spectrum import (
 __all__ = [
     "POINTS",
     "SpectralGaussian",
-    "corner_noise",
     "edge_gain",
     "fitted_gaussian",
     "ramp",
@@ -51,7 +51,7 @@ _RATIOS, _TILES, _SPARSITIES = (2.2, 2.8), (5.0, 10.0), (POINTS, 20.0)
 # has to show more edges, and one width everywhere, where a smooth subject has different ones (`unevenness`).
 _EDGE_GAINS, _GAINS_OF_NOISELESS, _SHARPER_SPARSITIES = (0.82, 0.92), (0.92, 0.96), (1.62, 1.68)
 _UNEVENNESS, _UNEVEN_TILES = (0.07, 0.11), 8
-_MIN_NOISE, _CORNERS = 1.2, 0.5  # noise over rounding of a photograph; cycles per pixel beyond which it is measured
+_MIN_NOISE = 1.2  # noise over rounding of a photograph
 # Of the Wiener filter of `edge_gain`: the noise, grey levels, and the prior power of photographs, f^−2.2.
 _NOISE, _POWER, _CORNER, _MARGIN = 1.5, 2.5e-4 * 2**2.2, 1 / 64, 24
 
@@ -221,19 +221,6 @@ def unevenness(tiles: Tensor, covariance: NDArray[np.float64], scale: int) -> fl
 def _log_width(covariance: NDArray[np.float64]) -> float:
     """Logarithm of the geometric mean of the two standard deviations."""
     return math.log(max(float(np.linalg.det(covariance)), _SMALLEST)) / 4
-
-
-def corner_noise(tiles: Tensor) -> float:
-    """Standard deviation of white noise, grey levels, from the corners of the spectrum of tiles, (N, n, n).
-
-    It is the noise, with that of rounding, where a wide blur has left nothing else there.
-    """
-    window = torch.hann_window(tiles.shape[-1], periodic=False)
-    window = window[:, None] * window
-    centred = tiles - tiles.mean((1, 2), keepdim=True)
-    power = torch.fft.fft2(centred * window).abs().square().mean(0) / window.square().sum()
-    frequency = torch.fft.fftfreq(tiles.shape[-1])
-    return math.sqrt(float(power[torch.hypot(frequency[:, None], frequency) > _CORNERS].mean()))
 
 
 def edge_gain(tiles: Tensor, covariance: NDArray[np.float64]) -> float:

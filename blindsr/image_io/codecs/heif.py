@@ -1,5 +1,6 @@
 """HEIC photographs, as phones write them, through the optional package pillow-heif."""
 
+import importlib
 import io
 from typing import Any, BinaryIO
 
@@ -30,12 +31,8 @@ _BOX_BYTES = 480  # of the boxes around the image, about
 
 def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     """Decode the main image of a HEIC file (page 1, or None) or another one: 8 bits, or 10 and 12 bits as 16."""
-    try:
-        import pillow_heif
-    except ImportError:
-        raise missing_package("HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
     data = file.read()
-    container: Any = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
+    container: Any = _pillow_heif().open_heif(data, convert_hdr_to_8bit=False)
     images = [container[container.primary_index]]
     images += [container[index] for index in range(len(container)) if index != container.primary_index]
     page, warnings = check_page_number(page, len(images))
@@ -73,21 +70,26 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
 
 def size(file: BinaryIO) -> tuple[int, int, int]:
     """Height, width and samples per pixel of the main image, upright."""
-    import pillow_heif
-
-    container: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+    container: Any = _pillow_heif().open_heif(file, convert_hdr_to_8bit=False)
     image: Any = container[container.primary_index]
     width, height = image.size
     return height, width, _CHANNELS[image.mode.removesuffix(";16")]
 
 
+def _pillow_heif() -> Any:  # noqa: ANN401 - a module
+    try:
+        return importlib.import_module("pillow_heif")
+    except ImportError:
+        raise missing_package("HEIC photograph", "pillow-heif", "heic", "save it as PNG") from None
+
+
 def missing(format_: FileFormat) -> str | None:
     """Why this installation cannot write HEIC; None if it can."""
     try:
-        import pillow_heif
-    except ImportError:
+        library = _pillow_heif()
+    except ImageError:
         return 'HEIC needs the package pillow-heif (run pip install "blindsr[heic]")'
-    return None if pillow_heif.libheif_info().get("HEIF") else "this pillow-heif reads HEIC but does not write it"
+    return None if library.libheif_info().get("HEIF") else "this pillow-heif reads HEIC but does not write it"
 
 
 def encoder(target: Target) -> CollectingEncoder:
@@ -96,8 +98,6 @@ def encoder(target: Target) -> CollectingEncoder:
 
 
 def _encode(target: Target, samples: NDArray[Any]) -> bytes:
-    import pillow_heif
-
     profile = target.header.icc_profile
     if samples.shape[2] == 2:  # HEIC has grey, but not with alpha
         samples, profile = gray_as_rgb(target, samples, " with alpha")
@@ -108,5 +108,5 @@ def _encode(target: Target, samples: NDArray[Any]) -> bytes:
         mode, options["bit_depth"] = f"{mode};16", _BITS
     file, data = io.BytesIO(), np.ascontiguousarray(samples).tobytes()
     options |= embedded_metadata(target, profile, target.header.dpi)
-    pillow_heif.encode(mode, target.size, data, file, **options)
+    _pillow_heif().encode(mode, target.size, data, file, **options)
     return file.getvalue()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from dataclasses import replace
 from functools import cached_property
@@ -95,7 +96,7 @@ def _jpeg_damage(file: BinaryIO) -> str | None:
 
 def lossy_coding_of(image: Image.Image) -> tuple[str, float] | None:
     """`ImageSource.lossy_coding` of the file that an image was opened from; None if that is gone or differs."""
-    with contextlib.suppress(OSError), Path(getattr(image, "filename", None) or "").open("rb") as file:
+    with contextlib.suppress(OSError), Path(os.fsdecode(getattr(image, "filename", None) or "")).open("rb") as file:
         original = Image.open(file, formats=_PILLOW_FORMATS)
         length = _lossy_bytes(file, original)
         if length is not None and original.size == image.size:

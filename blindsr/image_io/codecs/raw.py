@@ -1,5 +1,6 @@
 """Camera raw files through the optional package rawpy (LibRaw)."""
 
+import importlib
 import io
 import re
 from typing import Any, BinaryIO
@@ -19,10 +20,7 @@ _SRGB_GAMMA = (2.4, 12.92)  # IEC 61966-2-1: exponent, and slope of the straight
 
 def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     """Develop a raw file: the camera's white balance, sRGB, 16 bits, no automatic brightness, upright."""
-    try:
-        import rawpy
-    except ImportError:
-        raise missing_package("camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
+    rawpy = _rawpy()
     check_page_number(page, 1)
     data = file.read()
     with unprinted() as printed, rawpy.imread(io.BytesIO(data)) as raw:
@@ -42,6 +40,13 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     return Decoded(samples=samples, header=header, orientation=1)
 
 
+def _rawpy() -> Any:  # noqa: ANN401 - a module
+    try:
+        return importlib.import_module("rawpy")
+    except ImportError:
+        raise missing_package("camera raw file", "rawpy", "raw", "develop it to a TIFF of 16 bits") from None
+
+
 def _exif_of_preview(raw: Any) -> bytes | None:  # noqa: ANN401 - rawpy has no types
     """EXIF of the JPEG preview, for raw files that are no TIFF (CR3, RAF, ORF, RW2)."""
     try:
@@ -54,8 +59,6 @@ def _exif_of_preview(raw: Any) -> bytes | None:  # noqa: ANN401 - rawpy has no t
 
 def size(file: BinaryIO) -> tuple[int, int, int]:
     """Height, width and bands that the developed image will have, upright."""
-    import rawpy
-
-    with unprinted(), rawpy.imread(file) as raw:
+    with unprinted(), _rawpy().imread(file) as raw:
         height, width = raw.sizes.height, raw.sizes.width
         return (width, height, 3) if raw.sizes.flip in _TURNED_FLIPS else (height, width, 3)

@@ -11,8 +11,9 @@ import torch
 from blindsr.estimators.auto import evidence_of
 from blindsr.estimators.blind_l0 import L0Config
 from blindsr.estimators.learned import LearnedConfig
-from blindsr.estimators.learned.estimator import kernel_of, posterior_of, transfer_distance, transfer_of
+from blindsr.estimators.learned.estimator import posterior_of
 from blindsr.estimators.learned.shake import CANDIDATES, NUMBERS, SIDE, ShakeNetwork, shake_kernel
+from blindsr.estimators.learned.transfers import kernel_of, transfer_distance, transfer_of
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade, dihedral
 from tests.images import photograph

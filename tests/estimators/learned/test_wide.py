@@ -11,10 +11,9 @@ from skimage import data
 
 import blindsr
 from blindsr.estimators.learned import LearnedConfig, estimate_kernel
-from blindsr.estimators.learned.estimator import textured_tiles
+from blindsr.estimators.learned.tiles import corner_noise, textured_tiles
 from blindsr.estimators.learned.wide import (
     SpectralGaussian,
-    corner_noise,
     edge_gain,
     fitted_gaussian,
     rounded,

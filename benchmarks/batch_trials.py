@@ -27,7 +27,7 @@ from blindsr.batch.run import Engine, run_batch, run_inline
 from blindsr.batch.task import TaskOptions
 from blindsr.errors import BlindSRError
 from blindsr.kernels import gaussian
-from blindsr.pipelines import files
+from blindsr.pipelines import file_run
 from blindsr.pipelines.outputs import Outputs, Staging
 from blindsr.settings import preset
 
@@ -47,7 +47,7 @@ def make_photos(folder: Path, count: int, *, side: int = 32) -> None:
 def batch(photos: Path, results: Path, *, engine: Engine | None = None, overwrite: bool = False) -> int:
     """Run a batch as the command does; 0 if it is complete."""
     torch.set_num_threads(1)
-    files.kernel_plot_png = lambda kernel: bytes(20_000)
+    file_run.kernel_plot_png = lambda kernel: bytes(20_000)
     with locked(results / MANIFEST) as manifest:
         plan = make_plan(
             find_inputs([photos], recursive=True),

@@ -26,7 +26,7 @@ from .kernels import KernelEstimate as KernelEstimate
 from .kernels import KernelMap as KernelMap
 from .kernels import KernelStack as KernelStack
 from .kernels.files import read_kernel as read_kernel
-from .pipelines.files import FileResult as FileResult
+from .pipelines.file_run import FileResult as FileResult
 from .pipelines.files import estimate_file_kernel as estimate_file_kernel
 from .pipelines.files import upscale_file as upscale_file
 from .settings import Settings as Settings

@@ -16,9 +16,8 @@ from blindsr.kernels import Kernel, KernelEstimate, as_kernel
 from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel
 from blindsr.pipelines import blind
-from blindsr.pipelines.alpha import alpha_rows
 from blindsr.pipelines.degradation import LinearLight
-from blindsr.pipelines.files import ColorSource, ImageRows, fit_image, tile_for
+from blindsr.pipelines.image import ColorSource, fit_image, render, tile_for
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
 from blindsr.settings import DIALS, Dial, Settings
@@ -175,13 +174,11 @@ class SuperResolver:
                 settings = replace(settings, scale=float(known.scale))
             device = _device(self.device, layout.device)
             tile = tile_for(source, settings, device)
-            fitted, linear = fit_image(
+            fitted = fit_image(
                 source, settings, kernel=known, linear_light=self.linear_light, device=device, listener=listener
             )
             writer = SampleWriter(source, settings.output_size(height, width))
-            alpha = alpha_rows(source, settings, device, tile)
-            rows = ImageRows(writer, source, settings.output_size(height, width), linear=linear, alpha=alpha)
-            run = blind.apply(fitted, settings, rows, tile=tile, listener=listener)
+            run = render(fitted, source, settings, writer, tile=tile, listener=listener)
             warnings = (*source.header.warnings, *settings.shape_warnings(height, width), *run.warnings)
             return Result(**{**vars(run), "image": layout.restore(writer.samples), "warnings": warnings})
 

@@ -4,11 +4,13 @@ They are also of the standard type that fits, so that `except ValueError` catche
 Every message names what was expected, what was found, and the next step.
 """
 
+import errno
+import os
 from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BlindSRError", "ConfigError", "DeviceError", "DivergenceError", "ImageError", "KernelError", "OutputError",
-    "did_you_mean", "is_out_of_memory", "listed",
+    "did_you_mean", "is_disk_full", "is_out_of_memory", "listed", "reason_of",
 ]  # fmt: skip
 
 
@@ -40,6 +42,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or the part of it that is ours, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one line without the path that an OSError repeats: "Permission denied"."""
+    if isinstance(error, OSError):
+        said = error.strerror or (os.strerror(error.errno) if error.errno else "")
+        if said:
+            return said
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class BlindSRError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from blindsr.errors import OutputError
+from blindsr.errors import OutputError, reason_of
 
 __all__ = ["append_line", "read_lines"]
 
@@ -52,5 +52,4 @@ def append_line(path: Path, row: Mapping[str, object]) -> None:
                     os.truncate(path, end)
                 raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}; free some disk space and run it again.") from error
+        raise OutputError(f"cannot write {path}: {reason_of(error)}; free some disk space and run it again.") from error

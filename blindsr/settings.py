@@ -85,9 +85,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        numbers = (self.scale,) if self.factors is None else self.factors
-        if not all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers):
-            raise ConfigError(f"scale must be a number, and factors two numbers, got {numbers}.")
+        if not _is_number(self.scale) and self.factors is None:
+            raise ConfigError(f"scale must be a number, got {self.scale!r}.")
+        if self.factors is not None and not _are_two(self.factors):
+            raise ConfigError(f"factors must be two numbers, horizontal and vertical, got {self.factors!r}.")
         if self.region is not None and not isinstance(self.region, Region):
             raise ConfigError(f"region must be a Region(x=, y=, width=, height=), got {self.region!r}.")
         if self.factors is not None:
@@ -97,15 +98,15 @@ class Settings:
             object.__setattr__(self, "scale", float(max(self.factors)))
         if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
             raise ConfigError(f"seed must be a whole number from 0 to {2**32 - 1}, got {self.seed!r}.")
-        if self.size is not None and (len(self.size) != 2 or any(int(side) != side for side in self.size)):
-            raise ConfigError(f"size must be two whole numbers, width and height, got {self.size}.")
+        if self.size is not None and not (_are_two(self.size) and all(float(side).is_integer() for side in self.size)):
+            raise ConfigError(f"size must be two whole numbers, width and height, got {self.size!r}.")
         if self.size is not None and (min(self.size) < 0 or max(self.size) < 1):
             raise ConfigError(f"a size must be 1 px or more in each direction, got {self.size[0]}x{self.size[1]}.")
         if not (math.isfinite(self.scale) and 1 <= self.scale <= MAX_SCALE):
             raise ConfigError(f"scale must be from 1, which deblurs, to {MAX_SCALE}, got {self.scale:g}.")
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} must be 0 or more, or left out, got {value}.")
+            if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be a number of 0 or more, or left out, got {value!r}.")
         for name, switch in (("varying", self.varying), ("align_colors", self.align_colors)):
             if not isinstance(switch, bool):
                 raise ConfigError(f"{name} must be True or False, got {switch!r}.")
@@ -239,9 +240,19 @@ class Settings:
         return {self.estimator: self.create_estimator().config, self.upscaler: self.create_upscaler().config}
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _is_within(value: Any, low: float, high: float) -> bool:
     """Whether a value is a number within bounds."""
-    return isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
+    return _is_number(value) and low <= float(value) <= high
+
+
+def _are_two(values: Any) -> bool:
+    """Whether a value is a pair of numbers."""
+    return isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_number, values))
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

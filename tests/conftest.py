@@ -69,13 +69,13 @@ def _freed_memory_is_kept() -> Iterator[None]:
 def _no_drawing() -> Iterator[None]:
     """Drawing a kernel takes three quarters of a quick run on a file; tests/kernels checks the plots."""
     from blindsr.batch import shared_kernel
-    from blindsr.pipelines import files
+    from blindsr.pipelines import file_run
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (files, shared_kernel):
+        for module in (file_run, shared_kernel):
             patch.setattr(module, "kernel_plot_png", lambda kernel: kernel.digest.encode())
-        patch.setattr(files, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
-        patch.setattr(files, "map_plot_png", lambda kernels: kernels.mean.digest.encode())
+        patch.setattr(file_run, "stack_plot_png", lambda stack: stack.kernels[0].digest.encode())
+        patch.setattr(file_run, "map_plot_png", lambda kernels: kernels.mean.digest.encode())
         yield
 
 
@@ -84,12 +84,12 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels are drawn in this test."""
     from blindsr.batch import shared_kernel
     from blindsr.kernels import plot
-    from blindsr.pipelines import files
+    from blindsr.pipelines import file_run
 
-    for module in (files, shared_kernel):
+    for module in (file_run, shared_kernel):
         monkeypatch.setattr(module, "kernel_plot_png", plot.kernel_plot_png)
-    monkeypatch.setattr(files, "stack_plot_png", plot.stack_plot_png)
-    monkeypatch.setattr(files, "map_plot_png", plot.map_plot_png)
+    monkeypatch.setattr(file_run, "stack_plot_png", plot.stack_plot_png)
+    monkeypatch.setattr(file_run, "map_plot_png", plot.map_plot_png)
 
 
 @pytest.fixture

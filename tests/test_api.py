@@ -263,7 +263,7 @@ def test_the_result_holds_everything_that_led_to_it():
     assert result.estimate.method == "spectral"
     assert result.degradation.kernel is result.kernel
     assert result.consistency_db > 20
-    assert set(result.timings) == {"kernel", "fit", "apply"}
+    assert set(result.timings) == {"kernel", "fit", "apply", "write"}
     assert any(isinstance(event, StageStarted) for event in heard)
     assert np.array_equal(result.image, pickle.loads(pickle.dumps(resolver))(photo()).image)
 

@@ -129,3 +129,22 @@ def test_the_scale_one_runs_at_two_with_kernels_of_its_own_grid():
         assert (settings.run_scale, settings.kernel_scale) == (2, 1)
         assert settings.output_size(40, 50) == (40, 50)
     assert Settings(scale=2.5).kernel_scale == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scale": "2"}, "scale must be a number, got '2'"),
+        ({"factors": (2, 3, 4)}, "factors must be two numbers"),
+        ({"factors": (2,)}, "factors must be two numbers"),
+        ({"factors": 2}, "factors must be two numbers"),
+        ({"size": 5}, "size must be two whole numbers"),
+        ({"size": ("a", 10)}, "size must be two whole numbers"),
+        ({"size": (640.5, 10)}, "size must be two whole numbers"),
+        ({"noise_sigma": "x"}, "noise_sigma must be a number of 0 or more"),
+        ({"kernel_error": float("nan")}, "kernel_error must be a number of 0 or more"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_what_is_needed(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Settings(**values)

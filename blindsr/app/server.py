@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, reason_of
 from blindsr.runtime import choose_device
 
 __all__ = ["App", "AppOptions", "Guard", "is_loopback", "serve"]
@@ -333,7 +333,7 @@ def bind(options: AppOptions) -> socket.socket:
                     "--port."
                 ) from error
             raise ConfigError(
-                f"{options.host} is no address of this machine ({error.strerror or error}); use --host 127.0.0.1, or "
+                f"{options.host} is no address of this machine ({reason_of(error)}); use --host 127.0.0.1, or "
                 "0.0.0.0 for all addresses."
             ) from error
     raise AssertionError("the last port raises")

@@ -20,7 +20,7 @@ from blindsr.ops import imresize
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import most_textured, spread_windows
 from blindsr.pipelines.degradation import LinearLight
-from blindsr.pipelines.files import ColorSource
+from blindsr.pipelines.image import ColorSource
 from blindsr.settings import Settings, preset
 
 __all__ = ["OVERVIEW", "Comparison", "Place", "Viewer"]

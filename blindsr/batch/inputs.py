@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from blindsr.errors import ConfigError, ImageError, OutputError, listed
+from blindsr.errors import ConfigError, ImageError, OutputError, listed, reason_of
 from blindsr.image_io import readable_suffixes, unread_suffixes, writable_suffixes
 
 __all__ = ["DEFAULT_NAME", "InputFile", "Inputs", "Naming", "find_inputs", "is_pattern"]
@@ -141,7 +141,7 @@ class _Search:
             status = folder.stat()
             entries = sorted(folder.iterdir())
         except OSError as error:
-            self.problems.append((folder, f"the folder cannot be listed ({error.strerror})"))
+            self.problems.append((folder, f"the folder cannot be listed ({reason_of(error)})"))
             return
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:

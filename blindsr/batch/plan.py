@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from blindsr.batch.inputs import Inputs, Naming
 from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_record, task_key
-from blindsr.errors import ImageError, OutputError, listed
+from blindsr.errors import ImageError, OutputError, listed, reason_of
 from blindsr.image_io import header_size
 from blindsr.jsonlines import append_line, read_lines
 from blindsr.pipelines.memory import needed_memory, pixel_bytes_of
@@ -102,8 +102,9 @@ def locked(path: Path) -> Iterator[Manifest]:
             "manifest (manifest=, --manifest)."
         ) from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write in {path.parent} ({reason}); choose another output folder.") from error
+        raise OutputError(
+            f"cannot write in {path.parent} ({reason_of(error)}); choose another output folder."
+        ) from error
     try:
         yield Manifest(path)  # read under the lock, so that it is complete
     finally:

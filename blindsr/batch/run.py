@@ -26,7 +26,7 @@ from blindsr.batch.task import (
     throttled,
 )
 from blindsr.cores import default_threads
-from blindsr.errors import ConfigError, ImageError, OutputError
+from blindsr.errors import ConfigError, ImageError, OutputError, reason_of
 from blindsr.events import Listener, Notice
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels.files import KernelLike
@@ -349,7 +349,7 @@ def run_batch(plan: BatchPlan, engine: Engine, *, listener: BatchListener = lamb
             try:
                 yield plan.task(item)
             except OSError as error:
-                row = {"status": "failed", "error": f"{item.source}: the file cannot be read ({error.strerror})."}
+                row = {"status": "failed", "error": f"{item.source}: the file cannot be read ({reason_of(error)})."}
                 plan.manifest.write(item.source, item.target, row)
                 finish(item, row)
 

@@ -34,9 +34,11 @@ from blindsr.pipelines import blind
 from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
-from blindsr.pipelines.files import ONE_OF_FRAMES, ColorSource, common_scale, measured_frames
+from blindsr.pipelines.files import common_scale
+from blindsr.pipelines.image import ColorSource
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
 from blindsr.pipelines.repair import repaired
+from blindsr.pipelines.series import ONE_OF_FRAMES, measured_frames
 from blindsr.pipelines.shared_kernel import (
     OF_EACH_IMAGE,
     STAGE,
@@ -125,7 +127,7 @@ def shared_kernel_for(
         recorded.report(listener)
         return recorded
     chosen, measured = choose_device(device), dict[str, Noise]()
-    # The frames and pages of a file stay as they are (`blindsr.pipelines.files`).
+    # The frames and pages of a file stay as they are (`blindsr.pipelines.series`).
     of_photos = replace(settings, align_colors=settings.align_colors and files.page != ALL_PAGES)
 
     def load(name: str, open_: Callable[[], AbstractContextManager[ImageSource]]) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blindsr.errors import BlindSRError, OutputError, is_out_of_memory
+from blindsr.errors import BlindSRError, OutputError, is_disk_full, is_out_of_memory, reason_of
 from blindsr.events import Event, Listener, StepDone, ignore
 from blindsr.image_io import DEFAULT_FILES, FileOptions
 from blindsr.kernels import Kernel
@@ -229,7 +229,7 @@ def _upscale(task: Task, device: str, listener: Listener) -> Mapping[str, Any]:
 
 def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -248,7 +248,7 @@ def error_text(error: BaseException) -> str:
                 "the name of a result is too long for this file system; choose shorter names (name=, --name), or "
                 "rename the image."
             )
-        return f"{error.strerror}."
+        return f"{reason_of(error)}."
     return f"{type(error).__name__}: {text}"
 
 

@@ -18,7 +18,7 @@ import click
 
 from blindsr._version import __version__
 from blindsr.cores import watch_load
-from blindsr.errors import BlindSRError, did_you_mean, is_out_of_memory
+from blindsr.errors import BlindSRError, did_you_mean, is_out_of_memory, reason_of
 
 __all__ = ["VERBOSE", "cli", "main"]
 
@@ -128,7 +128,7 @@ def _path_error(error: OSError) -> BlindSRError:
     """
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
     remedy = _REMEDIES.get(error.errno or 0, "check the name, or choose another place")
-    return BlindSRError(f"{name}: {error.strerror or type(error).__name__}; {remedy}.")
+    return BlindSRError(f"{name}: {reason_of(error)}; {remedy}.")
 
 
 def _report_internal_error(error: Exception, verbose: bool | None) -> None:

@@ -24,9 +24,9 @@ from rich.progress import (
 from rich.table import Table
 
 from blindsr.cli.options import Options
-from blindsr.errors import OutputError
+from blindsr.errors import OutputError, reason_of
 from blindsr.events import Event, Notice, StageDone, StageStarted, StepDone
-from blindsr.pipelines.files import FileResult
+from blindsr.pipelines.file_run import FileResult
 from blindsr.pipelines.record import kernel_text, summary_lines
 
 __all__ = [
@@ -172,7 +172,7 @@ def results_folder(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made ({error.strerror}); choose another one.") from error
+        raise OutputError(f"the folder {folder} cannot be made ({reason_of(error)}); choose another one.") from error
     try:
         yield folder
     finally:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindsr import __version__
-from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError
+from blindsr.errors import BlindSRError, ConfigError, ImageError, OutputError, reason_of
 from blindsr.evaluation.shuffled import ShuffledLaw
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.image_io import Photo, atomic_write_bytes, default_suffix, jpeg_round_trip, read_photo, write_photo
@@ -257,7 +257,7 @@ def make_dataset(
         for part in ("hr", "lr") if isinstance(degradation.blur, ShuffledLaw) else ("hr", "lr", "kernel"):
             (folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot create folders in {folder}: {error.strerror}; choose another folder.") from error
+        raise OutputError(f"cannot create folders in {folder}: {reason_of(error)}; choose another folder.") from error
     rows: list[dict[str, object]] = []
     failures: list[tuple[Path, str]] = []
     listener(StageStarted(stage=STAGE, max_steps=len(images)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from blindsr.errors import ConfigError, OutputError
+from blindsr.errors import ConfigError, OutputError, reason_of
 from blindsr.image_io import atomic_write_bytes
 from blindsr.jsonlines import read_lines
 
@@ -81,7 +81,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot create the folder {folder}: {error.strerror}; choose another one.") from error
+            raise OutputError(f"cannot create the folder {folder}: {reason_of(error)}; choose another one.") from error
 
     def rows(self) -> dict[str, Row]:
         """Every row by its key; the last one of a cell that failed and was run again."""

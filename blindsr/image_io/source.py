@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blindsr.errors import ImageError
+from blindsr.errors import ImageError, reason_of
 from blindsr.image_io import metadata
 from blindsr.image_io.codecs import (
     ALL_PAGES_ADVICE,
@@ -452,10 +452,9 @@ def _open_file(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        reason = getattr(error, "strerror", None) or str(error)
         is_name = not isinstance(error, OSError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         remedy = "check the name" if is_name else "check its permissions"
-        raise ImageError(f"{path}: the file cannot be read ({reason}); {remedy}") from error
+        raise ImageError(f"{path}: the file cannot be read ({reason_of(error)}); {remedy}") from error
     if not file.read(1):
         file.close()
         raise ImageError(f"{path}: the file is empty; {expected}; get an intact copy")
@@ -475,8 +474,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise ImageError(f"{path}: not enough memory for this image; cut it into parts") from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ImageError(f"{path}: the file cannot be read ({reason}); copy it to another disk") from error
+        raise ImageError(f"{path}: the file cannot be read ({reason_of(error)}); copy it to another disk") from error
 
 
 def image_size(path: Path) -> tuple[int, int, int] | None:

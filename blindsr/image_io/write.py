@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from blindsr.errors import BlindSRError, OutputError
+from blindsr.errors import BlindSRError, OutputError, is_disk_full, reason_of
 from blindsr.image_io.codecs import Encoder, Target
 from blindsr.image_io.formats import FileFormat, default_suffix, format_of, writable_suffixes
 from blindsr.image_io.metadata import OWN_KEYWORDS
 from blindsr.image_io.samples import Animation, Photo, PhotoHeader, Strip, file_samples
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _EXISTS = "{} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)"
 _FOLDER_REFUSES = "cannot write in the folder {}; change its permissions, or choose another"
@@ -354,8 +353,8 @@ def _output_errors(path: Path, size: int = 0) -> Iterator[None]:
         raise
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
-        text = f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place"
-        if number in _DISK_FULL:
+        text = f"cannot write {path}: {reason_of(error)}; choose another place"
+        if is_disk_full(error):
             needs = f"{path.name} needs {size / 1e6:.1f} MB in {path.parent}"
             text = f"the disk is full: {needs}; free some space, or write to another disk"
         elif number in _FORBIDDEN:

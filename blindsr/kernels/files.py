@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blindsr.errors import KernelError, did_you_mean
+from blindsr.errors import KernelError, did_you_mean, reason_of
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
 from blindsr.kernels.conventions import Convention, detect, from_convention, is_centred_on_tap, to_convention
 from blindsr.kernels.kernel import MAX_SIZE, AnyKernel, Kernel, KernelEstimate, KernelMap, KernelStack
@@ -148,8 +148,7 @@ def _load(
 
 
 def _unreadable(value: object, error: OSError) -> KernelError:
-    reason = error.strerror or type(error).__name__
-    return KernelError(f"{value}: the kernel cannot be read ({reason}); check the name and its permissions.")
+    return KernelError(f"{value}: the kernel cannot be read ({reason_of(error)}); check the name and its permissions.")
 
 
 def _sensors(module: str) -> Any:  # noqa: ANN401 - a module

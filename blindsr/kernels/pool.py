@@ -11,12 +11,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blindsr.errors import KernelError
+from blindsr.errors import KernelError, reason_of
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
 from blindsr.kernels.transform import fit, zero_margins
 
@@ -134,14 +133,20 @@ def read_pool(path: Path) -> KernelPool:
             origin = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else {}
             noise = archive["noise"] if "noise" in archive.files else np.zeros((0, 1, 1, 1))
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise KernelError(f"{path} cannot be read ({reason}); give a pool of `blindsr kernel pool`.") from error
-    except (ValueError, EOFError, BadZipFile) as error:
+        raise KernelError(
+            f"{path} cannot be read ({reason_of(error)}); give a pool of `blindsr kernel pool`."
+        ) from error
+    except KernelError:
+        raise
+    except Exception as error:  # the parsers raise anything for a damaged file
         raise KernelError(f"{path.name} is no pool of kernels; make one with `blindsr kernel pool`.") from error
+    if arrays.dtype.kind not in "fiub" or noise.dtype.kind not in "fiub" or noise.ndim != 4:
+        raise KernelError(f"{path.name} must hold kernels and noise as numbers, got {arrays.dtype} and {noise.dtype}.")
     if arrays.ndim != 3 or arrays.shape[1] > MAX_SIZE or len(arrays) != names.size:
         raise KernelError(f"{path.name} must hold kernels (N, K, K) with a name each, got shape {arrays.shape}.")
     texts = tuple(str(name) for name in names.ravel())
-    provenances = origin if isinstance(origin, dict) else {}
+    given = origin if isinstance(origin, dict) else {}
+    provenances = {name: each for name, each in given.items() if isinstance(each, dict)}
     kernels = tuple(
         _trimmed(Kernel.normalised(array, scale, provenances.get(name)))
         for array, name in zip(arrays, texts, strict=True)

@@ -19,7 +19,7 @@ from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, 
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
-from blindsr.ops.windows import BandSource, Source, TensorSource, whole
+from blindsr.ops.windows import BandSource, LinearLightSource, Source, TensorSource, whole
 from blindsr.pipelines import deblur
 from blindsr.pipelines.bars import Picture, picture_of
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
@@ -27,7 +27,7 @@ from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
 from blindsr.pipelines.repair import RepairedSource, displacement_text, repaired, repaired_for_upscaling
-from blindsr.pipelines.strength import measure_strength, strength_warning
+from blindsr.pipelines.strength import is_flat_image, measure_strength, strength_warning, with_flat_bands
 from blindsr.pipelines.varying import (
     MAP_STAGE,
     MIN_VARIATION,
@@ -86,6 +86,8 @@ class Fitted:
         degradations: One for the image, or one for each band.
         model: The fitted model.
         strengths: Shares of its result that are used, one, or one for each band that has a kernel.
+        linear_light: Whether the source is decoded to linear light.
+        keeps_flat: Whether a flat image, or the flat bands of one whose bands have kernels, are interpolated.
         extended: The picture as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
@@ -100,15 +102,27 @@ class Fitted:
     degradations: tuple[Degradation, ...]
     model: TiledModel
     strengths: tuple[float, ...]
+    linear_light: bool
+    keeps_flat: bool
     extended: "MirroredSource"
     history: Mapping[str, tuple[float, ...]]
     timings: Mapping[str, float]
     warnings: tuple[str, ...]
 
-    def applied_to(self, source: Source, min_side: int) -> "Fitted":
+    def applied_to(self, source: Source, upscaler: Upscaler) -> "Fitted":
         """The same model for another image of the same series, as the frames of a film are one."""
+        source = LinearLightSource(source) if self.linear_light else source
         picture = picture_of(source)
-        return replace(self, source=source, picture=picture, extended=MirroredSource(picture, min_side))
+        extended = MirroredSource(picture, upscaler.min_side(self.model.scale))
+        return replace(self, source=source, picture=picture, extended=extended)
+
+    def model_for_flat_bands(self) -> TiledModel:
+        """The model, which interpolates the image or those bands that are flat, if these are to be kept so."""
+        if not self.keeps_flat:
+            return self.model
+        bands = range(self.picture.shape[0]) if isinstance(self.kernel, KernelStack) else ()
+        parts: list[Source] = [BandSource(self.picture, band) for band in bands] or [self.picture]
+        return with_flat_bands(self.model, [is_flat_image(part) for part in parts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,6 +436,8 @@ def fit(
         degradations=tuple(degradations),
         model=model,
         strengths=tuple(strengths),
+        linear_light=linear_light,
+        keeps_flat=settings.strength == "auto" and _is_compared(model, upscaler, settings),
         extended=extended,
         history=history | {f"{upscaler.name}.{name}": values for name, values in model.history.items()},
         timings=timings,
@@ -477,12 +493,16 @@ def _strength(
     """The share of a model's result that is used, and the model with what has been computed of it."""
     if settings.strength != "auto":
         return settings.strength, model
-    # A kernel width that the user has chosen is applied in full, without comparison.
-    if model.whole_image or settings.kernel_width != 1 or not getattr(upscaler, "is_compared", False):
+    if not _is_compared(model, upscaler, settings):
         return 1.0, model
     if is_given:  # saturated lettering contradicts its true kernel as well
         return measure_strength(model, source, "given")
     return measure_strength(model, source, "estimated", degradation)
+
+
+def _is_compared(model: TiledModel, upscaler: Upscaler, settings: Settings) -> bool:
+    """Whether results are compared with interpolation: a kernel width that the user has chosen is applied in full."""
+    return not model.whole_image and settings.kernel_width == 1 and bool(getattr(upscaler, "is_compared", False))
 
 
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
@@ -530,7 +550,7 @@ def apply(
 
     def checked() -> Iterator[Tensor]:
         """The rows of the picture."""
-        tiles = tiled_rows(fitted.model, seen or fitted.extended, tile=tile, listener=listener)
+        tiles = tiled_rows(fitted.model_for_flat_bands(), seen or fitted.extended, tile=tile, listener=listener)
         for rows in fitted.extended.inner_rows(tiles, scale):
             for number, meter in enumerate(meters):
                 meter.update(rows if len(meters) == 1 else rows[:, number : number + 1])

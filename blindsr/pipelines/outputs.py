@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blindsr.errors import OutputError
+from blindsr.errors import OutputError, is_disk_full, reason_of
 from blindsr.image_io import check_output, writable_suffixes
 
 __all__ = ["Outputs", "Staging", "check_outputs", "image_outputs", "kernel_outputs", "leftovers", "staged"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KERNEL_SUFFIXES = (".npz", ".npy", ".mat")
 
 
@@ -142,9 +141,7 @@ def _in_other_formats(image: Path) -> list[Path]:
 
 
 def _reason(error: OSError) -> str:
-    if error.errno in _FULL:
-        return "the disk is full"
-    return os.strerror(error.errno) if error.errno else str(error)
+    return "the disk is full" if is_disk_full(error) else reason_of(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +219,7 @@ def staged(outputs: Outputs, run_id: str | None = None) -> Iterator[Staging]:
         # The user knows the folder of the results, not the hidden one in it.
         raise OutputError(str(error).replace(str(folder), str(parent))) from error
     except OSError as error:
-        advice = "free some space there, or name" if error.errno in _FULL else "name"
+        advice = "free some space there, or name" if is_disk_full(error) else "name"
         raise OutputError(
             f"the results cannot be written to {parent}: {_reason(error)}; {advice} an output in another folder. "
             "No incomplete file was left."

@@ -24,7 +24,7 @@ from blindsr.pipelines.outputs import Outputs
 from blindsr.settings import Settings
 
 if TYPE_CHECKING:
-    from blindsr.pipelines.files import FileResult
+    from blindsr.pipelines.file_run import FileResult
 
 __all__ = [
     "cache_key",

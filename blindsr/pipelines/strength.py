@@ -30,7 +30,9 @@ from blindsr.runtime import frozen_network
 from blindsr.upscalers.base import Degradation, TiledModel
 from blindsr.upscalers.tiling import finite_result
 
-__all__ = ["StrengthNetwork", "measure_strength", "strength_of", "strength_warning"]
+__all__ = [
+    "StrengthNetwork", "is_flat_image", "measure_strength", "strength_of", "strength_warning", "with_flat_bands",
+]  # fmt: skip
 
 _WINDOW = 96  # LR px, side of the parts that are compared, as in the training
 # dB of the image against the result degraded by its kernel, at which the result is wrong, and below that of the noise.
@@ -145,8 +147,8 @@ def measure_strength(
             kernel, it is far from the image. None is not compared with the image.
 
     Returns:
-        From 0 to 1, 1 for an image with a regular pattern or of less than 32 px a side; and the model, which remembers
-        its result of a small image, so that nothing is computed twice. The model of a flat image interpolates it.
+        From 0 to 1, 1 for an image that is flat, has a regular pattern or less than 32 px a side; and the model, which
+        remembers its result of a small image, so that nothing is computed twice.
     """
     _, height, width = source.shape
     windows = [(slice(0, height), slice(0, width))]
@@ -155,9 +157,7 @@ def measure_strength(
         windows = most_textured(source, spread_windows(source, _WINDOW, _CANDIDATES), count)
         windows = [(_even(rows), _even(columns)) for rows, columns in windows]
     parts = [source.window(*window) for window in windows]
-    if all(is_flat(part) for part in parts) and _is_flat(source):  # in 16 bits, bfloat16's rounding is a pattern
-        return 1.0, replace(model, predict=lambda window: imresize(window, model.scale).clamp(0, 1))
-    if not is_compared:
+    if not is_compared or all(is_flat(part) for part in parts):
         return 1.0, model
     if height * width * model.scale**2 <= SMALL:
         image = source.window(slice(0, height), slice(0, width))
@@ -177,7 +177,7 @@ def measure_strength(
     return strength_of(plain, [result.cpu() for result in results], model.scale, kernel), model
 
 
-def _is_flat(source: Source) -> bool:
+def is_flat_image(source: Source) -> bool:
     """Whether the whole of an image holds nothing but rounding."""
     _, height, width = source.shape
     means = []
@@ -188,6 +188,27 @@ def _is_flat(source: Source) -> bool:
         means.append(rows.mean((0, 2, 3)))
     spread = torch.stack(means)
     return float((spread.amax(0) - spread.amin(0)).max()) < ROUNDING
+
+
+def with_flat_bands(model: TiledModel, flat: Sequence[bool]) -> TiledModel:
+    """A model that interpolates what is flat: in 16 bits, the rounding of bfloat16 would be a pattern there.
+
+    Args:
+        model: Fitted to an image.
+        flat: Of the whole image, or of each of its bands.
+    """
+    if not any(flat):
+        return model
+
+    def predict(window: Tensor) -> Tensor:
+        plain = imresize(window, model.scale).clamp(0, 1)
+        if all(flat):
+            return plain
+        result = model.predict(window)
+        result[:, flat] = plain[:, flat].to(result)
+        return result
+
+    return replace(model, predict=predict)
 
 
 def _contradicts(parts: Sequence[Tensor], results: Sequence[Tensor], degradation: Degradation) -> bool:

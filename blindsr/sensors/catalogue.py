@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from blindsr.errors import ConfigError, did_you_mean
+from blindsr.errors import ConfigError, did_you_mean, reason_of
 from blindsr.kernels import Kernel, KernelStack
 from blindsr.kernels.analytic import rotated_covariance
 from blindsr.kernels.kernel import plain_name
@@ -426,7 +426,7 @@ def _read(path: Path) -> Sensor:
         raise ConfigError(f"{path.name} cannot be read as text in UTF-8 ({error}); save it again.") from error
     except OSError as error:
         raise ConfigError(
-            f"{path}: the file cannot be read ({error.strerror or error}); check its name and permissions."
+            f"{path}: the file cannot be read ({reason_of(error)}); check its name and permissions."
         ) from error
     return parse_sensor(text, path.stem)
 

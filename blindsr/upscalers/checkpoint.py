@@ -40,7 +40,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from blindsr.errors import ConfigError
+from blindsr.errors import ConfigError, reason_of
 from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, bicubic, is_bicubic
 from blindsr.ops.color import from_planes, to_planes
@@ -239,10 +239,8 @@ def load_state(path: Path) -> dict[str, Any]:
             ".safetensors with the program that made it."
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        # The text of an OSError has its number and the path once more.
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(
-            f"the checkpoint {path} cannot be read: {reason}; check the name, or get an intact copy."
+            f"the checkpoint {path} cannot be read: {reason_of(error)}; check the name, or get an intact copy."
         ) from error
     if not isinstance(state, dict):
         raise ConfigError(f"a checkpoint must hold tensors by name, {path} holds a {type(state).__name__}.")

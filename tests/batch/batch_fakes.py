@@ -11,7 +11,7 @@ from blindsr.batch.inputs import Naming, find_inputs
 from blindsr.batch.plan import MANIFEST, locked, make_plan
 from blindsr.batch.run import run_batch, run_inline
 from blindsr.batch.task import TaskOptions
-from blindsr.pipelines import blind, files
+from blindsr.pipelines import blind, file_run, files
 from blindsr.settings import Settings
 
 FAST = Settings(estimator="bicubic", upscaler="bicubic")
@@ -35,7 +35,7 @@ class Fakes:
 
         monkeypatch.setattr(files, "fit_image", counting_fit)
         monkeypatch.setattr(blind, "apply", failing_apply)
-        monkeypatch.setattr(files, "kernel_plot_png", lambda kernel: kernel.digest.encode())
+        monkeypatch.setattr(file_run, "kernel_plot_png", lambda kernel: kernel.digest.encode())
 
 
 def make_photos(folder, *names):

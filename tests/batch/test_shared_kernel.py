@@ -20,7 +20,7 @@ from blindsr.kernels.metrics import covariance_error
 from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.files import ColorSource
+from blindsr.pipelines.image import ColorSource
 from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 

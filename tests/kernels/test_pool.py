@@ -93,3 +93,22 @@ def test_what_is_no_pool_is_refused(tmp_path):
         KernelPool((KERNELS[0], Kernel(np.full((3, 3), 1 / 9), 3)), ("a", "b"), np.zeros((0, 8, 8, 3), np.float32))
     with pytest.raises(KernelError, match=r"\(N, P, P, C\)"):
         KernelPool(KERNELS[:1], ("a",), np.zeros((8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": np.array([2, 2])},
+        {"kernels": np.full((3, 4, 4), "a")},
+        {"noise": np.zeros(3)},
+        {"provenance": np.str_('{"one": 3}')},
+    ],
+)
+def test_a_pool_with_other_content_is_refused_or_read_without_it(tmp_path, change):
+    content = {"kernels": np.ones((3, 4, 4)), "bands": np.array(["one", "two", "three"]), "scale": np.int64(2)}
+    np.savez(tmp_path / "pool.npz", **{**content, **change})
+    if "provenance" in change:
+        assert len(read_pool(tmp_path / "pool.npz").kernels) == 3
+    else:
+        with pytest.raises(KernelError, match=r"pool\.npz (is no pool|must hold)"):
+            read_pool(tmp_path / "pool.npz")

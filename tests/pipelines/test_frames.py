@@ -14,12 +14,13 @@ from skimage import data
 import blindsr
 from blindsr.events import Notice, StageStarted
 from blindsr.image_io import FileOptions, open_frames
-from blindsr.kernels import gaussian
+from blindsr.kernels import bicubic, gaussian
 from blindsr.kernels.files import read_kernel
 from blindsr.pipelines import blind
 from blindsr.pipelines.degradation import Noise, common_noise
-from blindsr.pipelines.files import measured_frames, upscale_file
+from blindsr.pipelines.files import upscale_file
 from blindsr.pipelines.record import summary_lines
+from blindsr.pipelines.series import measured_frames
 from blindsr.settings import preset
 from tests.images import INTERPOLATE
 
@@ -249,3 +250,36 @@ def test_a_measurement_is_spread_over_a_series():
     assert measured_frames(range(0, 200, 2))[0::7] == [0, 198]
     assert len(measured_frames(range(200))) == 8
     assert measured_frames(range(9), 1) == [4]
+
+
+@pytest.mark.usefixtures("trained_network")
+def test_flat_pages_are_interpolated_and_textured_ones_between_them_are_not(tmp_path):
+    flat = np.full((64, 64), 3000, np.uint16)
+    textured = np.ascontiguousarray(data.camera()[100:164, 200:264]).astype(np.uint16) * 100
+    pages = [textured if index in (1, 2, 4) else flat for index in range(20)]  # none of those that are measured
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack(pages), photometric="minisblack")
+    upscale_file(
+        tmp_path / "stack.tif", FAST, kernel=gaussian(2.0, 2), files=ALL, output=tmp_path / "sharp.tif", device="cpu"
+    )
+    sharp = tifffile.imread(tmp_path / "sharp.tif").astype(float)
+    assert (sharp[0] == 3000).all()
+    interpolated = blindsr.upscale(textured, bicubic(2), upscaler="bicubic", device="cpu")
+    assert np.abs(sharp[1] - interpolated).mean() > 500  # of 25,500
+    np.testing.assert_array_equal(sharp[1], sharp[4])
+
+
+def test_noise_of_a_series_is_that_in_linear_light_where_its_kernel_is_applied_in_it(tmp_path):
+    rng = np.random.default_rng(0)
+    scene = data.astronaut()[:128, 100:228] / 8  # dark, where the sRGB curve is steep
+    frames = [np.clip(scene + rng.normal(0, 3, scene.shape) + 0.5, 0, 255).astype(np.uint8) for _ in range(2)]
+    written(tmp_path / "film.png", frames)
+    film, alone = (
+        upscale_file(path, FAST, kernel=gaussian(2.0, 2), linear_light="on", files=files, device="cpu", output=output)
+        for path, files, output in (
+            (tmp_path / "film.png", ALL, tmp_path / "film_x2.png"),
+            (tmp_path / "film.png", FileOptions(page=1), tmp_path / "alone_x2.png"),
+        )
+    )
+    sigma, expected = film.run.degradation.noise_sigma[0], alone.run.degradation.noise_sigma[0]
+    assert sigma == pytest.approx(expected, rel=0.1)
+    assert 0 < sigma < 2 / 255

@@ -217,7 +217,7 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
 
 
 def _write_to_pipe(content: bytes) -> None:
-    from blindsr.errors import OutputError
+    from blindsr.errors import OutputError, reason_of
 
     try:
         click.echo(content, nl=False)
@@ -225,7 +225,7 @@ def _write_to_pipe(content: bytes) -> None:
         if error.errno == errno.EPIPE:
             raise
         raise OutputError(
-            f"standard output took no image ({error.strerror}); write to another place, or name a file by -o."
+            f"standard output took no image ({reason_of(error)}); write to another place, or name a file by -o."
         ) from error
 
 

@@ -516,7 +516,6 @@ def test_a_test_chart_is_no_photograph_and_gets_the_bicubic_kernel():
     assert estimate.metrics["expected_error"] > 0.7
     assert transfer_distance(transfer_of(estimate.kernel), transfer_of(bicubic(2))) < 0.02
     sharp, interpolated = (
-        SuperResolver(scale=2, preset=settings, device="cpu")(lr).image
-        for settings in (quick_settings(), INTERPOLATE)
+        SuperResolver(scale=2, preset=settings, device="cpu")(lr).image for settings in (quick_settings(), INTERPOLATE)
     )
     assert psnr(sharp, chart) > psnr(interpolated, chart) + 1

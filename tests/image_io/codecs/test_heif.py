@@ -10,7 +10,8 @@ import skimage.data
 from PIL import Image, ImageCms
 
 from blindsr.errors import ImageError, OutputError
-from blindsr.image_io import Photo, open_image, read_photo, write_photo
+from blindsr.image_io import Photo, image_size, open_image, read_photo, write_photo
+from blindsr.image_io.codecs import heif
 from blindsr.image_io.formats import detect_format
 
 HEIGHT, WIDTH = 96, 130
@@ -137,6 +138,14 @@ def test_a_heic_without_its_package_is_refused_before_the_work(tmp_path, monkeyp
     with pytest.raises(OutputError, match=r'run pip install "blindsr\[heic\]"\); write b\.png'):
         write_photo(photo, tmp_path / "b.heic")
     assert not (tmp_path / "b.heic").exists()
+
+
+def test_the_size_of_a_heic_needs_the_package_as_its_samples_do(tmp_path, pillow_heif, monkeypatch):
+    heic(pillow_heif, tmp_path / "a.heic", SAMPLES, "RGB")
+    assert image_size(tmp_path / "a.heic") == (HEIGHT, WIDTH, 3)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match="pillow-heif"), (tmp_path / "a.heic").open("rb") as file:
+        heif.size(file)
 
 
 def test_floats_do_not_become_a_heic(tmp_path, pillow_heif):

@@ -199,3 +199,9 @@ def test_padding_that_cameras_write_before_the_end_is_no_damage(tmp_path, mode, 
     path = tmp_path / "intact.jpg"
     path.write_bytes(file.getvalue()[:-2] + end + b"\xff\xd9" + b"what follows the image")
     assert not [text for text in read_photo(path).warnings if "damaged" in text]
+
+
+def test_an_image_that_was_opened_by_a_name_in_bytes_has_its_lossy_coding(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "a.webp", quality=60)
+    with Image.open(str(tmp_path / "a.webp").encode()) as image:
+        assert lossy_coding_of(image)[0] == "WEBP"

@@ -69,6 +69,11 @@ def make_run(options: Options) -> Run:
             f"--zssr-setting is for the published ZSSR, and --upscaler is {run['upscaler']} ([run] in run.toml); leave "
             "out one of them."
         )
+    if "init" in run and run.get("upscaler", "pretrained") != "pretrained":
+        raise ConfigError(
+            f"--init ([run] init) chooses the weights of the pretrained upscaler, and --upscaler is {run['upscaler']}; "
+            "leave out one of them."
+        )
     settings = preset(name, init=run.get("init", "pretrained"))
     values: dict[str, Any] = {
         key: run[key]

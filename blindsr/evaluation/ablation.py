@@ -50,6 +50,7 @@ from blindsr.pool import run_in_processes
 from blindsr.registry import ESTIMATORS, UPSCALERS, source_digest
 from blindsr.runtime import choose_device, prepare_process, release_memory
 from blindsr.settings import Settings
+from blindsr.upscalers.base import estimates_kernel, uses_kernel
 
 __all__ = ["AblationPlan", "Cell", "ablate"]
 
@@ -77,10 +78,6 @@ class Cell:
     def row(self) -> Row:
         """The fields of every row of results.jsonl."""
         return {"key": self.key(), "image": self.image.name, "method": self.method, "seed": self.seed}
-
-
-def _uses_kernel(upscaler: str) -> bool:
-    return bool(getattr(UPSCALERS.get(upscaler), "uses_kernel", True))
 
 
 @functools.cache
@@ -131,7 +128,7 @@ class AblationPlan:
         has_truth = any(image.kernel is not None for image in self.images)
         reference = (BICUBIC,) if self.with_bicubic_kernel else ()
         kernels = (*reference, *(self.estimators or ()), *((TRUE,) if has_truth else ()))
-        of_upscalers = {up: kernels if _uses_kernel(up) else (OWN,) for up in self.upscalers or ()}
+        of_upscalers = {up: kernels if uses_kernel(UPSCALERS.get(up)) else (OWN,) for up in self.upscalers or ()}
         return (INTERPOLATION, *(method_name(kernel, up) for up, used in of_upscalers.items() for kernel in used))
 
     def cells(self) -> Iterator[Cell]:
@@ -306,7 +303,7 @@ def super_resolve(cell: Cell, image: Tensor) -> tuple[Tensor, Kernel | None, Row
     }
     kernel, upscaler = split_method(cell.method)
     # Of the methods without an estimator, those that estimate a kernel themselves have one.
-    has_kernel = kernel not in ("", OWN) or getattr(UPSCALERS.get(upscaler), "estimates_kernel", False)
+    has_kernel = kernel not in ("", OWN) or estimates_kernel(UPSCALERS.get(upscaler))
     return result.image, result.kernel if has_kernel else None, facts
 
 

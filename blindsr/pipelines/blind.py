@@ -47,7 +47,10 @@ from blindsr.upscalers.base import (
     check_kernel_size,
     check_size,
     concatenate_bands,
+    estimates_kernel,
+    is_compared,
     removes_noise,
+    uses_kernel,
 )
 from blindsr.upscalers.tiling import tiled_rows
 from blindsr.upscalers.two_stage import FIRST_STAGE, fit_two_stages, resampled_estimate
@@ -335,62 +338,28 @@ def fit(
         ImageError, KernelError, ConfigError, DivergenceError: As `run`.
     """
     timings: dict[str, float] = {}
+    upscaler, is_given = settings.create_upscaler(), kernel is not None
     repairs = tuple[str, ...]()
     if not linear_light:
         source, repairs = repaired_for_upscaling(source, settings, kernel)
-    estimate: KernelEstimate | None = None
-    upscaler = settings.create_upscaler()
-    is_blind, kernel_is_open = bool(getattr(upscaler, "estimates_kernel", False)), kernel is None
-    if kernel is None and is_blind:
-        kernel = bicubic(settings.run_scale)  # until the method has estimated its own
-    elif kernel is None:
-        started = time.perf_counter()
-        estimate = estimate_kernel(
-            source, settings, fallback=True, is_repaired=removes_noise(upscaler), listener=listener
-        )
-        kernel = estimate.kernel_map or estimate.kernel
-        timings["kernel"] = time.perf_counter() - started
-    measured = kernel
+    measured, estimate = _measured_kernel(source, settings, kernel, upscaler, timings, listener)
     kernel = used_kernel(measured, settings)
-    if kernel.scale != settings.run_scale:
-        raise KernelError(
-            f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
-            f"{kernel.scale}; blindsr.kernels.resample converts it."
-        )
+    _check_kernel(kernel, upscaler, source, settings)
     started = time.perf_counter()
-    for each in _all_kernels(kernel):  # before the image is extended: no message names that size
-        check_kernel_size(each, source.shape)
     picture = picture_of(source)
     extended = MirroredSource(picture, upscaler.min_side(settings.run_scale))
     warnings = [*repairs, *(estimate.warnings if estimate else ())]
-    if is_blind and not kernel_is_open:
-        warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
-    if settings.kernel_width != 1 and (is_blind or not getattr(upscaler, "uses_kernel", True)):
-        why = "estimates its own kernel" if is_blind else "does not use the kernel"
-        warnings.append(f"{upscaler.name} {why}, whose width (kernel_width, --kernel-width) has no effect.")
+    warnings += _without_effect(upscaler, settings, kernel_is_given=is_given)
     if not removes_noise(upscaler):
-        names = {
-            "denoise (--denoise)": settings.denoise != "auto",
-            "noise_sigma (--noise)": settings.noise_sigma is not None,
-        }
-        if given := [name for name, is_given in names.items() if is_given]:
-            verb = "has" if len(given) == 1 else "have"
-            warnings.append(f"{upscaler.name} removes no noise: {' and '.join(given)} {verb} no effect.")
-        settings = replace(settings, denoise="auto")  # nothing was removed that could be put back
-    if is_blind and not isinstance(kernel, Kernel):
-        raise ConfigError(f"{upscaler.name} estimates one kernel for the whole image; choose another upscaler.")
-    if upscaler.needs_whole_image and isinstance(kernel, KernelMap):
-        raise ConfigError(
-            f"{upscaler.name} needs the whole image at once, and a kernel map is applied by parts of it; choose "
-            "another upscaler, or one kernel."
-        )
+        settings = replace(settings, denoise="auto")  # nothing is removed that could be put back
+    parts: list[tuple[Source, Source, Kernel, str]] = [(picture, extended, representative(kernel), "")]
     if isinstance(kernel, KernelStack):
-        kernel.check_channels(source.shape[0])
-    parts: list[tuple[Source, Kernel]] = [(picture, representative(kernel))]
-    if isinstance(kernel, KernelStack):
-        parts = [(BandSource(picture, i), k) for i, k in enumerate(kernel.kernels)]
+        parts = [
+            (BandSource(picture, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
+            for i, each in enumerate(kernel.kernels)
+        ]
     degradations, models, strengths = [], [], []
-    for number, (part, part_kernel) in enumerate(parts):
+    for number, (part, extended_part, part_kernel, prefix) in enumerate(parts):
         degradation, texts = measure_degradation(
             part,
             part_kernel,
@@ -402,24 +371,20 @@ def fit(
             noise=None if noise is None else noise[number],
             removes_noise=removes_noise(upscaler) and settings.strength != 0,
         )
-        prefix = f"band {kernel.names[number]}: " if isinstance(kernel, KernelStack) else ""
-        warnings += [prefix + text for text in texts]
-        degradations.append(degradation)
-        extended_part = extended if part is picture else BandSource(extended, number)
-        fitted = _fit_upscaler(upscaler, extended_part, degradation, listener)
-        is_given = not is_estimated(part_kernel, estimate)
-        strength, fitted = _strength(fitted, upscaler, part, settings, degradation, is_given=is_given)
-        strengths.append(strength)
-        warnings += (
-            [prefix + text for text in strength_warning(strength, settings.scale)]
-            if settings.strength == "auto"
-            else []
+        model = _fit_upscaler(upscaler, extended_part, degradation, listener)
+        strength, model = _strength(
+            model, upscaler, part, settings, degradation, is_given=not is_estimated(part_kernel, estimate)
         )
+        if settings.strength == "auto":
+            texts = (*texts, *strength_warning(strength, settings.scale))
         if isinstance(kernel, KernelMap):
-            fitted = _fit_map(fitted, upscaler, extended, kernel, degradation, settings, listener)
+            model = _fit_map(model, upscaler, extended, kernel, degradation, settings, listener)
         else:
-            fitted = with_grain(fitted, degradation, settings)
-        models.append(fitted)
+            model = with_grain(model, degradation, settings)
+        degradations.append(degradation)
+        models.append(model)
+        strengths.append(strength)
+        warnings += [prefix + text for text in texts]
     model = concatenate_bands(models, kernel.names) if isinstance(kernel, KernelStack) else models[0]
     timings["fit"] = time.perf_counter() - started
     if model.kernel is not None:
@@ -443,6 +408,81 @@ def fit(
         timings=timings,
         warnings=(*warnings, *model.warnings),
     )
+
+
+def _measured_kernel(
+    source: Source,
+    settings: Settings,
+    kernel: AnyKernel | None,
+    upscaler: Upscaler,
+    timings: dict[str, float],
+    listener: Listener,
+) -> tuple[AnyKernel, KernelEstimate | None]:
+    """The known kernel, or the estimated one and how it was estimated; a blind upscaler begins with the bicubic one."""
+    if kernel is not None:
+        return kernel, None
+    if estimates_kernel(upscaler):
+        return bicubic(settings.run_scale), None
+    started = time.perf_counter()
+    estimate = estimate_kernel(source, settings, fallback=True, is_repaired=removes_noise(upscaler), listener=listener)
+    timings["kernel"] = time.perf_counter() - started
+    return estimate.kernel_map or estimate.kernel, estimate
+
+
+def _check_kernel(kernel: AnyKernel, upscaler: Upscaler, source: Source, settings: Settings) -> None:
+    """Refuse a kernel that an image or an upscaler cannot be run with, before the image is extended to its least size.
+
+    Raises:
+        KernelError: It is for another scale, far larger than the image, or has another number of bands.
+        ConfigError: The upscaler takes one kernel for the whole image.
+    """
+    if kernel.scale != settings.run_scale:
+        raise KernelError(
+            f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
+            f"{kernel.scale}; blindsr.kernels.resample converts it."
+        )
+    for each in _all_kernels(kernel):
+        check_kernel_size(each, source.shape)
+    if estimates_kernel(upscaler) and not isinstance(kernel, Kernel):
+        raise ConfigError(f"{upscaler.name} estimates one kernel for the whole image; choose another upscaler.")
+    if upscaler.needs_whole_image and isinstance(kernel, KernelMap):
+        raise ConfigError(
+            f"{upscaler.name} needs the whole image at once, and a kernel map is applied by parts of it; choose "
+            "another upscaler, or one kernel."
+        )
+    if isinstance(kernel, KernelStack):
+        kernel.check_channels(source.shape[0])
+
+
+def _without_effect(upscaler: Upscaler, settings: Settings, *, kernel_is_given: bool) -> list[str]:
+    """Warnings of what was given and changes nothing with an upscaler, or with a known kernel."""
+    warnings, is_blind = [], estimates_kernel(upscaler)
+    if is_blind and kernel_is_given:
+        warnings.append(f"{upscaler.name} estimates its own kernel; the given one is not used.")
+    if settings.kernel_width != 1 and (is_blind or not uses_kernel(upscaler)):
+        why = "estimates its own kernel" if is_blind else "does not use the kernel"
+        warnings.append(f"{upscaler.name} {why}, whose width (kernel_width, --kernel-width) has no effect.")
+    names = {
+        "denoise (--denoise)": settings.denoise != "auto",
+        "noise_sigma (--noise)": settings.noise_sigma is not None,
+    }
+    given = [name for name, is_given in names.items() if is_given]
+    if given and not removes_noise(upscaler):
+        verb = "has" if len(given) == 1 else "have"
+        warnings.append(f"{upscaler.name} removes no noise: {' and '.join(given)} {verb} no effect.")
+    if settings.strength != "auto" and settings.upscaler == "bicubic":
+        warnings.append("strength (--strength) mixes with bicubic interpolation, which this is: it has no effect.")
+    if settings.region is not None:
+        why = ""
+        if kernel_is_given:
+            why = "the kernel is given"
+        elif is_blind:
+            why = f"{upscaler.name} estimates the kernel from the whole image"
+        elif settings.estimator == "bicubic":
+            why = "the bicubic kernel does not depend on the image"
+        if why:
+            warnings.append(f"{why}: the region (region, --region) has no effect.")
+    return warnings
 
 
 def _all_kernels(kernel: AnyKernel) -> Sequence[Kernel]:
@@ -502,7 +542,7 @@ def _strength(
 
 def _is_compared(model: TiledModel, upscaler: Upscaler, settings: Settings) -> bool:
     """Whether results are compared with interpolation: a kernel width that the user has chosen is applied in full."""
-    return not model.whole_image and settings.kernel_width == 1 and bool(getattr(upscaler, "is_compared", False))
+    return not model.whole_image and settings.kernel_width == 1 and is_compared(upscaler)
 
 
 def _fit_upscaler(upscaler: Upscaler, source: Source, degradation: Degradation, listener: Listener) -> TiledModel:
@@ -564,9 +604,8 @@ def apply(
     consistency_db = psnr_of(meters)
     unexplained = max(degradation.unexplained_sigma for degradation in fitted.degradations)
     upscaler = settings.create_upscaler()
-    follows_kernel = getattr(upscaler, "uses_kernel", True) or getattr(upscaler, "estimates_kernel", False)
     inconsistent: tuple[str, ...] = ()
-    if follows_kernel:
+    if uses_kernel(upscaler) or estimates_kernel(upscaler):
         inconsistent = consistency_warning(consistency_db, unexplained, kernel_width=settings.kernel_width)
     displaced = check.warning() if check is not None else ()
     return RunResult(

@@ -30,7 +30,7 @@ from blindsr.ops.noise import (
 from blindsr.ops.windows import Source, spread_windows
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
-from blindsr.upscalers.base import Degradation
+from blindsr.upscalers.base import Degradation, estimates_kernel
 from blindsr.upscalers.pretrained.conditioning import CLEAN
 
 __all__ = [
@@ -259,13 +259,8 @@ def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
         estimate is not None
         or "in_place_of" in kernel.provenance
         or (made_by in ESTIMATORS.names() and made_by != "bicubic")
-        or _estimates_kernel(made_by)
+        or (made_by in UPSCALERS.names() and estimates_kernel(UPSCALERS.get(str(made_by))))
     )
-
-
-def _estimates_kernel(name: object) -> bool:
-    """Whether an upscaler of this name estimates a kernel of its own."""
-    return name in UPSCALERS.names() and bool(getattr(UPSCALERS.get(str(name)), "estimates_kernel", False))
 
 
 def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:

@@ -30,6 +30,7 @@ from blindsr.pipelines.record import grouped
 from blindsr.pipelines.repair import repaired_for_upscaling
 from blindsr.pipelines.shared_kernel import estimate_shared_kernel
 from blindsr.settings import Settings
+from blindsr.upscalers.base import estimates_kernel
 
 __all__ = ["ONE_OF_FRAMES", "measured_frames", "upscale_series"]
 
@@ -257,7 +258,7 @@ def _measured_series(
         index: repaired_for_upscaling(ColorSource(frames[index], run.device, is_grey=is_grey), settings)[0]
         for index in chosen
     }
-    if kernel is None and not getattr(settings.create_upscaler(), "estimates_kernel", False):
+    if kernel is None and not estimates_kernel(settings.create_upscaler()):
         images = [
             (f"{unit} {index + 1}", partial(estimation_crop, source, settings.region))
             for index, source in sources.items()

@@ -20,7 +20,7 @@ from blindsr.runtime import check_finite
 
 __all__ = [
     "Degradation", "TiledModel", "TrainedUpscaler", "Upscaler", "check_kernel_size", "check_size", "concatenate_bands",
-    "removes_noise", "run_steps",
+    "estimates_kernel", "is_compared", "removes_noise", "run_steps", "uses_kernel",
 ]  # fmt: skip
 
 # LR px. A kernel up to this width is used on a photograph of any size; a wider one than the photograph is rather an
@@ -245,13 +245,27 @@ def check_kernel_size(kernel: Kernel, shape: tuple[int, int, int]) -> None:
         )
 
 
+def uses_kernel(upscaler: Upscaler | type) -> bool:
+    """Whether the result of an upscaler, or of a class of them, depends on the kernel that it is given."""
+    return bool(getattr(upscaler, "uses_kernel", True))
+
+
+def estimates_kernel(upscaler: Upscaler | type) -> bool:
+    """Whether an upscaler, or a class of them, estimates its own kernel."""
+    return bool(getattr(upscaler, "estimates_kernel", False))
+
+
+def is_compared(upscaler: Upscaler) -> bool:
+    """Whether the results of an upscaler are compared with interpolation (strength="auto")."""
+    return bool(getattr(upscaler, "is_compared", False))
+
+
 def removes_noise(upscaler: Upscaler) -> bool:
     """Whether an upscaler removes noise, so that a share of it can be kept; a method that ignores the kernel does not.
 
     The attribute `removes_noise` of the method, or of its class, decides where it has one.
     """
-    is_blind = bool(getattr(upscaler, "estimates_kernel", False))
-    return bool(getattr(upscaler, "removes_noise", is_blind or getattr(upscaler, "uses_kernel", True)))
+    return bool(getattr(upscaler, "removes_noise", estimates_kernel(upscaler) or uses_kernel(upscaler)))
 
 
 def supported_scales(method: Any) -> str:

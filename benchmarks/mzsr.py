@@ -1,11 +1,11 @@
 """Meta-train a start for MZSR (`blindsr.upscalers.mzsr`), and measure it on the kernels of the paper's table.
 
 python benchmarks/mzsr.py train OUT.safetensors --images PHOTOGRAPHS [--first-steps 2000] [--steps 2000]
-python benchmarks/mzsr.py table HR_IMAGES START [--steps 0,1,10]
+python benchmarks/mzsr.py table HR_IMAGES START [--scale 2] [--steps 0,1,10]
 
-The table has the kernels of Soh, Cho, Cho, CVPR 2020, at ×2: Gaussians on an odd grid, of which LR pixel i takes HR
-pixel 2·i as its centre ("direct"), so that the image is displaced by half an HR pixel, and one that is followed by
-bicubic downscaling. docs/method/methods-of-the-field.md has the results.
+The table has the kernels of Soh, Cho, Cho, CVPR 2020: Gaussians on an odd grid, of which LR pixel i takes HR pixel s·i
+as its centre ("direct"), so that the image is displaced by half an LR pixel less half an HR pixel, and at ×2 one that
+is followed by bicubic downscaling. docs/method/methods-of-the-field.md has the results.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from blindsr.upscalers.mzsr.upscaler import load_weights, save_weights
 SIDE = 15  # of the paper's kernels
 
 
-def kernels() -> dict[str, Kernel]:
-    """The paper's kernels for ×2 by their names; ani is the anisotropic one, of variances 4 and 1."""
+def kernels(scale: int) -> dict[str, Kernel]:
+    """The paper's kernels by their names; ani is the anisotropic one, of variances 4 and 1. It has one at ×4."""
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
 
     def gaussian(covariance: np.ndarray) -> np.ndarray:
@@ -43,6 +43,8 @@ def kernels() -> dict[str, Kernel]:
         weights = np.exp(-exponent / 2)
         return weights / weights.sum()
 
+    if scale != 2:
+        return {"g^d 2.0": from_convention(gaussian(2.0 * np.eye(2)), scale, "mzsr")}
     turn = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
     direct = {"0.2": 0.2 * np.eye(2), "2.0": 2.0 * np.eye(2), "ani": turn @ np.diag([4.0, 1.0]) @ turn.T}
     named = {f"g^d {name}": from_convention(gaussian(value), 2, "mzsr") for name, value in direct.items()}
@@ -55,31 +57,35 @@ def kernels() -> dict[str, Kernel]:
 
 def table(options: argparse.Namespace) -> None:
     paths = sorted(path for path in options.images.iterdir() if path.suffix == ".png")
+    scale = options.scale
     counts = [int(count) for count in options.steps.split(",")]
-    for name, kernel in kernels().items():
+    for name, kernel in kernels(options.scale).items():
         scores: dict[str, list[float]] = {"bicubic": [], **{f"{count} steps": [] for count in counts}}
         started = time.monotonic()
         for path in paths:
             hr = read_8bit(path)
-            hr = hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2]
+            hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
             image = torch.from_numpy(hr.copy()).permute(2, 0, 1)[None].float() / 255
-            lr = torch.round(degrade(image, kernel.tensor(), 2).clamp(0, 1) * 255) / 255
-            results = {"bicubic": imresize(lr, 2.0)}
+            lr = torch.round(degrade(image, kernel.tensor(), scale).clamp(0, 1) * 255) / 255
+            results = {"bicubic": imresize(lr, float(scale))}
             for count in counts:
                 config = replace(MZSRConfig(steps=count, start=options.start), precision=options.precision)
                 model = MZSRUpscaler(config).fit(TensorSource(lr), Degradation(kernel=kernel), listener=ignore)
                 results[f"{count} steps"] = model.predict(lr)
             for label, sr in results.items():
                 samples = to_uint8(sr.clamp(0, 1)[0].permute(1, 2, 0).numpy())
-                scores[label].append(score_image(samples, hr, scale=2).psnr_y)
+                scores[label].append(score_image(samples, hr, scale=scale).psnr_y)
         seconds = (time.monotonic() - started) / len(paths)
         means = ", ".join(f"{label} {np.mean(values):.2f}" for label, values in scores.items())
         print(f"{name}: {means}; {seconds:.1f} s an image", flush=True)
 
 
 def train(options: argparse.Namespace) -> None:
+    scale, sides = options.scale, MetaTrainingConfig()
     config = MetaTrainingConfig(
-        scale=options.scale,
+        scale=scale,
+        side=sides.side // scale**2 * scale**2,
+        first_side=sides.first_side // scale * scale,
         first_steps=options.first_steps,
         first_rate=options.first_rate,
         steps=options.steps,
@@ -132,6 +138,7 @@ def main() -> None:
     command.set_defaults(run=table)
     command.add_argument("images", type=Path, help="folder of HR images, .png")
     command.add_argument("start", type=Path, help="meta-trained weights")
+    command.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
     command.add_argument("--steps", default="0,1,10", help="numbers of gradient steps")
     command.add_argument("--precision", default="auto")
     options = parser.parse_args()

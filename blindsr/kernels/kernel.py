@@ -345,6 +345,7 @@ class KernelEstimate:
     confidence: float | None = None  # reliability of the estimate, from 0 to 1; None is unknown
     kernel_map: KernelMap | None = None  # kernels that vary over the image; None is one for all of it
     noise_sigma: float = 0.0  # standard deviation of luma noise that the estimator sees, smoothed or not, [0, 1] units
+    repetition: tuple[int, int] = (1, 1)  # how often each pixel of the image was repeated: in rows, in columns
 
     def __post_init__(self) -> None:
         """Check the bounds."""

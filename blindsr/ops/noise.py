@@ -47,8 +47,11 @@ _FINEST = 1e-7  # below the precision of float32: counts as no noise
 _MAX_FLOOR_RATIO, _OVER_ROUNDING, _OVER_ROUNDING_OF_CHROMA, _MAX_FLOOR = 1.2, 0.8, 1.3, 0.6 / 255
 # Of grain: the bands of the spectrum of a tile, cycles per px, by their lower ends and the last upper one.
 _GRAIN_BANDS = (0.1, 0.16, 0.23, 0.32)
-# The level that is grain, in the third band; stronger and weaker, it is texture as well (grass, and what is blurred).
-_MIN_GRAIN, _MAX_GRAIN = 3.3 / 255, 9 / 255
+# The level that is grain, in the third band; weaker, it is texture as well. From a level on it is so as well, unless it
+# is symmetric, as grass and gravel with their shadows are not: mean modulus of the skewness of what tiles lack when
+# they are smoothed over so many pixels (0.10 to 0.17 of Gaussian grain, 0.33 to 0.65 of grass and gravel).
+_MIN_GRAIN, _MAX_GRAIN = 3.3 / 255, 25 / 255
+_STRONG_GRAIN, _MAX_SKEWNESS, _SKEWNESS_SIDE = 9 / 255, 0.25, 9
 # Power of the first band over the second: that of grain is flat there, and that of texture falls. Third band of the
 # tiles beyond the smoothest quarter over the smoothest tiles: that of noise is even. Where it is very even, the ratio
 # of the bands is this at most; where that is low, the tiles may be less even, by the slope, up to the last number.
@@ -207,9 +210,14 @@ def estimate_grain(image: Tensor) -> float:
         σ of the white noise that sharpening amplifies as much, [0, 1] units; 0.0 without grain.
     """
     step = _TILE // 2
-    tiles = image.to(torch.float64).unfold(2, _TILE, step).unfold(3, _TILE, step).reshape(-1, _TILE, _TILE)
+    image = image.to(torch.float64)
+    fine = image - local_mean(image, _SKEWNESS_SIDE)
+    tiles, fine_tiles = (
+        x.unfold(2, _TILE, step).unfold(3, _TILE, step).reshape(-1, _TILE, _TILE) for x in (image, fine)
+    )
     flat = tiles.flatten(1)
-    tiles = tiles[(flat.amin(1) > _CLIPPED) & (flat.amax(1) < 1 - _CLIPPED)]
+    usable = (flat.amin(1) > _CLIPPED) & (flat.amax(1) < 1 - _CLIPPED)
+    tiles, fine_tiles = tiles[usable], fine_tiles[usable]
     if len(tiles) < _MIN_TILES / _SMOOTH_SHARE:
         return 0.0
     power = _band_powers(tiles)
@@ -224,7 +232,16 @@ def estimate_grain(image: Tensor) -> float:
     allowed = min(_MAX_EVENNESS, _EVENNESS + _EVENNESS_SLOPE * (_GRAIN_RATIO - ratio)) if ratio <= _GRAIN_RATIO else 0.0
     if evenness > allowed and (evenness > _VERY_EVEN or ratio > _RATIO_IF_EVEN):
         return 0.0
+    if level > _STRONG_GRAIN and _skewness(fine_tiles[order[: max(count, len(order) // 4)]]) > _MAX_SKEWNESS:
+        return 0.0
     return _WHITE_PER_GRAIN * level
+
+
+def _skewness(tiles: Tensor) -> float:
+    """Mean modulus of the skewness of tiles, (N, n, n)."""
+    centred = tiles.flatten(1) - tiles.mean((1, 2))[:, None]
+    third, second = centred.pow(3).mean(1), centred.square().mean(1).clamp_min(1e-12)
+    return float((third / second.pow(1.5)).abs().mean())
 
 
 def _band_powers(tiles: Tensor) -> Tensor:

@@ -358,6 +358,7 @@ def fit(
             (BandSource(picture, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
             for i, each in enumerate(kernel.kernels)
         ]
+    is_repeated = estimate is not None and max(estimate.repetition) > 1
     degradations, models, strengths = [], [], []
     for number, (part, extended_part, part_kernel, prefix) in enumerate(parts):
         degradation, texts = measure_degradation(
@@ -369,13 +370,15 @@ def fit(
             file_format=file_format,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
-            removes_noise=removes_noise(upscaler) and settings.strength != 0,
+            removes_noise=removes_noise(upscaler) and settings.strength != 0 and not is_repeated,
         )
         model = _fit_upscaler(upscaler, extended_part, degradation, listener)
         strength, model = _strength(
             model, upscaler, part, settings, degradation, is_given=not is_estimated(part_kernel, estimate)
         )
-        if settings.strength == "auto":
+        if is_repeated and settings.strength == "auto":
+            strength = 0.0  # as the warning of the estimate says
+        elif settings.strength == "auto":
             texts = (*texts, *strength_warning(strength, settings.scale))
         if isinstance(kernel, KernelMap):
             model = _fit_map(model, upscaler, extended, kernel, degradation, settings, listener)

@@ -1,4 +1,4 @@
-"""Repair what is no part of the scene before anything is measured: impulses, stripes, and displaced colours.
+"""Repair what is no part of the scene before anything is measured: impulses, stripes, and colours out of place.
 
 All would be sharpened, and all mislead the estimate of the kernel. They are found on samples of the image, and the
 image is repaired window by window, so that arrays, files and tiles of any size show the same pixels.
@@ -13,9 +13,11 @@ from torch import Tensor
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.ops.impulses import MARGIN, Impulses, find_impulses, without_impulses
 from blindsr.ops.registration import TILE, Displacement, estimate_displacements
+from blindsr.ops.repetition import MARGIN as CHROMA_MARGIN
+from blindsr.ops.repetition import RepeatedChroma, find_repeated_chroma, interpolated_chroma
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
-from blindsr.ops.windows import Source, Window, spread_windows, whole
+from blindsr.ops.windows import Source, Window, spread_windows
 from blindsr.pipelines.bars import picture_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
@@ -32,24 +34,26 @@ _COMPARED = 64  # tiles in which the colours are compared, at most
 
 @dataclass(frozen=True)
 class RepairedSource:
-    """Another source without its impulses and stripes, and with its bands in one place.
+    """Another source without its impulses and stripes, and with its colours at full resolution and in one place.
 
     Args:
         source: The image.
-        impulses: What is known of the impulses of each band; None where it has none.
+        impulses: What is known of the impulses of each band; None where it has none. () if none has any.
         rows: Stripes along the rows, (C, H), to be subtracted; None without.
         columns: Stripes along the columns, (C, W).
         displacements: Where each band shows what the others show; None where it is in place. () if all are. They hold
             within the picture, whose first pixel is their origin.
         picture: Rows and columns without bars, which stay in place.
+        chroma: Blocks of one colour, between whose centres the colours are interpolated; None without.
     """
 
     source: Source
-    impulses: tuple[Impulses | None, ...]
+    impulses: tuple[Impulses | None, ...] = ()
     rows: Tensor | None = None
     columns: Tensor | None = None
     displacements: tuple[Displacement | None, ...] = ()
     picture: Window = (slice(0, 0), slice(0, 0))
+    chroma: RepeatedChroma | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,17 +111,16 @@ class RepairedSource:
         """A window without impulses and stripes."""
         _, height, width = self.shape
         # Twice the margin: a replaced pixel depends on whether its neighbours are impulses as well.
-        top, left = max(0, rows.start - 2 * MARGIN), max(0, columns.start - 2 * MARGIN)
-        outer = (
-            slice(top, min(height, rows.stop + 2 * MARGIN)),
-            slice(left, min(width, columns.stop + 2 * MARGIN)),
-        )
+        margin = 2 * MARGIN + (0 if self.chroma is None else CHROMA_MARGIN)
+        top, left = max(0, rows.start - margin), max(0, columns.start - margin)
+        outer = slice(top, min(height, rows.stop + margin)), slice(left, min(width, columns.stop + margin))
         pixels = self.source.window(*outer)
-        bands = [
-            band if found is None else without_impulses(band, found)
-            for band, found in zip(torch.split(pixels, 1, 1), self.impulses, strict=True)
-        ]
-        inner = torch.cat(bands, 1)[..., rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        if self.chroma is not None:
+            pixels = interpolated_chroma(pixels, self.chroma, (top, left))
+        if self.impulses:
+            bands = zip(torch.split(pixels, 1, 1), self.impulses, strict=True)
+            pixels = torch.cat([b if found is None else without_impulses(b, found) for b, found in bands], 1)
+        inner = pixels[..., rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         if self.rows is None and self.columns is None:
             return inner
         if self.rows is not None:
@@ -137,21 +140,27 @@ def repaired_for_upscaling(
     """
     if not removes_noise(settings.create_upscaler()):
         return source, ()
-    if isinstance(kernel, KernelStack):
+    has_band_kernels = isinstance(kernel, KernelStack)
+    if has_band_kernels:
         settings = replace(settings, align_colors=False)
-    return repaired(source, settings, keeps_noise=settings.denoise == 0)
+    return repaired(source, settings, keeps_noise=settings.denoise == 0, are_colors=not has_band_kernels)
 
 
-def repaired(source: Source, settings: Settings, *, keeps_noise: bool = False) -> tuple[Source, tuple[str, ...]]:
-    """An image without its impulses and stripes and with its colours in one place, and what was repaired, as warnings.
+def repaired(
+    source: Source, settings: Settings, *, keeps_noise: bool = False, are_colors: bool = True
+) -> tuple[Source, tuple[str, ...]]:
+    """An image without its impulses and stripes and with its colours in place, and what was repaired, as warnings.
 
     The image itself is returned where there is nothing to repair, and where it was repaired before. Impulses and
     stripes stay where they are to be kept, or the settings say that there is no noise; colours where the settings do
-    not move them.
+    not move them, and repeated ones where three bands are not red, green and blue (`are_colors`).
     """
     if isinstance(source, RepairedSource) or min(source.shape[1:]) < MIN_SIDE:
         return source, ()
-    cleaned, warnings = (source, ()) if keeps_noise or settings.noise_sigma == 0 else _without_noise(source)
+    cleaned, warnings = _with_chroma(source) if are_colors and source.shape[0] == len(_COLORS) else (source, ())
+    if not (keeps_noise or settings.noise_sigma == 0):
+        cleaned, found = _without_noise(cleaned)
+        warnings = (*warnings, *found)
     if not settings.align_colors or source.shape[0] != len(_COLORS):
         return cleaned, warnings
     picture = picture_of(cleaned)
@@ -159,13 +168,34 @@ def repaired(source: Source, settings: Settings, *, keeps_noise: bool = False) -
     if not displacements:
         return cleaned, warnings
     if not isinstance(cleaned, RepairedSource):
-        cleaned = RepairedSource(source, (None,) * source.shape[0])
+        cleaned = RepairedSource(source)
     moved = replace(cleaned, displacements=displacements, picture=picture.places)
     text = (
         f"{displacement_text(displacements)}; what is displaced is moved onto it; align_colors=False (--keep-colors) "
         "leaves it where it is."
     )
     return moved, (*warnings, text)
+
+
+def _samples(source: Source) -> tuple[list[Window], Tensor]:
+    """The whole of a small image, or parts of a large one: where they are, and their pixels, (N, C, h, w)."""
+    bands, height, width = source.shape
+    windows = [(slice(0, height), slice(0, width))]
+    if bands * height * width > _WHOLE_PIXELS:
+        windows = spread_windows(source, _WINDOW, _WINDOWS)
+    return windows, torch.cat([source.window(*window) for window in windows])
+
+
+def _with_chroma(source: Source) -> tuple[Source, tuple[str, ...]]:
+    """An image whose colours were repeated in blocks with them interpolated, or the image itself."""
+    windows, parts = _samples(source)
+    found = find_repeated_chroma(parts, [(rows.start, columns.start) for rows, columns in windows])
+    if found is None:
+        return source, ()
+    height, width = found.sides
+    return RepairedSource(source, chroma=found), (
+        f"the colours have one sample for {width}×{height} pixels, as in video, and are interpolated between them.",
+    )
 
 
 def _displacements(source: Source) -> tuple[Displacement | None, ...]:
@@ -205,11 +235,7 @@ def displacement_text(displacements: tuple[Displacement | None, ...]) -> str:
 
 def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:
     """An image without its impulses and stripes, or the image itself."""
-    bands, height, width = source.shape
-    if bands * height * width <= _WHOLE_PIXELS:
-        parts = whole(source)
-    else:
-        parts = torch.cat([source.window(*window) for window in spread_windows(source, _WINDOW, _WINDOWS)])
+    _, parts = _samples(source)
     impulses = tuple(find_impulses(band) for band in torch.split(parts, 1, 1))
     warnings = []
     if any(found is not None for found in impulses):

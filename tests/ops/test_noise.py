@@ -41,7 +41,7 @@ def grainy(image, sigma, width, seed=0):
     return image + sigma / 255 * torch.from_numpy(grain / grain.std()).float()
 
 
-@pytest.mark.parametrize("sigma", [4.0, 8.0])
+@pytest.mark.parametrize("sigma", [4.0, 8.0, 14.0])
 def test_grain_is_measured_where_it_is_sharpened(sigma):
     image = grainy(photograph()[:, :1], sigma, 0.7)
     assert estimate_noise(image) < 0.2 * sigma / 255

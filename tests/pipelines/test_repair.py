@@ -12,6 +12,7 @@ from blindsr import SuperResolver, estimate_kernel, upscale, upscale_file
 from blindsr.image_io import FileOptions
 from blindsr.kernels import KernelStack, gaussian
 from blindsr.ops import degrade, imresize
+from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.windows import TensorSource, whole
 from blindsr.pipelines import blind, repair
 from blindsr.pipelines.bars import picture_of
@@ -216,3 +217,18 @@ def test_noise_that_a_camera_has_smoothed_is_not_sharpened():
     assert result.degradation.noise_sigma[0] == pytest.approx(1.0 / 255, abs=0.5 / 255)
     interpolated = psnr(imresize(lr, 2).clamp(0, 1), hr, 8)
     assert psnr(result.image, hr, 8) > interpolated + 1 > psnr(without.image, hr, 8) + 3
+
+
+def test_colours_of_half_the_resolution_are_interpolated_before_anything_is_measured():
+    hr = photograph(256, 256, name="coffee").double()
+    lr = torch.nn.functional.avg_pool2d(hr, 2)
+    planes = to_planes(lr)
+    planes[1:] = torch.nn.functional.avg_pool2d(planes[1:], 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    blocks = ((from_planes(planes).clamp(0, 1) * 255).round() / 255).float()
+    source, warnings = repaired(TensorSource(blocks), FAST)
+    assert warnings == ("the colours have one sample for 2×2 pixels, as in video, and are interpolated between them.",)
+    assert (source.window(slice(0, 128), slice(0, 128)) - lr).abs().mean() < (blocks - lr).abs().mean()
+    part = source.window(slice(31, 70), slice(5, 40))
+    torch.testing.assert_close(part, source.window(slice(0, 128), slice(0, 128))[..., 31:70, 5:40])
+    unchanged, _ = repaired(TensorSource(blocks), FAST, are_colors=False)
+    assert not isinstance(unchanged, RepairedSource)

@@ -1,7 +1,7 @@
 """The learned estimator: from the tiles of an image to the posterior mean of its kernel, and the kernel's error."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import ClassVar
@@ -40,6 +40,7 @@ from blindsr.estimators.learned.wide import (
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, box
 from blindsr.ops import dihedral_inverse, luma
+from blindsr.ops.repetition import find_repetition
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
 
@@ -379,6 +380,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
     measured["field_motion"] = field_motion(plane)
+    measured["repeated_rows"], measured["repeated_columns"] = find_repetition(plane / 255)
     return replace(with_shape(posterior, config), metrics={**posterior.metrics, **measured})
 
 
@@ -478,6 +480,7 @@ def estimate_of(
         kernel_error=kernel_error,
         confidence=confidence_of(kernel),
         noise_sigma=posterior.metrics["noise_grey_levels"] / 255,
+        repetition=_repetition_of(posterior.metrics),
     )
 
 
@@ -489,7 +492,8 @@ class _Shares:
     and are kept; so are shakes, up to a larger error.
     """
 
-    unknown: float  # its expected error is beyond that of photographs
+    is_repeated: bool  # its pixels were repeated
+    unknown: float  # its expected error is beyond that of photographs, or its pixels were repeated
     uncertain: float  # its expected error is large
     sharp: float
     enlarged: float
@@ -516,8 +520,10 @@ class _Shares:
         wide, smooth = _wideness(posterior, config)
         points = posterior.spectral.pointedness
         aliased, narrow = posterior.aliasing(config)
-        unknown = ramp(error, config.unknown_errors)
+        is_repeated = max(_repetition_of(metrics)) > 1
+        unknown = 1.0 if is_repeated else ramp(error, config.unknown_errors)
         return cls(
+            is_repeated=is_repeated,
             unknown=unknown,
             uncertain=(1 - shape) * uncertain,
             sharp=(1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
@@ -541,6 +547,15 @@ class _Shares:
 def _warning(posterior: ImagePosterior, shares: _Shares, sharpening: float) -> str | None:
     """The one thing that is said of an estimate: the first that holds, beginning with what explains most."""
     metrics = posterior.metrics
+    if shares.is_repeated:
+        rows, columns = _repetition_of(metrics)
+        size = f"1/{columns} of its size"
+        if rows != columns:
+            size = f"1/{columns} of its width and 1/{rows} of its height"
+        return (
+            f"the image was enlarged by repeating each pixel {columns}×{rows} times: it has the edges of these blocks, "
+            f"and is not sharpened. For a sharp result reduce it to {size} first, without interpolation."
+        )
     if shares.combed > _WARNED_SHARE:
         return (
             "every second line is displaced, as in a frame of interlaced video with motion, so that hardly anything is "
@@ -591,6 +606,11 @@ def _warning(posterior: ImagePosterior, shares: _Shares, sharpening: float) -> s
             "removing it removes the halos as well."
         )
     return None
+
+
+def _repetition_of(metrics: Mapping[str, float]) -> tuple[int, int]:
+    """How often each pixel of an image was repeated along the columns and along the rows, from the metrics."""
+    return round(metrics.get("repeated_rows", 1)), round(metrics.get("repeated_columns", 1))
 
 
 def _why_no_detail(metrics: dict[str, float]) -> str:

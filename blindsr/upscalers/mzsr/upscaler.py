@@ -23,7 +23,7 @@ from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run
 from blindsr.upscalers.tiling import run_tiled
 
 __all__ = [
-    "BUNDLED", "LAYERS", "MZSRConfig", "MZSRNetwork", "MZSRUpscaler", "Weights", "apply_network", "enlarged",
+    "LAYERS", "MZSRConfig", "MZSRNetwork", "MZSRUpscaler", "Weights", "apply_network", "bundled", "enlarged",
     "inner_steps", "load_weights", "save_weights",
 ]  # fmt: skip
 
@@ -32,7 +32,6 @@ _INTERPOLATION = 3  # LR pixels on which an interpolated pixel depends, on eithe
 _MAX_TILE = 512  # HR pixels, side of the tiles of one pass
 LAYERS, CHANNELS, BANDS = 8, 64, 3  # §4: eight convolutions 3×3 of 64 channels, RGB in and out
 _FORMAT = "blindsr-mzsr-1"
-BUNDLED = Path(__file__).parent / "weights" / "start_x2.safetensors"  # for ×2
 
 Weights = Mapping[str, Tensor]
 
@@ -120,6 +119,11 @@ def inner_steps(
     return current, curve
 
 
+def bundled(scale: int) -> Path:
+    """The file of the bundled start for a scale."""
+    return Path(__file__).parent / "weights" / f"start_x{scale}.safetensors"
+
+
 def load_weights(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Read meta-trained weights, float32.
 
@@ -193,7 +197,7 @@ class MZSRUpscaler(TrainedUpscaler[MZSRConfig]):
 
     name: ClassVar[str] = "mzsr"
     config_type: ClassVar[type] = MZSRConfig
-    scales: ClassVar[tuple[int, ...]] = (2,)
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     removes_noise: ClassVar[bool] = False
 
     @staticmethod
@@ -216,7 +220,7 @@ class MZSRUpscaler(TrainedUpscaler[MZSRConfig]):
         Three bands are processed together. Each band of any other image is processed as a grey image of three bands.
         """
         config, kernel = self.config, degradation.kernel
-        start = load_weights(config.start or BUNDLED, device=source.device)
+        start = load_weights(config.start or bundled(kernel.scale), device=source.device)
         network = MZSRNetwork().to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dtype = choose_dtype(config.precision, source.device)
         father = _as_colour(textured_part(source, int(config.pixels**0.5)))

@@ -519,3 +519,19 @@ def test_a_test_chart_is_no_photograph_and_gets_the_bicubic_kernel():
         SuperResolver(scale=2, preset=settings, device="cpu")(lr).image for settings in (quick_settings(), INTERPOLATE)
     )
     assert psnr(sharp, chart) > psnr(interpolated, chart) + 1
+
+
+def test_an_image_of_repeated_pixels_is_named_with_the_factor_and_interpolated():
+    small = degraded(gaussian(1.0, 2), side=96)
+    blocks = small.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., 1:, :]
+    estimate = estimate_kernel(blocks, 2)
+    assert estimate.repetition == (2, 2)
+    assert "repeating each pixel 2×2 times" in estimate.warnings[0]
+    assert "reduce it to 1/2 of its size first" in estimate.warnings[0]
+    assert transfer_distance(transfer_of(estimate.kernel), transfer_of(bicubic(2))) < 0.02
+    result = SuperResolver(scale=2, preset=quick_settings(), device="cpu")(blocks)
+    interpolated = SuperResolver(scale=2, preset=INTERPOLATE, device="cpu")(blocks)
+    assert result.strengths == (0.0,)
+    assert not any("compared with interpolation" in text or "noise of" in text for text in result.warnings)
+    assert (result.image - interpolated.image).abs().max() < 1e-3
+    assert estimate_kernel(small, 2).repetition == (1, 1)

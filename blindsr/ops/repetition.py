@@ -1,0 +1,152 @@
+"""Pixels that were repeated: images that were enlarged so, and colours of half the resolution.
+
+An image whose pixels were repeated shows stairs, which sharpening takes for the edges of the scene. Video and most
+JPEGs have one sample of colour for 2×2 pixels (4:2:0), for 2×1 (4:2:2) or 4×1 (4:1:1). A decoder that repeats it leaves
+such stairs along coloured edges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from blindsr.ops.color import from_planes, to_planes
+
+__all__ = ["MARGIN", "RepeatedChroma", "find_repeated_chroma", "find_repetition", "interpolated_chroma"]
+
+_LONGEST = 4  # px, of a block
+_PERIOD = 16  # px after which the blocks of a JPEG begin again, whose colours have steps there alone
+MARGIN = 4 * _LONGEST  # px of the image on which an interpolated colour depends, on either side, at most
+_CLIPPED = 1 / 255  # colours of pixels as near to black or white as this are no longer those of their block
+# Mean step of chroma between blocks: over that within them (photographs have 0.9 to 1.1), and at least. The same ratio
+# of luma is larger where the whole image was enlarged by repetition (1.7 beside colours that the decoder clipped).
+_MIN_RATIO, _MIN_RATIO_BESIDE, _MIN_STEP, _MAX_LUMA_RATIO = 1.5, 1.2, 0.3 / 255, 3.0
+
+
+# Sides of the blocks of an image that was enlarged by repetition. The columns of several blocks are compared with each
+# other, since the edges of a drawing may lie at multiples of a number as well. Mean step between blocks over that
+# within them, of which there is some where the image was compressed since; and the least one.
+_SIDES, _BLOCKS, _MIN_IMAGE_RATIO, _MIN_IMAGE_STEP = (2, 3, 4, 5, 6), 4, 5.0, 0.05 / 255
+
+
+@dataclass(frozen=True)
+class RepeatedChroma:
+    """Blocks of pixels that have one colour, but for their luma.
+
+    Args:
+        sides: Rows and columns of a block: 1, 2 or 4.
+        phases: Row and column of the image at which a block begins.
+    """
+
+    sides: tuple[int, int]
+    phases: tuple[int, int]
+
+
+def find_repetition(plane: Tensor) -> tuple[int, int]:
+    """How often each pixel of an image was repeated, along the columns and along the rows; (1, 1) for another image.
+
+    Args:
+        plane: (H, W), [0, 1].
+    """
+    rows, columns = (_repetition(each) for each in (plane.mT, plane))
+    return rows, columns
+
+
+def _repetition(plane: Tensor) -> int:
+    """How often each column of a plane, (H, W), was repeated."""
+    steps = plane.diff(dim=-1).abs().mean(0)[None, None]
+    for side in _SIDES:
+        if steps.shape[-1] < 2 * _BLOCKS * side:
+            break
+        (means,) = _by_residue(steps, torch.ones_like(steps[:, 0]), [0], _BLOCKS * side)
+        for phase in range(side):
+            step, ratio = _ratio(means, side, phase)
+            if step > _MIN_IMAGE_STEP and ratio > _MIN_IMAGE_RATIO:
+                return side
+    return 1
+
+
+def find_repeated_chroma(parts: Tensor, origins: Sequence[tuple[int, int]]) -> RepeatedChroma | None:
+    """Find the blocks of one colour in an image.
+
+    Args:
+        parts: Parts of an image, (N, 3, h, w), [0, 1].
+        origins: Row and column of the first pixel of each part in the image.
+
+    Returns:
+        The blocks; None of an image without any, of one without colours, and of one whose luma has the same blocks.
+    """
+    planes = torch.stack([to_planes(part[None])[:, 0] for part in parts])  # (N, 3, h, w)
+    inside = ((parts > _CLIPPED) & (parts < 1 - _CLIPPED)).all(1)
+    turned = planes.mT, inside.mT
+    steps = [_mean_steps(*each, [at[axis] for at in origins]) for axis, each in enumerate((turned, (planes, inside)))]
+    found = [_block(means, _MIN_RATIO) for means in steps]
+    if all(side == 1 for side, _ in found):
+        return None
+    # With blocks along one axis, a weaker sign of those along the other one will do.
+    (rows, top), (columns, left) = (
+        own if own[0] > 1 else _block(means, _MIN_RATIO_BESIDE) for own, means in zip(found, steps, strict=True)
+    )
+    return RepeatedChroma((rows, columns), (top, left))
+
+
+def _mean_steps(planes: Tensor, inside: Tensor, starts: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Mean steps along the columns of planes, (N, 3, h, w), of luma and of chroma, by their column modulo 16."""
+    steps, both = planes.diff(dim=-1).abs(), (inside[..., 1:] & inside[..., :-1]).to(planes)
+    steps = torch.stack([steps[:, 0], steps[:, 1:].mean(1)], 1) * both[:, None]
+    luma, chroma = _by_residue(steps.sum(2), both.sum(1), starts, _PERIOD)
+    return luma, chroma
+
+
+def _by_residue(steps: Tensor, weights: Tensor, starts: Sequence[int], period: int) -> list[list[float]]:
+    """Means of steps, (N, C, w − 1), with weights, (N, w − 1), by the column right of a step modulo a period."""
+    sums, counts = steps.new_zeros(steps.shape[1], period), steps.new_zeros(period)
+    place = torch.arange(1, steps.shape[-1] + 1, device=steps.device)
+    for part, weight, start in zip(steps, weights, starts, strict=True):
+        residue = (place + start) % period
+        sums.index_add_(1, residue, part)
+        counts.index_add_(0, residue, weight)
+    means: list[list[float]] = (sums / counts.clamp_min(1)).tolist()
+    return means
+
+
+def _ratio(means: Sequence[float], side: int, phase: int) -> tuple[float, float]:
+    """The smallest mean step between blocks, by the residues of their columns, and its ratio to the largest within."""
+    between = [mean for residue, mean in enumerate(means) if residue % side == phase]
+    within = [mean for residue, mean in enumerate(means) if residue % side != phase]
+    return min(between), min(between) / max(*within, 1e-6)
+
+
+def _block(steps: tuple[list[float], list[float]], min_ratio: float) -> tuple[int, int]:
+    """Side of the blocks along an axis, and the column at which one begins, from its `_mean_steps`; 1 for none."""
+    luma, chroma = steps
+    for side in (_LONGEST, _LONGEST // 2):
+        for phase in range(side):
+            step, of_chroma = _ratio(chroma, side, phase)
+            if step > _MIN_STEP and of_chroma > min_ratio and _ratio(luma, side, phase)[1] < _MAX_LUMA_RATIO:
+                return side, phase
+    return 1, 0
+
+
+def interpolated_chroma(window: Tensor, found: RepeatedChroma, origin: tuple[int, int]) -> Tensor:
+    """Interpolate the colours of blocks between their centres; luma stays as it is.
+
+    Args:
+        window: (1, 3, h, w), [0, 1]: a part of the image with `MARGIN` more pixels where the image goes on.
+        found: From `find_repeated_chroma`.
+        origin: Row and column of the window's first pixel in the image.
+
+    Returns:
+        (1, 3, h, w).
+    """
+    planes = to_planes(window)
+    before = [(start - phase) % side for start, phase, side in zip(origin, found.phases, found.sides, strict=True)]
+    sizes = [n + first for n, first in zip(window.shape[-2:], before, strict=True)]
+    after = [-size % side for size, side in zip(sizes, found.sides, strict=True)]
+    padded = functional.pad(planes[1:], (before[1], after[1], before[0], after[0]), mode="replicate")
+    means = functional.avg_pool2d(padded, found.sides)
+    chroma = functional.interpolate(means, size=padded.shape[-2:], mode="bicubic", align_corners=False)
+    chroma = chroma[..., before[0] : before[0] + window.shape[-2], before[1] : before[1] + window.shape[-1]]
+    return from_planes(torch.cat([planes[:1], chroma])).clamp(0, 1)

@@ -1,0 +1,80 @@
+"""Pixels and colours that were repeated in blocks: where they are found, and what interpolation makes of them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blindsr.ops.color import to_planes
+from blindsr.ops.repetition import MARGIN, RepeatedChroma, find_repeated_chroma, find_repetition, interpolated_chroma
+from tests.images import photograph
+
+
+def repeated(rows, columns, top=0, left=0, name="astronaut"):
+    """A photograph whose chroma is the mean of blocks, as 8-bit RGB; the blocks begin at (top, left)."""
+    rgb = (photograph(160, 176, name=name)[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    ycc = np.asarray(Image.fromarray(rgb).convert("YCbCr")).copy()
+    chroma = ycc[..., 1:].astype(float).reshape(160 // rows, rows, 176 // columns, columns, 2).mean((1, 3))
+    ycc[..., 1:] = np.kron(chroma.round(), np.ones((rows, columns, 1)))
+    blocks = np.asarray(Image.fromarray(ycc, "YCbCr").convert("RGB"))[top:, left:]
+    full = rgb[top:, left:]
+    return tuple(torch.from_numpy(a.copy()).permute(2, 0, 1)[None].float() / 255 for a in (blocks, full))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 2), (1, 4), (2, 1)])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (1, 3)])
+def test_blocks_of_one_colour_are_found_wherever_they_begin(rows, columns, top, left):
+    image, _ = repeated(rows, columns, top, left)
+    found = find_repeated_chroma(image, [(0, 0)])
+    assert found == RepeatedChroma((rows, columns), (-top % rows, -left % columns))
+    # Parts of a large image are at any place.
+    parts = torch.cat([image[..., 5:101, 7:103], image[..., 32:128, 50:146]])
+    assert find_repeated_chroma(parts, [(5, 7), (32, 50)]) == found
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "retina"])
+def test_photographs_and_enlargements_have_none(name):
+    image = photograph(160, 176, name=name)
+    assert find_repeated_chroma(image, [(0, 0)]) is None
+    enlarged = image[..., :80, :88].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert find_repeated_chroma(enlarged, [(0, 0)]) is None
+    assert find_repeated_chroma(image.mean(1, keepdim=True).expand(-1, 3, -1, -1), [(0, 0)]) is None
+
+
+def test_interpolated_colours_are_nearer_to_the_photograph_and_luma_stays():
+    image, full = repeated(2, 2)
+    found = find_repeated_chroma(image, [(0, 0)])
+    result = interpolated_chroma(image, found, (0, 0))
+    error, before = ((to_planes(x)[1:] - to_planes(full)[1:]).square().mean() for x in (result, image))
+    assert error < 0.8 * before
+    inside = ((result > 0) & (result < 1)).all(1)
+    assert (to_planes(result)[0, 0] - to_planes(image)[0, 0])[inside[0]].abs().max() < 1e-5
+    flat = torch.full((1, 3, 20, 24), 0.3)
+    assert (interpolated_chroma(flat, found, (1, 1)) - flat).abs().max() < 1e-6
+
+
+def test_a_part_has_the_pixels_of_the_whole():
+    image, _ = repeated(2, 2, 1, 1)
+    found = find_repeated_chroma(image, [(0, 0)])
+    whole = interpolated_chroma(image, found, (0, 0))
+    top, left = 33 - MARGIN, 50 - MARGIN
+    part = interpolated_chroma(image[..., top : 90 + MARGIN, left : 120 + MARGIN], found, (top, left))
+    inner = part[..., MARGIN : MARGIN + 57, MARGIN : MARGIN + 70]
+    assert (inner - whole[..., 33:90, 50:120]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (3, 3), (4, 4), (1, 2), (2, 1)])
+def test_repeated_pixels_are_counted_wherever_the_blocks_begin(rows, columns):
+    small = photograph(72, 80, name="coffee", bands=1)[0, 0]
+    image = small.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
+    assert find_repetition(image) == (rows, columns)
+    assert find_repetition(image[1:, 3:]) == (rows, columns)
+
+
+def test_what_was_not_repeated_is_not_counted():
+    image = photograph(160, 160, name="coffee", bands=1)[0, 0]
+    drawing = torch.ones(160, 160)
+    drawing[::8] = 0  # lines at multiples of two
+    drawing[:, 48:64] = 0
+    for plane in (image, drawing, torch.full((64, 64), 0.5), torch.rand(64, 64), image[:9, :9]):
+        assert find_repetition(plane) == (1, 1)

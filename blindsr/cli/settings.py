@@ -37,6 +37,7 @@ class Run:
     preset: str = "default"
     max_memory: int | None = None
     files: FileOptions = DEFAULT_FILES
+    has_scale: bool = False  # whether a scale or a size was given
 
 
 def make_run(options: Options) -> Run:
@@ -108,7 +109,22 @@ def make_run(options: Options) -> Run:
         preset=name,
         max_memory=run.get("max_memory"),
         files=files,
+        has_scale="scale" in run or "size" in run,
     )
+
+
+def at_scale_of_kernel(run: Run, options: Options) -> Run:
+    """The run at the scale that the file of a kernel states, where none was given."""
+    from blindsr.kernels.files import stated_scale
+
+    path = options.kernel_map or Path(options.kernel or "")
+    if run.has_scale or not os.path.isfile(path):  # noqa: PTH113 # False for a name that is too long
+        return run
+    try:
+        scale = stated_scale(path)
+    except KernelError:  # the kernel is read, or refused, with the options about its file
+        return run
+    return run if scale is None else replace(run, settings=replace(run.settings, scale=float(scale)))
 
 
 def kernel_scale(settings: Settings, photos: Sequence[Path], *, recursive: bool = False) -> int:

@@ -49,6 +49,7 @@ from blindsr.upscalers.base import (
     concatenate_bands,
     estimates_kernel,
     is_compared,
+    only_interpolates,
     removes_noise,
     uses_kernel,
 )
@@ -343,7 +344,7 @@ def fit(
     if not linear_light:
         source, repairs = repaired_for_upscaling(source, settings, kernel)
     measured, estimate = _measured_kernel(source, settings, kernel, upscaler, timings, listener)
-    kernel = used_kernel(measured, settings)
+    kernel = used_kernel(measured, settings if uses_kernel(upscaler) else replace(settings, kernel_width=1.0))
     _check_kernel(kernel, upscaler, source, settings)
     started = time.perf_counter()
     picture = picture_of(source)
@@ -378,7 +379,7 @@ def fit(
         )
         if is_repeated and settings.strength == "auto":
             strength = 0.0  # as the warning of the estimate says
-        elif settings.strength == "auto":
+        elif settings.strength == "auto" and not only_interpolates(upscaler):
             texts = (*texts, *strength_warning(strength, settings.scale))
         if isinstance(kernel, KernelMap):
             model = _fit_map(model, upscaler, extended, kernel, degradation, settings, listener)
@@ -473,7 +474,9 @@ def _without_effect(upscaler: Upscaler, settings: Settings, *, kernel_is_given: 
     if given and not removes_noise(upscaler):
         verb = "has" if len(given) == 1 else "have"
         warnings.append(f"{upscaler.name} removes no noise: {' and '.join(given)} {verb} no effect.")
-    if settings.strength != "auto" and settings.upscaler == "bicubic":
+    if settings.scale == 1 and only_interpolates(upscaler):
+        warnings.append(f"{upscaler.name} only interpolates: without enlarging, the photograph stays as it is.")
+    elif settings.strength != "auto" and settings.upscaler == "bicubic":
         warnings.append("strength (--strength) mixes with bicubic interpolation, which this is: it has no effect.")
     if settings.region is not None:
         why = ""
@@ -534,6 +537,8 @@ def _strength(
     is_given: bool,
 ) -> tuple[float, TiledModel]:
     """The share of a model's result that is used, and the model with what has been computed of it."""
+    if settings.scale == 1 and only_interpolates(upscaler):
+        return 0.0, model
     if settings.strength != "auto":
         return settings.strength, model
     if not _is_compared(model, upscaler, settings):

@@ -44,6 +44,7 @@ __all__ = [
 T = TypeVar("T", bound=Hashable)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")  # in a sentence, and not within a word: "B4"
 # Before a sentence, what it concerns: its numbers are names.
+_INTERVAL = re.compile(r"\[[^\]\[]*\d[^\]\[]*, [^\]\[]*\d[^\]\[]*\]")  # of two numbers
 _ABOUT = re.compile(r"(?:(?:band|channel|pages?|frames?) [^:]+|\d+ of \d+ (?:pages|frames)): ")
 
 
@@ -283,7 +284,13 @@ def grouped(sentences: Iterable[tuple[T, str]]) -> dict[str, tuple[T, ...]]:
 
 
 def _merged(sentences: Sequence[str]) -> str:
-    """Sentences that differ in their numbers alone as one with ranges."""
+    """Sentences that differ in their numbers alone as one with ranges; of intervals, "[0, 4095]", the first and others.
+
+    The ends of intervals as ranges would be those of none of them.
+    """
+    intervals = tuple(dict.fromkeys(found[0] for text in sentences if (found := _INTERVAL.search(text))))
+    if len(intervals) > 1:
+        return sentences[0].replace(intervals[0], f"{intervals[0]} and {len(intervals) - 1} other range{'s' * (len(intervals) > 2)}", 1)
     numbers = zip(*map(_NUMBER.findall, sentences), strict=True)
     limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
     ranges = (

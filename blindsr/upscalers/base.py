@@ -20,7 +20,7 @@ from blindsr.runtime import check_finite
 
 __all__ = [
     "Degradation", "TiledModel", "TrainedUpscaler", "Upscaler", "check_kernel_size", "check_size", "concatenate_bands",
-    "estimates_kernel", "is_compared", "removes_noise", "run_steps", "uses_kernel",
+    "estimates_kernel", "is_compared", "only_interpolates", "removes_noise", "run_steps", "uses_kernel",
 ]  # fmt: skip
 
 # LR px. A kernel up to this width is used on a photograph of any size; a wider one than the photograph is rather an
@@ -125,15 +125,16 @@ class Upscaler(Protocol):
     package by an entry point of the group `blindsr.upscalers` (docs/extending.md). The first line of its docstring is
     its description in `--help` and in the tables of the documentation.
 
-    Six more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
+    Seven more class variables are optional. `uses_kernel = False` says that the result does not depend on the given
     kernel, and `estimates_kernel = True` that the method estimates its own, which it returns in the model: the
-    estimator is not run then, and `kernel_error` is the usual error of such a kernel, as that of an estimator, for one
-    that is read back from a file. `removes_noise = False` says that the noise of the photograph stays in the result
-    (see `removes_noise`). `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the image at
-    once. `is_compared = True` says that with strength="auto" the results are compared with interpolation, and used as
-    far as they are probably right; without it, they are left as they are. A method `check()` without arguments reads
-    what the settings name, such as a file of weights: it is called before anything is computed, and raises a
-    ConfigError.
+    estimator is not run then, and `kernel_error` is the usual error of such a kernel, as that of an estimator, for
+    one that is read back from a file. `removes_noise = False` says that the noise of the photograph stays in the
+    result (see `removes_noise`). `bytes_per_pixel` is the memory for each HR pixel of a method that has to see the
+    image at once. `is_compared = True` says that with strength="auto" the results are compared with interpolation,
+    and used as far as they are probably right; without it, they are left as they are. `only_interpolates = True`
+    says that there is nothing to be done without enlarging: at the scale 1 the photograph stays as it is. A method
+    `check()` without arguments reads what the settings name, such as a file of weights: it is called before
+    anything is computed, and raises a ConfigError.
     """
 
     name: ClassVar[str]
@@ -258,6 +259,11 @@ def estimates_kernel(upscaler: Upscaler | type) -> bool:
 def is_compared(upscaler: Upscaler) -> bool:
     """Whether the results of an upscaler are compared with interpolation (strength="auto")."""
     return bool(getattr(upscaler, "is_compared", False))
+
+
+def only_interpolates(upscaler: Upscaler) -> bool:
+    """Whether an upscaler leaves a photograph as it is that is not enlarged."""
+    return bool(getattr(upscaler, "only_interpolates", False))
 
 
 def removes_noise(upscaler: Upscaler) -> bool:

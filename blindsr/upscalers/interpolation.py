@@ -29,6 +29,7 @@ class _Interpolation:
     needs_whole_image: ClassVar[bool] = False
     uses_kernel: ClassVar[bool] = False
     removes_noise: ClassVar[bool] = False
+    only_interpolates: ClassVar[bool] = True
 
     def __init__(self, config: InterpolationConfig | None = None) -> None:
         self.config = InterpolationConfig() if config is None else config

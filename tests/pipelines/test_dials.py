@@ -17,7 +17,7 @@ from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind, deblur
 from blindsr.pipelines.files import upscale_file
 from blindsr.registry import UPSCALERS
-from blindsr.settings import Settings
+from blindsr.settings import Region, Settings
 from blindsr.upscalers.base import removes_noise
 from blindsr.upscalers.interpolation import LanczosUpscaler
 from tests.images import noise, photograph, psnr, quick_settings, samples
@@ -33,7 +33,8 @@ SHARP = Settings(estimator="bicubic", upscaler="lanczos", noise_sigma=0.02)
 @pytest.fixture(autouse=True)
 def lanczos_has_every_dial(monkeypatch):
     """Lanczos interpolation removes no noise, and stands here for a method that does."""
-    monkeypatch.setattr(LanczosUpscaler, "removes_noise", True)
+    for name, value in (("removes_noise", True), ("uses_kernel", True), ("only_interpolates", False)):
+        monkeypatch.setattr(LanczosUpscaler, name, value)
 
 
 def run(image, settings, *, tile=None, **changed):
@@ -251,3 +252,33 @@ def test_the_consistency_is_that_of_the_result_before_halo_and_strength():
                for s in (1, 0)]  # fmt: skip
     assert results[0].consistency_db == results[1].consistency_db > 40
     assert not results[1].warnings
+
+
+@pytest.mark.parametrize("upscaler", ["nearest", "bilinear", "bicubic"])
+def test_interpolation_without_enlarging_leaves_the_photograph_as_it_is(upscaler):
+    photo = samples(60, 50)
+    result = blindsr.SuperResolver(scale=1, upscaler=upscaler)(photo)
+    np.testing.assert_array_equal(result.image, photo)
+    assert f"{upscaler} only interpolates: without enlarging, the photograph stays as it is." in result.warnings
+
+
+def test_a_width_without_effect_is_not_that_of_the_kernel_of_the_result():
+    result = blindsr.SuperResolver(upscaler="bicubic", kernel_width=2)(samples(40, 40), kernel="gaussian:1.2")
+    assert result.kernel.sigmas == pytest.approx((1.2, 1.2), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("upscaler", "options", "words"),
+    [
+        ("bicubic", {"strength": 0.5}, "strength (--strength) mixes with bicubic interpolation"),
+        (
+            "pretrained",
+            {"region": Region(x=0, y=0, width=40, height=40)},
+            "the region (region, --region) has no effect",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_said(upscaler, options, words):
+    settings = quick_settings()
+    fitted = blind.fit(TensorSource(PHOTO), replace(settings, upscaler=upscaler, **options), kernel=KERNEL)
+    assert any(words in text for text in fitted.warnings)

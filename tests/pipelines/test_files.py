@@ -556,5 +556,14 @@ def test_sentences_that_differ_in_what_was_measured_are_one_and_those_about_othe
         "pages 3 and 9: grey.": ("c",),
         "2 of 12 frames: grey.": ("c",),
         "noise of 3–12 grey levels.": ("d", "e"),
-        "the values of A7 span [-0.25 to -0.125, 3e-05–0.5]": ("f", "g"),
+        "the values of A7 span [-0.25, 3e-05] and 1 other range": ("f", "g"),
     }
+
+
+def test_intervals_are_not_merged_into_one_of_none():
+    texts = [
+        f"the values span [{low}, {high}]: they are mapped to [0, 1]" for low, high in ((-93, 10), (1, 5e31), (0, 2))
+    ]
+    merged = grouped(zip("abc", texts, strict=True))
+    assert merged == {"the values span [-93, 10] and 2 other ranges: they are mapped to [0, 1]": ("a", "b", "c")}
+    assert grouped(zip("ab", texts[:1] * 2, strict=True)) == {texts[0]: ("a", "b")}

@@ -22,6 +22,7 @@ from blindsr.pipelines.checks import ConsistencyMeter, psnr_of
 from blindsr.pipelines.files import estimate_file_kernel, upscale_file
 from blindsr.pipelines.varying import WindowEstimate, axis_weights, grid_shape, map_of, variation, windows_of
 from blindsr.registry import ESTIMATORS
+from blindsr.upscalers.interpolation import LanczosUpscaler
 from tests.images import photograph, psnr, quick_settings, samples
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -256,7 +257,8 @@ def test_a_photograph_with_one_blur_gets_one_kernel_and_a_line_says_so(half):
     assert small.warnings[-1] == "100×100 px are too few for a map of kernels; one kernel is used for all of it."
 
 
-def test_the_map_of_a_photograph_is_written_and_used_again(half, tmp_path, drawing):
+def test_the_map_of_a_photograph_is_written_and_used_again(half, tmp_path, drawing, monkeypatch):
+    monkeypatch.setattr(LanczosUpscaler, "uses_kernel", True)  # it stands here for a method that does
     Image.fromarray(image_of_two(20, 180)).save(tmp_path / "a.png")
     settings = dataclasses.replace(CLEAN, varying=True, upscaler="lanczos", kernel_width=1.2)
     result = upscale_file(tmp_path / "a.png", settings, device="cpu")

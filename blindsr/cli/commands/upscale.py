@@ -59,7 +59,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
     With several photographs, -o names the folder of the results. Failures are reported and the batch continues;
     interrupted and run again, it keeps what is finished.
     """
-    from blindsr.cli.settings import kernel_scale, load_known_kernel, make_run
+    from blindsr.cli.settings import at_scale_of_kernel, kernel_scale, load_known_kernel, make_run
 
     run = make_run(options)
     if options.kernel is None and options.sensor is None and options.kernel_map is None:
@@ -67,6 +67,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
             "a known kernel is needed: --kernel FILE|NAME, --kernel-map FILE or --sensor NAME[:BAND]|SPEC.toml; to "
             "estimate it: blindsr estimate-and-upscale PHOTO …"
         )
+    run = at_scale_of_kernel(run, options)
     scale = kernel_scale(run.settings, photos, recursive=options.recursive)
     kernel, warnings = load_known_kernel(options, scale)
     known = {"kernel": kernel, "kernel_warnings": warnings, "linear_light": options.linear_light or "auto"}

@@ -522,7 +522,7 @@ class TestKnownKernel:
     def test_a_kernel_for_another_scale_is_refused(self, known, photo, tmp_path, applied):
         path = tmp_path / "k.npz"
         path.write_bytes(kernel_bytes(bicubic(3), ".npz"))
-        result = known(photo, "--kernel", path)
+        result = known(photo, "--kernel", path, "--scale", "2")
         assert result.exit_code == 1
         assert result.stderr.startswith("error: k.npz is a kernel for scale 3, but scale 2")
         assert applied.calls == []
@@ -738,3 +738,21 @@ def test_more_threads_than_cores_are_warned_of(quick, photo, monkeypatch):
     assert "wait for each other" not in quick(photo, "--force", "--threads", 2).stderr
     assert quick(photo, "-q", "--force", "--threads", 8).stderr == ""
     assert requested == [8, 2, 8]
+
+
+def test_the_scale_is_that_of_the_kernel_file_unless_one_is_given(known, photo, tmp_path):
+    (tmp_path / "k.npz").write_bytes(kernel_bytes(gaussian(1.5, 3), ".npz"))
+    result = known(photo, "--kernel", str(tmp_path / "k.npz"))
+    assert result.exit_code == 0, result.stderr
+    assert _size(photo.with_name("photo_blindsr_x3.png")) == (120, 144)
+    refused = known(photo, "--kernel", str(tmp_path / "k.npz"), "--scale", "2")
+    assert refused.exit_code != 0
+    assert "is a kernel for scale 3, but scale 2 was requested" in _text(refused)
+
+
+def test_weights_of_another_upscaler_are_refused(quick, photo):
+    result = quick(photo, "--init", "leaves", "--upscaler", "lanczos")
+    assert result.exit_code != 0
+    assert "--init ([run] init) chooses the weights of the pretrained upscaler, and --upscaler is lanczos" in _text(
+        result
+    )

@@ -290,7 +290,9 @@ def _merged(sentences: Sequence[str]) -> str:
     """
     intervals = tuple(dict.fromkeys(found[0] for text in sentences if (found := _INTERVAL.search(text))))
     if len(intervals) > 1:
-        return sentences[0].replace(intervals[0], f"{intervals[0]} and {len(intervals) - 1} other range{'s' * (len(intervals) > 2)}", 1)
+        return sentences[0].replace(
+            intervals[0], f"{intervals[0]} and {len(intervals) - 1} other range{'s' * (len(intervals) > 2)}", 1
+        )
     numbers = zip(*map(_NUMBER.findall, sentences), strict=True)
     limits = ((min(column, key=float), max(column, key=float)) for column in numbers)
     ranges = (

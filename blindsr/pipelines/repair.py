@@ -1,4 +1,4 @@
-"""Repair what is no part of the scene before anything is measured: impulses, stripes, and colours out of place.
+"""Repair what is no part of the scene before anything is measured: impulses, stripes, waves, and colours out of place.
 
 All would be sharpened, and all mislead the estimate of the kernel. They are found on samples of the image, and the
 image is repaired window by window, so that arrays, files and tiles of any size show the same pixels.
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.ops.impulses import MARGIN, Impulses, find_impulses, without_impulses
+from blindsr.ops.interference import MAX_PIXELS, Interference, find_interference, without_interference
 from blindsr.ops.registration import TILE, Displacement, estimate_displacements
 from blindsr.ops.repetition import MARGIN as CHROMA_MARGIN
 from blindsr.ops.repetition import RepeatedChroma, find_repeated_chroma, interpolated_chroma
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
-from blindsr.ops.windows import Source, Window, spread_windows
+from blindsr.ops.windows import Source, Window, spread_windows, whole
 from blindsr.pipelines.bars import picture_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
@@ -45,6 +46,7 @@ class RepairedSource:
             within the picture, whose first pixel is their origin.
         picture: Rows and columns without bars, which stay in place.
         chroma: Blocks of one colour, between whose centres the colours are interpolated; None without.
+        waves: Interference, to be subtracted.
     """
 
     source: Source
@@ -54,6 +56,7 @@ class RepairedSource:
     displacements: tuple[Displacement | None, ...] = ()
     picture: Window = (slice(0, 0), slice(0, 0))
     chroma: RepeatedChroma | None = None
+    waves: tuple[Interference, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -108,7 +111,7 @@ class RepairedSource:
         return taps
 
     def _cleaned(self, rows: slice, columns: slice) -> Tensor:
-        """A window without impulses and stripes."""
+        """A window without impulses, stripes and waves, and with all colours."""
         _, height, width = self.shape
         # Twice the margin: a replaced pixel depends on whether its neighbours are impulses as well.
         margin = 2 * MARGIN + (0 if self.chroma is None else CHROMA_MARGIN)
@@ -121,8 +124,10 @@ class RepairedSource:
             bands = zip(torch.split(pixels, 1, 1), self.impulses, strict=True)
             pixels = torch.cat([b if found is None else without_impulses(b, found) for b, found in bands], 1)
         inner = pixels[..., rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        if self.rows is None and self.columns is None:
+        if self.rows is None and self.columns is None and not self.waves:
             return inner
+        if self.waves:
+            inner = without_interference(inner, self.waves, (rows.start, columns.start))
         if self.rows is not None:
             inner = inner - self.rows[None, :, rows, None].to(inner)
         if self.columns is not None:
@@ -234,7 +239,7 @@ def displacement_text(displacements: tuple[Displacement | None, ...]) -> str:
 
 
 def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:
-    """An image without its impulses and stripes, or the image itself."""
+    """An image without its impulses, stripes and waves, or the image itself."""
     _, parts = _samples(source)
     impulses = tuple(find_impulses(band) for band in torch.split(parts, 1, 1))
     warnings = []
@@ -254,9 +259,17 @@ def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:
                 f"stripes of about {255 * max(sigmas):.1f} grey levels along the {name} are removed; denoise=0 "
                 "(--denoise 0) keeps them."
             )
+    _, height, width = source.shape
+    waves = find_interference(whole(source)) if height * width <= MAX_PIXELS else ()
+    if waves:
+        strongest = max(waves, key=lambda wave: wave.strength)
+        warnings.append(
+            f"interference, a wave of about {255 * strongest.strength:.1f} grey levels and a period of "
+            f"{strongest.period:.1f} px over the whole image, is removed; denoise=0 (--denoise 0) keeps it."
+        )
     if not warnings:
         return source, ()
-    return RepairedSource(source, impulses, offsets[0], offsets[1]), tuple(warnings)
+    return RepairedSource(source, impulses, offsets[0], offsets[1], waves=waves), tuple(warnings)
 
 
 def _offsets(source: Source, sigmas: list[float], *, transposed: bool) -> Tensor:

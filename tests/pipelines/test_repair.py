@@ -232,3 +232,20 @@ def test_colours_of_half_the_resolution_are_interpolated_before_anything_is_meas
     torch.testing.assert_close(part, source.window(slice(0, 128), slice(0, 128))[..., 31:70, 5:40])
     unchanged, _ = repaired(TensorSource(blocks), FAST, are_colors=False)
     assert not isinstance(unchanged, RepairedSource)
+
+
+def test_interference_is_removed_before_anything_is_measured():
+    hr = photograph(320, 320, name="coffee").double()
+    lr = degrade(hr, gaussian(1.6, 2).tensor(hr), 2)[0].permute(1, 2, 0).numpy()
+    y, x = np.mgrid[: lr.shape[0], : lr.shape[1]]
+    disturbed = lr + 3 / 255 * np.sin(2 * np.pi * (0.31 * x + 0.17 * y))[..., None]
+    clean, removed, kept = (
+        SuperResolver(preset=FAST, scale=2, denoise=denoise)((image.clip(0, 1) * 255).round().astype(np.uint8))
+        for image, denoise in ((lr, None), (disturbed, None), (disturbed, 0))
+    )
+    assert "interference, a wave of about 3" in removed.warnings[0]
+    assert not any("interference" in text for result in (clean, kept) for text in result.warnings)
+    truth = np.round(hr[0].permute(1, 2, 0).numpy() * 255)
+    errors = [np.square(result.image - truth)[8:-8, 8:-8].mean() for result in (clean, removed, kept)]
+    assert errors[1] < 1.3 * errors[0]
+    assert errors[2] > 1.5 * errors[1]

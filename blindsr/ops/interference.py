@@ -1,0 +1,160 @@
+"""Interference: a sine wave over the whole image, as of the electricity of a camera or a scanner.
+
+Such a wave has one frequency, and everywhere the same strength and phase. No scene has: its patterns end somewhere, and
+perspective bends them. It would be amplified as the finest detail is, several times.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Interference", "find_interference", "without_interference"]
+
+MIN_SIDE = 96  # px
+MAX_PIXELS = 4_000_000  # of an image that is searched, which takes its whole spectrum
+_MAX_WAVES = 6
+_SMOOTHING = 4.0  # px, σ of what is left out before the search: a wave much longer than that is part of the scene
+_LOWEST = 0.08  # cycles per px
+_SURROUNDINGS = 9  # elements of the spectrum, side of the square whose mean logarithm a peak is compared with
+_MIN_PEAK = 30.0  # power of a peak over its surroundings, from which it is looked at
+_REFINEMENTS = (0.25, 0.05, 0.01)  # elements, steps of the search of the maximum between elements
+_BLOCK = 32  # px, side of the blocks whose waves are compared
+# Of the smoother half of the blocks: the share whose wave differs from the common one by less than this part of it.
+_MAX_DIFFERENCE, _MIN_SHARE = 0.6, 0.8
+# Grey levels of the amplitude; and the largest share of the variance of the image: a drawn pattern is the image.
+_MIN_AMPLITUDE, _MAX_AMPLITUDE, _MAX_VARIANCE = 0.3 / 255, 16 / 255, 0.3
+
+
+@dataclass(frozen=True)
+class Interference:
+    """A sine wave: Re(a·exp(2πi·(f_y·y + f_x·x))) at row y and column x of the image.
+
+    Args:
+        frequency: (f_y, f_x), cycles per px.
+        amplitudes: a of each band, [0, 1] units.
+    """
+
+    frequency: tuple[float, float]
+    amplitudes: tuple[complex, ...]
+
+    @property
+    def strength(self) -> float:
+        """The largest amplitude of a band, [0, 1] units."""
+        return max(map(abs, self.amplitudes))
+
+    @property
+    def period(self) -> float:
+        """Distance between two crests, px."""
+        return 1 / math.hypot(*self.frequency)
+
+
+def find_interference(image: Tensor) -> tuple[Interference, ...]:
+    """Find the waves in an image.
+
+    Args:
+        image: The whole image, (1, C, H, W), [0, 1].
+
+    Returns:
+        At most six; () of an image without any, of a small and of a very large one.
+    """
+    height, width = image.shape[-2:]
+    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+        return ()
+    bands = image[0].double().cpu().numpy()
+    mean = bands.mean(0)
+    most = _MAX_VARIANCE * float(mean.var())
+    window = np.outer(np.hanning(height), np.hanning(width))
+    detail = mean - ndimage.gaussian_filter(mean, _SMOOTHING)
+    waves: list[Interference] = []
+    for _ in range(_MAX_WAVES):
+        frequency = _peak(detail * window)
+        if frequency is None:
+            break
+        kept = 1 - math.exp(-2 * (math.pi * _SMOOTHING) ** 2 * (frequency[0] ** 2 + frequency[1] ** 2))
+        common, share = _common_wave(detail, frequency)
+        strength = abs(common) / kept
+        if share < _MIN_SHARE or not _MIN_AMPLITUDE < strength < _MAX_AMPLITUDE or strength**2 / 2 > most:
+            break
+        details = (band - ndimage.gaussian_filter(band, _SMOOTHING) for band in bands)
+        own = tuple(complex(_common_wave(band, frequency)[0] / kept) for band in details)
+        waves.append(Interference(frequency, own))
+        detail = detail - _wave(common, frequency, range(height), range(width))
+    return tuple(waves)
+
+
+def without_interference(window: Tensor, waves: Sequence[Interference], origin: tuple[int, int]) -> Tensor:
+    """Subtract waves from a part of an image.
+
+    Args:
+        window: (1, C, h, w), [0, 1].
+        waves: From `find_interference`.
+        origin: Row and column of its first pixel in the image.
+
+    Returns:
+        (1, C, h, w); not clipped.
+    """
+    (top, left), (height, width) = origin, window.shape[-2:]
+    rows, columns = range(top, top + height), range(left, left + width)
+    for wave in waves:
+        bands = np.stack([_wave(amplitude, wave.frequency, rows, columns) for amplitude in wave.amplitudes])
+        window = window - torch.from_numpy(bands)[None].to(window)
+    return window
+
+
+def _wave(amplitude: complex, frequency: tuple[float, float], rows: range, columns: range) -> NDArray[np.float64]:
+    by_row, by_column = (
+        np.exp(2j * np.pi * f * np.array(at)) for f, at in zip(frequency, (rows, columns), strict=True)
+    )
+    return np.asarray(np.real(np.outer(amplitude * by_row, by_column)))
+
+
+def _peak(windowed: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The frequency at which the spectrum of a windowed image exceeds its surroundings most; None without a peak."""
+    height, width = windowed.shape
+    power = np.log(np.abs(np.fft.rfft2(windowed)) ** 2 + 1e-18)
+    y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    excess = power - ndimage.uniform_filter(power, _SURROUNDINGS, mode=("wrap", "nearest"))
+    excess[np.hypot(y, x) < _LOWEST] = -np.inf
+    row, column = np.unravel_index(int(excess.argmax()), excess.shape)
+    if excess[row, column] < math.log(_MIN_PEAK):
+        return None
+    found = float(y[row, 0]), float(x[0, column])
+    for step in _REFINEMENTS:
+        around = step * np.arange(-4, 5)
+        rows, columns = found[0] + around / height, found[1] + around / width
+        moduli = np.abs(_transform(windowed, rows, columns))
+        row, column = np.unravel_index(int(moduli.argmax()), moduli.shape)
+        found = float(rows[row]), float(columns[column])
+    return found
+
+
+def _transform(
+    image: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.complex128]:
+    """The Fourier transform of an image at frequencies in cycles per px."""
+    by_row = np.exp(-2j * np.pi * np.outer(rows, np.arange(image.shape[0])))
+    by_column = np.exp(-2j * np.pi * np.outer(np.arange(image.shape[1]), columns))
+    return np.asarray(by_row @ image @ by_column)
+
+
+def _common_wave(detail: NDArray[np.float64], frequency: tuple[float, float]) -> tuple[complex, float]:
+    """The wave of a frequency that the smoother half of the blocks have in common, and the share that has it."""
+    height, width = detail.shape
+    by_row, by_column = (
+        np.exp(-2j * np.pi * f * np.arange(side)) for f, side in zip(frequency, detail.shape, strict=True)
+    )
+    shifted = detail * np.outer(by_row, by_column)
+    line = np.hanning(_BLOCK)
+    tops, lefts = (range(0, side - _BLOCK + 1, _BLOCK // 2) for side in (height, width))
+    rows = np.stack([line @ shifted[top : top + _BLOCK] for top in tops])
+    waves = np.stack([rows[:, left : left + _BLOCK] @ line for left in lefts], 1).ravel() * 2 / line.sum() ** 2
+    squares = ndimage.uniform_filter(detail**2, _BLOCK)[_BLOCK // 2 :: _BLOCK // 2, _BLOCK // 2 :: _BLOCK // 2]
+    smooth = squares[: len(tops), : len(lefts)].ravel().argsort()[: max(8, len(waves) // 2)]
+    common = complex(np.median(waves[smooth].real), np.median(waves[smooth].imag))
+    return common, float((np.abs(waves[smooth] - common) < _MAX_DIFFERENCE * abs(common)).mean())

@@ -1,0 +1,61 @@
+"""Waves over a whole image: where they are found, and that patterns of the scene are none."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from blindsr.ops.interference import find_interference, without_interference
+from tests.images import photograph
+
+
+def scene(name="coffee", side=192):
+    """A photograph that a lens has blurred, in 8 bits."""
+    image = photograph(side, side, name=name)[0].double().numpy()
+    return np.stack([gaussian_filter(band, 1.0) for band in image])
+
+
+def disturbed(image, *waves):
+    """An image, (C, H, W), with waves of an amplitude in grey levels, f_y and f_x, in 8 bits."""
+    y, x = np.mgrid[: image.shape[1], : image.shape[2]]
+    total = sum(a / 255 * np.sin(2 * np.pi * (fy * y + fx * x) + 0.7) for a, fy, fx in waves)
+    return torch.from_numpy(np.round(255 * (image + total).clip(0, 1)) / 255)[None].float()
+
+
+@pytest.mark.parametrize("amplitude", [1.5, 4.0])
+@pytest.mark.parametrize(("fy", "fx"), [(0.17, 0.31), (-0.231, 0.118), (0.4, 0.0)])
+def test_a_wave_is_measured_and_removed(amplitude, fy, fx):
+    image = scene()
+    lr = disturbed(image, (amplitude, fy, fx))
+    (wave,) = find_interference(lr)
+    assert wave.period == pytest.approx(1 / math.hypot(fy, fx), rel=0.01)
+    assert 255 * wave.strength == pytest.approx(amplitude, rel=0.25)
+    clean = torch.from_numpy(image)[None].float()
+    error, before = ((x - clean).square().mean().sqrt() for x in (without_interference(lr, (wave,), (0, 0)), lr))
+    assert error < 0.35 * before
+    # A part has the pixels of the whole.
+    part = without_interference(lr[..., 31:90, 7:80], (wave,), (31, 7))
+    torch.testing.assert_close(part, without_interference(lr, (wave,), (0, 0))[..., 31:90, 7:80])
+
+
+def test_several_waves_are_found_one_after_another():
+    waves = find_interference(disturbed(scene(), (4.0, 0.17, 0.31), (3.0, 0.4, -0.11), (2.0, -0.2, 0.2)))
+    assert sorted(round(wave.period, 1) for wave in waves) == [2.4, 2.8, 3.5]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "brick", "grass", "gravel", "cat", "page", "retina"])
+def test_photographs_and_textures_have_none(name):
+    assert find_interference(photograph(180, 190, name=name).float()) == ()
+
+
+def test_patterns_of_a_scene_and_drawn_ones_are_none():
+    image, side = scene(), 192
+    y, x = np.mgrid[:side, :side]
+    cloth = image + (x < side // 2) * (8 / 255) * np.sin(2 * np.pi * 0.3 * x)  # it ends
+    receding = image + (8 / 255) * np.sin(2 * np.pi * (0.2 * x + 0.0004 * x * y))  # perspective
+    drawn = np.repeat(0.5 + 0.4 * np.sin(2 * np.pi * 0.2 * (x + y))[None], 3, 0)
+    checks = np.repeat(((x // 2 + y // 2) % 2)[None].astype(float), 3, 0)
+    for each in (cloth, receding, drawn, checks, np.full((3, side, side), 0.5), image[:, :80, :80]):
+        assert find_interference(torch.from_numpy(each.clip(0, 1))[None].float()) == ()

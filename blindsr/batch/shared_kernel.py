@@ -31,11 +31,11 @@ from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, measure_noise
 from blindsr.pipelines.files import common_scale
 from blindsr.pipelines.image import ColorSource
+from blindsr.pipelines.letterbox import content_of
 from blindsr.pipelines.record import cache_key, describe_kernel, plain
 from blindsr.pipelines.repair import repaired
 from blindsr.pipelines.series import ONE_OF_FRAMES, measured_frames
@@ -134,7 +134,7 @@ def shared_kernel_for(
         with open_() as opened:
             source, _ = repaired(ColorSource(opened, chosen), of_photos)
             if name not in measured:
-                measured[name] = measure_noise(picture_of(source))
+                measured[name] = measure_noise(content_of(source))
             return estimation_crop(source, settings.region)
 
     # `load` has cut out the region, and moved the colours that are to be moved.

@@ -78,9 +78,9 @@ def _rows(source: AlphaSource, settings: Settings, tile: int) -> Iterator[Tensor
         retry=_limited(fitted.model.retry or fitted.model.predict, scale),
     )
     size = settings.output_size(height, width)
-    resizer = fitted.picture.resizer(scale, size)
+    resizer = fitted.content.resizer(scale, size)
     inner = fitted.extended.inner_rows(tiled_rows(model, fitted.extended, tile=tile), scale)
-    yield from fitted.picture.with_bars((part for rows in inner for part in resizer.push(rows)), size)
+    yield from fitted.content.with_letterbox((part for rows in inner for part in resizer.push(rows)), size)
 
 
 def _limited(predict: Callable[[Tensor], Tensor], scale: int) -> Callable[[Tensor], Tensor]:

@@ -21,11 +21,11 @@ from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.ops.geometry import mirror
 from blindsr.ops.windows import BandSource, LinearLightSource, Source, TensorSource, whole
 from blindsr.pipelines import deblur
-from blindsr.pipelines.bars import Picture, picture_of
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
+from blindsr.pipelines.letterbox import ContentArea, content_of
 from blindsr.pipelines.repair import RepairedSource, displacement_text, repaired, repaired_for_upscaling
 from blindsr.pipelines.strength import is_flat_image, measure_strength, strength_warning, with_flat_bands
 from blindsr.pipelines.varying import (
@@ -83,7 +83,7 @@ class Fitted:
 
     Args:
         source: The image.
-        picture: The part of it that is upscaled: without bars.
+        content: The part of it that is upscaled: without letterbox bars.
         kernel: The kernel that is used, or one for each band.
         measured_kernel: The estimated or known kernel, or kernels, before their width was changed.
         estimate: How the kernel was estimated; None if it is known.
@@ -92,14 +92,14 @@ class Fitted:
         strengths: Shares of its result that are used, one, or one for each band that has a kernel.
         linear_light: Whether the source is decoded to linear light.
         keeps_flat: Whether a flat image, or the flat bands of one whose bands have kernels, are interpolated.
-        extended: The picture as the model was fitted to it: a small one with mirrored borders.
+        extended: The content area as the model was fitted to it: a small one with mirrored borders.
         history: Curves by name ("kernelgan.…", "pretrained.loss"), one value per report.
         timings: Seconds by stage.
         warnings: Sentences for the user.
     """
 
     source: Source
-    picture: Picture
+    content: ContentArea
     kernel: AnyKernel
     measured_kernel: AnyKernel
     estimate: KernelEstimate | None
@@ -116,16 +116,16 @@ class Fitted:
     def applied_to(self, source: Source, upscaler: Upscaler) -> "Fitted":
         """The same model for another image of the same series, as the frames of a film are one."""
         source = LinearLightSource(source) if self.linear_light else source
-        picture = picture_of(source)
-        extended = MirroredSource(picture, upscaler.min_side(self.model.scale))
-        return replace(self, source=source, picture=picture, extended=extended)
+        content = content_of(source)
+        extended = MirroredSource(content, upscaler.min_side(self.model.scale))
+        return replace(self, source=source, content=content, extended=extended)
 
     def model_for_flat_bands(self) -> TiledModel:
         """The model, which interpolates the image or those bands that are flat, if these are to be kept so."""
         if not self.keeps_flat:
             return self.model
-        bands = range(self.picture.shape[0]) if isinstance(self.kernel, KernelStack) else ()
-        parts: list[Source] = [BandSource(self.picture, band) for band in bands] or [self.picture]
+        bands = range(self.content.shape[0]) if isinstance(self.kernel, KernelStack) else ()
+        parts: list[Source] = [BandSource(self.content, band) for band in bands] or [self.content]
         return with_flat_bands(self.model, [is_flat_image(part) for part in parts])
 
 
@@ -272,7 +272,7 @@ def estimate_kernel(
         estimate = replace(estimate, warnings=(*estimate.warnings, warning))
     if not settings.varying:
         return estimate
-    return _estimated_map(estimate, picture_of(source), estimator, settings, listener)
+    return _estimated_map(estimate, content_of(source), estimator, settings, listener)
 
 
 def _estimated(
@@ -347,16 +347,16 @@ def fit(
     kernel = used_kernel(measured, settings if uses_kernel(upscaler) else replace(settings, kernel_width=1.0))
     _check_kernel(kernel, upscaler, source, settings)
     started = time.perf_counter()
-    picture = picture_of(source)
-    extended = MirroredSource(picture, upscaler.min_side(settings.run_scale))
+    content = content_of(source)
+    extended = MirroredSource(content, upscaler.min_side(settings.run_scale))
     warnings = [*repairs, *(estimate.warnings if estimate else ())]
     warnings += _without_effect(upscaler, settings, kernel_is_given=is_given)
     if not removes_noise(upscaler):
         settings = replace(settings, denoise="auto")  # nothing is removed that could be put back
-    parts: list[tuple[Source, Source, Kernel, str]] = [(picture, extended, representative(kernel), "")]
+    parts: list[tuple[Source, Source, Kernel, str]] = [(content, extended, representative(kernel), "")]
     if isinstance(kernel, KernelStack):
         parts = [
-            (BandSource(picture, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
+            (BandSource(content, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
             for i, each in enumerate(kernel.kernels)
         ]
     is_repeated = estimate is not None and max(estimate.repetition) > 1
@@ -398,7 +398,7 @@ def fit(
     history = {} if estimate is None else {f"{estimate.method}.{name}": v for name, v in estimate.history.items()}
     return Fitted(
         source=source,
-        picture=picture,
+        content=content,
         kernel=kernel,
         measured_kernel=measured,
         estimate=estimate,
@@ -584,20 +584,20 @@ def apply(
         DivergenceError: A result is not finite.
     """
     started = time.perf_counter()
-    source, picture, kernel, scale = fitted.source, fitted.picture, fitted.kernel, fitted.model.scale
+    source, content, kernel, scale = fitted.source, fitted.content, fitted.kernel, fitted.model.scale
     size = settings.output_size(*source.shape[1:])
     first, seen = representative(kernel), fitted.extended.positioned() if isinstance(kernel, KernelMap) else None
     if isinstance(kernel, KernelStack):
-        meters = [ConsistencyMeter(BandSource(picture, i), k) for i, k in enumerate(kernel.kernels)]
+        meters = [ConsistencyMeter(BandSource(content, i), k) for i, k in enumerate(kernel.kernels)]
     else:
-        meters = [ConsistencyMeter(picture, kernel)]
+        meters = [ConsistencyMeter(content, kernel)]
     is_unchecked = isinstance(kernel, KernelMap) or is_estimated(first, fitted.estimate)
-    check = None if is_unchecked else RegistrationCheck(picture, first)
-    dials = RowDials(picture, settings, size, fitted.strengths)
-    resizer = picture.resizer(scale, size)
+    check = None if is_unchecked else RegistrationCheck(content, first)
+    dials = RowDials(content, settings, size, fitted.strengths)
+    resizer = content.resizer(scale, size)
 
     def checked() -> Iterator[Tensor]:
-        """The rows of the picture."""
+        """The rows of the content area."""
         tiles = tiled_rows(fitted.model_for_flat_bands(), seen or fitted.extended, tile=tile, listener=listener)
         for rows in fitted.extended.inner_rows(tiles, scale):
             for number, meter in enumerate(meters):
@@ -607,7 +607,7 @@ def apply(
             yield from map(dials, resizer.push(rows))
             del rows  # not kept while the next rows are made
 
-    for finished in picture.with_bars(checked(), size):
+    for finished in content.with_letterbox(checked(), size):
         writer.write(finished)
     consistency_db = psnr_of(meters)
     unexplained = max(degradation.unexplained_sigma for degradation in fitted.degradations)

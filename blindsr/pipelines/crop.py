@@ -1,11 +1,11 @@
 """The part of an image that its kernel is estimated from."""
 
-import torch
 from torch import Tensor
 
 from blindsr.errors import ConfigError
 from blindsr.ops import luma
 from blindsr.ops.windows import PartSource, Source, textured_part
+from blindsr.pipelines.letterbox import MIN_BAR, flat_run
 from blindsr.settings import Region
 
 __all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
@@ -15,9 +15,6 @@ __all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
 ESTIMATION_SIDE = 2048
 _CANDIDATES = 16
 
-_BAR_RANGE = 4 / 255  # largest range of grey levels along a line of a bar, after compression and rounding
-_BAR_STEP = 3 / 255  # largest difference between the mean of a line and that of the outermost line of the bar
-_MIN_BAR = 3  # lines; one or two are the border of a scan
 _BAR_MARGIN = 2  # lines beside a bar that are cut as well: the blur has mixed them with it
 _MIN_SIDE = 64  # px that must remain between the bars
 
@@ -69,14 +66,10 @@ def without_letterbox(image: Tensor) -> Tensor:
 def _inner(plane: Tensor) -> slice:
     """The lines (rows) of a plane that belong to no bar; all of them if too few would remain."""
     length = plane.shape[0]
-    flat = plane.amax(1) - plane.amin(1) <= _BAR_RANGE
-    mean = plane.mean(1)
-    first = _bar(flat & ((mean - mean[0]).abs() <= _BAR_STEP))
-    last = _bar((flat & ((mean - mean[-1]).abs() <= _BAR_STEP)).flip(0))
+    first, last = (_bar(flat_run(lines[:, None])) for lines in (plane, plane.flip(0)))
     return slice(first, length - last) if length - first - last >= _MIN_SIDE else slice(0, length)
 
 
-def _bar(belongs: Tensor) -> int:
-    """Number of lines to cut, from the first."""
-    width = int(torch.cumprod(belongs.int(), 0).sum())
-    return width + _BAR_MARGIN if width >= _MIN_BAR else 0
+def _bar(width: int) -> int:
+    """Number of lines to cut, of a bar."""
+    return width + _BAR_MARGIN if width >= MIN_BAR else 0

@@ -15,7 +15,7 @@ from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import local_maximum
 from blindsr.ops.resize import INTERPOLATION_RADIUS, imresize_rows
 from blindsr.pipelines import deblur
-from blindsr.pipelines.bars import Picture
+from blindsr.pipelines.letterbox import ContentArea
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, TiledModel
 
@@ -81,17 +81,17 @@ class RowDials:
     """Applies halo and strength to the rows of a finished result, from top to bottom.
 
     Args:
-        picture: The photograph without bars, in the range in which it was upscaled.
+        content: The photograph without letterbox bars, in the range in which it was upscaled.
         settings: With the dial `halo`.
         size: Height and width of the result, with bars.
         strengths: Shares of the result, one, or one for each band.
     """
 
     def __init__(
-        self, picture: Picture, settings: Settings, size: tuple[int, int], strengths: tuple[float, ...] = (1.0,)
+        self, content: ContentArea, settings: Settings, size: tuple[int, int], strengths: tuple[float, ...] = (1.0,)
     ) -> None:
-        self._source, self._place, self._top = picture, picture.place(size), 0
-        self._size = picture.shape[1:]
+        self._source, self._place, self._top = content, content.place(size), 0
+        self._size = content.shape[1:]
         self._strength = torch.tensor(strengths, dtype=torch.float32).reshape(1, -1, 1, 1)
         self._overshoot = 1.0 if settings.halo == "auto" else settings.halo
 

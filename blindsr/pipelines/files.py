@@ -21,10 +21,10 @@ from blindsr.image_io import (
 from blindsr.kernels.files import KernelLike, as_kernel
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.pipelines import blind
-from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.degradation import LinearLight, Noise, measure_noise
 from blindsr.pipelines.file_run import STAGE, FileResult, FileRun
 from blindsr.pipelines.image import ColorSource, fit_image, render, tile_for
+from blindsr.pipelines.letterbox import content_of
 from blindsr.pipelines.outputs import check_outputs, kernel_outputs, staged
 from blindsr.pipelines.repair import repaired_for_upscaling
 from blindsr.pipelines.series import upscale_series
@@ -161,7 +161,7 @@ def _noise_in_series(image: ImageSource, settings: Settings, run: FileRun, noise
     if noise is None or run.linear_light == "on":
         return None
     source, _ = repaired_for_upscaling(ColorSource(image, run.device), settings, run.kernel)
-    own = measure_noise(picture_of(source))
+    own = measure_noise(content_of(source))
     if own is None:
         return None
     return (noise if own.is_near(noise) else own,)

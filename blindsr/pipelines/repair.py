@@ -19,7 +19,7 @@ from blindsr.ops.repetition import RepeatedChroma, find_repeated_chroma, interpo
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
 from blindsr.ops.windows import Source, Window, spread_windows, whole
-from blindsr.pipelines.bars import picture_of
+from blindsr.pipelines.letterbox import content_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
 
@@ -43,8 +43,8 @@ class RepairedSource:
         rows: Stripes along the rows, (C, H), to be subtracted; None without.
         columns: Stripes along the columns, (C, W).
         displacements: Where each band shows what the others show; None where it is in place. () if all are. They hold
-            within the picture, whose first pixel is their origin.
-        picture: Rows and columns without bars, which stay in place.
+            within the content area, whose first pixel is their origin.
+        content: Rows and columns of the content area; letterbox bars stay in place.
         chroma: Blocks of one colour, between whose centres the colours are interpolated; None without.
         waves: Interference, to be subtracted.
     """
@@ -54,7 +54,7 @@ class RepairedSource:
     rows: Tensor | None = None
     columns: Tensor | None = None
     displacements: tuple[Displacement | None, ...] = ()
-    picture: Window = (slice(0, 0), slice(0, 0))
+    content: Window = (slice(0, 0), slice(0, 0))
     chroma: RepeatedChroma | None = None
     waves: tuple[Interference, ...] = ()
 
@@ -99,7 +99,7 @@ class RepairedSource:
     def _taps(self, displacement: Displacement, window: Window) -> list[tuple[Tensor, Tensor]]:
         """Where a band shows the rows and the columns of a window, as `sampling_taps` gives them."""
         taps = []
-        for axis, (part, area) in enumerate(zip(window, self.picture, strict=True)):
+        for axis, (part, area) in enumerate(zip(window, self.content, strict=True)):
             index, weight = sampling_taps(
                 displacement.positions(axis, part.start - area.start, part.stop - area.start), area.stop - area.start
             )
@@ -168,13 +168,13 @@ def repaired(
         warnings = (*warnings, *found)
     if not settings.align_colors or source.shape[0] != len(_COLORS):
         return cleaned, warnings
-    picture = picture_of(cleaned)
-    displacements = _displacements(picture)
+    content = content_of(cleaned)
+    displacements = _displacements(content)
     if not displacements:
         return cleaned, warnings
     if not isinstance(cleaned, RepairedSource):
         cleaned = RepairedSource(source)
-    moved = replace(cleaned, displacements=displacements, picture=picture.places)
+    moved = replace(cleaned, displacements=displacements, content=content.window_in_image)
     text = (
         f"{displacement_text(displacements)}; what is displaced is moved onto it; align_colors=False (--keep-colors) "
         "leaves it where it is."

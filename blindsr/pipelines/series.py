@@ -19,12 +19,12 @@ from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.ops.windows import BandSource, LinearLightSource, Source, most_textured, spread_windows
 from blindsr.pipelines import blind
-from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.blind import Fitted, RunResult
 from blindsr.pipelines.crop import estimation_crop
 from blindsr.pipelines.degradation import Noise, common_noise, decide_linear_light, measure_noise
 from blindsr.pipelines.file_run import FileResult, FileRun
 from blindsr.pipelines.image import ColorSource, fit_image, render, tile_for
+from blindsr.pipelines.letterbox import content_of
 from blindsr.pipelines.outputs import staged
 from blindsr.pipelines.record import grouped
 from blindsr.pipelines.repair import repaired_for_upscaling
@@ -282,11 +282,11 @@ def _measured_series(
     if kernel is not None:
         linear, _ = decide_linear_light(run.linear_light, frames[chosen[0]], blind.representative(kernel))
         measured = [LinearLightSource(source) for source in measured] if linear else measured
-    pictures = [picture_of(source) for source in measured]
+    contents = [content_of(source) for source in measured]
     if bands:
-        parts = [[measure_noise(BandSource(picture, i)) for picture in pictures] for i in range(bands)]
+        parts = [[measure_noise(BandSource(content, i)) for content in contents] for i in range(bands)]
     else:
-        parts = [[measure_noise(picture) for picture in pictures]]
+        parts = [[measure_noise(content) for content in contents]]
     noise = tuple(common for part in parts if (common := common_noise(part)) is not None)
     return _Series(
         members=members,
@@ -294,18 +294,18 @@ def _measured_series(
         warnings=warnings,
         noise=noise if len(noise) == len(parts) else None,
         is_grey=is_grey,
-        sample=_sample(chosen, pictures),
+        sample=_sample(chosen, contents),
     )
 
 
-def _sample(chosen: Sequence[int], pictures: Sequence[Source]) -> int:
+def _sample(chosen: Sequence[int], contents: Sequence[Source]) -> int:
     """The middle one of some images, unless another one has much more detail, as beside an empty page."""
 
-    def detail(picture: Source) -> float:
-        window = picture.window(*most_textured(picture, spread_windows(picture, *_DETAIL), 1)[0])
+    def detail(content: Source) -> float:
+        window = content.window(*most_textured(content, spread_windows(content, *_DETAIL), 1)[0])
         return float(window.diff(dim=-1).abs().mean()) if window.shape[-1] > 1 else 0.0
 
-    details = [detail(picture) for picture in pictures]
+    details = [detail(content) for content in contents]
     middle = len(chosen) // 2
     return chosen[middle if 2 * details[middle] >= max(details) else details.index(max(details))]
 

@@ -15,7 +15,7 @@ from blindsr.ops import degrade, imresize
 from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.windows import TensorSource, whole
 from blindsr.pipelines import blind, repair
-from blindsr.pipelines.bars import picture_of
+from blindsr.pipelines.letterbox import content_of
 from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
 from blindsr.settings import preset
 from tests.images import photograph, psnr
@@ -103,7 +103,11 @@ def test_bars_stay_where_they_are():
     moved = whole(source)
     assert torch.equal(moved[..., :20, :], image[..., :20, :])
     assert torch.equal(moved[..., -30:, :], image[..., -30:, :])
-    assert picture_of(source).places == picture_of(TensorSource(image)).places == (slice(20, 130), slice(0, 140))
+    assert (
+        content_of(source).window_in_image
+        == content_of(TensorSource(image)).window_in_image
+        == (slice(20, 130), slice(0, 140))
+    )
     plain = degrade(sharp(), gaussian(1.2, 2).tensor(), 2)
     assert psnr(moved[..., 24:126, 8:132], plain[..., 24:126, 8:132], 2) > 35
     assert torch.equal(source.window(slice(10, 40), slice(5, 60)), moved[..., 10:40, 5:60])

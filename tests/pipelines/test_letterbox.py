@@ -1,4 +1,4 @@
-"""Bars beside a picture: found where they were drawn onto its pixels, and kept out of its upscaling."""
+"""Bars beside a content: found where they were drawn onto its pixels, and kept out of its upscaling."""
 
 import io
 from dataclasses import replace
@@ -13,8 +13,8 @@ from blindsr.kernels import gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
-from blindsr.pipelines.bars import picture_of
 from blindsr.pipelines.files import upscale_file
+from blindsr.pipelines.letterbox import content_of
 from tests.images import INTERPOLATE, photograph, psnr, quick_settings
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_network")
 TRUE = gaussian([[2.5, 0.0], [0.0, 2.5]], 2)
 BLACK, WHITE, MAROON = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.1, 0.2)
 LETTERBOX, PILLARS, FRAME, ONE_SIDE = (14, 14, 0, 0), (0, 0, 11, 16), (14, 9, 11, 16), (0, 12, 0, 0)
-WIDE = (40, 60, 70, 50)  # the picture is less than half of each side
+WIDE = (40, 60, 70, 50)  # the content is less than half of each side
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,13 @@ def framed(image, color, widths, scale=1):
 
 
 def place(image):
-    """Top, bottom, left and right of the picture in an image."""
-    picture = picture_of(TensorSource(image))
+    """Top, bottom, left and right of the content in an image."""
+    content = content_of(TensorSource(image))
     height, width = image.shape[-2:]
     probe = torch.arange(height * width, dtype=torch.float64).reshape(1, 1, height, width)
-    shape = picture.shape
-    picture._source = TensorSource(probe)  # which pixels its windows show
-    shown = picture.window(slice(0, shape[1]), slice(0, shape[2])).long()[0, 0]
+    shape = content.shape
+    content._source = TensorSource(probe)  # which pixels its windows show
+    shown = content.window(slice(0, shape[1]), slice(0, shape[2])).long()[0, 0]
     top, left, bottom, right = shown[0, 0] // width, shown[0, 0] % width, shown[-1, -1] // width, shown[-1, -1] % width
     return int(top), height - 1 - int(bottom), int(left), width - 1 - int(right)
 
@@ -161,7 +161,7 @@ def test_factors_that_differ_by_axis_place_bars_by_their_own(lr):
     result = blind.run(TensorSource(framed(lr, BLACK, FRAME)), settings).image
     rows, columns = (result.amax((0, 1)).amax(axis) > 0 for axis in (1, 0))
     assert (int(rows.nonzero()[0]), int(columns.nonzero()[0])) == (28, 16)
-    # The result has 208 columns of 139/208 px each: the centre of the last one that shows the picture is at 122.6 px.
+    # The result has 208 columns of 139/208 px each: the centre of the last one that shows the content is at 122.6 px.
     assert (int(rows.nonzero()[-1]), int(columns.nonzero()[-1])) == (219, 183)
 
 

@@ -1,9 +1,9 @@
-"""Bars of one colour beside a picture: letterbox, pillars, a frame. The picture is upscaled as an image of its own.
+"""Letterbox: bars of one colour, pillars, a frame. The content between them is upscaled as an image of its own.
 
 The edge of a bar that was drawn onto the pixels of a photograph is sharper than its blur allows. An upscaler that
-undoes that blur turns it into stripes on both sides. The picture is therefore cut out, and continued beyond its borders
-as every image is; the bars are repeated pixels. An edge that is as soft as the photograph, such as that of a wall, is a
-part of the picture.
+undoes that blur turns it into stripes on both sides. The content area is therefore cut out, and continued beyond its
+borders as every image is; the bars are repeated pixels. An edge that is as soft as the photograph, such as that of a
+wall, is a part of the content.
 """
 
 import math
@@ -16,53 +16,53 @@ from torch import Tensor
 from blindsr.ops.resize import RowResizer, imresize_rows
 from blindsr.ops.windows import PartSource, Source, Window
 
-__all__ = ["Picture", "Place", "picture_of"]
+__all__ = ["MIN_BAR", "ContentArea", "Placement", "content_of", "flat_run"]
 
 _RANGE = 4 / 255  # largest range of a band along a line of a bar, after compression and rounding
 _STEP = 3 / 255  # largest difference between the mean of a line of a bar and that of its outermost one
-_MIN_BAR = 3  # lines; one or two are the border of a scan
+MIN_BAR = 3  # lines; one or two are the border of a scan
 _MIN_SIDE = 16  # px that must remain between bars
-_MIN_CONTRAST = 8 / 255  # mean difference between a bar and the first line of the picture
+_MIN_CONTRAST = 8 / 255  # mean difference between a bar and the first line beside it
 _MIN_SHARE = 0.75  # of the first lines that differs from the bar: less is lettering, or a drawing, on an empty page
 _BEHIND = 16  # of these lines
 # Lines after those of one colour that may belong to the bar: those of a block of JPEG with chroma at half size, in
-# which the compression has spread the picture over the bar, and one that both share.
+# which the compression has spread the image over the bar, and one that both share.
 _EDGE = 17
 _LIKE_LARGEST = 0.7  # step of a bar's edge over the largest step, at least
-_MAX_BLUR = 0.08  # share of the picture in the line two before its first: an edge that is softer was blurred with it
-_MIN_FIRST = 0.8  # share of the picture in its first line
+_MAX_BLUR = 0.08  # share of the image in the line two before its first: an edge that is softer was blurred with it
+_MIN_FIRST = 0.8  # share of the image in its first line
 _FIRST_LINES = 16  # that are read to find out whether there is a bar
 _SIDES = ("top", "bottom", "left", "right")
 _ROWS = 256  # of the result that are painted together
 
 
-class Place(NamedTuple):
-    """Where a picture lies in the result of its image, as `imresize` needs it."""
+class Placement(NamedTuple):
+    """Where the content area lies in the result of its image, as `imresize` needs it."""
 
     size: tuple[int, int]  # height and width in the result
     scale: tuple[float, float]  # output over input, (vertical, horizontal)
     offset: tuple[float, float]  # (vertical, horizontal), pixels of the output
 
 
-class Picture(PartSource):
+class ContentArea(PartSource):
     """The part of an image that is no bar, as a source: all of it, where there is none.
 
     Args:
         source: The image.
-        rows: Of the picture.
-        columns: Of the picture.
+        rows: Of the content area.
+        columns: Of the content area.
 
     Attributes:
-        places: These rows and columns.
+        window_in_image: These rows and columns.
     """
 
     def __init__(self, source: Source, rows: slice, columns: slice) -> None:
         super().__init__(source, rows, columns)
-        self.places = rows, columns
+        self.window_in_image = rows, columns
         self._size = source.shape[1:]
 
     def resizer(self, scale: int, out_size: tuple[int, int]) -> RowResizer:
-        """From the picture's result of a model to its place in the result of the image.
+        """From a model's result of the content area to its place in the result of the image.
 
         Args:
             scale: Of the model.
@@ -76,18 +76,21 @@ class Picture(PartSource):
             offset=place.offset,
         )
 
-    def place(self, out_size: tuple[int, int]) -> "Place":
-        """Where the picture lies in the result of the image, whose height and width are `out_size`."""
+    def place(self, out_size: tuple[int, int]) -> "Placement":
+        """Where the content area lies in the result of the image, whose height and width are `out_size`."""
         first, last = self._placed(out_size)
         vertical, horizontal = (out / length for out, length in zip(out_size, self._size, strict=True))
-        return Place(
+        return Placement(
             size=(last[0] - first[0], last[1] - first[1]),
             scale=(vertical, horizontal),
-            offset=(vertical * self.places[0].start - first[0], horizontal * self.places[1].start - first[1]),
+            offset=(
+                vertical * self.window_in_image[0].start - first[0],
+                horizontal * self.window_in_image[1].start - first[1],
+            ),
         )
 
-    def with_bars(self, results: Iterable[Tensor], out_size: tuple[int, int]) -> Iterator[Tensor]:
-        """The rows of the image's result, of those of the picture's.
+    def with_letterbox(self, results: Iterable[Tensor], out_size: tuple[int, int]) -> Iterator[Tensor]:
+        """The rows of the image's result, of those of the content area's.
 
         Args:
             results: Rows, (1, C, rows, w), of `resizer`, from top to bottom.
@@ -111,10 +114,10 @@ class Picture(PartSource):
         yield from self._painted(bottom, out_size[0], out_size)
 
     def _placed(self, out_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The first and the last place of the picture in the result: those whose nearest pixel belongs to it."""
+        """The first and the last pixel of the content area in the result: those whose nearest pixel belongs to it."""
         (top, bottom), (left, right) = (
             [math.ceil(out / length * edge - 0.5 - 1e-6) for edge in (part.start, part.stop)]
-            for out, length, part in zip(out_size, self._size, self.places, strict=True)
+            for out, length, part in zip(out_size, self._size, self.window_in_image, strict=True)
         )
         return (top, left), (bottom, right)
 
@@ -128,8 +131,8 @@ class Picture(PartSource):
             yield imresize_rows(rows, self._size, out_size, top, min(last, top + _ROWS), method="nearest")
 
 
-def picture_of(source: Source) -> Picture:
-    """The picture of an image without bars of one colour, of at least three pixels, on any of its four sides.
+def content_of(source: Source) -> ContentArea:
+    """The content area of an image: without bars of one colour, of at least three pixels, on any of its four sides.
 
     Bars are lines across the whole image of nearly one colour, black, white or any other, that end in a step within one
     line. Lettering on an empty page is no such step, nor are the areas of a chart, or an edge that the photograph's own
@@ -147,7 +150,7 @@ def picture_of(source: Source) -> Picture:
     }
     inner = _without(area, widths)
     is_large = min(part.stop - part.start for part in inner) >= _MIN_SIDE
-    return Picture(source, *(inner if is_large else area))
+    return ContentArea(source, *(inner if is_large else area))
 
 
 def _without(area: Window, widths: dict[str, int]) -> Window:
@@ -176,22 +179,22 @@ def _flat_lines(source: Source, area: Window, side: str) -> int:
     """Number of lines of nearly one colour at a side; 0 where they are too few, or are all."""
     rows, columns = area
     length = rows.stop - rows.start if side in ("top", "bottom") else columns.stop - columns.start
-    if length < _MIN_SIDE + _MIN_BAR:
+    if length < _MIN_SIDE + MIN_BAR:
         return 0
     if side in ("left", "right") and rows.stop - rows.start > 2 * _FIRST_LINES:
         # A few rows show for nearly every photograph that there is none, without all of its rows being read.
         middle = (rows.start + rows.stop) // 2
         sampled = (slice(middle, middle + _FIRST_LINES), columns)
-        if _flat_run(_lines(source, sampled, side, _MIN_BAR)) < _MIN_BAR:
+        if flat_run(_lines(source, sampled, side, MIN_BAR)) < MIN_BAR:
             return 0
     count = min(_FIRST_LINES, length)
-    while (run := _flat_run(_lines(source, area, side, count))) == count < length:
+    while (run := flat_run(_lines(source, area, side, count))) == count < length:
         count = min(4 * count, length)
-    return 0 if run < _MIN_BAR or run == length else run
+    return 0 if run < MIN_BAR or run == length else run
 
 
-def _flat_run(lines: Tensor) -> int:
-    """Number of lines, from the first, of nearly one colour."""
+def flat_run(lines: Tensor) -> int:
+    """Number of lines, from the first, of nearly one colour, of lines (N, C, length), [0, 1]."""
     means = lines.mean(2)
     flat = (lines.amax(2) - lines.amin(2) <= _RANGE) & ((means - means[0]).abs() <= _STEP)
     return int(torch.cumprod(flat.all(1).int(), 0).sum())
@@ -204,7 +207,7 @@ def _bar(source: Source, area: Window, side: str, flat: int) -> int:
     lines = _lines(source, area, side, min(flat + _EDGE + _BEHIND, length))
     differences = lines - lines[:flat].mean((0, 2))[:, None]
     size = differences.abs().mean((1, 2))
-    # Of the lines that the picture may begin with: the step from the line two before it, as they may share one.
+    # Of the lines that the content area may begin with: the step from the line two before it, as they may share one.
     last = min(flat + _EDGE, len(lines) - 1)
     steps = torch.minimum(size[flat:last], size[flat + 1 : last + 1]) - size[flat - 2 : last - 2]
     if not len(steps) or float(steps.max()) < _MIN_CONTRAST:

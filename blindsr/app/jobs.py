@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from blindsr.batch.plan import BatchPlan
-from blindsr.batch.run import BatchResult, duration, plan_lines, reason, upscale_files
+from blindsr.batch.run import (
+    TRAINING_SHARE,
+    BatchResult,
+    duration,
+    plan_lines,
+    reason,
+    time_left,
+    upscale_files,
+)
 from blindsr.batch.task import error_text
 from blindsr.errors import BlindSRError, ImageError, is_out_of_memory
 from blindsr.events import Event, StageDone, StageStarted, StepDone
@@ -34,8 +42,6 @@ from blindsr.settings import Settings, preset
 __all__ = ["Cancelled", "Choices", "Job", "Outcome", "Progress", "Session", "Sessions", "error_line"]
 
 _MAX_NAMES = 5  # that a line lists
-_TRAINING = 0.8  # the share of a photograph that its adaptation is; the rest is estimating, upscaling and writing
-_MIN_SHARE = 0.02  # from which on the time left of several photographs is shown
 # What is done in a stage, and after its end; other stages are those of estimators.
 _STAGES = {"pretrained": "adapting the network to the photograph", "tiles": "upscaling"}
 _AFTER = {"pretrained": "upscaling", "tiles": "writing"}
@@ -112,7 +118,7 @@ class Progress:
         elif isinstance(event, StepDone):
             self._step, self._noted = event.step, time.monotonic()
             if self._steps:
-                self._share = max(self._share, _TRAINING * min(1.0, event.step / self._steps))
+                self._share = max(self._share, TRAINING_SHARE * min(1.0, event.step / self._steps))
         elif isinstance(event, StageDone):
             self._note(_AFTER.get(event.stage, "preparing the network"))
 
@@ -137,9 +143,7 @@ class Progress:
             left = (self._noted - self._stage_started) / self._step * (self._steps - self._step)
             until = "" if self._noun == "tile" else " until it is upscaled"
         if count > 1:
-            left, until = 0.0, " for all"
-            if self.share >= _MIN_SHARE:
-                left = (self._noted - self._started) / self.share * (1 - self.share)
+            left, until = time_left(self.share, self._noted - self._started) or 0.0, " for all"
         # Counted down between two events, as long as that is plausible.
         return f"{text}; about {duration(max(left - since, 1.0))} left{until}." if left else f"{text}."
 

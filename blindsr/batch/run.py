@@ -48,6 +48,9 @@ __all__ = ["BatchResult", "Engine", "run_batch", "run_inline", "run_on_processes
 Executor = Literal["processes", "inline", "dask"]
 #: Runs tasks, and yields each with its row in the order of completion; closing it ends the workers.
 Engine = Callable[[Iterator[Task], BatchListener], Generator[tuple[Task, Row], None, None]]
+#: The share of an image's time that its training takes, about; the rest is reading, estimating, upscaling and writing.
+TRAINING_SHARE = 0.8
+_MIN_DONE = 0.02  # share of a run, from which on the time left is told
 _MIN_SHARE = 2 * 2**30  # bytes; with a smaller share, images that fit into memory as a whole would be tiled
 _PARENT_MEMORY = 320 * 2**20  # of the process that waits for the workers
 
@@ -414,6 +417,11 @@ _PLANNED: dict[State, str] = {"open": "to do", "kept": "kept", "skipped": "skipp
 def printable(path: Path | str) -> str:
     """A path or a line that cannot control a terminal: control characters and bytes that are no text become escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+def time_left(share: float, seconds: float) -> float | None:
+    """Seconds left of a run of which a share was done in so many seconds; None while that is too little to tell."""
+    return seconds / share * (1 - share) if share >= _MIN_DONE else None
 
 
 def duration(seconds: float) -> str:

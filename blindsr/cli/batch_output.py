@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from blindsr.batch.run import BatchResult, duration, plan_lines, planned_sizes, planned_target, printable, reason
+from blindsr.batch.run import (
+    TRAINING_SHARE,
+    BatchResult,
+    duration,
+    plan_lines,
+    planned_sizes,
+    planned_target,
+    printable,
+    reason,
+    time_left,
+)
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
 from blindsr.cli.output import Terminal, sentence, wide_console
 from blindsr.errors import listed
@@ -21,10 +31,6 @@ from blindsr.events import Notice, StageDone, StageStarted, StepDone
 
 __all__ = ["BatchProgress", "show_plan", "show_summary"]
 
-# The share of a photograph that its training is: the rest is reading, estimating, and writing.
-_TRAINING = 0.8
-# The share of a batch from which on the time left is shown.
-_MIN_SHARE = 0.02
 _MAX_NAMES = 5  # that a line lists
 
 
@@ -114,7 +120,7 @@ class BatchProgress(Terminal):
         elif isinstance(inner, StepDone):
             self.progress.update(task, completed=inner.step, words=inner.stage)
             if steps := self._steps.get(event.source):
-                self._begun[event.source] = max(self._begun.get(event.source, 0.0), _TRAINING * inner.step / steps)
+                self._begun[event.source] = max(self._begun.get(event.source, 0.0), TRAINING_SHARE * inner.step / steps)
             self._refresh()
 
     def _end(self, event: ImageDone) -> None:
@@ -155,8 +161,9 @@ class BatchProgress(Terminal):
         if self._all is None or self.progress.disable:
             return
         done, left = self._done + sum(self._begun.values()), ""
-        if done >= max(_MIN_SHARE * self._open, 1e-6):
-            left = f"{duration((time.monotonic() - self._started) / done * (self._open - done))} left"
+        seconds = time_left(done / max(self._open, 1), time.monotonic() - self._started)
+        if seconds is not None:
+            left = f"{duration(seconds)} left"
         failed = f", {self._failed} failed" if self._failed else ""
         self.progress.update(self._all, completed=done, words=f"{self._done}/{self._open}{failed}", left=left)
 

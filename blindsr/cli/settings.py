@@ -176,7 +176,7 @@ def _as_reported(kernel: "Kernel | KernelStack") -> "Kernel | KernelStack":
         provenance = {name: value for name, value in part.provenance.items() if name != "convention_guessed"}
         return Kernel(part.array, part.scale, provenance)
 
-    return reported(kernel) if isinstance(kernel, Kernel) else kernel.each(reported)
+    return kernel.each(reported)
 
 
 def _load_map(path: Path, scale: int, *, recentre: bool) -> tuple[Any, tuple[str, ...]]:

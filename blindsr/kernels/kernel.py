@@ -113,6 +113,20 @@ class Kernel:
         yx = y @ self.array @ x
         return np.array([[yy, yx], [yx, xx]])
 
+    @property
+    def flat(self) -> tuple["Kernel", ...]:
+        """All kernels: this one. A stack and a map have it as well."""
+        return (self,)
+
+    @property
+    def representative(self) -> "Kernel":
+        """The one kernel where only one is wanted: itself; of a stack the first, of a map the mean."""
+        return self
+
+    def each(self, function: Callable[["Kernel"], "Kernel"]) -> "Kernel":
+        """What a function makes of this kernel."""
+        return function(self)
+
     def transfer_plane(self, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
         """The transfer function at all pairs of frequencies, (N, N), order (y, x).
 
@@ -216,6 +230,16 @@ class KernelStack:
         """Factor from LR to HR."""
         return self.kernels[0].scale
 
+    @property
+    def flat(self) -> tuple[Kernel, ...]:
+        """All kernels, in the order of the bands."""
+        return self.kernels
+
+    @property
+    def representative(self) -> Kernel:
+        """The kernel of the first band."""
+        return self.kernels[0]
+
     def each(self, function: Callable[[Kernel], Kernel]) -> "KernelStack":
         """The stack of what a function makes of each kernel."""
         return KernelStack([function(kernel) for kernel in self.kernels], self.names)
@@ -306,6 +330,11 @@ class KernelMap:
     def mean(self) -> Kernel:
         """The mean of the kernels, with the provenance of the first."""
         return Kernel.normalised(self.arrays().mean((0, 1)), self.scale, self.provenance)
+
+    @property
+    def representative(self) -> Kernel:
+        """The mean of the kernels."""
+        return self.mean
 
     def each(self, function: Callable[[Kernel], Kernel]) -> "KernelMap":
         """The map of what a function makes of each kernel."""

@@ -62,7 +62,6 @@ __all__ = [
     "apply",
     "estimate_kernel",
     "fit",
-    "representative",
     "run",
 ]
 
@@ -353,7 +352,7 @@ def fit(
     warnings += _without_effect(upscaler, settings, kernel_is_given=is_given)
     if not removes_noise(upscaler):
         settings = replace(settings, denoise="auto")  # nothing is removed that could be put back
-    parts: list[tuple[Source, Source, Kernel, str]] = [(content, extended, representative(kernel), "")]
+    parts: list[tuple[Source, Source, Kernel, str]] = [(content, extended, kernel.representative, "")]
     if isinstance(kernel, KernelStack):
         parts = [
             (BandSource(content, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
@@ -445,7 +444,7 @@ def _check_kernel(kernel: AnyKernel, upscaler: Upscaler, source: Source, setting
             f"the run at ×{settings.scale:g} needs a kernel for scale {settings.run_scale}, this one is for scale "
             f"{kernel.scale}; blindsr.kernels.resample converts it."
         )
-    for each in _all_kernels(kernel):
+    for each in kernel.flat:
         check_kernel_size(each, source.shape)
     if estimates_kernel(upscaler) and not isinstance(kernel, Kernel):
         raise ConfigError(f"{upscaler.name} estimates one kernel for the whole image; choose another upscaler.")
@@ -489,19 +488,6 @@ def _without_effect(upscaler: Upscaler, settings: Settings, *, kernel_is_given: 
         if why:
             warnings.append(f"{why}: the region (region, --region) has no effect.")
     return warnings
-
-
-def _all_kernels(kernel: AnyKernel) -> Sequence[Kernel]:
-    if isinstance(kernel, Kernel):
-        return (kernel,)
-    return kernel.kernels if isinstance(kernel, KernelStack) else kernel.flat
-
-
-def representative(kernel: AnyKernel) -> Kernel:
-    """The kernel itself, that of the first band, or the mean of a map."""
-    if isinstance(kernel, Kernel):
-        return kernel
-    return kernel.kernels[0] if isinstance(kernel, KernelStack) else kernel.mean
 
 
 def _fit_map(
@@ -586,7 +572,7 @@ def apply(
     started = time.perf_counter()
     source, content, kernel, scale = fitted.source, fitted.content, fitted.kernel, fitted.model.scale
     size = settings.output_size(*source.shape[1:])
-    first, seen = representative(kernel), fitted.extended.positioned() if isinstance(kernel, KernelMap) else None
+    first, seen = kernel.representative, fitted.extended.positioned() if isinstance(kernel, KernelMap) else None
     if isinstance(kernel, KernelStack):
         meters = [ConsistencyMeter(BandSource(content, i), k) for i, k in enumerate(kernel.kernels)]
     else:

@@ -34,7 +34,7 @@ def used_kernel(kernel: AnyKernel, settings: Settings) -> AnyKernel:
             return deblur.for_run(part, settings.kernel_width)
         return dilate(part, settings.kernel_width)
 
-    return used(kernel) if isinstance(kernel, Kernel) else kernel.each(used)
+    return kernel.each(used)
 
 
 def with_grain(model: TiledModel, degradation: Degradation, settings: Settings) -> TiledModel:

@@ -26,7 +26,7 @@ from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.files import kernel_bytes
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
 from blindsr.kernels.plot import kernel_plot_png, map_plot_png, stack_plot_png
-from blindsr.pipelines.blind import RunResult, representative
+from blindsr.pipelines.blind import RunResult
 from blindsr.pipelines.degradation import LinearLight
 from blindsr.pipelines.outputs import Outputs, Staging, check_outputs, image_outputs
 from blindsr.pipelines.record import distinct, file_record, provenance_of, record_bytes
@@ -118,7 +118,7 @@ class FileRun:
         """The metadata with how the result was made, if it keeps any; `digest` is the SHA-256 of the file."""
         if self.files.strip_metadata:
             return header
-        return with_provenance(header, provenance_of(settings, representative(kernel), digest))
+        return with_provenance(header, provenance_of(settings, kernel.representative, digest))
 
     def outputs(self, settings: Settings, default_suffix: str) -> Outputs:
         """The files of the result, whose image has a suffix of its own unless a name or a format was given."""

@@ -150,7 +150,7 @@ def fit_image(
         file_format, _ = image.lossy_coding
     linear, warnings = False, tuple[str, ...]()
     if kernel is not None:
-        linear, warnings = decide_linear_light(linear_light, image, blind.representative(kernel))
+        linear, warnings = decide_linear_light(linear_light, image, kernel.representative)
     if linear:
         source, repairs = repaired_for_upscaling(source, settings, kernel)  # noise is even before its curve is undone
         source, warnings = LinearLightSource(source), (*warnings, *repairs)

@@ -280,7 +280,7 @@ def _measured_series(
     bands = len(kernel.kernels) if isinstance(kernel, KernelStack) else 0
     measured: Iterable[Source] = sources.values()
     if kernel is not None:
-        linear, _ = decide_linear_light(run.linear_light, frames[chosen[0]], blind.representative(kernel))
+        linear, _ = decide_linear_light(run.linear_light, frames[chosen[0]], kernel.representative)
         measured = [LinearLightSource(source) for source in measured] if linear else measured
     contents = [content_of(source) for source in measured]
     if bands:

@@ -16,7 +16,7 @@ from blindsr.errors import BlindSRError, KernelError
 from blindsr.evaluation.report.pictures import data_uri
 from blindsr.kernels import dilate
 from blindsr.kernels.metrics import widths_text
-from blindsr.pipelines.record import kernel_text, summary_lines
+from blindsr.pipelines.summary import kernel_text, summary_lines
 
 __all__ = ["TITLE", "assets", "build_page", "page_theme"]
 

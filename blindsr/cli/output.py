@@ -27,7 +27,7 @@ from blindsr.cli.options import Options
 from blindsr.errors import OutputError, reason_of
 from blindsr.events import Event, Notice, StageDone, StageStarted, StepDone
 from blindsr.pipelines.file_run import FileResult
-from blindsr.pipelines.record import kernel_text, summary_lines
+from blindsr.pipelines.summary import kernel_text, summary_lines
 
 __all__ = [
     "ProgressListener", "Terminal", "csv_text", "kernel_text", "prepare_threads", "print_table", "results_folder",

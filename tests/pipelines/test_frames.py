@@ -19,8 +19,8 @@ from blindsr.kernels.files import read_kernel
 from blindsr.pipelines import blind
 from blindsr.pipelines.degradation import Noise, common_noise
 from blindsr.pipelines.files import upscale_file
-from blindsr.pipelines.record import summary_lines
 from blindsr.pipelines.series import measured_frames
+from blindsr.pipelines.summary import summary_lines
 from blindsr.settings import preset
 from tests.images import INTERPOLATE
 

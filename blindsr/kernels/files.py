@@ -11,16 +11,26 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blindsr.errors import KernelError, did_you_mean, reason_of
 from blindsr.kernels.analytic import KERNEL_FORMS, parse_kernel
+from blindsr.kernels.arrays import (
+    MAP_KEY,
+    MAX_BYTES,
+    RawArrays,
+    check_shape,
+    load_npy,
+    load_npz,
+    load_text,
+    scale_in_file,
+    split_stack,
+    too_large,
+)
 from blindsr.kernels.conventions import Convention, detect, from_convention, is_centred_on_tap, to_convention
 from blindsr.kernels.kernel import MAX_SIZE, AnyKernel, Kernel, KernelEstimate, KernelMap, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
@@ -29,16 +39,11 @@ from blindsr.kernels.transform import centre_with_warning
 ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
 _SUFFIXES: Final = f"{', '.join(ARRAY_SUFFIXES)}, or an image of a PSF: {', '.join(IMAGE_SUFFIXES)}"
-_KEYS: Final = ("kernel", "Kernel", "ker", "kernels")
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_MAX_COUNT: Final = 4096  # kernels in one file
-_MAX_BYTES: Final = 1 << 28
-_MAX_NUMBERS: Final = 1 << 25  # in one array
 
 AnyConvention = Convention | Literal["auto"]
 _Kernels = AnyKernel
 KernelLike = AnyKernel | ArrayLike | str | os.PathLike[str]  # what `as_kernel` makes a kernel of
-_MAP_KEY: Final = "kernel_map"  # array (rows, columns, K, K) of a file with a map
 _Warnings = tuple[str, ...]
 
 
@@ -139,7 +144,7 @@ def _load(
         if not path.exists() and path.suffix.lower() not in (*ARRAY_SUFFIXES, *IMAGE_SUFFIXES):
             close = did_you_mean(name, (*KERNEL_FORMS, "sensor"))
             raise KernelError(f"there is no file {str(value)!r}{close}; give a kernel file ({_SUFFIXES}) or {forms}.")
-        if path.suffix.lower() == ".npz" and path.is_file() and key in (None, _MAP_KEY) and _has_map(path):
+        if path.suffix.lower() == ".npz" and path.is_file() and key in (None, MAP_KEY) and _has_map(path):
             return _map_or_cell(path, scale, convention, index), ()
         kernels, warnings = _load_file(path, scale, convention, key, index)
     else:
@@ -156,7 +161,7 @@ def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
     return importlib.import_module(f"blindsr.sensors.{module}")
 
 
-def _raw_array(value: object) -> "RawArrays":
+def _raw_array(value: object) -> RawArrays:
     try:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     except ValueError as error:
@@ -181,7 +186,7 @@ def _load_file(
 
 
 def _kernels_of(
-    raw: "RawArrays", scale: int, convention: AnyConvention, index: int | str | None
+    raw: RawArrays, scale: int, convention: AnyConvention, index: int | str | None
 ) -> tuple[Kernel | KernelStack, _Warnings]:
     if scale == 1 and raw.scale == DEBLUR_SCALE:
         scale = DEBLUR_SCALE
@@ -231,7 +236,7 @@ def read_kernel(
 
 
 def kernel_from_array(
-    array: NDArray[Any], scale: int, convention: AnyConvention, raw: "RawArrays"
+    array: NDArray[Any], scale: int, convention: AnyConvention, raw: RawArrays
 ) -> tuple[Kernel, _Warnings]:
     """Make a `Kernel`, with warnings, of an array (K, L) of `raw`, in any convention; "auto" detects it.
 
@@ -296,7 +301,7 @@ def _has_map(path: Path) -> bool:
     """Whether a .npz file has a kernel map; of a damaged one the error comes when it is read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return isinstance(archive, np.lib.npyio.NpzFile) and _MAP_KEY in archive.files
+            return isinstance(archive, np.lib.npyio.NpzFile) and MAP_KEY in archive.files
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return False
 
@@ -327,13 +332,13 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in (_MAP_KEY, "scale"):
+            for name in (MAP_KEY, "scale"):
                 if name not in archive.files:
-                    raise KernelError(f"{path.name} must contain {name} beside {_MAP_KEY}; write it as documented.")
-            info = archive.zip.getinfo(f"{_MAP_KEY}.npy")
-            if info.file_size > _MAX_BYTES:
-                raise KernelError(f"{_MAP_KEY} in {path.name} is far too large for kernels.")
-            arrays, own_scale = archive[_MAP_KEY], archive["scale"]
+                    raise KernelError(f"{path.name} must contain {name} beside {MAP_KEY}; write it as documented.")
+            for info in archive.zip.infolist():
+                if info.file_size > MAX_BYTES:
+                    raise KernelError(f"{info.filename} in {path.name} is far too large for kernels.")
+            arrays, own_scale = archive[MAP_KEY], archive["scale"]
             origins = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else None
     except KernelError:
         raise
@@ -343,14 +348,11 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
         ) from error
     shape = f"{'×'.join(map(str, arrays.shape))}"
     if arrays.ndim != 4 or arrays.dtype.kind not in "fiu" or 0 in arrays.shape:
-        raise KernelError(f"{_MAP_KEY} in {path.name} must be numbers (rows, columns, K, K), got {shape}.")
-    if own_scale.size != 1 or own_scale.dtype.kind not in "iu" or own_scale.item() < 1:
+        raise KernelError(f"{MAP_KEY} in {path.name} must be numbers (rows, columns, K, K), got {shape}.")
+    own = scale_in_file(own_scale, path.name)
+    if scale is not None and own not in (scale, _run_scale(scale)):
         raise KernelError(
-            f"the scale in {path.name} must be one whole number, 1 or more, it is {str(own_scale)[:60]}; correct it."
-        )
-    if scale is not None and own_scale.item() not in (scale, _run_scale(scale)):
-        raise KernelError(
-            f"{path.name} is a kernel map for scale {own_scale}, but scale {scale} was requested; estimate or make one "
+            f"{path.name} is a kernel map for scale {own}, but scale {scale} was requested; estimate or make one "
             f"for this scale, or convert it: blindsr kernel convert {path.name} new.npz --to-scale {scale}."
         )
     rows, columns = arrays.shape[:2]
@@ -361,7 +363,7 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
             "correct it, or leave it out."
         )
     flat = [
-        Kernel.normalised(_checked(array, path.name), int(own_scale.item()), {"made_by": "file", **origin})
+        Kernel.normalised(_checked(array, path.name), own, {"made_by": "file", **origin})
         for array, origin in zip(arrays.reshape(-1, *arrays.shape[2:]), origins, strict=True)
     ]
     return KernelMap([flat[row * columns : (row + 1) * columns] for row in range(rows)])
@@ -387,7 +389,7 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if array.ndim != 2:
         raise KernelError(f"a kernel must be a 2-D array, {name} is {array.ndim}-D of shape {array.shape}.")
     if array.size == 0 or max(array.shape) > MAX_SIZE:
-        raise _too_large(array.shape, name)
+        raise too_large(array.shape, name)
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
         raise KernelError(f"a kernel must be finite, {name} contains NaN or infinity; estimate or save it again.")
@@ -397,35 +399,6 @@ def _checked(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if np.abs(values).max() > 1e100 or np.abs(values).max() < 1e-100:
         raise KernelError(f"the weights in {name} are extreme, up to {np.abs(values).max():.3g}; save it again.")
     return values
-
-
-@dataclass(frozen=True)
-class RawArrays:
-    """The content of a file, or an array in memory, unchecked."""
-
-    arrays: tuple[NDArray[Any], ...]  # one, or one for each kernel of a stack
-    file: str | None = None  # its name
-    key: str | None = None  # name of the array in the file
-    scale: int | None = None  # as the file states it
-    provenance: dict[str, object] | None = None  # of a .npz file
-    names: tuple[str, ...] = ()  # names of the bands, as the file states them
-    is_own: bool = False  # it has scale and provenance, as blindsr writes them
-    warnings: _Warnings = ()  # what was assumed in reading
-
-    def select(self, index: int | str | None) -> NDArray[Any]:
-        """One of the arrays, counted from 0; None is the only one."""
-        name = self.file or "memory"
-        count = len(self.arrays)
-        if isinstance(index, str):
-            raise KernelError(f"the index of a kernel must be a whole number from 0, or 'all', got {index!r}.")
-        if index is None and count != 1:
-            raise KernelError(
-                f"{self.key or 'the array'} in {name} contains {count} kernels; choose one with index= in Python or "
-                f"--kernel-index on the command line, 0 to {count - 1}."
-            )
-        if index is not None and not 0 <= index < count:
-            raise KernelError(f"{name} contains {count} kernel{'s' * (count != 1)}, index {index} was requested.")
-        return self.arrays[index or 0]
 
 
 def load_arrays(path: Path, key: str | None) -> RawArrays:
@@ -440,13 +413,13 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
     try:
         if not path.is_file():
             raise KernelError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; give a kernel file.")
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise KernelError(f"{path.name} is {path.stat().st_size >> 20} MiB, far too large for a kernel.")
         if suffix == ".mat":
-            from blindsr.kernels.matlab import load_mat
+            from blindsr.kernels.matlab import load_mat  # SciPy's reader is heavy
 
             return load_mat(path, key)
-        return {".npz": _load_npz, ".npy": _load_npy, ".txt": _load_text, ".csv": _load_text}[suffix](path, key)
+        return {".npz": load_npz, ".npy": load_npy, ".txt": load_text, ".csv": load_text}[suffix](path, key)
     except KernelError:
         raise
     except Exception as error:  # the parsers of these formats raise anything for a damaged file
@@ -456,143 +429,6 @@ def load_arrays(path: Path, key: str | None) -> RawArrays:
             f"{path.name} cannot be read as a {suffix} kernel file ({type(error).__name__}): it is "
             "damaged or of another kind; save it again."
         ) from error
-
-
-def select_name(names: list[str], key: str | None, path: Path) -> str:
-    """The name of the requested array, of those in a file."""
-    requested = _KEYS if key is None else (key,)
-    for name in requested:
-        if name in names:
-            return name
-    listed = ", ".join(name[:40] for name in sorted(names)[:20]) or "nothing"
-    raise KernelError(
-        f"{path.name} must contain an array named {' or '.join(requested)}, it contains {listed}; choose one with key= "
-        "in Python or --kernel-key on the command line."
-    )
-
-
-def check_shape(shape: tuple[int, ...], name: str) -> None:
-    """Refuse, before it is read, a shape that neither a kernel nor a stack of kernels has."""
-    shape = _squeezed(shape)
-    sides = sorted(shape)[:2] if len(shape) == 3 else []
-    too_large = max(shape, default=0) > _MAX_COUNT or prod(shape) > _MAX_NUMBERS
-    if len(shape) > 3 and not too_large:
-        raise KernelError(
-            f"a kernel must have 2 dimensions, or 3 with one kernel for each band, {name} has {len(shape)}: "
-            f"{'×'.join(map(str, shape))}."
-        )
-    if any(n > MAX_SIZE for n in sides) or too_large:
-        raise _too_large(shape, name)
-
-
-def _too_large(shape: tuple[int, ...], name: str) -> KernelError:
-    sides = f"{name} has {'×'.join(map(str, shape))}"
-    return KernelError(f"a kernel must have 1 to {MAX_SIZE} px a side, {sides}; check that it is not an image.")
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the first axes of length 1 that are too many: (1, 1, K, K) of PyTorch is (1, K, K)."""
-    while len(shape) > 3 and 1 in shape:
-        first = shape.index(1)
-        shape = (*shape[:first], *shape[first + 1 :])
-    return shape
-
-
-def split_stack(array: NDArray[Any], *, index_last: bool = False) -> tuple[NDArray[Any], ...]:
-    """The kernels of a 3-D array: the axis that differs from the two equal ones counts them."""
-    array = array.reshape(_squeezed(array.shape))
-    if array.ndim != 3:
-        return (array,)
-    first, middle, last = array.shape
-    axis = 2 if index_last else 0
-    if first == middle != last:
-        axis = 2
-    elif middle == last != first:
-        axis = 0
-    return tuple(np.moveaxis(array, axis, 0))
-
-
-def _load_npy(path: Path, key: str | None) -> RawArrays:
-    if key is not None:
-        raise KernelError(f"{path.name} is a .npy file, whose one array has no name; leave key out.")
-    with path.open("rb") as file:
-        check_shape(_npy_shape(file), path.name)
-        file.seek(0)
-        return RawArrays(split_stack(np.lib.format.read_array(file, allow_pickle=False)), path.name)
-
-
-def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape: tuple[int, ...] = read(file)[0]
-    return shape
-
-
-def _load_npz(path: Path, key: str | None) -> RawArrays:
-    # NumPy leaks a file that it opened itself if the archive in it is damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
-        names = list(archive.files)
-        if _MAP_KEY in names and key is None:
-            raise KernelError(
-                f"{path.name} is a map of kernels that vary over an image, and one kernel is needed; `blindsr upscale "
-                "--kernel-map` takes it, and `blindsr kernel convert --kernel-index N` writes the kernel of one cell."
-            )
-        name = select_name(names, key, path)
-        # A member that would fill the memory when it is unpacked is refused.
-        entries = {info.filename: info for info in archive.zip.infolist()}  # type: ignore[union-attr]
-        for member in {name, "scale", "provenance", "bands"} & set(names):
-            entry = entries.get(f"{member}.npy", entries.get(member))
-            if entry is None or entry.file_size > _MAX_BYTES:
-                raise KernelError(f"{member} in {path.name} is far too large for a kernel.")
-            with archive.zip.open(entry) as unpacked:  # type: ignore[union-attr]
-                check_shape(_npy_shape(unpacked), path.name)
-        value = archive["scale"] if "scale" in names else np.array(1)
-        if value.size != 1 or value.dtype.kind not in "fiu" or not float(value.item()).is_integer() or value.item() < 1:
-            raise KernelError(f"the scale in {path.name} must be one whole number, 1 or more, it is {str(value)[:60]}.")
-        scale = int(value.item()) if "scale" in names else None
-        provenance = json.loads(str(archive["provenance"][()]) if "provenance" in names else "{}")
-        if not isinstance(provenance, dict):
-            raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
-        bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()
-        arrays = split_stack(archive[name])
-        bands = bands if len(bands) == len(arrays) else ()
-        is_own = {"scale", "provenance"} <= set(names)
-        return RawArrays(arrays, path.name, name, scale, provenance, bands, is_own)
-
-
-def _load_text(path: Path, key: str | None) -> RawArrays:
-    """Rows of numbers, separated by blanks, tabs, commas or semicolons; comments begin with #."""
-    if key is not None:
-        raise KernelError(f"{path.name} is a text file, whose one array has no name; leave key out.")
-    text = path.read_text(encoding="utf-8-sig")
-    lines = [line for line in (raw.split("#")[0].strip() for raw in text.splitlines()) if line]
-    warnings: _Warnings = ()
-    if lines and all(";" in line for line in lines) and "." not in text and "," in text:
-        lines = [line.replace(",", ".") for line in lines]
-        warnings = (f"the commas in {path.name} were read as decimal points.",)
-    if not lines:
-        raise KernelError(f"{path.name} must contain rows of numbers, it has none.")
-    check_shape((len(lines), 1), path.name)
-    rows = [[part for part in re.split(r"[\s,;]+", line) if part] for line in lines]
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1:
-        raise KernelError(
-            f"{path.name} must contain rows of one length, it has rows of "
-            f"{', '.join(map(str, sorted(lengths)[:8]))} numbers."
-        )
-    check_shape((len(rows), *lengths), path.name)
-    numbers: list[float] = []
-    for word in (word for row in rows for word in row):
-        try:
-            numbers.append(float(word))
-        except ValueError as error:
-            raise KernelError(
-                f"{path.name} must contain only numbers, it has {word[:40]!r}; begin comments with #."
-            ) from error
-    values = np.array(numbers).reshape(len(rows), *lengths)
-    return RawArrays((values,), path.name, warnings=warnings)
 
 
 def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = None) -> bytes:
@@ -618,7 +454,7 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
         content: dict[str, Any] = {}
         provenance: dict[str, Any] | list[dict[str, Any]]
         if isinstance(kernel, KernelMap):
-            content[_MAP_KEY] = kernel.arrays()
+            content[MAP_KEY] = kernel.arrays()
             provenance = [dict(part.provenance) for part in kernel.flat]
         elif isinstance(kernel, KernelStack):
             side = max(part.size for part in kernel.kernels)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
-from blindsr.kernels.files import RawArrays, check_shape, select_name, split_stack
+from blindsr.kernels.arrays import RawArrays, check_shape, select_name, split_stack
 
 if TYPE_CHECKING:
     import h5py

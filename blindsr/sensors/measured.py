@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from blindsr.errors import ConfigError, ImageError, KernelError
 from blindsr.kernels import Kernel, files
+from blindsr.kernels.arrays import RawArrays
 from blindsr.kernels.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from blindsr.kernels.kernel import MAX_SIZE
 from blindsr.kernels.transform import zero_margins
@@ -196,7 +197,7 @@ def kernel_from_image(
     psf, warnings = read_psf(path, index=index, allows_colour=False)
     if convention != "auto":
         light, background = without_background(psf)
-        kernel, more = files.kernel_from_array(light, scale, convention, files.RawArrays((light,), path.name))
+        kernel, more = files.kernel_from_array(light, scale, convention, RawArrays((light,), path.name))
         return kernel, (*warnings, *([background] if background else []), *more)
     kernel, warnings = kernel_from_psf(psf, scale, MeasuredPSF(model="psf", warnings=warnings))
     assumed = (

@@ -41,6 +41,7 @@ from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, box
 from blindsr.ops import dihedral_inverse, luma
 from blindsr.ops.repetition import find_repetition
+from blindsr.ops.resampling import find_enlargement
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
 
@@ -64,6 +65,7 @@ _MIN_SHARE = 0.0005  # share of the bicubic kernel from which the provenance has
 _NOISY = 2.0  # grey levels of predicted noise
 _PATTERN = 0.5  # first of `detail_ratios`, 1 for noise, below which there is a pattern of single pixels
 _DRAWN = 4.0  # grey levels of the finest detail, beyond which it is no rounding
+_MORE = 2.0  # factor of an earlier enlargement from which the networks know it better than its trace
 _KNOWN_KERNEL_ADVICE = "If you know the blur, use `blindsr upscale` with --kernel (kernel= in Python)."
 _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise floor
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
@@ -377,6 +379,11 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
         is_grey=bool((lr == lr[:, :1]).all()),
     )
     posterior = _posterior_of(tiles, spectral, scale, config)
+    if (factor := find_enlargement(plane)) > 1:  # what the networks guess; larger factors leave the same trace
+        seen = posterior.metrics
+        is_more = seen["enlarged_probability"] > config.enlarged_probabilities[0] and seen["enlarged_factor"] > _MORE
+        found = {"enlarged_probability": 1.0, "enlarged_factor": seen["enlarged_factor"] if is_more else factor}
+        posterior = replace(posterior, metrics={**seen, **found})
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
     measured["field_motion"] = field_motion(plane)

@@ -1,0 +1,75 @@
+"""Traces of an earlier enlargement: what an interpolated pixel lacks of fine detail depends on where it lies.
+
+A pixel between two original ones is smoother than one that lies on one of them. Along a line these places repeat with
+the factor of the enlargement, and so does the strength of the second difference.
+
+References:
+    Gallagher, "Detection of Linear and Cubic Interpolation in JPEG Compressed Images", CRV 2005.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["MIN_SIDE", "find_enlargement"]
+
+MIN_SIDE = 120  # px; a shorter line has too few periods
+_QUANTILE = 0.95  # at which second differences are clipped, so that no edge decides
+_FLOOR = 0.05  # grey levels, added before the logarithm
+_SMOOTHING = 17  # px, of the mean that is subtracted: the scene has more detail at some places
+_LOWEST, _HIGHEST = 0.18, 0.47  # cycles per px, of the period; others are also those of scenes and of reductions
+_ROUNDING = 1e-9  # power, of the arithmetic on a flat image
+_MIN_PEAK, _SAME = 25.0, 0.008  # power over the median, along both axes; difference of their frequencies, cycles per px
+# The period of JPEG's blocks has harmonics at the eighths, of which the first is as strong as any.
+_BLOCK, _MAX_FIRST = 8, 0.05
+# Mean power beyond the limit of the original, over that below it: (first and last, from that limit, cycles per px). A
+# reduction leaves a period as well, but no such gap.
+_BEYOND, _BELOW, _ALONG, _MAX_POWER = 0.03, (0.10, 0.02), 0.2, 0.42
+
+
+def find_enlargement(plane: Tensor) -> float:
+    """The factor, from 1.22 to 1.9, by which an image was enlarged before; 1 where there is no trace of it.
+
+    Nothing is found where the image was compressed since, and of a factor over 2 what is left when whole periods are
+    taken off: 1.5 for 3.
+
+    Args:
+        plane: (H, W), grey levels from 0 to 255.
+    """
+    if min(plane.shape) < MIN_SIDE:
+        return 1.0
+    image = plane.double().cpu().numpy()
+    first, second = _period(image), _period(image.T)
+    if first is None or second is None or abs(first - second) > _SAME:
+        return 1.0
+    factor = 1 / (1 - (first + second) / 2)
+    return factor if max(_power_beyond(each, 0.5 / factor) for each in (image, image.T)) < _MAX_POWER else 1.0
+
+
+def _period(image: NDArray[np.float64]) -> float | None:
+    """Frequency, cycles per px, with which the second difference along the rows of an image repeats; None without."""
+    difference = np.abs(np.diff(image, 2, axis=1))
+    line = np.log(np.minimum(difference, np.quantile(difference, _QUANTILE)).mean(0) + _FLOOR)
+    margin = _SMOOTHING // 2
+    line = line - np.convolve(np.pad(line, margin, "reflect"), np.full(_SMOOTHING, 1 / _SMOOTHING), "valid")
+    power, frequency = np.abs(np.fft.rfft(line * np.hanning(len(line)))) ** 2, np.fft.rfftfreq(len(line))
+    inside = (frequency >= _LOWEST) & (frequency <= _HIGHEST)
+    peak = int(np.where(inside, power, -1.0).argmax())
+    if power[peak] < _MIN_PEAK * max(float(np.median(power[inside])), _ROUNDING):
+        return None
+    near = 1.5 / len(line)
+    is_eighth = min(abs(float(frequency[peak]) - k / _BLOCK) for k in range(1, _BLOCK // 2)) < near
+    if is_eighth and power[np.abs(frequency - 1 / _BLOCK) < near].max(initial=0.0) > _MAX_FIRST * power[peak]:
+        return None
+    return float(frequency[peak])
+
+
+def _power_beyond(image: NDArray[np.float64], limit: float) -> float:
+    """Mean power of an image beyond a frequency along its rows, cycles per px, over that below it."""
+    window = np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
+    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2
+    along = np.abs(np.fft.fftfreq(image.shape[0])) < _ALONG
+    mean = power[along].mean(0)
+    frequency = np.fft.rfftfreq(image.shape[1])
+    below = (frequency > limit - _BELOW[0]) & (frequency < limit - _BELOW[1])
+    return float(mean[frequency > limit + _BEYOND].mean() / max(mean[below].mean(), 1e-12))

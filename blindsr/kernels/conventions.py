@@ -31,6 +31,9 @@ _BY_KEY: Final[dict[str | None, tuple[Convention, ...]]] = {
     "kernels": ("kair",),
     None: ("blindsr", "kernelgan", "generator", "kair", "mzsr"),
 }
+# Of an array without a name: taps from the centre of mass up to which another convention than ours is meant, and from
+# our own centre up to which a kernel is a little off it.
+_CLOSE, _OFF_CENTRE = 0.1, 0.5
 _TOLERANCE: Final = 0.35  # px; half of the distance between neighbouring conventions at ×2, plus noise of the taps
 _MIN_REPORTED_SHIFT: Final = 0.25  # HR px
 _MAX_OFF_TAP: Final = 0.1  # px; a centre of mass so near the middle tap lies on it
@@ -151,6 +154,8 @@ def detect(array: ArrayLike, scale: int, key: str | None = None) -> tuple[Conven
     ]
     distances = [float(np.abs(centre - _expected_centre(c, size, scale)).max()) for c in allowed]
     nearest = int(np.argmin(np.round(distances, 6)))
+    if allowed[0] == "blindsr" and distances[nearest] > _CLOSE and distances[0] <= _OFF_CENTRE:
+        nearest = 0  # a kernel that is a little off its centre has no other convention for that
     is_known = distances[nearest] <= _TOLERANCE or len(allowed) == 1
     convention = allowed[nearest if is_known else 0]
     named = f"its key is {key!r}" if key else "it has no key"

@@ -20,6 +20,7 @@ _SMOOTHING = 17  # px, of the mean that is subtracted: the scene has more detail
 _LOWEST, _HIGHEST = 0.18, 0.47  # cycles per px, of the period; others are also those of scenes and of reductions
 _ROUNDING = 1e-9  # power, of the arithmetic on a flat image
 _MIN_PEAK, _SAME = 25.0, 0.008  # power over the median, along both axes; difference of their frequencies, cycles per px
+_PARTS, _MIN_COHERENCE = 4, 0.9  # of the rows; modulus of the mean phase of their periods
 # The period of JPEG's blocks has harmonics at the eighths, of which the first is as strong as any.
 _BLOCK, _MAX_FIRST = 8, 0.05
 # Mean power beyond the limit of the original, over that below it: (first and last, from that limit, cycles per px). A
@@ -49,19 +50,27 @@ def find_enlargement(plane: Tensor) -> float:
 def _period(image: NDArray[np.float64]) -> float | None:
     """Frequency, cycles per px, with which the second difference along the rows of an image repeats; None without."""
     difference = np.abs(np.diff(image, 2, axis=1))
-    line = np.log(np.minimum(difference, np.quantile(difference, _QUANTILE)).mean(0) + _FLOOR)
-    margin = _SMOOTHING // 2
-    line = line - np.convolve(np.pad(line, margin, "reflect"), np.full(_SMOOTHING, 1 / _SMOOTHING), "valid")
-    power, frequency = np.abs(np.fft.rfft(line * np.hanning(len(line)))) ** 2, np.fft.rfftfreq(len(line))
-    inside = (frequency >= _LOWEST) & (frequency <= _HIGHEST)
+    difference = np.minimum(difference, np.quantile(difference, _QUANTILE))
+    spectrum, frequency = _spectrum(difference), np.fft.rfftfreq(difference.shape[1])
+    power, inside = np.abs(spectrum) ** 2, (frequency >= _LOWEST) & (frequency <= _HIGHEST)
     peak = int(np.where(inside, power, -1.0).argmax())
     if power[peak] < _MIN_PEAK * max(float(np.median(power[inside])), _ROUNDING):
         return None
-    near = 1.5 / len(line)
+    near = 1.5 / difference.shape[1]
     is_eighth = min(abs(float(frequency[peak]) - k / _BLOCK) for k in range(1, _BLOCK // 2)) < near
     if is_eighth and power[np.abs(frequency - 1 / _BLOCK) < near].max(initial=0.0) > _MAX_FIRST * power[peak]:
         return None
-    return float(frequency[peak])
+    # A pattern of the scene has another phase in other rows.
+    parts = np.array([_spectrum(part)[peak] for part in np.array_split(difference, _PARTS)])
+    coherence = abs(np.mean(parts / np.maximum(np.abs(parts), _ROUNDING)))
+    return float(frequency[peak]) if coherence > _MIN_COHERENCE else None
+
+
+def _spectrum(difference: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Fourier transform of the logarithm of a mean over rows, without what varies slowly."""
+    line, margin = np.log(difference.mean(0) + _FLOOR), _SMOOTHING // 2
+    line = line - np.convolve(np.pad(line, margin, "reflect"), np.full(_SMOOTHING, 1 / _SMOOTHING), "valid")
+    return np.asarray(np.fft.rfft(line * np.hanning(len(line))))
 
 
 def _power_beyond(image: NDArray[np.float64], limit: float) -> float:

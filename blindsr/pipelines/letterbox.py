@@ -30,6 +30,8 @@ _BEHIND = 16  # of these lines
 _EDGE = 17
 _LIKE_LARGEST = 0.7  # step of a bar's edge over the largest step, at least
 _MAX_BLUR = 0.08  # share of the image in the line two before its first: an edge that is softer was blurred with it
+# The same in the line before its first, which bar and image share: the bar is part of what was photographed or reduced.
+_MAX_MIXED = 0.2
 _MIN_FIRST = 0.8  # share of the image in its first line
 _FIRST_LINES = 16  # that are read to find out whether there is a bar
 _SIDES = ("top", "bottom", "left", "right")
@@ -219,6 +221,8 @@ def _bar(source: Source, area: Window, side: str, flat: int) -> int:
         return float((differences[line] * differences[of]).sum() / differences[of].square().sum())
 
     for first in (edge, edge + 1):
+        if first + 1 < len(lines) and share(first - 1, first) > _MAX_MIXED:
+            return 0  # repeated, this line would be a row of blocks
         if first + 1 < len(lines) and share(first - 2, first) <= _MAX_BLUR and share(first, first + 1) >= _MIN_FIRST:
             behind = differences[first : first + _BEHIND].abs().amax(1) > _MIN_CONTRAST
             is_flat = bool((lines[first].amax(1) - lines[first].amin(1) <= 2 * _RANGE).all())

@@ -5,6 +5,7 @@ from scipy import ndimage, signal
 
 from blindsr.errors import KernelError
 from blindsr.kernels import detect, from_convention, gaussian, to_convention
+from blindsr.kernels.files import as_kernel
 from blindsr.ops import degrade
 
 CORRELATING = ["kernelgan", "generator", "fkp", "mzsr"]
@@ -173,3 +174,12 @@ def test_an_unknown_convention_is_refused():
 def test_an_array_that_is_not_square_is_refused(array):
     with pytest.raises(KernelError, match="square 2-D"):
         from_convention(array, 2, "kernelgan")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("off", [0.2, 0.3, 0.38])
+def test_an_array_that_is_a_little_off_its_centre_stays_in_our_convention(scale, off):
+    kernel = gaussian(2.4, scale).array
+    moved = np.clip(ndimage.shift(np.pad(kernel, 4), (off, off), order=3), 0, None)
+    assert detect(moved, scale)[0] == "blindsr"
+    assert np.abs(as_kernel(moved / moved.sum(), scale).centroid - off).max() < 0.05

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from blindsr import SuperResolver
 from blindsr.image_io import FileOptions, read_photo
-from blindsr.kernels import gaussian
+from blindsr.kernels import bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
@@ -75,10 +76,25 @@ def test_bars_of_a_compressed_picture_are_found_within_a_pixel(lr, quality):
     assert np.abs(np.subtract(found, FRAME)).max() <= 1
 
 
-def test_a_line_that_bar_and_picture_share_belongs_to_the_bar(lr):
+def test_a_bar_that_shares_a_line_with_the_photograph_is_a_part_of_it(lr):
     shared = framed(lr, BLACK, (10, 0, 0, 0))
     shared[..., 9, :] = 0.4 * lr[..., 0, :]
-    assert place(shared) == (10, 0, 0, 0)
+    assert place(shared) == (0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("trained_network")
+@pytest.mark.parametrize("width", [24, 25])  # on the grid of the pixels, and between
+def test_a_frame_that_was_reduced_with_the_photograph_is_sharpened_with_it(width):
+    hr = photograph(192, 192, name="coffee")
+    framed_hr = framed(hr[..., width:-width, width:-width], WHITE, (width,) * 4)
+    lr = (degrade(framed_hr, bicubic(2).tensor(hr), 2).clamp(0, 1) * 255).round() / 255
+    sharp, plain = (
+        torch.from_numpy(SuperResolver(scale=2, **how)(lr[0].permute(1, 2, 0).numpy(), kernel="bicubic").image)
+        for how in ({"preset": "fast"}, {"upscaler": "bicubic"})
+    )
+    truth = framed_hr[0].permute(1, 2, 0)
+    errors = [float((image - truth)[8:-8, 8:-8].square().mean()) for image in (sharp, plain)]
+    assert errors[0] < 0.8 * errors[1]
 
 
 def test_an_edge_as_soft_as_the_photograph_is_a_part_of_it(hr):

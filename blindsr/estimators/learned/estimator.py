@@ -593,8 +593,8 @@ def _warning(posterior: ImagePosterior, shares: _Shares, sharpening: float) -> s
         )
     if shares.unknown > _WARNED_SHARE:
         return (
-            "the image is unlike photographs, as test charts are, and its blur cannot be measured: the kernel is the "
-            f"bicubic one. {_KNOWN_KERNEL_ADVICE}"
+            "the image is unlike the photographs that the estimate knows, as test charts and regular patterns are, and "
+            f"its blur cannot be measured: the kernel is the bicubic one. {_KNOWN_KERNEL_ADVICE}"
         )
     if shares.uncertain > _WARNED_SHARE and shares.sharp < _WARNED_SHARE:
         return (

@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Interference", "find_interference", "without_interference"]
 
 MIN_SIDE = 96  # px
-MAX_PIXELS = 4_000_000  # of an image that is searched, which takes its whole spectrum
+MAX_PIXELS = 2_000_000  # of an image that is searched: its whole spectrum takes some 80 bytes a pixel
 _MAX_WAVES = 6
 _SMOOTHING = 4.0  # px, σ of what is left out before the search: a wave much longer than that is part of the scene
 _LOWEST = 0.08  # cycles per px

@@ -133,7 +133,7 @@ class LearnedConfig:
     shake_fallback_errors: tuple[float, float] = (0.22, 0.3)
     max_shake_fallback_share: float = 0.9
     # Errors between which an image is given up as nothing that the networks know, and gets the bicubic kernel itself:
-    # photographs have up to 0.48, test charts of rising frequencies 0.8 to 1.2.
+    # photographs hardly ever have more than 0.5, test charts of rising frequencies 0.8 to 1.2.
     unknown_errors: tuple[float, float] = (0.5, 0.75)
     # Probabilities of a sharp image between which the estimate is blended into the bicubic kernel.
     sharp_probabilities: tuple[float, float] = (0.15, 0.3)

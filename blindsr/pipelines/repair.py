@@ -199,8 +199,8 @@ def _with_chroma(source: Source) -> tuple[Source, tuple[str, ...]]:
         return source, ()
     height, width = found.sides
     return RepairedSource(source, chroma=found), (
-        f"the colours have one sample for {width}×{height} pixels, as video and JPEG store them, which was repeated; they "
-        "are interpolated instead.",
+        f"the colours have one sample for {width}×{height} pixels, as video and JPEG store them, which was repeated; "
+        "they are interpolated instead.",
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Interference", "find_interference", "without_interference"]
 
 MIN_SIDE = 96  # px
-MAX_PIXELS = 2_000_000  # of an image that is searched: its whole spectrum takes some 80 bytes a pixel
+MAX_PIXELS = 2_000_000  # of an image that is searched: that takes some 60 bytes for each
 _MAX_WAVES = 6
 _SMOOTHING = 4.0  # px, σ of what is left out before the search: a wave much longer than that is part of the scene
 _LOWEST = 0.08  # cycles per px
@@ -27,6 +27,7 @@ _REFINEMENTS = (0.25, 0.05, 0.01)  # elements, steps of the search of the maximu
 _BLOCK = 32  # px, side of the blocks whose waves are compared
 # Of the smoother half of the blocks: the share whose wave differs from the common one by less than this part of it.
 _MAX_DIFFERENCE, _MIN_SHARE = 0.6, 0.8
+_CLIPPED = 0.5 / 255  # distance from black or white up to which a sample has lost its wave
 # Grey levels of the amplitude; and the largest share of the variance of the image: a drawn pattern is the image.
 _MIN_AMPLITUDE, _MAX_AMPLITUDE, _MAX_VARIANCE = 0.3 / 255, 16 / 255, 0.3
 
@@ -89,7 +90,7 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
 
 
 def without_interference(window: Tensor, waves: Sequence[Interference], origin: tuple[int, int]) -> Tensor:
-    """Subtract waves from a part of an image.
+    """Subtract waves from a part of an image; clipped samples, and those of black bars, have none, and stay.
 
     Args:
         window: (1, C, h, w), [0, 1].
@@ -100,11 +101,13 @@ def without_interference(window: Tensor, waves: Sequence[Interference], origin: 
         (1, C, h, w); not clipped.
     """
     (top, left), (height, width) = origin, window.shape[-2:]
+    is_clipped = (window < _CLIPPED) | (window > 1 - _CLIPPED)
+    cleaned = window
     rows, columns = range(top, top + height), range(left, left + width)
     for wave in waves:
         bands = np.stack([_wave(amplitude, wave.frequency, rows, columns) for amplitude in wave.amplitudes])
-        window = window - torch.from_numpy(bands)[None].to(window)
-    return window
+        cleaned = cleaned - torch.from_numpy(bands)[None].to(window)
+    return torch.where(is_clipped, window, cleaned)
 
 
 def _wave(amplitude: complex, frequency: tuple[float, float], rows: range, columns: range) -> NDArray[np.float64]:

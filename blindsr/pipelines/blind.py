@@ -358,7 +358,7 @@ def fit(
             (BandSource(content, i), BandSource(extended, i), each, f"band {kernel.names[i]}: ")
             for i, each in enumerate(kernel.kernels)
         ]
-    is_repeated = estimate is not None and max(estimate.repetition) > 1
+    is_repeated = estimate is not None and max(estimate.repetition) > 1 and is_compared(upscaler)
     degradations, models, strengths = [], [], []
     for number, (part, extended_part, part_kernel, prefix) in enumerate(parts):
         degradation, texts = measure_degradation(

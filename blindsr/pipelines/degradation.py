@@ -171,8 +171,8 @@ def measure_degradation(
         plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
         level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
         what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
-        if settings.denoise != 0:
-            what = f"{what[:-1]}, and --noise 0 fine texture that was taken for noise."
+        if settings.denoise in ("auto", 1):
+            what = f"{what[:-1]}, and noise_sigma=0 (--noise 0) keeps fine texture that was taken for noise."
         if noise.is_quantized:
             what_becomes = _what_becomes_of_noise(settings.denoise, "their steps")
             what = (

@@ -162,8 +162,6 @@ def _noise_in_series(image: ImageSource, settings: Settings, run: FileRun, noise
         return None
     source, _ = repaired_for_upscaling(ColorSource(image, run.device), settings, run.kernel)
     own = measure_noise(content_of(source))
-    if own is None:
-        return None
     return (noise if own.is_near(noise) else own,)
 
 

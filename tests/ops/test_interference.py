@@ -59,3 +59,18 @@ def test_patterns_of_a_scene_and_drawn_ones_are_none():
     checks = np.repeat(((x // 2 + y // 2) % 2)[None].astype(float), 3, 0)
     for each in (cloth, receding, drawn, checks, np.full((3, side, side), 0.5), image[:, :80, :80]):
         assert find_interference(torch.from_numpy(each.clip(0, 1))[None].float()) == ()
+
+
+def test_clipped_samples_and_black_bars_get_no_wave():
+    image = 1.3 * scene()
+    image[:, :19] = 0
+    y, x = np.mgrid[: image.shape[1], : image.shape[2]]
+    lr = image + (image > 0) * 4 / 255 * np.sin(2 * np.pi * (0.17 * y + 0.31 * x))
+    lr = torch.from_numpy(np.round(255 * lr.clip(0, 1)) / 255)[None].float()
+    (wave,) = find_interference(lr)
+    result = without_interference(lr, (wave,), (0, 0))
+    blown = torch.from_numpy(image > 1.03)[None]
+    assert blown.float().mean() > 0.001
+    assert (result[blown] == 1).all()
+    assert (result[:, :, :19] == 0).all()
+    assert not torch.equal(result, lr)

@@ -47,6 +47,8 @@ def estimate_and_upscale(options: Options, photos: tuple[Path, ...]) -> None:
         "Common", "Dial", "Known kernel", "File", "Machine", "Cluster", "Output",
         "upscaler", "init", "zssr_setting", "align_colors", "noise", "seed", "config",
         "recursive", "name_template", "skip_existing", "dry_run", "jobs", "manifest", "retries",
+        scale="Output size over input size, up to 8; 1 deblurs without enlarging. Two numbers such as 2x3 are "
+        "horizontal and vertical. Where it is left out, a kernel file that states its scale is used at that one.",
     ),
 )  # fmt: skip
 def upscale(options: Options, photos: tuple[Path, ...]) -> None:

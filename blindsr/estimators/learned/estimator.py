@@ -561,7 +561,7 @@ def _warning(posterior: ImagePosterior, shares: _Shares, sharpening: float) -> s
             size = f"1/{columns} of its width and 1/{rows} of its height"
         return (
             f"the image was enlarged by repeating each pixel {columns}×{rows} times: it has the edges of these blocks, "
-            f"and is not sharpened. For a sharp result reduce it to {size} first, without interpolation."
+            f"and its kernel is the bicubic one. For a sharp result reduce it to {size} first, without interpolation."
         )
     if shares.combed > _WARNED_SHARE:
         return (

@@ -2,7 +2,8 @@
 
 A PNG or TIFF that once was a JPEG, and a part cut out of one, have the error of that compression, and no file says so.
 Its blocks begin anywhere. The seams between them show where; there, the coefficients of the blocks are multiples of the
-steps of its quantisation table, which are read from them.
+steps of its quantisation table, which are read from them. In a JPEG that was resized since, the seams are all that is
+left, at another period.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch.nn import functional
 from blindsr.errors import ImageError
 from blindsr.ops.noise import ROUNDING
 
-__all__ = ["LUMA_TABLE", "estimate_jpeg_error", "jpeg_noise_sigma"]
+__all__ = ["LUMA_TABLE", "estimate_jpeg_error", "estimate_resized_jpeg_error", "jpeg_noise_sigma"]
 
 _Array = NDArray[np.floating]
 
@@ -51,6 +52,16 @@ _MAX_SCATTER = 2.0  # of steps, as multiples of those of libjpeg, around their m
 # at a quality of 90 leaves as much; noise on a pattern of few blocks leaves more.
 _MAX_REST = 1.5
 _MIN_VARIETY = 0.3  # standard deviation of a coefficient's modulus over its mean; a pattern has the same in all blocks
+# Of a JPEG that was resized: the factors that are tried, the logarithm of the ratio of two, and the distance from 1
+# below which it is no other; columns to either side whose median says how rough the image is; length of the transforms.
+_LOWEST_FACTOR, _HIGHEST_FACTOR, _FACTOR_STEP, _SAME_SIZE = 0.62, 1.4, 0.0015, 0.01
+_MARGIN, _LENGTH = 6, 8192
+# Lines of the spectrum, in standard deviations: the mean modulus of what is none, the first one that may be one, and
+# both of a train of pulses together. The second line of interpolated pixels is under 0.17 of the first, of seams 0.3 to
+# 0.6; lines of other periods over the first one are those of a larger pattern.
+_RAYLEIGH, _MIN_LINE, _MIN_LINES, _MIN_SECOND, _MAX_SUBHARMONIC = 1.25, 2.0, 2.6, 0.2, 0.85
+_SUBHARMONICS = (1 / 2, 1 / 3, 2 / 3)
+_WAVE_TO_NOISE, _MAX_RESIZED = 3.6, 16 / 255  # amplitude of the first line to the error of the table; more is no JPEG
 #: Luma table of ITU-T T.81, K.1, (8, 8), which libjpeg scales by the quality.
 LUMA_TABLE = np.array([
     [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55],
@@ -78,7 +89,7 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
 
     Where the blocks begin is found from their seams. If the coefficients of these blocks are multiples of steps, the
     error is that of these steps, as of a JPEG file with this table. If not, as after a change of brightness, seams
-    that are beyond doubt tell it. An image that was resized since has neither.
+    that are beyond doubt tell it. An image that was resized since has neither (`estimate_resized_jpeg_error`).
 
     Args:
         windows: Luma of windows of one image, (B, 1, H, W), [0, 1], sides of 32 px or more.
@@ -95,10 +106,7 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
         de Queiroz, "Identification of bitmap compression history: JPEG detection and quantizer estimation", IEEE TIP
         12(2), 2003, for steps from coefficients.
     """
-    if windows.ndim != 4 or windows.shape[1] != 1 or min(windows.shape[-2:]) < 4 * _BLOCK:
-        raise ImageError(
-            f"JPEG blocks are looked for in (B, 1, H, W) of {4 * _BLOCK} px a side or more, got {tuple(windows.shape)}."
-        )
+    _check(windows)
     if _is_repeated(windows):
         return 0.0
     rows = _seams(windows.mT, [row for row, _ in origins])
@@ -122,6 +130,107 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
     return _BLOCKING_TO_NOISE * blocking if is_grid and blocking >= _MIN_BLOCKING else 0.0
 
 
+def estimate_resized_jpeg_error(windows: Tensor) -> float:
+    """Estimate the error that a JPEG compression has left in luma of an image that was resized since, by 0.62 to 1.4.
+
+    The seams between blocks are a train of pulses with a period of 8 px times the factor, along both axes alike: a line
+    in the spectrum of the roughness of columns, and a second one at twice the frequency, in phase with it. The pixels
+    that an enlargement has interpolated repeat with a period of their own, but as a wave without a second line. The
+    height of the seams tells the error.
+
+    Args:
+        windows: Luma of windows of one image, (B, 1, H, W), [0, 1], sides of 32 px or more; the lines stand out from
+            some 120 px on.
+
+    Returns:
+        σ in [0, 1] units, as `estimate_jpeg_error`; 0.0 where no such seams are found.
+
+    Raises:
+        ImageError: Not (B, 1, H, W), or too small.
+    """
+    _check(windows)
+    if _is_repeated(windows):
+        return 0.0
+    columns, rows = _SeamLines.of(windows), _SeamLines.of(windows.mT)
+    lines = np.minimum(columns.first + columns.second, rows.first + rows.second) / 2
+    first = np.minimum(columns.first, rows.first)
+    is_seam = (first > _MIN_LINE) & (np.minimum(columns.ratio, rows.ratio) > _MIN_SECOND)
+    best = int(np.where(is_seam, lines, 0.0).argmax())
+    factor, sigma = _FACTORS[best], _WAVE_TO_NOISE * (columns.wave[best] + rows.wave[best]) / 2
+    if not is_seam[best] or lines[best] < _MIN_LINES or abs(factor - 1) < _SAME_SIZE:
+        return 0.0
+    if not _BLOCKING_TO_NOISE * _MIN_BLOCKING <= sigma <= _MAX_RESIZED:
+        return 0.0
+    larger = np.minimum(columns.subharmonics, rows.subharmonics)[best]
+    return float(sigma) if larger < _MAX_SUBHARMONIC * first[best] else 0.0
+
+
+_FACTORS = np.exp(np.arange(math.log(_LOWEST_FACTOR), math.log(_HIGHEST_FACTOR), _FACTOR_STEP))
+
+
+@dataclass(frozen=True)
+class _SeamLines:
+    """Lines in the spectrum of the roughness of columns, for each of `_FACTORS`, (F,)."""
+
+    first: _Array  # modulus of the line of the period of blocks, in standard deviations
+    second: _Array  # that of twice this frequency, as far as it is in phase with the first
+    ratio: _Array  # of the second to the first
+    subharmonics: _Array  # the largest modulus of the lines of two and three blocks
+    wave: _Array  # amplitude of the first line, [0, 1] units
+
+    @classmethod
+    def of(cls, windows: Tensor) -> "_SeamLines":
+        """The lines of vertical seams, the means over windows, (B, 1, H, W)."""
+        first, second, wave, subharmonics = (np.zeros(len(_FACTORS)) for _ in range(4))
+        for excess, ratio in map(_roughness, windows[:, 0]):
+            relative = _spectrum(ratio) / max(ratio.std() * math.sqrt(0.75 / len(ratio)), 1e-9)
+            own = _lines(relative, 1)
+            first += np.abs(own)
+            second += (_lines(relative, 2) * np.exp(-2j * np.angle(own))).real
+            subharmonics += np.max([np.abs(_lines(relative, part)) for part in _SUBHARMONICS], axis=0)
+            wave += 2 * np.abs(_lines(_spectrum(excess), 1))
+        number = len(windows)
+        ratio = second / np.maximum(first, 1e-9)
+        # The mean of several windows scatters less: as far beyond what is no line as that of a single one would be.
+        first, subharmonics = (
+            _RAYLEIGH + (each / number - _RAYLEIGH) * math.sqrt(number) for each in (first, subharmonics)
+        )
+        return cls(first, second / math.sqrt(number), ratio, subharmonics, wave / number)
+
+
+def _roughness(window: Tensor) -> tuple[_Array, _Array]:
+    """What the third difference across each column of a window, (H, W), exceeds that beside it by, and over that."""
+    rough = _third_difference(window).mean(0).double().cpu().numpy()
+    shifts = [shift for shift in range(-_MARGIN, _MARGIN + 1) if shift]
+    beside = np.median([np.roll(rough, shift) for shift in shifts], axis=0)
+    excess = (rough - beside)[_MARGIN:-_MARGIN]
+    return excess, (excess / (beside[_MARGIN:-_MARGIN] + ROUNDING)).clip(_MIN_RATIO, _MAX_RATIO)
+
+
+def _spectrum(line: _Array) -> _Array:
+    """Fourier transform of a line without its mean, as half the amplitude of the waves in it."""
+    window = np.hanning(len(line))
+    return np.asarray(np.fft.rfft((line - line.mean()) * window, _LENGTH) / window.sum())
+
+
+def _lines(spectrum: _Array, harmonic: float) -> _Array:
+    """The values of a spectrum at a multiple of the frequency of the seams, for each of `_FACTORS`."""
+    return np.asarray(spectrum[np.rint(harmonic * _LENGTH / (_BLOCK * _FACTORS)).astype(int)])
+
+
+def _third_difference(windows: Tensor) -> Tensor:
+    """Moduli of the third differences along the last axis, which are zero for a smooth gradient."""
+    steps = windows[..., :-3] - 3 * windows[..., 1:-2] + 3 * windows[..., 2:-1] - windows[..., 3:]
+    return steps.abs().clamp(max=_MAX_STEP)
+
+
+def _check(windows: Tensor) -> None:
+    if windows.ndim != 4 or windows.shape[1] != 1 or min(windows.shape[-2:]) < 4 * _BLOCK:
+        raise ImageError(
+            f"JPEG blocks are looked for in (B, 1, H, W) of {4 * _BLOCK} px a side or more, got {tuple(windows.shape)}."
+        )
+
+
 @dataclass(frozen=True)
 class _Seam:
     """Vertical seams of one phase."""
@@ -139,8 +248,7 @@ def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
     A step between two columns raises the third difference, which is zero for a smooth gradient. Each column is compared
     with those beside it, so that texture and edges of the scene weigh little.
     """
-    steps = windows[..., :-3] - 3 * windows[..., 1:-2] + 3 * windows[..., 2:-1] - windows[..., 3:]
-    rough = steps.abs().clamp(max=_MAX_STEP).mean((1, 2)).double().cpu().numpy()
+    rough = _third_difference(windows).mean((1, 2)).double().cpu().numpy()
     beside = np.median([np.roll(rough, shift, axis=1) for shift in _BESIDE], axis=0)
     inner = slice(max(_BESIDE), -max(_BESIDE))
     ratio = ((rough - beside) / (beside + ROUNDING))[:, inner].clip(_MIN_RATIO, _MAX_RATIO)

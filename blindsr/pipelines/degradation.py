@@ -15,7 +15,7 @@ from blindsr.errors import ConfigError
 from blindsr.image_io import ImageSource
 from blindsr.kernels import Kernel, KernelEstimate, is_bicubic
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
-from blindsr.ops.jpeg import estimate_jpeg_error, jpeg_noise_sigma
+from blindsr.ops.jpeg import estimate_jpeg_error, estimate_resized_jpeg_error, jpeg_noise_sigma
 from blindsr.ops.noise import (
     ROUNDING,
     estimate_background_noise,
@@ -75,6 +75,7 @@ class Noise:
 
     sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
     jpeg: float = 0.0  # error of luma that an earlier JPEG compression left
+    is_resized_jpeg: bool = False  # whether the image was resized after that compression
     mosaic: float = 0.0  # error of chroma that was interpolated from a sensor's mosaic
     is_quantized: bool = False  # whether most of it is the error of few grey levels or colours
 
@@ -108,9 +109,13 @@ def common_noise(measured: Sequence[Noise]) -> Noise | None:
     jpeg, mosaic = (
         float(np.median(levels)) for levels in zip(*((noise.jpeg, noise.mosaic) for noise in measured), strict=True)
     )
-    is_quantized = all(noise.is_quantized for noise in measured)
-    medians = tuple(float(sigma) for sigma in sigmas)
-    return Noise(sigmas=medians, jpeg=jpeg, mosaic=mosaic, is_quantized=is_quantized)
+    return Noise(
+        sigmas=tuple(float(sigma) for sigma in sigmas),
+        jpeg=jpeg,
+        is_resized_jpeg=any(noise.is_resized_jpeg for noise in measured),
+        mosaic=mosaic,
+        is_quantized=all(noise.is_quantized for noise in measured),
+    )
 
 
 def measure_degradation(
@@ -162,6 +167,9 @@ def measure_degradation(
         if jpeg > 0:
             by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
             found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"
+            if noise.is_resized_jpeg:
+                level = f"an error of about {255 * jpeg:.1f} grey levels,"
+                found = f"{by.rstrip(',')}, which was resized since, with {level}"
         elif other is None:
             found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
         else:
@@ -207,7 +215,7 @@ def _jpeg_quality(sigma: float) -> int:
 
 
 def measure_noise(source: Source) -> Noise:
-    """Measure the noise of each plane, and the error of an earlier JPEG compression."""
+    """Measure the noise of each plane, and the error of an earlier JPEG compression, also if it was resized since."""
     bands, height, width = source.shape
     if min(height, width) < MIN_NOISE_SIDE:
         return Noise(sigmas=(0.0,) * bands)
@@ -217,7 +225,7 @@ def measure_noise(source: Source) -> Noise:
     parts = torch.cat([source.window(*window) for window in windows])
     samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
     # Chroma comes first: where it is clean, luma that seems to have more noise where it is brighter has texture there.
-    sigmas, jpeg, has_noisy_chroma = [0.0] * len(samples), 0.0, bands != 3
+    sigmas, jpeg, resized, has_noisy_chroma = [0.0] * len(samples), 0.0, 0.0, bands != 3
     has_colour = bands == 3 and bool(samples[1:].any())
     for number in reversed(range(len(samples))):
         plane, is_chroma = samples[number].contiguous(), bands == 3 and number > 0
@@ -227,7 +235,9 @@ def measure_noise(source: Source) -> Noise:
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
         if not is_chroma:
             jpeg = max(jpeg, estimate_jpeg_error(plane, origins))
-            if (grain := estimate_grain(plane)) > jpeg:  # what JPEG leaves of smooth parts resembles grain
+            resized = max(resized, estimate_resized_jpeg_error(plane))
+            # What JPEG leaves of smooth parts resembles grain.
+            if (grain := estimate_grain(plane)) > max(jpeg, resized):
                 sigma = max(sigma, grain)
         # Less is texture, unless it is the noise of an empty background, as the sky between stars, or there is no
         # texture so fine: a wide blur leaves none, and its removal amplifies what is there.
@@ -243,7 +253,13 @@ def measure_noise(source: Source) -> Noise:
     is_quantized = max(errors) > max(CLEAN, *sigmas)
     sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
-    return Noise(sigmas=tuple(sigmas), jpeg=jpeg if jpeg > CLEAN else 0.0, mosaic=mosaic, is_quantized=is_quantized)
+    return Noise(
+        sigmas=tuple(sigmas),
+        jpeg=strongest if (strongest := max(jpeg, resized)) > CLEAN else 0.0,
+        is_resized_jpeg=resized > max(jpeg, CLEAN),
+        mosaic=mosaic,
+        is_quantized=is_quantized,
+    )
 
 
 def _rounding(plane: int, *, is_grey: bool) -> float:

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 
 from blindsr.errors import ImageError
-from blindsr.ops.jpeg import estimate_jpeg_error, jpeg_noise_sigma
+from blindsr.ops.jpeg import estimate_jpeg_error, estimate_resized_jpeg_error, jpeg_noise_sigma
 
 _SIDE = 200
 
@@ -89,9 +89,43 @@ def test_what_was_never_compressed_has_no_error(name):
         assert estimate_jpeg_error(luma(part)) == 0
 
 
-def test_a_photograph_that_was_resized_since_has_no_blocks():
-    pixels, _ = compressed(astronaut(), quality=75)
-    assert estimate_jpeg_error(luma(Image.fromarray(pixels).resize((150, 150), Image.Resampling.LANCZOS))) == 0
+def resized(pixels, factor, method=Image.Resampling.BICUBIC):
+    """Decoded pixels, resized by a factor."""
+    image = Image.fromarray(pixels)
+    return np.asarray(image.resize([round(factor * side) for side in image.size], method))
+
+
+@pytest.mark.parametrize("factor", [0.75, 0.9, 1.1, 1.25, 1.35])
+@pytest.mark.parametrize("quality", [30, 60])
+def test_of_a_jpeg_that_was_resized_the_seams_tell_the_error(factor, quality):
+    for picture in (data.astronaut()[:300, 100:400], data.coffee()[50:350, 150:450]):
+        pixels, sigma = compressed(picture, quality=quality)
+        for method in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
+            copy = luma(resized(pixels, factor, method))
+            assert estimate_jpeg_error(copy) == 0
+            found = [estimate_resized_jpeg_error(view) for view in (copy, copy.mT, copy.flip(-1), copy[..., 3:, 5:])]
+            assert min(found) > 0.25 * sigma
+            assert max(found) < 1.2 * sigma
+            assert max(found) < 1.4 * min(found)
+
+
+def test_windows_of_a_resized_jpeg_are_measured_together():
+    copy = luma(resized(compressed(data.astronaut(), quality=60)[0], 0.9))
+    windows = torch.cat([copy[..., y : y + 128, x : x + 128] for y in (0, 150, 300) for x in (20, 170, 320)])
+    assert estimate_resized_jpeg_error(windows) == pytest.approx(estimate_resized_jpeg_error(copy), rel=0.25)
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.8, 0.93, 1, 1.05, 1.17, 1.25, 1.33, 1.5])
+def test_what_was_resized_without_compression_has_no_error(factor):
+    for name in ("astronaut", "camera", "coffee", "brick", "grass", "gravel", "clock"):
+        picture = getattr(data, name)()[-200:, :220]
+        for method in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR):
+            assert estimate_resized_jpeg_error(luma(resized(picture, factor, method))) == 0
+
+
+def test_a_jpeg_of_its_own_size_was_not_resized():
+    for quality in (40, 75, 92):
+        assert estimate_resized_jpeg_error(luma(compressed(astronaut(), quality=quality)[0][3:, 5:])) == 0
 
 
 def _patterns():
@@ -129,13 +163,16 @@ def _patterns():
 )
 def test_a_pattern_of_eight_pixels_is_no_compression(name, pixels):
     assert estimate_jpeg_error(luma(pixels)) == 0, name
+    assert estimate_resized_jpeg_error(luma(pixels)) == 0, name
 
 
 def test_the_input_is_unchanged_and_small_images_are_refused():
     image = luma(compressed(astronaut(), quality=75)[0])
     before = image.clone()
-    estimate_jpeg_error(image)
-    assert torch.equal(image, before)
-    for shape in ((1, 1, 31, 64), (1, 3, 64, 64), (64, 64)):
-        with pytest.raises(ImageError, match="32 px"):
-            estimate_jpeg_error(torch.zeros(shape))
+    for estimate in (estimate_jpeg_error, estimate_resized_jpeg_error):
+        estimate(image)
+        assert torch.equal(image, before)
+        for shape in ((1, 1, 31, 64), (1, 3, 64, 64), (64, 64)):
+            with pytest.raises(ImageError, match="32 px"):
+                estimate(torch.zeros(shape))
+        assert estimate(torch.rand(1, 1, 32, 33)) == 0

@@ -152,6 +152,22 @@ def test_what_was_a_jpeg_has_the_error_of_its_table_wherever_it_was_cut_out(is_l
     assert warnings[0].startswith("JPEG compression at a quality of about 4")
 
 
+def test_a_jpeg_that_was_resized_since_is_named_and_its_error_counts():
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(file, "JPEG", quality=50)
+    copy = np.asarray(Image.open(file).resize((461, 461), Image.Resampling.BICUBIC))
+    image = torch.from_numpy(copy.copy()).permute(2, 0, 1)[None].float() / 255
+    degradation, (warning,) = measure(image)
+    level = 255 * degradation.compression_sigma
+    assert 2 < level < 8
+    assert warning == (
+        "JPEG compression of an earlier copy, which was resized since, with an error of about "
+        f"{level:.1f} grey levels, has cost fine detail; use the original, or a less compressed copy, if there is one."
+    )
+    # A file of a high quality has another error of its own.
+    assert measure(image, compression_sigma=0.8 / 255, file_format="JPEG")[1] == (warning,)
+
+
 @pytest.mark.parametrize(
     ("denoise", "words"),
     [

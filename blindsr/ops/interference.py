@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from blindsr.ops.ground import ground_of
+
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Interference", "find_interference", "without_interference"]
 
 MIN_SIDE = 96  # px
 MAX_PIXELS = 2_000_000  # of an image that is searched: that takes some 60 bytes for each
-_MAX_WAVES = 6
+_MAX_WAVES, _MAX_SEARCHES = 6, 10  # of which some may find lines of text
 _SMOOTHING = 4.0  # px, σ of what is left out before the search: a wave much longer than that is part of the scene
 _LOWEST = 0.08  # cycles per px
 _SURROUNDINGS = 9  # elements of the spectrum, side of the square whose mean logarithm a peak is compared with
@@ -27,6 +29,8 @@ _REFINEMENTS = (0.25, 0.05, 0.01)  # elements, steps of the search of the maximu
 _BLOCK = 32  # px, side of the blocks whose waves are compared
 # Of the smoother half of the blocks: the share whose wave differs from the common one by less than this part of it.
 _MAX_DIFFERENCE, _MIN_SHARE = 0.6, 0.8
+_LIMIT = 0.1  # elements; a component as near to 0 or to the limit of the pixels is there
+_MIN_ON_GROUND = 0.5  # amplitude on the paper of a page over that of the wave; lines of text are none there
 _CLIPPED = 0.5 / 255  # distance from black or white up to which a sample has lost its wave
 # Grey levels of the amplitude; and the largest share of the variance of the image: a drawn pattern is the image.
 _MIN_AMPLITUDE, _MAX_AMPLITUDE, _MAX_VARIANCE = 0.3 / 255, 16 / 255, 0.3
@@ -72,8 +76,9 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
     most = _MAX_VARIANCE * float(mean.var())
     window = np.outer(np.hanning(height), np.hanning(width))
     detail = mean - ndimage.gaussian_filter(mean, _SMOOTHING)
+    ground = ground_of(torch.from_numpy(mean)[None, None])
     waves: list[Interference] = []
-    for _ in range(_MAX_WAVES):
+    for _ in range(_MAX_SEARCHES):
         frequency = _peak(detail * window)
         if frequency is None:
             break
@@ -82,11 +87,14 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
         strength = abs(common) / kept
         if share < _MIN_SHARE or not _MIN_AMPLITUDE < strength < _MAX_AMPLITUDE or strength**2 / 2 > most:
             break
-        details = (band - ndimage.gaussian_filter(band, _SMOOTHING) for band in bands)
-        own = tuple(complex(_common_wave(band, frequency)[0] / kept) for band in details)
-        waves.append(Interference(frequency, own))
+        if any(wave.frequency == frequency for wave in waves):
+            break
+        if ground is None or _on_ground(mean, ground[0, 0].numpy(), frequency, common / kept) > _MIN_ON_GROUND:
+            details = (band - ndimage.gaussian_filter(band, _SMOOTHING) for band in bands)
+            own = tuple(complex(_common_wave(band, frequency)[0] / kept) for band in details)
+            waves.append(Interference(frequency, own))
         detail = detail - _wave(common, frequency, range(height), range(width))
-    return tuple(waves)
+    return tuple(waves[:_MAX_WAVES])
 
 
 def without_interference(window: Tensor, waves: Sequence[Interference], origin: tuple[int, int]) -> Tensor:
@@ -134,7 +142,11 @@ def _peak(windowed: NDArray[np.float64]) -> tuple[float, float] | None:
         moduli = np.abs(_transform(windowed, rows, columns))
         row, column = np.unravel_index(int(moduli.argmax()), moduli.shape)
         found = float(rows[row]), float(columns[column])
-    return found
+    y_found, x_found = (
+        round(2 * f) / 2 if abs(2 * f - round(2 * f)) < 2 * _LIMIT / side else f
+        for f, side in zip(found, windowed.shape, strict=True)
+    )
+    return y_found, x_found
 
 
 def _transform(
@@ -146,6 +158,26 @@ def _transform(
     return np.asarray(by_row @ image @ by_column)
 
 
+def _on_ground(
+    mean: NDArray[np.float64], ground: NDArray[np.bool_], frequency: tuple[float, float], wave: complex
+) -> float:
+    """The amplitude of a wave on the ground of a page over that of the image, as far as it has the phase of that.
+
+    Args:
+        mean: The mean of the bands, (H, W).
+        ground: Where it shows the ground, (H, W).
+        frequency: That of the wave.
+        wave: That of the image.
+    """
+    rows, columns = np.nonzero(ground & (mean > _CLIPPED) & (mean < 1 - _CLIPPED))
+    if len(rows) == 0:
+        return 0.0
+    phase = np.exp(-2j * np.pi * (frequency[0] * rows + frequency[1] * columns))
+    curve = np.stack([phase.real, phase.imag, np.ones(len(rows))], 1)
+    real, imaginary, _ = np.linalg.lstsq(curve, mean[rows, columns], rcond=None)[0]
+    return float((complex(real, imaginary) / wave).real)
+
+
 def _common_wave(detail: NDArray[np.float64], frequency: tuple[float, float]) -> tuple[complex, float]:
     """The wave of a frequency that the smoother half of the blocks have in common, and the share that has it."""
     height, width = detail.shape
@@ -153,10 +185,13 @@ def _common_wave(detail: NDArray[np.float64], frequency: tuple[float, float]) ->
         np.exp(-2j * np.pi * f * np.arange(side)) for f, side in zip(frequency, detail.shape, strict=True)
     )
     shifted = detail * np.outer(by_row, by_column)
+    # Where both components are 0 or the limit of the pixels, a wave is its own mirror image, and real.
+    sides = 1 if all((2 * f).is_integer() for f in frequency) else 2
     line = np.hanning(_BLOCK)
     tops, lefts = (range(0, side - _BLOCK + 1, _BLOCK // 2) for side in (height, width))
     rows = np.stack([line @ shifted[top : top + _BLOCK] for top in tops])
-    waves = np.stack([rows[:, left : left + _BLOCK] @ line for left in lefts], 1).ravel() * 2 / line.sum() ** 2
+    waves = np.stack([rows[:, left : left + _BLOCK] @ line for left in lefts], 1).ravel()
+    waves = sides * (waves.real if sides == 1 else waves) / line.sum() ** 2
     squares = ndimage.uniform_filter(detail**2, _BLOCK)[_BLOCK // 2 :: _BLOCK // 2, _BLOCK // 2 :: _BLOCK // 2]
     smooth = squares[: len(tops), : len(lefts)].ravel().argsort()[: max(8, len(waves) // 2)]
     common = complex(np.median(waves[smooth].real), np.median(waves[smooth].imag))

@@ -7,6 +7,8 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from blindsr.ops.ground import ground_of
+
 __all__ = ["estimate_stripes", "row_differences", "row_offsets"]
 
 _LINE = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference: its square sum is 70
@@ -19,6 +21,8 @@ _CLIP = 3.0  # standard deviations at which differences are clipped: an edge of 
 _QUANTILES, _EVEN = (0.1, 0.3, 0.5, 0.9), (0.3, 2.2)
 _PARTS, _MIN_PART = 4, 0.05  # parts of the rows, and the share of the variance that each has at least
 _SHIFTS, _MAX_CORRELATION = range(5, 9), 0.5  # a pattern correlates with itself where noise does not
+# Of the stripes that the paper of a page shows, their least share, and the least share of a row that is paper.
+_MIN_ON_GROUND, _MIN_GROUND_OF_ROW = 0.4, 0.1
 # Less is hidden by the rounding; more is drawn.
 _MIN_SIGMA, _MAX_SIGMA = 0.5 / 255, 16 / 255
 _CURVE = (1.0, -2.0, 1.0)  # second difference, from which the stripes are computed: it keeps more of the broad ones
@@ -61,7 +65,18 @@ def estimate_stripes(planes: Tensor) -> float:
     highest = max(abs(float((common[:, shift:] * common[:, :-shift]).mean())) for shift in _SHIFTS)
     if highest > _MAX_CORRELATION * power:
         return 0.0
-    return math.sqrt(variance)
+    sigma, ground = math.sqrt(variance), ground_of(planes)
+    return 0.0 if ground is not None and _on_ground(planes, ground) < _MIN_ON_GROUND * sigma else sigma
+
+
+def _on_ground(planes: Tensor, ground: Tensor) -> float:
+    """The standard deviation of stripes on the ground of a page, where no lines of text are, [0, 1] units."""
+    rows = torch.where(ground, planes, torch.nan)[:, 0].nanmedian(-1).values
+    rows[ground[:, 0].double().mean(-1) < _MIN_GROUND_OF_ROW] = torch.nan
+    norm = math.sqrt(sum(tap**2 for tap in _LINE))
+    differences = sum(tap / norm * rows[:, i : rows.shape[1] - 4 + i] for i, tap in enumerate(_LINE))
+    found = differences[~torch.isnan(differences)]
+    return 1.4826 * float(found.abs().median()) if len(found) else 0.0
 
 
 def _covariances(differences: Tensor, pairs: Tensor) -> Tensor:

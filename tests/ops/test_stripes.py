@@ -63,3 +63,14 @@ def test_what_crosses_the_image_is_no_stripe():
     waves = torch.from_numpy(0.5 + 0.04 * waves / waves.std()).float()[None, None]
     for image in (page, lines, waves, lines * 0 + 0.5):
         assert estimate_stripes(image) == estimate_stripes(image.mT) == 0
+
+
+def test_lines_of_text_are_no_stripes_but_stripes_of_the_paper_are():
+    rng = np.random.default_rng(5)
+    side = 208
+    ink = np.zeros((side, side))
+    for top in range(2, side - 4, 5):
+        ink[top : top + 3] = (rng.random((3, side)) < 0.6) * (ndimage.gaussian_filter(rng.random(side), 2) > 0.47)
+    text = torch.from_numpy(ndimage.gaussian_filter(0.9 - 0.75 * ink, 0.8))[None, None].float()
+    assert estimate_stripes(text) == 0
+    assert 255 * estimate_stripes(text + stripes(side, 4.0)) > 2

@@ -190,7 +190,7 @@ def _array_source(
     dtype = array.dtype
     if dtype.kind not in "buif":
         raise ImageError(f"an image must hold integers or floating-point numbers, got {dtype}; convert it.")
-    samples, to_input = _in_unit_range(_of_file_type(array, mask), data_range)
+    samples, to_input = _in_unit_range(_of_file_type(array, mask), data_range, has_alpha=has_alpha)
     source = MemorySource(np.ascontiguousarray(samples), has_alpha=has_alpha, mask=mask)
 
     def restore(result: NDArray[Any]) -> NDArray[Any]:
@@ -235,9 +235,12 @@ def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: 
 
 
 def _in_unit_range(
-    array: NDArray[Any], data_range: tuple[float, float] | None
+    array: NDArray[Any], data_range: tuple[float, float] | None, *, has_alpha: bool
 ) -> tuple[NDArray[Any], Callable[[NDArray[Any]], NDArray[Any]]]:
-    """Samples that are mapped to [0, 1] as those of a file are, and the function that undoes a given range."""
+    """Samples that are mapped to [0, 1] as those of a file are, and the function that undoes a given range.
+
+    Alpha, the last channel, is in [0, 1] whatever the range of the colours is.
+    """
     if array.dtype.kind != "f":
         if data_range is not None:
             raise ImageError(f"data_range is for floating-point images, this one is {array.dtype}; leave it out.")
@@ -252,7 +255,10 @@ def _in_unit_range(
             "(0, 255) is that of 8 bits."
         )
     low, high = map(float, limits)
-    finite = array[np.isfinite(array)]
+    if has_alpha and (low, high) != (0.0, 1.0):
+        _check_alpha(array[..., -1])
+    colours = array[..., :-1] if has_alpha else array
+    finite = colours[np.isfinite(colours)]
     if finite.size and (float(finite.min()) < low or float(finite.max()) > high):
         raise ImageError(
             f"a floating-point image must be in [{low:g}, {high:g}], its values are from {float(finite.min()):.9g} to "
@@ -261,7 +267,25 @@ def _in_unit_range(
         )
     if (low, high) == (0.0, 1.0):
         return array, lambda result: result
-    return (array - low) / (high - low), lambda result: result * (high - low) + low
+
+    def mapped(samples: NDArray[Any], function: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        if not has_alpha:
+            return function(samples)
+        values = samples.copy()
+        values[..., :-1] = function(samples[..., :-1])
+        return values
+
+    unit = mapped(array, lambda samples: (samples - low) / (high - low))
+    return unit, lambda result: mapped(result, lambda samples: samples * (high - low) + low)
+
+
+def _check_alpha(alpha: NDArray[Any]) -> None:
+    finite = alpha[np.isfinite(alpha)]
+    if finite.size and (float(finite.min()) < 0 or float(finite.max()) > 1):
+        raise ImageError(
+            f"alpha of a floating-point image must be in [0, 1], whatever data_range is, its values are from "
+            f"{float(finite.min()):.9g} to {float(finite.max()):.9g}; divide it by the value of opaque."
+        )
 
 
 class SampleWriter:

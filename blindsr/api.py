@@ -140,7 +140,7 @@ class SuperResolver:
             kernel: A known kernel: a `Kernel`, an array, the path of a file, or a text such as "gaussian:1.2" or
                 "bicubic"; None estimates the kernel from the image.
             channel_axis: Axis of the channels; None is the last one of an array and the third last of a tensor.
-            data_range: Values of black and white of a floating-point image; None is (0, 1).
+            data_range: Values of black and white of a floating-point image; None is (0, 1). Alpha is in [0, 1].
             has_alpha: Whether the last channel is alpha, the opacity of the colours; None decides by the file or the
                 Pillow image, and is False for an array. False of a file or a Pillow image makes an alpha channel data
                 that are upscaled as any other band.
@@ -148,7 +148,7 @@ class SuperResolver:
                 treated as noise. A sequence of tables, luma first, or a mapping by number, as Pillow's
                 `Image.quantization`, each of 64 steps from 1 to 65535 in row-major order. They are read from files and
                 from Pillow images that are open JPEGs. Where none are given, the luma table is estimated from the
-                pixels, unless the image was resized since, or is small.
+                pixels, or the error of the compression, if the image was resized since; not of small images.
             progress: Is called with every event of the run (`blindsr.events`).
 
         Returns:
@@ -245,7 +245,7 @@ def estimate_and_upscale(
         denoise: Share of the noise that is removed, 0 to 1 or "auto".
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
-        data_range: Values of black and white of a floating-point image; None is (0, 1).
+        data_range: Values of black and white of a floating-point image; None is (0, 1). Alpha is in [0, 1].
         has_alpha: Whether the last channel is alpha; None is False for an array.
         progress: Is called with every event of the run.
 

@@ -10,7 +10,10 @@ from typing import Any, Literal
 from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS, Registry
 
-__all__ = ["DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "preset"]
+__all__ = [
+    "DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "as_settings", "preset",
+    "preset_name",
+]  # fmt: skip
 
 MAX_SCALE = 8
 # Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
@@ -253,6 +256,29 @@ def _is_within(value: Any, low: float, high: float) -> bool:
 def _are_two(values: Any) -> bool:
     """Whether a value is a pair of numbers."""
     return isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_number, values))
+
+
+def as_settings(settings: Settings | str | None) -> Settings:
+    """Settings as a run takes them: given ones, those of a preset by its name, or the default ones.
+
+    Raises:
+        ConfigError: There is no preset of this name, or it is none of these.
+    """
+    if isinstance(settings, str):
+        return preset(settings)
+    if settings is not None and not isinstance(settings, Settings):
+        raise ConfigError(
+            f"settings must be blindsr.Settings or the name of a preset ({', '.join(PRESETS)}), got "
+            f"{type(settings).__name__}."
+        )
+    return Settings() if settings is None else settings
+
+
+def preset_name(settings: Settings) -> str:
+    """The name of the preset that has these settings at any scale; "custom" if none has."""
+    presets = [("default", Settings()), *((name, preset(name)) for name in PRESETS)]
+    size = {"scale": settings.scale, "factors": settings.factors, "size": settings.size}
+    return next((name for name, one in presets if replace(one, **size) == settings), "custom")
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

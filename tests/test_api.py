@@ -139,6 +139,22 @@ def test_a_data_range_is_two_increasing_numbers(data_range):
         enlarge(photo(np.float32), data_range=data_range)
 
 
+def test_alpha_is_in_the_unit_range_whatever_that_of_the_colours_is():
+    colours = np.full((40, 40, 3), 0.2, np.float32)
+    colours[10:30, 10:30] = 1.0  # hidden
+    alpha = np.ones((40, 40, 1), np.float32)
+    alpha[10:30, 10:30] = 0
+    expected = blindsr.upscale(np.concatenate([colours, alpha], 2), "gaussian:1.2", 2, preset="fast", has_alpha=True)
+    for low, high in ((-1.0, 1.0), (0.0, 255.0), (100.0, 255.0)):
+        image = np.concatenate([colours * (high - low) + low, alpha], 2)
+        sr = blindsr.upscale(image, "gaussian:1.2", 2, preset="fast", has_alpha=True, data_range=(low, high))
+        np.testing.assert_allclose((sr[..., :3] - low) / (high - low), expected[..., :3], atol=1e-5)
+        np.testing.assert_allclose(sr[..., 3], expected[..., 3], atol=1e-6)
+    both = np.concatenate([colours * 255, alpha * 255], 2)
+    with pytest.raises(ImageError, match=r"alpha .* must be in \[0, 1\], whatever data_range is, .* 0 to 255"):
+        blindsr.upscale(both, "bicubic", 2, preset="fast", has_alpha=True, data_range=(0, 255))
+
+
 def test_the_factors_of_both_axes_may_come_in_any_sequence():
     for scale in ((2, 1.5), [2, 1.5], np.array([2, 1.5])):
         assert blindsr.SuperResolver(scale=scale, preset=INTERPOLATE)(photo()).image.shape == (56, 62, 3)

@@ -38,7 +38,8 @@ from blindsr.pipelines.outputs import image_outputs, leftovers
 from blindsr.pipelines.record import grouped
 from blindsr.pool import current_worker, run_in_processes
 from blindsr.runtime import choose_device, prepare_process
-from blindsr.settings import Settings
+from blindsr.settings import Settings, as_settings, preset_name
+from blindsr.settings import preset as named_preset
 
 if TYPE_CHECKING:
     from blindsr.batch.shared_kernel import SeriesKernel
@@ -95,17 +96,17 @@ class BatchResult:
 
 
 def upscale_files(
-    inputs: Iterable[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     output: str | Path | None = None,
     *,
-    settings: Settings | None = None,
+    settings: Settings | str | None = None,
     kernel: KernelLike | None = None,
     kernel_warnings: tuple[str, ...] = (),
     linear_light: LinearLight = "auto",
     shared_kernel: bool = False,
     files: FileOptions = DEFAULT_FILES,
     name: str = DEFAULT_NAME,
-    preset: str = "default",
+    preset: str | None = None,
     recursive: bool = False,
     overwrite: bool = False,
     skip_existing: bool = False,
@@ -127,17 +128,18 @@ def upscale_files(
     With `executor="processes"`, a script must call this below `if __name__ == "__main__":`.
 
     Args:
-        inputs: Files, folders and glob patterns.
+        inputs: Files, folders and glob patterns, or a single one.
         output: The folder of the results, below which the tree of the inputs is mirrored; None puts each beside its
             image.
-        settings: The settings of each run; the defaults if None.
+        settings: The settings of each run, or the name of a preset; those of `preset` if None.
         kernel: A known kernel for all images, as anything that `as_kernel` takes; None estimates one for each.
         kernel_warnings: Warnings about the kernel for the records.
         linear_light: With a known kernel, whether the sRGB curve is undone before upscaling.
         shared_kernel: Estimate one kernel from all images, which are of one camera and lens.
         files: How images are read and written.
         name: Template of the names of results, see `blindsr.batch.inputs.Naming`.
-        preset: Name of the preset, for the template.
+        preset: Name of a preset: the settings if there are no others, and {preset} in the template of names; None is
+            that of the settings.
         recursive: Descend into folders of folders.
         overwrite: Replace existing results of other settings.
         skip_existing: Skip images whose result exists, of whatever settings.
@@ -164,13 +166,14 @@ def upscale_files(
             cannot be written. Nothing has been done then.
         DeviceError: A device does not exist, or the workers cannot be started.
     """
-    settings = Settings() if settings is None else settings
+    settings = named_preset(preset) if settings is None and preset is not None else as_settings(settings)
     output = None if output is None else Path(output)
     if output is not None and output.is_file():
         raise OutputError(f"the output of a batch must be a folder, {output} is a file; choose another name.")
     devices = _devices(device, jobs, executor)
     engine = _engine(executor, devices, threads, retries, scheduler, task_resources)
-    found = find_inputs(map(Path, inputs), recursive=recursive, exclude=output)
+    given = map(Path, [inputs] if isinstance(inputs, str | Path) else inputs)
+    found = find_inputs(given, recursive=recursive, exclude=output)
     known = None if kernel is None else given_kernel(kernel, settings, [file.path for file in found.files])
     if found.unread:
         listener(Notice(stage="batch", message=f"{found.unread}."))
@@ -179,7 +182,7 @@ def upscale_files(
         output=output,
         template=name,
         label=settings.label,
-        preset=preset,
+        preset=preset_name(settings) if preset is None else preset,
         suffix=None if files.format is None else files.suffix(""),
         page=files.page_name,
     )

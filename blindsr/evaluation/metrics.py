@@ -17,10 +17,12 @@ __all__ = ["psnr", "psnr_y", "rgb_to_y", "ssim_y"]
 
 # ITU-R BT.601, studio swing, as MATLAB's rgb2ycbcr: for RGB in [0, 1], in grey levels 16 … 235.
 _LUMA: Final = (65.481, 128.553, 24.966)
+_MAX_OVERSHOT: Final = 2.0
 _SSIM_WINDOW: Final = 11  # px; Gaussian, σ 1.5 cut at 3.5 σ; Wang et al., IEEE TIP 2004
 
 
 def _pair(a: NDArray[Any], b: NDArray[Any], border: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    _check_type(a, b)
     if a.shape != b.shape or a.ndim not in (2, 3):
         raise ImageError(
             f"the two images must have one shape, (H, W) or (H, W, C), got {a.shape} and {b.shape}; crop or resize one."
@@ -29,6 +31,15 @@ def _pair(a: NDArray[Any], b: NDArray[Any], border: int) -> tuple[NDArray[np.flo
         raise ImageError(f"cannot crop {border} px on every side of an image of {a.shape[0]}×{a.shape[1]} px.")
     inner = (slice(border, a.shape[0] - border), slice(border, a.shape[1] - border))
     return a[inner].astype(np.float64), b[inner].astype(np.float64)
+
+
+def _check_type(*images: object) -> None:
+    for image in images:
+        if not isinstance(image, np.ndarray):
+            raise ImageError(
+                f"a metric needs NumPy arrays (H, W) or (H, W, C), got {type(image).__name__}; convert it "
+                "(tensor.permute(1, 2, 0).numpy())."
+            )
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any], *, data_range: float, border: int = 0) -> float:
@@ -77,11 +88,22 @@ def rgb_to_y(image: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(16 + values @ np.array(_LUMA), dtype=np.float64)
 
 
+def _luma_of(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Luma of an image as 8 bits show it. Restored floats overshoot [0, 1] a little; others have another range."""
+    _check_type(image)
+    if image.dtype.kind == "f" and image.size and not -1 <= float(image.min()) <= float(image.max()) <= _MAX_OVERSHOT:
+        raise ImageError(
+            f"floats must be in [0, 1], got {float(image.min()):.6g} to {float(image.max()):.6g}; divide by the value "
+            "of white (255 for 8 bits)."
+        )
+    return rgb_to_y(to_uint8(image))
+
+
 def psnr_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     """PSNR on luma as the super-resolution literature reports it: 8-bit images, MATLAB's luma, peak 255.
 
     Args:
-        sr: SR image, (H, W, 3) or grey; floats in [0, 1] are rounded to 8 bits first.
+        sr: SR image, (H, W, 3) or grey; floats in [0, 1] and integers of other types are rounded to 8 bits first.
         hr: Ground truth, like `sr`.
         border: Pixels cropped on every side; the literature uses the scale.
 
@@ -89,9 +111,9 @@ def psnr_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
         dB; infinity for identical images.
 
     Raises:
-        ImageError: The sizes differ, or luma is not defined for these channels.
+        ImageError: The sizes differ, luma is not defined for these channels, or floats are far beyond [0, 1].
     """
-    return psnr(rgb_to_y(to_uint8(sr)), rgb_to_y(to_uint8(hr)), data_range=255.0, border=border)
+    return psnr(_luma_of(sr), _luma_of(hr), data_range=255.0, border=border)
 
 
 def ssim_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
@@ -113,7 +135,7 @@ def ssim_y(sr: NDArray[Any], hr: NDArray[Any], *, border: int) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    first, second = _pair(rgb_to_y(to_uint8(sr)), rgb_to_y(to_uint8(hr)), border)
+    first, second = _pair(_luma_of(sr), _luma_of(hr), border)
     if min(first.shape) < _SSIM_WINDOW:
         raise ImageError(
             f"SSIM needs 11×11 px after cropping the border, got {first.shape[0]}×{first.shape[1]}; use a larger image."

@@ -38,9 +38,9 @@ _GROWTHS = (0.0, -0.004, -0.002, -0.001, 0.001, 0.002, 0.004)  # starts of the f
 # What an enlargement has to explain: px at the mean distance from the centre, and of the median deviation.
 _MIN_GROWTH, _MIN_GAIN = 0.15, 0.02
 _NEAR, _MIN_NEAR = 0.35, 0.7  # px of a tile's deviation from the fit, and the share of the tiles that are as near
-# Root mean square over the tiles, px, of the band that is displaced most: less does little harm, and stays as it was
-# taken; and of a further band.
-_MIN_DISPLACEMENT, _MIN_FURTHER = 0.5, 0.2
+# Root mean square over the tiles, px, of the band that is displaced most: less can hardly be measured, and stays as it
+# was taken; and of a further band.
+_MIN_DISPLACEMENT, _MIN_FURTHER = 0.25, 0.2
 
 _Array = NDArray[np.float64]
 

@@ -23,6 +23,9 @@ _MIN_PEAK, _SAME = 25.0, 0.008  # power over the median, along both axes; differ
 _PARTS, _MIN_COHERENCE = 4, 0.9  # of the rows; modulus of the mean phase of their periods
 # The period of JPEG's blocks has harmonics at the eighths, of which the first is as strong as any.
 _BLOCK, _MAX_FIRST = 8, 0.05
+# WebP's blocks of 4 px and the wavelets of JPEG 2000 have the period of a factor of 4/3. The latter are twice as strong
+# at half of it; of the former, the gap beyond the limit is not as deep.
+_QUARTER, _MAX_POWER_OF_QUARTER = 1 / 4, 0.3
 # Mean power beyond the limit of the original, over that below it: (first and last, from that limit, cycles per px). A
 # reduction leaves a period as well, but no such gap.
 _BEYOND, _BELOW, _ALONG, _MAX_POWER = 0.03, (0.10, 0.02), 0.2, 0.42
@@ -44,7 +47,9 @@ def find_enlargement(plane: Tensor) -> float:
     if first is None or second is None or abs(first - second) > _SAME:
         return 1.0
     factor = 1 / (1 - (first + second) / 2)
-    return factor if max(_power_beyond(each, 0.5 / factor) for each in (image, image.T)) < _MAX_POWER else 1.0
+    is_quarter = abs((first + second) / 2 - _QUARTER) < 1.5 / min(image.shape)
+    most = _MAX_POWER_OF_QUARTER if is_quarter else _MAX_POWER
+    return factor if max(_power_beyond(each, 0.5 / factor) for each in (image, image.T)) < most else 1.0
 
 
 def _period(image: NDArray[np.float64]) -> float | None:
@@ -59,6 +64,8 @@ def _period(image: NDArray[np.float64]) -> float | None:
     near = 1.5 / difference.shape[1]
     is_eighth = min(abs(float(frequency[peak]) - k / _BLOCK) for k in range(1, _BLOCK // 2)) < near
     if is_eighth and power[np.abs(frequency - 1 / _BLOCK) < near].max(initial=0.0) > _MAX_FIRST * power[peak]:
+        return None
+    if abs(float(frequency[peak]) - _QUARTER) < near and power[frequency > 0.5 - near].max(initial=0.0) > power[peak]:
         return None
     # A pattern of the scene has another phase in other rows.
     parts = np.array([_spectrum(part)[peak] for part in np.array_split(difference, _PARTS)])

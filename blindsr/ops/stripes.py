@@ -74,7 +74,8 @@ def _on_ground(planes: Tensor, ground: Tensor) -> float:
     rows = torch.where(ground, planes, torch.nan)[:, 0].nanmedian(-1).values
     rows[ground[:, 0].double().mean(-1) < _MIN_GROUND_OF_ROW] = torch.nan
     norm = math.sqrt(sum(tap**2 for tap in _LINE))
-    differences = sum(tap / norm * rows[:, i : rows.shape[1] - 4 + i] for i, tap in enumerate(_LINE))
+    count = rows.shape[1] - len(_LINE) + 1
+    differences = torch.stack([tap / norm * rows[:, i : count + i] for i, tap in enumerate(_LINE)]).sum(0)
     found = differences[~torch.isnan(differences)]
     return 1.4826 * float(found.abs().median()) if len(found) else 0.0
 

@@ -29,14 +29,14 @@ from blindsr.pipelines.outputs import check_outputs, kernel_outputs, staged
 from blindsr.pipelines.repair import repaired_for_upscaling
 from blindsr.pipelines.series import upscale_series
 from blindsr.runtime import choose_device
-from blindsr.settings import Settings
+from blindsr.settings import Settings, as_settings
 
 __all__ = ["FileResult", "common_scale", "estimate_file_kernel", "given_kernel", "upscale_file"]
 
 
 def upscale_file(
     path: str | Path,
-    settings: Settings | None = None,
+    settings: Settings | str | None = None,
     *,
     kernel: KernelLike | None = None,
     noise: Noise | None = None,
@@ -62,7 +62,7 @@ def upscale_file(
 
     Args:
         path: The photograph.
-        settings: The default preset if None.
+        settings: Settings, or the name of a preset; those of the default one if None.
         kernel: A known kernel for `settings.kernel_scale`, or one for each band, as anything that `as_kernel` takes;
             None estimates it. Of a file that is one band, by its name ("…_B04_10m.jp2"), the kernel of that band is
             used.
@@ -91,7 +91,7 @@ def upscale_file(
         DeviceError: The device does not exist on this machine.
         DivergenceError: A training diverged.
     """
-    settings = Settings() if settings is None else settings
+    settings = as_settings(settings)
     run = FileRun(
         path=Path(path),
         device=choose_device(device),
@@ -167,7 +167,7 @@ def _noise_in_series(image: ImageSource, settings: Settings, run: FileRun, noise
 
 def estimate_file_kernel(
     path: str | Path,
-    settings: Settings | None = None,
+    settings: Settings | str | None = None,
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -179,7 +179,7 @@ def estimate_file_kernel(
 
     Args:
         path: The photograph.
-        settings: The default preset if None.
+        settings: Settings, or the name of a preset; those of the default one if None.
         output: The kernel's file (.npz, .npy or .mat); None is PHOTO_blindsr_x2.kernel.npz beside the photograph.
         overwrite: Replace results that exist.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps", or a `torch.device`.
@@ -196,7 +196,7 @@ def estimate_file_kernel(
         DeviceError: The device does not exist on this machine.
         DivergenceError: A training diverged.
     """
-    settings = Settings() if settings is None else settings
+    settings = as_settings(settings)
     run = FileRun(path=Path(path), device=choose_device(device), files=files, overwrite=overwrite, listener=listener)
     outputs = kernel_outputs(files.named(run.path), settings.label, None if output is None else Path(output))
     if settings.varying and outputs.kernel.suffix.lower() != ".npz":

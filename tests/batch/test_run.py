@@ -385,6 +385,30 @@ def test_files_are_upscaled_by_one_call(photos, results, fakes):
     assert beside.plan.manifest.path == photos / MANIFEST, "in the folder that contains all images"
 
 
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_single_path_is_one_input(photos, results, fakes, kind):
+    result = upscale_files(kind(photos / "a.png"), results, executor="inline", settings=FAST)
+    assert statuses(result) == {"a.png": "done"}
+
+
+def test_a_preset_chooses_the_settings_and_names_the_result(photos, results):
+    def planned(**how):
+        plan = upscale_files([photos / "a.png"], results, name="{stem}_{preset}", dry_run=True, **how).plan
+        return plan.options.settings, plan.items[0].target.name
+
+    for name in ("fast", "paper"):
+        assert planned(preset=name) == (preset(name), f"a_{name}")
+        assert planned(settings=name) == (preset(name), f"a_{name}")
+    assert planned() == (Settings(), "a_default")
+    assert planned(settings=replace(preset("best"), scale=3)) == (replace(preset("best"), scale=3), "a_best")
+    assert planned(settings=FAST)[1] == "a_custom"
+    assert planned(settings=FAST, preset="best") == (FAST, "a_best")
+    with pytest.raises(ConfigError, match="preset must be one of"):
+        planned(preset="nope")
+    with pytest.raises(ConfigError, match=r"settings must be blindsr\.Settings or the name of a preset .* got int"):
+        planned(settings=3)
+
+
 def test_a_file_is_no_output_folder(photos, fakes):
     with pytest.raises(OutputError, match="must be a folder"):
         upscale_files([photos], photos / "a.png", executor="inline", settings=FAST)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -79,6 +80,21 @@ def test_floats_are_rounded_to_eight_bits_first(pair):
     sr, hr = pair
     fine = sr / 255 + 0.3 / 255
     assert psnr_y(fine, hr / 255, border=2) == pytest.approx(psnr_y(sr, hr, border=2), abs=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.uint16, 257), (np.uint32, 16843009), (np.int16, 32767 / 255)])
+def test_integers_of_every_type_are_those_of_their_range(pair, dtype, factor):
+    more = [np.rint(image.astype(np.float64) * factor).astype(dtype) for image in pair]
+    for metric in (psnr_y, ssim_y):
+        assert metric(*more, border=2) == pytest.approx(metric(*pair, border=2), abs=1e-6)
+
+
+def test_other_ranges_and_tensors_are_refused(pair):
+    for metric in (psnr_y, ssim_y):
+        with pytest.raises(ImageError, match=r"floats must be in \[0, 1\], got .*divide by the value of white"):
+            metric(*(image.astype(np.float64) for image in pair), border=2)
+        with pytest.raises(ImageError, match=r"NumPy arrays.* got Tensor"):
+            metric(*map(torch.from_numpy, pair), border=2)
 
 
 def test_floats_beyond_the_range_are_clipped(pair):

@@ -46,7 +46,7 @@ def test_the_enlargement_of_a_lens_is_measured(growth):
     assert blue.shift == pytest.approx((0, 0), abs=0.08)
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.2, -0.2), (0.0, 0.42)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.1, -0.1), (0.0, 0.21)])
 def test_colours_that_are_nearly_in_place_stay(shift):
     assert measured(displaced(shift, 0.0)) == (None, None, None)
 

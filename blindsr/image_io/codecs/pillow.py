@@ -359,9 +359,11 @@ def _saved(samples: NDArray[Any], format_: str, **options: Any) -> bytes:  # noq
 
 
 def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert floats in [0, 1] to 8 bits, clipped and rounded; uint8 is returned as it is."""
+    """Convert floats in [0, 1], or integers from 0 to the largest of their type, to 8 bits, clipped and rounded."""
     if pixels.dtype == np.uint8:
         return pixels
+    if pixels.dtype.kind in "iu":
+        pixels = pixels / np.iinfo(pixels.dtype).max
     return np.asarray(np.round(np.clip(pixels, 0, 1) * 255), dtype=np.uint8)
 
 

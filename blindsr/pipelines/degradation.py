@@ -27,7 +27,7 @@ from blindsr.ops.noise import (
     estimate_quantization_error,
     has_unclipped_tiles,
 )
-from blindsr.ops.windows import Source, spread_windows
+from blindsr.ops.windows import Source, sampled_windows, spread_windows
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, estimates_kernel
@@ -49,8 +49,6 @@ __all__ = [
 
 _CHROMA_OVER_LUMA = 1.65  # noise of B − Y over that of luma, where the noise of the bands is independent
 MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
-_WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
-_WINDOW, _WINDOWS = 256, 16
 _MIN_CODED_SIDE = 16  # LR pixels; smaller images are mostly the headers of their codec
 _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
 # Level from which noise that only the estimator sees counts: smoothed by a camera, it has left the finest details, in
@@ -95,7 +93,7 @@ def compression_error(image: ImageSource, source: Source) -> float:
     """
     if image.jpeg_tables or image.lossy_coding is None or min(source.shape[1:]) < _MIN_CODED_SIDE:
         return jpeg_noise_sigma(image.jpeg_tables)
-    windows = spread_windows(source, _WINDOW, _WINDOWS)
+    windows = spread_windows(source)
     luma = torch.cat([to_planes(source.window(*window))[:1] for window in windows])
     return estimate_codec_error(luma, *image.lossy_coding)
 
@@ -211,8 +209,7 @@ def measure_noise(source: Source) -> Noise:
     bands, height, width = source.shape
     if min(height, width) < MIN_NOISE_SIDE:
         return Noise(sigmas=(0.0,) * bands)
-    is_small = height * width * plane_count(bands) <= _WHOLE_PIXELS
-    windows = [(slice(0, height), slice(0, width))] if is_small else spread_windows(source, _WINDOW, _WINDOWS)
+    windows = sampled_windows(source, plane_count(bands))
     origins = [(rows.start, columns.start) for rows, columns in windows]
     parts = torch.cat([source.window(*window) for window in windows])
     samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
@@ -291,7 +288,7 @@ def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
 def _in_linear_light(source: Source, sigma: float) -> float:
     """A noise level of sRGB samples as one of linear light: multiplied by the root mean square slope of the curve."""
     step = 1 / 255
-    windows = spread_windows(source, _WINDOW, _WINDOWS)
+    windows = spread_windows(source)
 
     def slope(window: Tensor) -> Tensor:
         encoded = linear_to_srgb(window)

@@ -41,6 +41,7 @@ __all__ = [
     "common_noise",
     "compression_error",
     "decide_linear_light",
+    "degradation_warnings",
     "is_estimated",
     "kernel_error_of",
     "measure_degradation",
@@ -118,11 +119,9 @@ def measure_degradation(
     settings: Settings,
     *,
     compression_sigma: float = 0.0,
-    file_format: str = "",
     linear_light: bool = False,
     noise: Noise | None = None,
-    removes_noise: bool = True,
-) -> tuple[Degradation, tuple[str, ...]]:
+) -> Degradation:
     """Measure the degradation of a photograph with a kernel that was estimated or is known.
 
     Args:
@@ -131,13 +130,8 @@ def measure_degradation(
         estimate: How it was estimated; None if it is known.
         settings: The noise and the kernel's error that the user gave replace what would be measured.
         compression_sigma: Error that the codec of the file left (`compression_error`), [0, 1] units.
-        file_format: `PhotoHeader.format` of the photograph, for the warning; "" if it is unknown.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
         noise: What was measured before, of this image or of its series; None measures it.
-        removes_noise: Whether the upscaler does, so that noise is worth a warning.
-
-    Returns:
-        The degradation, and warnings.
     """
     kernel_error = settings.kernel_error
     if kernel_error is None:
@@ -145,7 +139,7 @@ def measure_degradation(
     if settings.noise_sigma is not None:
         sigma = settings.noise_sigma
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
-        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
+        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error)
     seen = 0.0 if noise is not None or estimate is None else estimate.noise_sigma
     if settings.scale == 1 and is_bicubic(kernel):  # nothing is sharpened
         seen = 0.0
@@ -154,54 +148,14 @@ def measure_degradation(
     jpeg = noise.jpeg if noise.jpeg > _STRONGER * compression_sigma else 0.0  # the tables of a file are exact
     if seen > _MIN_SEEN and max(jpeg, compression_sigma) <= CLEAN and sigmas[0] <= max(_MIN_NOISE, _LITTLE * seen):
         sigmas = (seen, *sigmas[1:])
-    warnings = []
-    if max(compression_sigma, jpeg) > _WARNING_SIGMA:
-        other = _OTHER_LOSSY.get(file_format) if compression_sigma > 0 else None
-        if jpeg > 0:
-            by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
-            found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"
-        elif other is None:
-            found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
-        else:
-            found = f"{other} compression, with an error of about {255 * compression_sigma:.1f} grey levels,"
-        warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
-    elif removes_noise and compression_sigma == jpeg == 0 and max(sigmas) > _WARNING_SIGMA:
-        plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
-        level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
-        what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
-        if settings.denoise in ("auto", 1):
-            what = f"{what[:-1]}, and noise_sigma=0 (--noise 0) keeps fine texture that was taken for noise."
-        if noise.is_quantized:
-            what_becomes = _what_becomes_of_noise(settings.denoise, "their steps")
-            what = (
-                f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
-                f"{what_becomes}; use a copy with all of them, if there is one."
-            )
-        warnings.append(what)
-    compression_sigma = max(compression_sigma, jpeg)
-    measured = Degradation(
+    return Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
         is_quantized=noise.is_quantized,
-        compression_sigma=compression_sigma,
+        compression_sigma=max(compression_sigma, jpeg),
         mosaic_sigma=noise.mosaic,
         kernel_error=kernel_error,
     )
-    return measured, tuple(warnings)
-
-
-def _what_becomes_of_noise(denoise: float | Literal["auto"], noise: str = "grain") -> str:
-    if denoise == "auto" or denoise == 1:
-        return f"and is suppressed; denoise=0 (--denoise 0) keeps {noise}"
-    if denoise == 0:
-        return "and is kept (denoise=0, --denoise 0)"
-    return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"
-
-
-def _jpeg_quality(sigma: float) -> int:
-    """The quality at which libjpeg's luma table has this error: its factor is 50/q, or 2 − q/50 from 50 on."""
-    factor = sigma / _QUALITY_50
-    return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
 def measure_noise(source: Source) -> Noise:
@@ -296,6 +250,69 @@ def _in_linear_light(source: Source, sigma: float) -> float:
 
     mean = torch.stack([slope(source.window(*window)).square().mean() for window in windows]).mean()
     return sigma * float(mean.sqrt())
+
+
+# --------------------------------------------------------------------------------------------------------- in words
+
+
+def degradation_warnings(
+    measured: Degradation,
+    settings: Settings,
+    *,
+    compression_sigma: float = 0.0,
+    file_format: str = "",
+    removes_noise: bool = True,
+) -> tuple[str, ...]:
+    """Warnings about what was measured, as sentences; none where the user gave the noise.
+
+    Args:
+        measured: The result of `measure_degradation`.
+        settings: The settings that it had.
+        compression_sigma: The error of the codec that it had.
+        file_format: `PhotoHeader.format` of the photograph; "" if it is unknown.
+        removes_noise: Whether the upscaler does, so that noise is worth a warning.
+    """
+    if settings.noise_sigma is not None:
+        return ()
+    error, sigmas = measured.compression_sigma, measured.noise_sigma
+    if error > _WARNING_SIGMA:
+        other = _OTHER_LOSSY.get(file_format) if compression_sigma > 0 else None
+        quality = f"at a quality of about {_jpeg_quality(error)} (of 100)"
+        if error > compression_sigma:  # of an earlier compression
+            by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
+            found = f"{by} {quality}"
+        elif other is None:
+            found = f"JPEG compression {quality}"
+        else:
+            found = f"{other} compression, with an error of about {255 * error:.1f} grey levels,"
+        return (f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.",)
+    if not removes_noise or error > 0 or max(sigmas) <= _WARNING_SIGMA:
+        return ()
+    plane = "" if len(sigmas) != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
+    level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
+    if measured.is_quantized:
+        return (
+            f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
+            f"{_what_becomes_of_noise(settings.denoise, 'their steps')}; use a copy with all of them, if there is one.",
+        )
+    what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}"
+    if settings.denoise in ("auto", 1):
+        what += ", and noise_sigma=0 (--noise 0) keeps fine texture that was taken for noise"
+    return (f"{what}.",)
+
+
+def _what_becomes_of_noise(denoise: float | Literal["auto"], noise: str = "grain") -> str:
+    if denoise == "auto" or denoise == 1:
+        return f"and is suppressed; denoise=0 (--denoise 0) keeps {noise}"
+    if denoise == 0:
+        return "and is kept (denoise=0, --denoise 0)"
+    return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"
+
+
+def _jpeg_quality(sigma: float) -> int:
+    """The quality at which libjpeg's luma table has this error: its factor is 50/q, or 2 − q/50 from 50 on."""
+    factor = sigma / _QUALITY_50
+    return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
 # ----------------------------------------------------------------------------------------------------- linear light

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import ClassVar
 
@@ -156,34 +156,27 @@ class LearnedConfig:
     aliased_error: float = 0.03
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
-        for name in ("max_tiles", "tiles_per_set"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"learned.{name} must be a whole number of 1 or more, got {getattr(self, name)}.")
-        if self.views not in (1, 2, 4, 8):
-            raise ConfigError(f"learned.views must be 1, 2, 4 or 8, got {self.views}.")
-        if len(self.error_shares) != len(KINDS) or not all(share >= 0 for share in self.error_shares):
-            raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
-        if not self.max_kernel_error >= 0:
-            raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
-        if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
-            raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        for name in ("wide_error", "unconfirmed_error", "shape_error", "sharpening_margin", "aliased_error"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
-        pairs = ["spectral_distances", "spectral_qualities", "wide_sigmas", "max_wide_sigmas"]
-        pairs += ["shape_residuals", "shape_distances", "shape_contrasts", "fallback_errors"]
-        pairs += ["shake_fallback_errors", "unknown_errors", "sharp_probabilities"]
-        pairs += ["enlarged_probabilities", "oversampled_ratios", "sharpening_amounts", "aliased_transfers"]
-        for name in pairs:
-            bounds = getattr(self, name)
-            lowest = -math.inf if name == "shape_contrasts" else 0
-            if len(bounds) != 2 or not lowest <= bounds[0] < bounds[1]:
-                raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
-        kinds = ("fallback", "shake_fallback", "sharp", "enlarged", "oversampled")
-        for name in ("spectral_weight", "max_shape_share", *(f"max_{kind}_share" for kind in kinds)):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
+        """Check the bounds, which follow from the types and the names."""
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if name == "views":
+                is_valid, bounds = value in (1, 2, 4, 8), "1, 2, 4 or 8"
+            elif field.type is int:
+                is_valid, bounds = isinstance(value, int) and value >= 1, "a whole number of 1 or more"
+            elif name in ("error_parts", "error_shares"):
+                count, word = (2, "two") if name == "error_parts" else (len(KINDS), "four")
+                is_valid = len(value) == count and all(share >= 0 for share in value)
+                bounds = f"{word} numbers of 0 or more"
+            elif field.type == tuple[float, float]:
+                lowest = -math.inf if name == "shape_contrasts" else 0
+                is_valid = len(value) == 2 and lowest <= value[0] < value[1]
+                bounds = "two increasing numbers"
+            elif name == "spectral_weight" or name.endswith("_share"):
+                is_valid, bounds = 0 <= value <= 1, "in [0, 1]"
+            else:
+                is_valid, bounds = value >= 0, "0 or more"
+            if not is_valid:
+                raise ConfigError(f"learned.{name} must be {bounds}, got {value}.")
 
 
 class LearnedEstimator:

@@ -438,6 +438,7 @@ def degrade(
         ConfigError: A kernel for each band, a scale that is no whole number, or negative noise.
     """
     from blindsr.ops import degrade as degrade_tensor
+    from blindsr.ops import to_array, to_tensor
 
     array, restore = degradable(image, channel_axis)
     if scale is not None and not (_is_number(scale) and scale >= 1 and float(scale).is_integer()):
@@ -454,8 +455,8 @@ def degrade(
         )
     limits = np.iinfo(array.dtype) if array.dtype.kind in "ui" else None
     white = 1.0 if limits is None else float(limits.max)
-    values = torch.from_numpy(array.astype(np.float64) / white).permute(2, 0, 1)[None]
-    lr = degrade_tensor(values, known.tensor(values), known.scale)[0].permute(1, 2, 0).numpy()
+    values = to_tensor(array.astype(np.float64) / white)
+    lr = to_array(degrade_tensor(values, known.tensor(values), known.scale))
     if noise_sigma:
         lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
     if limits is not None:

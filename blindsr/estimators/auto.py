@@ -201,6 +201,6 @@ def _proven(evidence: ShakeEvidence) -> tuple[Plane, float, float]:
 def _named(estimate: KernelEstimate) -> Kernel:
     """The kernel of an estimate, with this estimator in its provenance."""
     kernel = estimate.kernel
-    if "in_place_of" in kernel.provenance:
+    if kernel.is_replacement:
         return kernel
     return Kernel(kernel.array, kernel.scale, {**kernel.provenance, "made_by": STAGE})

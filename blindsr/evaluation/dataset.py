@@ -367,7 +367,7 @@ def collect_pool(
         except BlindSRError as error:
             listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {error}"))
         else:
-            if estimate.kernel.provenance.get("made_by") == "bicubic" and estimate.method != "bicubic":
+            if estimate.kernel.made_by == "bicubic" and estimate.method != "bicubic":
                 reason = "its blur cannot be measured."
                 listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {reason}"))
             else:

@@ -89,6 +89,21 @@ class Kernel:
         return cls(values if abs(total - 1) < 1e-12 else values / total, scale, provenance)
 
     @property
+    def made_by(self) -> object:
+        """The method, formula or kind of file that its provenance names; None if it names none."""
+        return self.provenance.get("made_by")
+
+    @property
+    def is_replacement(self) -> bool:
+        """Whether it was used because an estimator found none."""
+        return "in_place_of" in self.provenance
+
+    @property
+    def is_plain_reduction(self) -> bool:
+        """Whether it is that of an ordinary reduction, without optics: bicubic or a box."""
+        return self.made_by in ("bicubic", "box")
+
+    @property
     def size(self) -> int:
         """K, the side length in HR pixels."""
         return int(self.array.shape[0])

@@ -119,7 +119,7 @@ def provenance_text(kernel: Kernel) -> str:
     """The provenance of a kernel in words, without its arrays: "made by gaussian", or "provenance unknown"."""
     values = {name: v for name, v in kernel.provenance.items() if not isinstance(v, Mapping | list | tuple)}
     words = [f"{name.replace('_', ' ')} {value}" for name, value in values.items()]
-    if "in_place_of" in kernel.provenance:
+    if kernel.is_replacement:
         words.append(_NO_ESTIMATE)
     return " ".join(", ".join(words).split()) or "provenance unknown"
 
@@ -153,7 +153,7 @@ def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
             f"the kernel's MTF at LR's Nyquist frequency is {max(at_lr):.3f}: hardly anything aliases, so there is "
             "little detail to recover, and noise will be amplified."
         )
-    if min(at_lr) > bicubic_mtf + 0.005 and kernel.provenance.get("made_by") not in ("bicubic", "box"):
+    if min(at_lr) > bicubic_mtf + 0.005 and not kernel.is_plain_reduction:
         warnings.append(
             f"the kernel's MTF at LR's Nyquist frequency is {min(at_lr):.2f}, more than that of bicubic downscaling "
             f"({bicubic_mtf:.2f}): few cameras are that sharp; check the specification."

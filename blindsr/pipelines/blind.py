@@ -268,7 +268,7 @@ def estimate_kernel(
     for text in displaced:
         listener(Notice(stage=estimator.name, message=text))
     estimate = replace(estimate, warnings=(*displaced, *estimate.warnings)) if displaced else estimate
-    if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
+    if min(height, width) < _RELIABLE_SIDE and not estimate.kernel.is_plain_reduction:
         warning = (
             f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "
             "measured; compare the result with that of the bicubic kernel."

@@ -207,10 +207,10 @@ def _rounding(plane: int, *, is_grey: bool) -> float:
 
 def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
     """Whether a kernel was estimated from a photograph, in this run or in the one that wrote its file."""
-    made_by = kernel.provenance.get("made_by")
+    made_by = kernel.made_by
     return (
         estimate is not None
-        or "in_place_of" in kernel.provenance
+        or kernel.is_replacement
         or (made_by in ESTIMATORS.names() and made_by != "bicubic")
         or (made_by in UPSCALERS.names() and estimates_kernel(UPSCALERS.get(str(made_by))))
     )
@@ -225,12 +225,12 @@ def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
     own = getattr(estimate, "kernel_error", None)
     if own is not None:
         return float(own)
-    if "in_place_of" in kernel.provenance or not is_estimated(kernel, estimate):
+    if kernel.is_replacement or not is_estimated(kernel, estimate):
         return 0.0
     stored = kernel.provenance.get("kernel_error")
     if isinstance(stored, int | float) and 0 <= stored <= 1:
         return float(stored)
-    names = (kernel.provenance.get("made_by"), None if estimate is None else estimate.method)
+    names = (kernel.made_by, None if estimate is None else estimate.method)
     for registry in (ESTIMATORS, UPSCALERS):
         methods = (registry.get(str(name)) for name in names if name in registry.names())
         for error in (getattr(method, "kernel_error", None) for method in methods):

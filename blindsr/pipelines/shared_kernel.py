@@ -153,7 +153,7 @@ def estimate_shared_kernel(
         else:
             if bicubic_share(estimate.kernel) > _MAX_BICUBIC_SHARE:
                 excluded[index] = _UNCERTAIN if estimate.warnings else _SHARP
-            elif estimate.kernel.provenance.get("made_by") in ("bicubic", "box") or not estimate.kernel.has_sigmas:
+            elif estimate.kernel.is_plain_reduction or not estimate.kernel.has_sigmas:
                 excluded[index] = _UNUSABLE
             else:
                 measured[index] = estimate

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from blindsr.pipelines.degradation import LinearLight
 from blindsr.pipelines.image import ColorSource, fit_image, render, tile_for
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
-from blindsr.settings import DIALS, Dial, Settings
+from blindsr.settings import DIALS, Dial, Settings, is_number
 from blindsr.settings import preset as named_preset
 
 __all__ = [
@@ -103,7 +102,7 @@ class SuperResolver:
         if self.scale is not None:
             is_pair = isinstance(self.scale, (tuple, list, np.ndarray)) and np.ndim(self.scale) > 0
             factors: list[Any] = list(self.scale) if is_pair else [self.scale]  # type: ignore[arg-type]
-            if len(factors) != 1 + is_pair or not all(map(_is_number, factors)):
+            if len(factors) != 1 + is_pair or not all(map(is_number, factors)):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
             pair = (float(factors[0]), float(factors[-1])) if is_pair else None
             settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)
@@ -441,9 +440,9 @@ def degrade(
     from blindsr.ops import to_array, to_tensor
 
     array, restore = degradable(image, channel_axis)
-    if scale is not None and not (_is_number(scale) and scale >= 1 and float(scale).is_integer()):
+    if scale is not None and not (is_number(scale) and scale >= 1 and float(scale).is_integer()):
         raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
-    if not (_is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
+    if not (is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
         raise ConfigError(f"noise_sigma must be a number of 0 or more, got {noise_sigma!r}.")
     known = _kernel(kernel, 2 if scale is None else int(scale))
     if not isinstance(known, Kernel):
@@ -477,10 +476,6 @@ def list_upscalers() -> dict[str, str]:
 def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
     """A kernel of any kind, for this scale where it does not carry its own."""
     return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, scale)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
 def _listener(progress: Listener | None) -> Listener:

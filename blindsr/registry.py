@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from blindsr.errors import ConfigError
 
-__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "check_minimum", "kernel_source", "source_digest"]
+__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "check_minimum", "check_setting", "kernel_source", "source_digest"]
 
 Method = TypeVar("Method")
 
@@ -238,3 +238,20 @@ def check_minimum(config: object, table: str, minimum: int, *names: str) -> None
     for name in names:
         if getattr(config, name) < minimum:
             raise ConfigError(f"{table}.{name} must be {minimum} or more, got {getattr(config, name)}.")
+
+
+def check_setting(config: object, table: str, name: str, is_valid: bool, bounds: str) -> None:
+    """Check one setting.
+
+    Args:
+        config: The settings.
+        table: Their table in run.toml, for the message.
+        name: Field of `config`.
+        is_valid: Whether its value is allowed.
+        bounds: What is allowed, as the end of "must be …".
+
+    Raises:
+        ConfigError: It is not allowed; the message names the field.
+    """
+    if not is_valid:
+        raise ConfigError(f"{table}.{name} must be {bounds}, got {getattr(config, name)!r}.")

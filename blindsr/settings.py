@@ -10,7 +10,7 @@ from typing import Any, Literal
 from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS, Registry
 
-__all__ = ["DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "preset"]
+__all__ = ["DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "is_number", "preset"]
 
 MAX_SCALE = 8
 # Whole-number factors that are run: those of the networks, and the two-stage factors beyond. A real factor is run at
@@ -85,7 +85,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not _is_number(self.scale) and self.factors is None:
+        if not is_number(self.scale) and self.factors is None:
             raise ConfigError(f"scale must be a number, got {self.scale!r}.")
         if self.factors is not None and not _are_two(self.factors):
             raise ConfigError(f"factors must be two numbers, horizontal and vertical, got {self.factors!r}.")
@@ -105,7 +105,7 @@ class Settings:
         if not (math.isfinite(self.scale) and 1 <= self.scale <= MAX_SCALE):
             raise ConfigError(f"scale must be from 1, which deblurs, to {MAX_SCALE}, got {self.scale:g}.")
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
-            if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 0):
+            if value is not None and not (is_number(value) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be a number of 0 or more, or left out, got {value!r}.")
         for name, switch in (("varying", self.varying), ("align_colors", self.align_colors)):
             if not isinstance(switch, bool):
@@ -240,19 +240,19 @@ class Settings:
         return {self.estimator: self.create_estimator().config, self.upscaler: self.create_upscaler().config}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a value is a number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:
     """Whether a value is a number within bounds."""
-    return _is_number(value) and low <= float(value) <= high
+    return is_number(value) and low <= float(value) <= high
 
 
 def _are_two(values: Any) -> bool:
     """Whether a value is a pair of numbers."""
-    return isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_number, values))
+    return isinstance(values, list | tuple) and len(values) == 2 and all(map(is_number, values))
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

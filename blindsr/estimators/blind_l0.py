@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate, is_flat
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
 from blindsr.kernels.transform import zero_margins
 from blindsr.ops import luma
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = [
     "MIN_NCC",
@@ -66,16 +66,12 @@ class L0Config:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.side < 5 or self.side % 2 == 0:
-            raise ConfigError(f"l0.side must be odd and 5 or more, got {self.side}.")
+        check_setting(self, STAGE, "side", self.side >= 5 and self.side % 2 == 1, "odd and 5 or more")
         for name in ("gradient_weight", "kernel_weight"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"l0.{name} must be positive, got {getattr(self, name)}.")
+            check_setting(self, STAGE, name, getattr(self, name) > 0, "positive")
         for name, low in (("iterations", 1), ("refinements", 0), ("window", 2 * self.side)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"l0.{name} must be {low} or more, got {getattr(self, name)}.")
-        if not 0 <= self.min_share < 1:
-            raise ConfigError(f"l0.min_share must be in [0, 1), got {self.min_share}.")
+            check_minimum(self, STAGE, low, name)
+        check_setting(self, STAGE, "min_share", 0 <= self.min_share < 1, "in [0, 1)")
 
 
 class BlindL0Estimator:

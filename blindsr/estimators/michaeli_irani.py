@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, centre, compose, resample
 from blindsr.ops import luma
-from blindsr.registry import check_minimum
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = ["MichaeliIraniConfig", "MichaeliIraniEstimator", "estimate_kernel", "pair_patches", "transport"]
 
@@ -61,16 +60,13 @@ class MichaeliIraniConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.kernel_size < 4 or self.kernel_size % 2:
-            raise ConfigError(f"michaeli-irani.kernel_size must be even and 4 or more, got {self.kernel_size}.")
-        if self.patch < 3 or self.patch % 2 == 0:
-            raise ConfigError(f"michaeli-irani.patch must be odd and 3 or more, got {self.patch}.")
-        if self.update not in UPDATES:
-            raise ConfigError(f"michaeli-irani.update must be one of {', '.join(UPDATES)}, got {self.update!r}.")
+        is_valid = self.kernel_size >= 4 and self.kernel_size % 2 == 0
+        check_setting(self, STAGE, "kernel_size", is_valid, "even and 4 or more")
+        check_setting(self, STAGE, "patch", self.patch >= 3 and self.patch % 2 == 1, "odd and 3 or more")
+        check_setting(self, STAGE, "update", self.update in UPDATES, f"one of {', '.join(UPDATES)}")
         check_minimum(self, STAGE, 100, "patches")
         check_minimum(self, STAGE, 1, "iterations", "neighbours")
-        if not self.smoothness > 0:
-            raise ConfigError(f"michaeli-irani.smoothness must be positive, got {self.smoothness}.")
+        check_setting(self, STAGE, "smoothness", self.smoothness > 0, "positive")
 
 
 class MichaeliIraniEstimator:

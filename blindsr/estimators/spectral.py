@@ -8,7 +8,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, gaussian
@@ -27,6 +26,7 @@ from blindsr.ops.spectrum import (
     spectrum_points,
     tile_spectra,
 )
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = ["SpectralConfig", "SpectralEstimator", "disc_kernel", "estimate_kernel", "is_disc"]
 
@@ -56,18 +56,12 @@ class SpectralConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.tile < MIN_SIDE or self.tile % 2:
-            raise ConfigError(f"spectral.tile must be even and {MIN_SIDE} or more, got {self.tile}.")
-        if self.splits < 0:
-            raise ConfigError(f"spectral.splits must be 0 or more, got {self.splits}.")
-        if self.max_tiles < 1:
-            raise ConfigError(f"spectral.max_tiles must be 1 or more, got {self.max_tiles}.")
-        if self.exponent_sigma <= 0:
-            raise ConfigError(f"spectral.exponent_sigma must be positive, got {self.exponent_sigma}.")
-        if self.prior_weight < 0:
-            raise ConfigError(f"spectral.prior_weight must be 0 or more, got {self.prior_weight}.")
-        if not 0 <= self.residual_hr_blur <= 1:
-            raise ConfigError(f"spectral.residual_hr_blur must be in [0, 1], got {self.residual_hr_blur}.")
+        is_valid = self.tile >= MIN_SIDE and self.tile % 2 == 0
+        check_setting(self, STAGE, "tile", is_valid, f"even and {MIN_SIDE} or more")
+        check_minimum(self, STAGE, 0, "splits", "prior_weight")
+        check_minimum(self, STAGE, 1, "max_tiles")
+        check_setting(self, STAGE, "exponent_sigma", self.exponent_sigma > 0, "positive")
+        check_setting(self, STAGE, "residual_hr_blur", 0 <= self.residual_hr_blur <= 1, "in [0, 1]")
 
     @property
     def prior(self) -> ExponentPrior:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from blindsr.evaluation.results import (
     OWN,
     TRUE,
     AblationResults,
+    Row,
     Store,
     method_name,
     split_method,
@@ -56,7 +56,6 @@ from blindsr.upscalers.base import estimates_kernel, uses_kernel
 __all__ = ["AblationPlan", "Cell", "ablate"]
 
 STAGE = "ablate"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.wiener import FLOORS, WienerFilter, transfer
 from blindsr.ops.windows import Source
+from blindsr.registry import check_setting
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
 from blindsr.upscalers.tiling import Span
 
@@ -82,12 +83,9 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not 0 <= self.second_share <= 1:
-            raise ConfigError(f"checkpoint.second_share must be from 0 to 1, got {self.second_share}.")
-        if self.correction not in get_args(Correction):
-            raise ConfigError(
-                f"checkpoint.correction must be one of {', '.join(get_args(Correction))}, got {self.correction!r}."
-            )
+        check_setting(self, STAGE, "second_share", 0 <= self.second_share <= 1, "from 0 to 1")
+        known = get_args(Correction)
+        check_setting(self, STAGE, "correction", self.correction in known, f"one of {', '.join(known)}")
         if self.halo < 0 or self.max_tile < 16:
             raise ConfigError(
                 f"checkpoint.halo must be 0 or more and max_tile 16 or more, got {self.halo} and {self.max_tile}."

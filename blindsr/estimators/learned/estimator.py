@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindsr.errors import ConfigError
 from blindsr.estimators.base import check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
@@ -44,6 +43,7 @@ from blindsr.ops.repetition import find_repetition
 from blindsr.ops.resampling import find_enlargement
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
+from blindsr.registry import check_setting
 
 __all__ = [
     "MIN_SIDE",
@@ -175,8 +175,7 @@ class LearnedConfig:
                 is_valid, bounds = 0 <= value <= 1, "in [0, 1]"
             else:
                 is_valid, bounds = value >= 0, "0 or more"
-            if not is_valid:
-                raise ConfigError(f"learned.{name} must be {bounds}, got {value}.")
+            check_setting(self, STAGE, name, is_valid, bounds)
 
 
 class LearnedEstimator:

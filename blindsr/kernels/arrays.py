@@ -172,7 +172,7 @@ def stack_members(kernels: Sequence[Kernel], names: Sequence[str]) -> dict[str, 
     """The arrays of a .npz file with several kernels of one scale, each with a name: padded to the largest of them."""
     side = max(kernel.size for kernel in kernels)
     return {
-        "kernels": np.stack([np.pad(kernel.array, (side - kernel.size) // 2) for kernel in kernels]),
+        "kernels": np.stack([kernel.padded(side) for kernel in kernels]),
         "bands": np.array(names),
         **origin_members(kernels[0].scale, {name: dict(k.provenance) for name, k in zip(names, kernels, strict=True)}),
     }

@@ -108,6 +108,10 @@ class Kernel:
         """K, the side length in HR pixels."""
         return int(self.array.shape[0])
 
+    def padded(self, size: int) -> NDArray[np.float64]:
+        """The weights with zeros around them, (size, size), of the kernel's parity and at least its size."""
+        return np.pad(self.array, (size - self.size) // 2)
+
     @cached_property
     def _coordinates(self) -> NDArray[np.float64]:
         return np.arange(self.size, dtype=np.float64) - (self.size - 1) / 2
@@ -338,7 +342,7 @@ class KernelMap:
 
     def arrays(self) -> NDArray[np.float64]:
         """The weights, (rows, columns, K, K), of kernels that are padded with zeros to one size."""
-        padded = [np.pad(kernel.array, (self.size - kernel.size) // 2) for kernel in self.flat]
+        padded = [kernel.padded(self.size) for kernel in self.flat]
         return np.stack(padded).reshape(*self.shape, self.size, self.size)
 
     @cached_property

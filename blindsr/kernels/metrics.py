@@ -174,7 +174,7 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
         )
     size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(k.centroid).max() for k in (a, b)))
     size += (size - a.scale) % 2
-    first, second = (scipy.ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
+    first, second = (scipy.ndimage.shift(k.padded(size), -k.centroid, order=3) for k in (a, b))
     return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))
 
 
@@ -216,7 +216,7 @@ def compare(first: Kernel, second: Kernel) -> KernelComparison:
     ncc = normalised_cross_correlation(first, second)
     # Kernels of one scale have one parity, so both can be padded to the same side.
     side = max(_GRID + first.size % 2, first.size, second.size)
-    spectra = [np.fft.fft2(np.pad(kernel.array, (side - kernel.size) // 2)) for kernel in (first, second)]
+    spectra = [np.fft.fft2(kernel.padded(side)) for kernel in (first, second)]
     f = np.fft.fftfreq(side)
     power = 1 / np.maximum(np.hypot(f[:, None], f[None, :]), 1 / side) ** 2
     power[0, 0] = 0

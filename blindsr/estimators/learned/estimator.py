@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindsr.estimators.base import check_image, flat_estimate
+from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
@@ -51,7 +51,6 @@ __all__ = [
     "LearnedConfig",
     "LearnedEstimator",
     "confidence_of",
-    "estimate_kernel",
     "estimate_of",
     "posterior_of",
     "width_error",
@@ -178,21 +177,36 @@ class LearnedConfig:
             check_setting(self, STAGE, name, is_valid, bounds)
 
 
-class LearnedEstimator:
+class LearnedEstimator(ConfiguredEstimator[LearnedConfig]):
     """Kernel of any shape by a network that was trained on degraded photographs."""
 
     name: ClassVar[str] = "learned"
     config_type: ClassVar[type] = LearnedConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = _KERNEL_ERROR
 
-    def __init__(self, config: LearnedConfig | None = None) -> None:
-        self.config = LearnedConfig() if config is None else config
-
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+        """Estimate a kernel as the posterior mean of a network (docs/method/learned-kernel.md).
+
+        Args:
+            lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+            scale: Factor from LR to HR: 2, 3 or 4.
+            listener: Receives the events of the stage "learned".
+
+        Returns:
+            As `estimate_of`.
+
+        Raises:
+            ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
+            ConfigError: Another scale.
+        """
+        config = self.config
+        listener(StageStarted(stage=STAGE))
+        estimate = estimate_of(posterior_of(lr, scale, config), scale, config)
+        for warning in estimate.warnings:
+            listener(Notice(stage=STAGE, message=warning))
+        listener(StageDone(stage=STAGE, steps=1))
+        return estimate
 
 
 @dataclass(frozen=True)
@@ -312,33 +326,6 @@ class ImagePosterior:
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
         return replace(self, transfer=(1 - weight) * self.transfer + weight * transfer)
-
-
-def estimate_kernel(
-    lr: Tensor, scale: int, config: LearnedConfig | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Estimate a kernel as the posterior mean of a network (docs/method/learned-kernel.md).
-
-    Args:
-        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
-        scale: Factor from LR to HR: 2, 3 or 4.
-        config: Settings; the defaults if None.
-        listener: Receives the events of the stage "learned".
-
-    Returns:
-        As `estimate_of`.
-
-    Raises:
-        ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
-        ConfigError: Another scale.
-    """
-    config = LearnedConfig() if config is None else config
-    listener(StageStarted(stage=STAGE))
-    estimate = estimate_of(posterior_of(lr, scale, config), scale, config)
-    for warning in estimate.warnings:
-        listener(Notice(stage=STAGE, message=warning))
-    listener(StageDone(stage=STAGE, steps=1))
-    return estimate
 
 
 def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterior | None:

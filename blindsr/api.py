@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from blindsr.pipelines.degradation import LinearLight
 from blindsr.pipelines.image import ColorSource, fit_image, render, tile_for
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.runtime import choose_device
-from blindsr.settings import DIALS, Dial, Settings
+from blindsr.settings import DIALS, Dial, Settings, is_number
 from blindsr.settings import preset as named_preset
 
 __all__ = [
@@ -103,7 +102,7 @@ class SuperResolver:
         if self.scale is not None:
             is_pair = isinstance(self.scale, (tuple, list, np.ndarray)) and np.ndim(self.scale) > 0
             factors: list[Any] = list(self.scale) if is_pair else [self.scale]  # type: ignore[arg-type]
-            if len(factors) != 1 + is_pair or not all(map(_is_number, factors)):
+            if len(factors) != 1 + is_pair or not all(map(is_number, factors)):
                 raise ConfigError(f"scale must be a number or a pair (horizontal, vertical), got {self.scale!r}.")
             pair = (float(factors[0]), float(factors[-1])) if is_pair else None
             settings = replace(settings, scale=float(max(factors)), factors=pair, size=None)
@@ -438,11 +437,12 @@ def degrade(
         ConfigError: A kernel for each band, a scale that is no whole number, or negative noise.
     """
     from blindsr.ops import degrade as degrade_tensor
+    from blindsr.ops import to_array, to_tensor
 
     array, restore = degradable(image, channel_axis)
-    if scale is not None and not (_is_number(scale) and scale >= 1 and float(scale).is_integer()):
+    if scale is not None and not (is_number(scale) and scale >= 1 and float(scale).is_integer()):
         raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
-    if not (_is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
+    if not (is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
         raise ConfigError(f"noise_sigma must be a number of 0 or more, got {noise_sigma!r}.")
     known = _kernel(kernel, 2 if scale is None else int(scale))
     if not isinstance(known, Kernel):
@@ -454,8 +454,8 @@ def degrade(
         )
     limits = np.iinfo(array.dtype) if array.dtype.kind in "ui" else None
     white = 1.0 if limits is None else float(limits.max)
-    values = torch.from_numpy(array.astype(np.float64) / white).permute(2, 0, 1)[None]
-    lr = degrade_tensor(values, known.tensor(values), known.scale)[0].permute(1, 2, 0).numpy()
+    values = to_tensor(array.astype(np.float64) / white)
+    lr = to_array(degrade_tensor(values, known.tensor(values), known.scale))
     if noise_sigma:
         lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
     if limits is not None:
@@ -476,10 +476,6 @@ def list_upscalers() -> dict[str, str]:
 def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
     """A kernel of any kind, for this scale where it does not carry its own."""
     return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, scale)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
 def _listener(progress: Listener | None) -> Listener:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from blindsr.control_groups import core_limit
+
 __all__ = [
     "cores_of_affinity",
     "cores_of_others",
@@ -22,7 +24,6 @@ __all__ = [
 ]
 
 _STAT = Path("/proc/stat")
-_CGROUPS = Path("/sys/fs/cgroup")
 _SHORTEST = 0.2  # s: the kernel counts hundredths
 _TAKEN = 1 / 3  # a core counts as taken where others use it for more than this share of the time
 
@@ -88,29 +89,10 @@ def cores_of_affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _quota() -> int | None:
-    """Whole cores that a container may use (`docker run --cpus`, a limit of Kubernetes); None without a limit."""
-    try:
-        limits = (_CGROUPS / "cpu.max").read_text(encoding="ascii").split()
-    except OSError:
-        try:
-            limits = [
-                (_CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip()
-                for name in ("quota", "period")
-            ]
-        except OSError:
-            return None
-    try:
-        quota, period = (int(value) for value in limits)
-    except ValueError:  # "max 100000"
-        return None
-    return max(1, quota // period) if quota > 0 and period > 0 else None
-
-
 def usable_cores() -> int:
     """Processor cores that this process may use: those of its affinity, at most as many as its container may."""
     cores = cores_of_affinity()
-    return min(cores, _quota() or cores)
+    return min(cores, core_limit() or cores)
 
 
 def threads_of_environment() -> int | None:

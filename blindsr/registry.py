@@ -1,4 +1,4 @@
-"""The registries of kernel estimators and upscalers: a method is added here by one line.
+"""The registries of kernel estimators, upscalers and sources of kernels: a method is added here by one line.
 
 Names map to "module:Class"; a module is imported when its method is first used. Other packages add methods by entry
 points of the groups `blindsr.estimators` and `blindsr.upscalers` (docs/extending.md). Everything that lists methods is
@@ -8,7 +8,7 @@ of records and caches, and the tables of methods in the documentation.
 
 import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from blindsr.errors import ConfigError
 
-__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "check_minimum", "source_digest"]
+__all__ = ["ESTIMATORS", "UPSCALERS", "Registry", "check_minimum", "check_setting", "kernel_source", "source_digest"]
 
 Method = TypeVar("Method")
 
@@ -65,9 +65,8 @@ class Registry(Generic[Method]):
             return self._added[name]
         self.check(name)
         target = self._built_in.get(name) or _entry_points(self._group)[name]
-        module, _, attribute = target.partition(":")
         try:
-            loaded: type[Any] = getattr(import_module(module), attribute)
+            loaded: type[Any] = _imported(target)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"the {self.kind} {name!r} ({target}) cannot be imported: {error}.") from error
         return loaded
@@ -134,6 +133,12 @@ class Registry(Generic[Method]):
         self._added.pop(name, None)
 
 
+def _imported(target: str) -> Any:
+    """What "module:name" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
 @cache
 def _entry_points(group: str) -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=group)}
@@ -173,6 +178,19 @@ UPSCALERS: Registry[Any] = Registry(
         "singan": "blindsr.upscalers.singan:SinGANUpscaler",
     },
 )
+
+
+# What makes kernels of something else than their weights. It builds on `blindsr.kernels`, which loads it from here.
+_KERNEL_SOURCES = {
+    "sensor": "blindsr.sensors.catalogue:kernel_from_sensor",
+    "psf": "blindsr.sensors.measured:kernel_from_image",
+}
+
+
+def kernel_source(name: str) -> Callable[..., Any]:
+    """The function that makes kernels of a "sensor" by its name, or of the image of a "psf"."""
+    source: Callable[..., Any] = _imported(_KERNEL_SOURCES[name])
+    return source
 
 
 def _source_of(module: str) -> bytes:
@@ -220,3 +238,20 @@ def check_minimum(config: object, table: str, minimum: int, *names: str) -> None
     for name in names:
         if getattr(config, name) < minimum:
             raise ConfigError(f"{table}.{name} must be {minimum} or more, got {getattr(config, name)}.")
+
+
+def check_setting(config: object, table: str, name: str, is_valid: bool, bounds: str) -> None:
+    """Check one setting.
+
+    Args:
+        config: The settings.
+        table: Their table in run.toml, for the message.
+        name: Field of `config`.
+        is_valid: Whether its value is allowed.
+        bounds: What is allowed, as the end of "must be …".
+
+    Raises:
+        ConfigError: It is not allowed; the message names the field.
+    """
+    if not is_valid:
+        raise ConfigError(f"{table}.{name} must be {bounds}, got {getattr(config, name)!r}.")

@@ -11,8 +11,8 @@ from blindsr.errors import ConfigError
 from blindsr.registry import ESTIMATORS, UPSCALERS, Registry
 
 __all__ = [
-    "DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "as_settings", "preset",
-    "preset_name",
+    "DIALS", "KERNEL_WIDTHS", "PRESETS", "RUN_SCALES", "Dial", "Region", "Settings", "as_settings", "is_number",
+    "preset", "preset_name",
 ]  # fmt: skip
 
 MAX_SCALE = 8
@@ -88,7 +88,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not _is_number(self.scale) and self.factors is None:
+        if not is_number(self.scale) and self.factors is None:
             raise ConfigError(f"scale must be a number, got {self.scale!r}.")
         if self.factors is not None and not _are_two(self.factors):
             raise ConfigError(f"factors must be two numbers, horizontal and vertical, got {self.factors!r}.")
@@ -108,7 +108,7 @@ class Settings:
         if not (math.isfinite(self.scale) and 1 <= self.scale <= MAX_SCALE):
             raise ConfigError(f"scale must be from 1, which deblurs, to {MAX_SCALE}, got {self.scale:g}.")
         for name, value in (("noise_sigma", self.noise_sigma), ("kernel_error", self.kernel_error)):
-            if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 0):
+            if value is not None and not (is_number(value) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be a number of 0 or more, or left out, got {value!r}.")
         for name, switch in (("varying", self.varying), ("align_colors", self.align_colors)):
             if not isinstance(switch, bool):
@@ -243,19 +243,19 @@ class Settings:
         return {self.estimator: self.create_estimator().config, self.upscaler: self.create_upscaler().config}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a value is a number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # numbers of NumPy are real numbers, too
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:
     """Whether a value is a number within bounds."""
-    return _is_number(value) and low <= float(value) <= high
+    return is_number(value) and low <= float(value) <= high
 
 
 def _are_two(values: Any) -> bool:
     """Whether a value is a pair of numbers."""
-    return isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_number, values))
+    return isinstance(values, list | tuple) and len(values) == 2 and all(map(is_number, values))
 
 
 def as_settings(settings: Settings | str | None) -> Settings:
@@ -277,8 +277,10 @@ def as_settings(settings: Settings | str | None) -> Settings:
 def preset_name(settings: Settings) -> str:
     """The name of the preset that has these settings at any scale; "custom" if none has."""
     presets = [("default", Settings()), *((name, preset(name)) for name in PRESETS)]
-    size = {"scale": settings.scale, "factors": settings.factors, "size": settings.size}
-    return next((name for name, one in presets if replace(one, **size) == settings), "custom")
+    for name, one in presets:
+        if replace(one, scale=settings.scale, factors=settings.factors, size=settings.size) == settings:
+            return name
+    return "custom"
 
 
 def preset(name: str, *, init: str | Path = "pretrained") -> Settings:

@@ -1,4 +1,4 @@
-"""What several tests of kernels share: how far a kernel moves a ramp, and a MATLAB v7.3 file."""
+"""What several tests of kernels share: how far one moves a ramp, a MATLAB v7.3 file, estimators as functions."""
 
 import pytest
 import torch
@@ -35,3 +35,8 @@ def mat_v73(path, name, arrays):
     content = bytearray(path.read_bytes())
     content[:19] = b"MATLAB 7.3 MAT-file"
     path.write_bytes(content)
+
+
+def estimating(estimator):
+    """An estimator as a function of the image, the scale and its settings."""
+    return lambda lr, scale, config=None, **events: estimator(config).estimate(lr, scale, **events)

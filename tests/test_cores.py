@@ -14,12 +14,11 @@ class _Machine:
 
     def __init__(self, folder, monkeypatch):
         self.usable, self.idle, self.own, self.clock = {0, 1, 3}, [0.0] * 4, 0.0, 100.0
-        self.stat, self.cgroups = folder / "stat", folder / "cgroup"
-        self.cgroups.mkdir()
+        self.stat, self.limit = folder / "stat", None
         self.write()
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(cores, "_STAT", self.stat)
-        monkeypatch.setattr(cores, "_CGROUPS", self.cgroups)
+        monkeypatch.setattr(cores, "core_limit", lambda: self.limit)
         monkeypatch.setattr(cores, "_first", None)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: self.usable, raising=False)
         monkeypatch.setattr(os, "times", lambda: os.times_result((self.own, 0.0, 0.0, 0.0, 0.0)))
@@ -96,33 +95,15 @@ def test_where_the_system_does_not_count_all_cores_count_as_free(machine, text):
     assert cores.default_threads() == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "texts", "usable"),
-    [
-        ("cpu.max", ["max 100000\n"], 3),
-        ("cpu.max", ["200000 100000\n"], 2),
-        ("cpu.max", ["250000 100000\n"], 2),
-        ("cpu.max", ["50000 100000\n"], 1),
-        ("cpu.max", ["6400000 100000\n"], 3),
-        ("cpu.max", ["nonsense\n"], 3),
-        ("cpu", ["-1\n", "100000\n"], 3),
-        ("cpu", ["200000\n", "100000\n"], 2),
-        ("cpu", ["200000\n", "0\n"], 3),
-    ],
-)
-def test_a_container_has_as_many_cores_as_its_limit(machine, name, texts, usable):
-    if name == "cpu.max":
-        (machine.cgroups / name).write_text(texts[0])
-    else:
-        (machine.cgroups / name).mkdir()
-        for part, text in zip(("quota", "period"), texts, strict=True):
-            (machine.cgroups / name / f"cpu.cfs_{part}_us").write_text(text)
+@pytest.mark.parametrize(("limit", "usable"), [(None, 3), (1, 1), (2, 2), (64, 3)])
+def test_a_container_has_as_many_cores_as_its_limit(machine, limit, usable):
+    machine.limit = limit
     assert cores.usable_cores() == cores.default_threads() == usable
 
 
 def test_a_container_on_a_busy_machine_has_its_limit_as_long_as_so_many_cores_are_free(machine):
     machine.usable = {0, 1, 2, 3}
-    (machine.cgroups / "cpu.max").write_text("200000 100000\n")
+    machine.limit = 2
     cores.watch_load()
     machine.run(2.0, [1, 1, 0, 0])
     assert cores.default_threads() == 2
@@ -135,10 +116,10 @@ def test_the_environment_decides_before_the_load(machine, monkeypatch, value, th
     assert cores.threads_of_environment() == (threads if threads > 3 else None)
 
 
-def test_a_system_without_affinity_uses_all_cores(monkeypatch, tmp_path):
+def test_a_system_without_affinity_uses_all_cores(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(cores, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cores, "core_limit", lambda: None)
     cores.watch_load()
     assert cores.default_threads() == cores.usable_cores() == 6

@@ -19,16 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from blindsr.batch.plan import BatchPlan
-from blindsr.batch.run import (
-    TRAINING_SHARE,
-    BatchResult,
-    duration,
-    plan_lines,
-    reason,
-    time_left,
-    upscale_files,
-)
+from blindsr.batch.run import BatchResult, upscale_files
 from blindsr.batch.task import error_text
+from blindsr.batch.words import TRAINING_SHARE, duration, plan_lines, reason, time_left
 from blindsr.errors import BlindSRError, ImageError, is_out_of_memory
 from blindsr.events import Event, StageDone, StageStarted, StepDone
 from blindsr.image_io import open_image

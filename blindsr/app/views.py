@@ -16,7 +16,7 @@ from blindsr.api import SuperResolver
 from blindsr.app.jobs import Outcome
 from blindsr.image_io import FileSource, ImageSource, Photo, open_image, to_uint8
 from blindsr.kernels import Kernel, dilate
-from blindsr.ops import imresize
+from blindsr.ops import imresize, to_array, to_tensor
 from blindsr.ops.resize import imresize_rows
 from blindsr.ops.windows import most_textured, spread_windows
 from blindsr.pipelines.degradation import LinearLight
@@ -89,7 +89,7 @@ class Viewer:
         size = max(1, round(shrink * height)), max(1, round(shrink * width))
 
         def rows(first: int, last: int) -> Tensor:
-            return _tensor(_composited(self._lr.window(slice(first, last), slice(0, width))))
+            return to_tensor(_composited(self._lr.window(slice(first, last), slice(0, width))))
 
         # By rows, because a large photograph takes four bytes for each sample here.
         parts = [
@@ -173,7 +173,7 @@ def _interpolated(image: ImageSource, rows: slice, columns: slice, scale: int) -
         slice(max(0, part.start - _MARGIN), min(length, part.stop + _MARGIN))
         for part, length in ((rows, height), (columns, width))
     )
-    enlarged = imresize(_tensor(_composited(image.window(*outer))), scale)
+    enlarged = imresize(to_tensor(_composited(image.window(*outer))), scale)
     inner = [
         slice(scale * (part.start - o.start), scale * (part.stop - o.start))
         for part, o in zip((rows, columns), outer, strict=True)
@@ -181,13 +181,8 @@ def _interpolated(image: ImageSource, rows: slice, columns: slice, scale: int) -
     return _pixels(enlarged[..., inner[0], inner[1]])
 
 
-def _tensor(pixels: NDArray[np.float32]) -> Tensor:
-    """Pixels, (H, W, C), as a tensor, (1, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-
-
 def _pixels(image: Tensor) -> _Pixels:
-    return _three_bands(to_uint8(image[0].permute(1, 2, 0).numpy()))
+    return _three_bands(to_uint8(to_array(image)))
 
 
 def _composited(photo: Photo) -> NDArray[np.float32]:

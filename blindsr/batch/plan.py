@@ -170,6 +170,19 @@ class BatchPlan:
             overwrite=self.overwrite,
         )
 
+    def file(self, item: Item) -> Path:
+        """The file of a result; the samples of the photograph may decide between two suffixes."""
+        known = item.exists or item.target
+        return known if self.has_suffix or item.exists else Path(f"{known}.png or .tif")
+
+    def sizes(self, item: Item) -> dict[str, int]:
+        """The sizes of an image and of its result, px; empty if that of the image is unknown."""
+        if item.size is None:
+            return {}
+        height, width, bands = item.size
+        rows, columns = self.options.settings.output_size(height, width)
+        return {"height": height, "width": width, "bands": bands, "result_height": rows, "result_width": columns}
+
     def with_sizes(self) -> "BatchPlan":
         """The plan with the size of each open image by the header of its file; without a usable one, it fails."""
         return replace(

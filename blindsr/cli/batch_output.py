@@ -13,18 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from blindsr.batch.run import (
-    TRAINING_SHARE,
-    BatchResult,
-    duration,
-    plan_lines,
-    planned_sizes,
-    planned_target,
-    printable,
-    reason,
-    time_left,
-)
+from blindsr.batch.run import BatchResult
 from blindsr.batch.task import BatchEvent, BatchStarted, ImageDone, ImageEvent, ImageStarted
+from blindsr.batch.words import TRAINING_SHARE, duration, plan_lines, printable, reason, time_left
 from blindsr.cli.output import Terminal, sentence, wide_console
 from blindsr.errors import listed
 from blindsr.events import Notice, StageDone, StageStarted, StepDone
@@ -187,9 +178,9 @@ def show_plan(result: BatchResult, *, as_json: bool) -> None:
         return
     plan = result.plan
     for item in plan.items:
-        names = {"status": item.state, "source": str(item.source), "target": str(planned_target(item, plan))}
+        names = {"status": item.state, "source": str(item.source), "target": str(plan.file(item))}
         error = {} if item.state != "failed" else {"error": reason(item.source, item.row or {})}
-        click.echo(json.dumps(names | error | planned_sizes(item, plan)))
+        click.echo(json.dumps(names | error | plan.sizes(item)))
 
 
 def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] = ()) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blindsr.estimators.base import ConfiguredEstimator
 from blindsr.estimators.blind_l0 import MIN_SIDE as FREE_FORM_SIDE
 from blindsr.estimators.blind_l0 import L0Config, independent_kernels
 from blindsr.estimators.learned.estimator import MIN_SIDE, ImagePosterior, LearnedConfig, estimate_of, posterior_of
@@ -60,17 +61,13 @@ class AutoConfig:
     l0: L0Config = field(default_factory=L0Config)
 
 
-class AutomaticEstimator:
+class AutomaticEstimator(ConfiguredEstimator[AutoConfig]):
     """The learned estimator, and for camera shake a kernel that a network makes of several (default)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = AutoConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = 0.1
-
-    def __init__(self, config: AutoConfig | None = None) -> None:
-        self.config = AutoConfig() if config is None else config
 
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
         """Estimate the kernel of an image.
@@ -201,6 +198,6 @@ def _proven(evidence: ShakeEvidence) -> tuple[Plane, float, float]:
 def _named(estimate: KernelEstimate) -> Kernel:
     """The kernel of an estimate, with this estimator in its provenance."""
     kernel = estimate.kernel
-    if "in_place_of" in kernel.provenance:
+    if kernel.is_replacement:
         return kernel
     return Kernel(kernel.array, kernel.scale, {**kernel.provenance, "made_by": STAGE})

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,9 +10,11 @@ from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, Notice, StageDone, ignore
 from blindsr.kernels import KernelEstimate, bicubic, bicubic_in_place_of
 
-__all__ = ["BicubicKernel", "KernelEstimator", "check_image", "flat_estimate", "is_flat"]
+__all__ = ["BicubicKernel", "ConfiguredEstimator", "KernelEstimator", "check_image", "flat_estimate", "is_flat"]
 
 _ROUNDING = 0.5 / 255  # standard deviation, [0, 1]
+
+ConfigT = TypeVar("ConfigT")
 
 
 class KernelEstimator(Protocol):
@@ -46,6 +48,23 @@ class KernelEstimator(Protocol):
             ImageError: A side is shorter than `min_side`.
             DivergenceError: A training diverged.
         """
+
+
+class ConfiguredEstimator(Generic[ConfigT]):
+    """Base of the estimators of this package: they have settings, and kernels for the factors of the upscalers.
+
+    Args:
+        config: Settings; the defaults of `config_type` if None.
+    """
+
+    name: ClassVar[str]
+    config_type: ClassVar[type]
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    min_side: ClassVar[int]
+    kernel_error: ClassVar[float]
+
+    def __init__(self, config: ConfigT | None = None) -> None:
+        self.config: ConfigT = self.config_type() if config is None else config
 
 
 def check_image(lr: Tensor, scale: int, estimator: type[KernelEstimator]) -> None:
@@ -97,17 +116,13 @@ class FixedConfig:
     """A fixed kernel has no settings."""
 
 
-class BicubicKernel:
+class BicubicKernel(ConfiguredEstimator[FixedConfig]):
     """Always the bicubic kernel: assumes an image that is as sharp as its pixels allow."""
 
     name: ClassVar[str] = "bicubic"
     config_type: ClassVar[type] = FixedConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = 1
     kernel_error: ClassVar[float] = 0.0
-
-    def __init__(self, config: FixedConfig | None = None) -> None:
-        self.config = FixedConfig() if config is None else config
 
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
         """Return the bicubic kernel for the scale; the image is not used."""

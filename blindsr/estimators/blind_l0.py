@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image, flat_estimate, is_flat
+from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate, is_flat
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
 from blindsr.kernels.transform import zero_margins
 from blindsr.ops import luma
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = [
     "MIN_NCC",
     "MIN_SIDE",
     "BlindL0Estimator",
     "L0Config",
-    "estimate_kernel",
     "independent_kernels",
     "kernel_for",
     "sharp_image",
@@ -66,88 +65,73 @@ class L0Config:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.side < 5 or self.side % 2 == 0:
-            raise ConfigError(f"l0.side must be odd and 5 or more, got {self.side}.")
+        check_setting(self, STAGE, "side", self.side >= 5 and self.side % 2 == 1, "odd and 5 or more")
         for name in ("gradient_weight", "kernel_weight"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"l0.{name} must be positive, got {getattr(self, name)}.")
+            check_setting(self, STAGE, name, getattr(self, name) > 0, "positive")
         for name, low in (("iterations", 1), ("refinements", 0), ("window", 2 * self.side)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"l0.{name} must be {low} or more, got {getattr(self, name)}.")
-        if not 0 <= self.min_share < 1:
-            raise ConfigError(f"l0.min_share must be in [0, 1), got {self.min_share}.")
+            check_minimum(self, STAGE, low, name)
+        check_setting(self, STAGE, "min_share", 0 <= self.min_share < 1, "in [0, 1)")
 
 
-class BlindL0Estimator:
+class BlindL0Estimator(ConfiguredEstimator[L0Config]):
     """Free-form kernel (camera shake, defocus) by blind deconvolution of strong edges with an L0 prior."""
 
     name: ClassVar[str] = "l0"
     config_type: ClassVar[type] = L0Config
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = 0.1
 
-    def __init__(self, config: L0Config | None = None) -> None:
-        self.config = L0Config() if config is None else config
-
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+        """Estimate a kernel of any compact shape from the strong edges of an image.
 
+        The kernel is estimated on the LR grid, from coarse to fine, and brought to the HR grid by non-negative least
+        squares. It is estimated three times, from the window with the most edges and from its two halves, and refined
+        from the mean, in which the noise is lower. The normalised cross-correlation of the halves' kernels measures its
+        reliability.
 
-def estimate_kernel(
-    lr: Tensor, scale: int, config: L0Config | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Estimate a kernel of any compact shape from the strong edges of an image.
+        Args:
+            lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+            scale: Factor from LR to HR.
+            listener: Receives the events of the stage "l0".
 
-    The kernel is estimated on the LR grid, from coarse to fine, and brought to the HR grid by non-negative least
-    squares. It is estimated three times, from the window with the most edges and from its two halves, and refined from
-    the mean, in which the noise is lower. The normalised cross-correlation of the halves' kernels measures its
-    reliability.
+        Returns:
+            A centred, non-negative kernel. `metrics["split_half_ncc_lr"]` is the NCC of the halves' kernels on the LR
+            grid. A flat image gets the bicubic kernel and a warning.
 
-    Args:
-        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
-        scale: Factor from LR to HR.
-        config: Settings; the defaults if None.
-        listener: Receives the events of the stage "l0".
+        Raises:
+            ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
 
-    Returns:
-        A centred, non-negative kernel. `metrics["split_half_ncc_lr"]` is the NCC of the halves' kernels on the LR grid.
-        A flat image gets the bicubic kernel and a warning.
-
-    Raises:
-        ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
-
-    References:
-        Xu, Zheng, Jia, "Unnatural L0 sparse representation for natural image deblurring", CVPR 2013; Pan, Hu, Su, Yang,
-        "Deblurring text images via L0-regularized intensity and gradient prior", CVPR 2014.
-    """
-    config = L0Config() if config is None else config
-    check_image(lr, scale, BlindL0Estimator)
-    listener(StageStarted(stage=STAGE, max_steps=3))
-    if is_flat(lr):
-        return flat_estimate(STAGE, scale, asdict(config), listener)
-    window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
-    kernel, halves = _estimate_with_halves(window, config)
-    frame = kernel.sum() - kernel[1:-1, 1:-1].sum()
-    reaches_border = float(frame) > _MAX_FRAME_SHARE * float(kernel.sum())
-    if reaches_border and (larger := 2 * config.side + 1) <= min(window.shape) // 4:
-        kernel, halves = _estimate_with_halves(window, replace(config, side=larger))
-    ncc = shifted_ncc(*halves)
-    warnings: tuple[str, ...] = ()
-    if ncc < MIN_NCC:
-        warnings = (f"the two halves of the image give different kernels (NCC {ncc:.2f}); the kernel is unreliable.",)
-        listener(Notice(stage=STAGE, message=warnings[0]))
-    listener(StageDone(stage=STAGE, steps=3))
-    one, two = (_on_hr_grid(half, scale) for half in halves)
-    uncertainty = SplitHalf.from_pairs([(one, two)])
-    return KernelEstimate(
-        kernel=uncertainty.attach(_on_hr_grid(kernel, scale)),
-        method=STAGE,
-        settings=asdict(config),
-        metrics={"split_half_ncc_lr": ncc, **uncertainty.metrics},
-        warnings=warnings,
-    )
+        References:
+            Xu, Zheng, Jia, "Unnatural L0 sparse representation for natural image deblurring", CVPR 2013; Pan, Hu, Su,
+            Yang, "Deblurring text images via L0-regularized intensity and gradient prior", CVPR 2014.
+        """
+        config = self.config
+        check_image(lr, scale, type(self))
+        listener(StageStarted(stage=STAGE, max_steps=3))
+        if is_flat(lr):
+            return flat_estimate(STAGE, scale, asdict(config), listener)
+        window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
+        kernel, halves = _estimate_with_halves(window, config)
+        frame = kernel.sum() - kernel[1:-1, 1:-1].sum()
+        reaches_border = float(frame) > _MAX_FRAME_SHARE * float(kernel.sum())
+        if reaches_border and (larger := 2 * config.side + 1) <= min(window.shape) // 4:
+            kernel, halves = _estimate_with_halves(window, replace(config, side=larger))
+        ncc = shifted_ncc(*halves)
+        warnings: tuple[str, ...] = ()
+        if ncc < MIN_NCC:
+            text = f"the two halves of the image give different kernels (NCC {ncc:.2f}); the kernel is unreliable."
+            warnings = (text,)
+            listener(Notice(stage=STAGE, message=text))
+        listener(StageDone(stage=STAGE, steps=3))
+        one, two = (_on_hr_grid(half, scale) for half in halves)
+        uncertainty = SplitHalf.from_pairs([(one, two)])
+        return KernelEstimate(
+            kernel=uncertainty.attach(_on_hr_grid(kernel, scale)),
+            method=STAGE,
+            settings=asdict(config),
+            metrics={"split_half_ncc_lr": ncc, **uncertainty.metrics},
+            warnings=warnings,
+        )
 
 
 def independent_kernels(

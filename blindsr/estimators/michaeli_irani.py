@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image, flat_estimate
+from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, centre, compose, resample
 from blindsr.ops import luma
-from blindsr.registry import check_minimum
+from blindsr.registry import check_minimum, check_setting
 
-__all__ = ["MichaeliIraniConfig", "MichaeliIraniEstimator", "estimate_kernel", "pair_patches", "transport"]
+__all__ = ["MichaeliIraniConfig", "MichaeliIraniEstimator", "pair_patches", "transport"]
 
 STAGE = "michaeli-irani"
 UPDATES = ("transport", "least-squares")
@@ -61,84 +60,69 @@ class MichaeliIraniConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.kernel_size < 4 or self.kernel_size % 2:
-            raise ConfigError(f"michaeli-irani.kernel_size must be even and 4 or more, got {self.kernel_size}.")
-        if self.patch < 3 or self.patch % 2 == 0:
-            raise ConfigError(f"michaeli-irani.patch must be odd and 3 or more, got {self.patch}.")
-        if self.update not in UPDATES:
-            raise ConfigError(f"michaeli-irani.update must be one of {', '.join(UPDATES)}, got {self.update!r}.")
+        is_valid = self.kernel_size >= 4 and self.kernel_size % 2 == 0
+        check_setting(self, STAGE, "kernel_size", is_valid, "even and 4 or more")
+        check_setting(self, STAGE, "patch", self.patch >= 3 and self.patch % 2 == 1, "odd and 3 or more")
+        check_setting(self, STAGE, "update", self.update in UPDATES, f"one of {', '.join(UPDATES)}")
         check_minimum(self, STAGE, 100, "patches")
         check_minimum(self, STAGE, 1, "iterations", "neighbours")
-        if not self.smoothness > 0:
-            raise ConfigError(f"michaeli-irani.smoothness must be positive, got {self.smoothness}.")
+        check_setting(self, STAGE, "smoothness", self.smoothness > 0, "positive")
 
 
-class MichaeliIraniEstimator:
+class MichaeliIraniEstimator(ConfiguredEstimator[MichaeliIraniConfig]):
     """Free-form kernel from the recurrence of patches across scales (Michaeli and Irani, ICCV 2013)."""
 
     name: ClassVar[str] = STAGE
     config_type: ClassVar[type] = MichaeliIraniConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = 0.06
 
-    def __init__(self, config: MichaeliIraniConfig | None = None) -> None:
-        self.config = MichaeliIraniConfig() if config is None else config
-
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+        """Estimate the kernel with which the patches of an image recur in its smaller version.
 
+        From the mean of 2×2 pixels on, each iteration halves the image with the kernel, draws patches of both images by
+        their contrast, pairs every patch with its nearest one in the other image, and fits the kernel, non-negative and
+        smooth, to what the pairs say.
 
-def estimate_kernel(
-    lr: Tensor, scale: int, config: MichaeliIraniConfig | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Estimate the kernel with which the patches of an image recur in its smaller version.
+        Args:
+            lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+            scale: Factor from LR to HR: 2, 3 or 4. The kernel for ×4 is that for ×2 composed with itself, that for ×3
+                follows the same law (cov ∝ s² − 1).
+            listener: Receives an event for every iteration, with the root mean square difference of the pairs, [0, 1].
 
-    From the mean of 2×2 pixels on, each iteration halves the image with the kernel, draws patches of both images by
-    their contrast, pairs every patch with its nearest one in the other image, and fits the kernel, non-negative and
-    smooth, to what the pairs say.
+        Returns:
+            A centred, non-negative kernel, with the history of that difference and of the kernel's width. A flat image
+            gets the bicubic kernel and a warning.
 
-    Args:
-        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
-        scale: Factor from LR to HR: 2, 3 or 4. The kernel for ×4 is that for ×2 composed with itself, the kernel for ×3
-            follows the same law (cov ∝ s² − 1).
-        config: Settings; the defaults if None.
-        listener: Receives an event for every iteration, with the root mean square difference of the pairs in [0, 1].
+        Raises:
+            ConfigError: `scale` is none of 2, 3, 4.
+            ImageError: Not (1, C, H, W), or a side is shorter than 48 px.
 
-    Returns:
-        A centred, non-negative kernel, with the history of that difference and of the kernel's width. A flat image gets
-        the bicubic kernel and a warning.
-
-    Raises:
-        ConfigError: `scale` is none of 2, 3, 4.
-        ImageError: Not (1, C, H, W), or a side is shorter than 48 px.
-
-    References:
-        Michaeli, Irani, ICCV 2013: §3 (the optimal kernel is not the point spread function), §4 (the algorithm).
-    """
-    config = MichaeliIraniConfig() if config is None else config
-    check_image(lr, scale, MichaeliIraniEstimator)
-    listener(StageStarted(stage=STAGE, max_steps=config.iterations))
-    image = luma(lr).detach().cpu().double().numpy()
-    fit = _Recurrence(image, config)
-    if fit.contrast < _FLAT:
-        return flat_estimate(STAGE, scale, asdict(config), listener)
-    history: dict[str, list[float]] = {"step": [], "difference": [], "variance": []}
-    for step in range(1, config.iterations + 1):
-        difference = fit.step()
-        kernel = Kernel.normalised(fit.kernel, _SCALE, {"made_by": STAGE, "seed": config.seed})
-        values = {"difference": difference, "variance": float(np.trace(kernel.covariance)) / 2}
-        for name, value in {"step": float(step), **values}.items():
-            history[name].append(value)
-        listener(StepDone(stage=STAGE, step=step, values=values))
-    listener(StageDone(stage=STAGE, steps=config.iterations))
-    kernel = centre(kernel)
-    if scale != _SCALE:
-        kernel = compose(kernel, kernel) if scale == _SCALE**2 else resample(kernel, scale)
-    curves = {name: tuple(values) for name, values in history.items()}
-    metrics = {"difference": history["difference"][-1]}
-    return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), history=curves, metrics=metrics)
+        References:
+            Michaeli, Irani, ICCV 2013: §3 (the optimal kernel is not the point spread function), §4 (the algorithm).
+        """
+        config = self.config
+        check_image(lr, scale, type(self))
+        listener(StageStarted(stage=STAGE, max_steps=config.iterations))
+        image = luma(lr).detach().cpu().double().numpy()
+        fit = _Recurrence(image, config)
+        if fit.contrast < _FLAT:
+            return flat_estimate(STAGE, scale, asdict(config), listener)
+        history: dict[str, list[float]] = {"step": [], "difference": [], "variance": []}
+        for step in range(1, config.iterations + 1):
+            difference = fit.step()
+            kernel = Kernel.normalised(fit.kernel, _SCALE, {"made_by": STAGE, "seed": config.seed})
+            values = {"difference": difference, "variance": float(np.trace(kernel.covariance)) / 2}
+            for name, value in {"step": float(step), **values}.items():
+                history[name].append(value)
+            listener(StepDone(stage=STAGE, step=step, values=values))
+        listener(StageDone(stage=STAGE, steps=config.iterations))
+        kernel = centre(kernel)
+        if scale != _SCALE:
+            kernel = compose(kernel, kernel) if scale == _SCALE**2 else resample(kernel, scale)
+        curves = {name: tuple(values) for name, values in history.items()}
+        metrics = {"difference": history["difference"][-1]}
+        return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), history=curves, metrics=metrics)
 
 
 class Pairs(NamedTuple):

@@ -8,8 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image, flat_estimate
+from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate
 from blindsr.events import Listener, StageDone, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, gaussian
 from blindsr.kernels.analytic import gaussian_size
@@ -27,8 +26,9 @@ from blindsr.ops.spectrum import (
     spectrum_points,
     tile_spectra,
 )
+from blindsr.registry import check_minimum, check_setting
 
-__all__ = ["SpectralConfig", "SpectralEstimator", "disc_kernel", "estimate_kernel", "is_disc"]
+__all__ = ["SpectralConfig", "SpectralEstimator", "disc_kernel", "is_disc"]
 
 STAGE = "spectral"
 # Side of the largest kernel, LR pixels. A wider blur leaves nothing above the noise that it could be estimated from.
@@ -56,18 +56,12 @@ class SpectralConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.tile < MIN_SIDE or self.tile % 2:
-            raise ConfigError(f"spectral.tile must be even and {MIN_SIDE} or more, got {self.tile}.")
-        if self.splits < 0:
-            raise ConfigError(f"spectral.splits must be 0 or more, got {self.splits}.")
-        if self.max_tiles < 1:
-            raise ConfigError(f"spectral.max_tiles must be 1 or more, got {self.max_tiles}.")
-        if self.exponent_sigma <= 0:
-            raise ConfigError(f"spectral.exponent_sigma must be positive, got {self.exponent_sigma}.")
-        if self.prior_weight < 0:
-            raise ConfigError(f"spectral.prior_weight must be 0 or more, got {self.prior_weight}.")
-        if not 0 <= self.residual_hr_blur <= 1:
-            raise ConfigError(f"spectral.residual_hr_blur must be in [0, 1], got {self.residual_hr_blur}.")
+        is_valid = self.tile >= MIN_SIDE and self.tile % 2 == 0
+        check_setting(self, STAGE, "tile", is_valid, f"even and {MIN_SIDE} or more")
+        check_minimum(self, STAGE, 0, "splits", "prior_weight")
+        check_minimum(self, STAGE, 1, "max_tiles")
+        check_setting(self, STAGE, "exponent_sigma", self.exponent_sigma > 0, "positive")
+        check_setting(self, STAGE, "residual_hr_blur", 0 <= self.residual_hr_blur <= 1, "in [0, 1]")
 
     @property
     def prior(self) -> ExponentPrior:
@@ -75,62 +69,51 @@ class SpectralConfig:
         return ExponentPrior(self.exponent, self.exponent_sigma, self.prior_weight)
 
 
-class SpectralEstimator:
+class SpectralEstimator(ConfiguredEstimator[SpectralConfig]):
     """Gaussian kernel (or defocus disc) from the fall-off of the mean spectrum."""
 
     name: ClassVar[str] = "spectral"
     config_type: ClassVar[type] = SpectralConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = 0.04
 
-    def __init__(self, config: SpectralConfig | None = None) -> None:
-        self.config = SpectralConfig() if config is None else config
-
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+        """Fit a Gaussian kernel, or a disc of defocus, to the mean spectrum of an image's luma.
 
+        The blur that the spectrum shows, Σ in LR px², is that of the whole way from the scene to the LR image. The
+        downscaling kernel excludes HR's own residual blur: cov(k_s) = (s² − β)·Σ (docs/method/kernel-estimation.md).
 
-def estimate_kernel(
-    lr: Tensor, scale: int, config: SpectralConfig | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Fit a Gaussian kernel, or a disc of defocus, to the mean spectrum of an image's luma.
+        Args:
+            lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+            scale: Factor from LR to HR: 2, 3 or 4.
+            listener: Receives the events of the stage "spectral".
 
-    The blur that the spectrum shows, Σ in LR px², is that of the whole way from the scene to the LR image. The
-    downscaling kernel excludes HR's own residual blur: cov(k_s) = (s² − β)·Σ (docs/method/kernel-estimation.md).
+        Returns:
+            A centred Gaussian kernel, or a disc if `config.discs` is set and the spectrum has its rings. A flat image
+            gets the bicubic kernel and a warning. The split-half uncertainty is in the metrics and in the kernel's
+            provenance.
 
-    Args:
-        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
-        scale: Factor from LR to HR: 2, 3 or 4.
-        config: Settings; the defaults if None.
-        listener: Receives the events of the stage "spectral".
-
-    Returns:
-        A centred Gaussian kernel, or a disc if `config.discs` is set and the spectrum has its rings. A flat image gets
-        the bicubic kernel and a warning. The split-half uncertainty is in the metrics and in the kernel's provenance.
-
-    Raises:
-        ImageError: Not (1, C, H, W), or a side is shorter than 16 px.
-    """
-    config = SpectralConfig() if config is None else config
-    check_image(lr, scale, SpectralEstimator)
-    listener(StageStarted(stage=STAGE))
-    spectra = tile_spectra(luma(lr), tile=config.tile, max_tiles=config.max_tiles, seed=config.seed)
-    periodogram = spectra.mean()
-    if periodogram.tiles == 0:
-        return flat_estimate(STAGE, scale, asdict(config), listener)
-    kernel, metrics, fit = _fit_kernel(periodogram, scale, config)
-    pairs = []
-    for split in range(config.splits):
-        if (halves := spectra.halves(config.seed + split)) is not None:
-            one, two = (_fit_kernel(spectra.mean(half), scale, config, fit)[0] for half in halves)
-            pairs.append((one, two))
-    if pairs:
-        uncertainty = SplitHalf.from_pairs(pairs)
-        kernel, metrics = uncertainty.attach(kernel), metrics | uncertainty.metrics
-    listener(StageDone(stage=STAGE, steps=1))
-    return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), metrics=metrics)
+        Raises:
+            ImageError: Not (1, C, H, W), or a side is shorter than 16 px.
+        """
+        config = self.config
+        check_image(lr, scale, type(self))
+        listener(StageStarted(stage=STAGE))
+        spectra = tile_spectra(luma(lr), tile=config.tile, max_tiles=config.max_tiles, seed=config.seed)
+        periodogram = spectra.mean()
+        if periodogram.tiles == 0:
+            return flat_estimate(STAGE, scale, asdict(config), listener)
+        kernel, metrics, fit = _fit_kernel(periodogram, scale, config)
+        pairs = []
+        for split in range(config.splits):
+            if (halves := spectra.halves(config.seed + split)) is not None:
+                one, two = (_fit_kernel(spectra.mean(half), scale, config, fit)[0] for half in halves)
+                pairs.append((one, two))
+        if pairs:
+            uncertainty = SplitHalf.from_pairs(pairs)
+            kernel, metrics = uncertainty.attach(kernel), metrics | uncertainty.metrics
+        listener(StageDone(stage=STAGE, steps=1))
+        return KernelEstimate(kernel=kernel, method=STAGE, settings=asdict(config), metrics=metrics)
 
 
 def _fit_kernel(

@@ -14,7 +14,6 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from blindsr.evaluation.results import (
     OWN,
     TRUE,
     AblationResults,
+    Row,
     Store,
     method_name,
     split_method,
@@ -43,6 +43,7 @@ from blindsr.image_io import atomic_write_bytes, image_bytes, open_image, read_p
 from blindsr.jsonlines import append_line
 from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes, read_kernel
+from blindsr.ops import to_array, to_tensor
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
 from blindsr.pipelines.record import cache_key, describe_run, file_digest, plain
@@ -55,7 +56,6 @@ from blindsr.upscalers.base import estimates_kernel, uses_kernel
 __all__ = ["AblationPlan", "Cell", "ablate"]
 
 STAGE = "ablate"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,13 +265,13 @@ def run_cell(cell: Cell, folder: Path, *, device: str) -> Row:
     height, width = lr.shape[0] * scale, lr.shape[1] * scale
     _check_sizes(cell.image.name, (lr.shape[0], lr.shape[1]), (hr.shape[0], hr.shape[1]), scale)
     hr = hr[:height, :width]  # its sides may be no multiples of the scale
-    image = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].contiguous().to(choose_device(device))
+    image = to_tensor(lr).to(choose_device(device))
     _reset_peak_memory(image.device)
     started = time.perf_counter()
     sr, kernel, facts = super_resolve(cell, image)
     seconds = time.perf_counter() - started
     peak = _peak_memory(image.device)
-    samples = to_uint8(sr[0].permute(1, 2, 0).float().cpu().numpy())
+    samples = to_uint8(to_array(sr.float()))
     row = cell.row() | {
         "scale": scale,
         "scores": plain(asdict(score_image(samples, hr, scale=scale))),

@@ -23,7 +23,7 @@ from blindsr.kernels import Kernel
 from blindsr.kernels.files import kernel_bytes
 from blindsr.kernels.pool import KernelPool, noise_patches
 from blindsr.kernels.random import Law, Phase, draw_kernel
-from blindsr.ops import degrade
+from blindsr.ops import degrade, to_array, to_tensor
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines.blind import estimate_kernel
 from blindsr.pipelines.record import describe_kernel, file_digest
@@ -199,7 +199,7 @@ def degrade_image(hr: Tensor, kernel: Kernel, degradation: DatasetDegradation, r
     lr = degrade(hr, kernel.tensor(hr), scale)
     if degradation.pool_noise and isinstance(degradation.blur, KernelPool):
         _, bands, height, width = lr.shape
-        lr = lr + torch.from_numpy(degradation.blur.draw_noise(height, width, bands, rng)).permute(2, 0, 1).to(lr)
+        lr = lr + to_tensor(degradation.blur.draw_noise(height, width, bands, rng)).to(lr)
     for sigma, is_speckle in ((degradation.noise_sigma, False), (degradation.speckle_sigma, True)):
         if sigma:
             noise = sigma * torch.from_numpy(rng.standard_normal(tuple(lr.shape))).to(lr)
@@ -282,7 +282,7 @@ def _degrade(
 ) -> dict[str, object]:
     rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
     hr = _cropped(read_photo(source), law.scale, source, listener)
-    image = torch.from_numpy(hr.pixels.copy()).permute(2, 0, 1)[None]
+    image = to_tensor(hr.pixels)
     kernel: Kernel | None = None
     how: dict[str, object] = {}
     if isinstance(law.blur, ShuffledLaw):
@@ -292,7 +292,7 @@ def _degrade(
         kernel = kernel_for(law, rng)
         degraded = degrade_image(image, kernel, law, rng)
         how = {"kernel": describe_kernel(kernel)}
-    lr = degraded[0].permute(1, 2, 0).contiguous().numpy()
+    lr = to_array(degraded)
     lr_photo = _compressed(hr.with_result(lr), law.jpeg_quality)
     suffix = default_suffix(hr)
     paths = {"hr": f"hr/{name}{suffix}", "lr": f"lr/{name}{suffix}"}
@@ -363,12 +363,11 @@ def collect_pool(
     for step, (name, path) in enumerate(images.items(), start=1):
         try:
             pixels = read_photo(path).pixels
-            image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
-            estimate = estimate_kernel(TensorSource(image), settings)
+            estimate = estimate_kernel(TensorSource(to_tensor(pixels)), settings)
         except BlindSRError as error:
             listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {error}"))
         else:
-            if estimate.kernel.provenance.get("made_by") == "bicubic" and estimate.method != "bicubic":
+            if estimate.kernel.made_by == "bicubic" and estimate.method != "bicubic":
                 reason = "its blur cannot be measured."
                 listener(Notice(stage=_POOL_STAGE, message=f"{path.name} was left out: {reason}"))
             else:

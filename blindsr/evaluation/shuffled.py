@@ -18,7 +18,7 @@ from blindsr.errors import ConfigError
 from blindsr.image_io import jpeg_round_trip
 from blindsr.kernels import Kernel, gaussian
 from blindsr.kernels.analytic import rotated_covariance
-from blindsr.ops import degrade, imresize
+from blindsr.ops import degrade, imresize, to_array, to_tensor
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.training.degradations import through_camera
 
@@ -147,8 +147,8 @@ def _downscaling(size: tuple[int, int], rng: np.random.Generator) -> Callable[[T
 
 
 def _compressed(image: Tensor, quality: int) -> Tensor:
-    samples = torch.round(255 * image[0].clamp(0, 1)).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return torch.from_numpy(jpeg_round_trip(samples, quality).copy()).permute(2, 0, 1)[None].to(image) / 255
+    samples = to_array(torch.round(255 * image.clamp(0, 1)).to(torch.uint8))
+    return to_tensor(jpeg_round_trip(samples, quality)).to(image) / 255
 
 
 def _camera(rng: np.random.Generator) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,7 @@ from the patches of the image. The kernel of the generator is the estimate.
 
 import math
 from dataclasses import asdict
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from blindsr import kernels
 from blindsr.errors import DivergenceError, ImageError
-from blindsr.estimators.base import flat_estimate, is_flat
+from blindsr.estimators.base import ConfigT, ConfiguredEstimator, flat_estimate, is_flat
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
@@ -31,7 +31,6 @@ __all__ = [
     "check_kernelgan_image",
     "crop_weights",
     "draw_corners",
-    "estimate_kernel",
     "gradient_magnitude",
     "min_side",
     "to_estimate",
@@ -46,24 +45,15 @@ def min_side(config: KernelGANConfig) -> int:
     return config.kernel_size + SCALE * (2 * config.discriminator_patch - 1)
 
 
-ConfigT = TypeVar("ConfigT")
-
-
-class GANEstimator(Generic[ConfigT]):
+class GANEstimator(ConfiguredEstimator[ConfigT]):
     """Base of the estimators that train KernelGAN's networks on crops of one image.
 
     Args:
         config: Settings; the defaults of `config_type` if None.
     """
 
-    name: ClassVar[str]
-    config_type: ClassVar[type]
     scales: ClassVar[tuple[int, ...]] = SCALES
     min_side: ClassVar[int] = min_side(KernelGANConfig())
-    kernel_error: ClassVar[float]
-
-    def __init__(self, config: ConfigT | None = None) -> None:
-        self.config: ConfigT = self.config_type() if config is None else config
 
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
         """Estimate the downscaling kernel between an image and a version of it that is `scale` times as large.
@@ -123,13 +113,6 @@ class KernelGANEstimator(GANEstimator[KernelGANConfig]):
 
     def _training(self, lr: Tensor) -> "Training":
         return Training(lr, self.config)
-
-
-def estimate_kernel(
-    lr: Tensor, scale: int, config: KernelGANConfig | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Estimate the kernel of one image by KernelGAN: `KernelGANEstimator.estimate` as a function."""
-    return KernelGANEstimator(config).estimate(lr, scale, listener=listener)
 
 
 class Training:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from blindsr import kernels
-from blindsr.errors import ConfigError
 from blindsr.kernelgan import losses
 from blindsr.kernelgan.config import KernelGANConfig
 from blindsr.kernelgan.estimator import GANEstimator, Training
@@ -26,7 +25,7 @@ from blindsr.kernelgan.postprocess import to_scale
 from blindsr.kernels import Kernel, KernelEstimate
 from blindsr.kernels.flow import SIDE, Latent, load_flow
 from blindsr.ops.adam import Adam
-from blindsr.registry import check_minimum
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = ["FKPConfig", "FlowTraining", "KernelGANFKPEstimator"]
 
@@ -52,11 +51,8 @@ class FKPConfig:
         """Check the bounds."""
         check_minimum(self, STAGE, 1, "iterations", "report_every")
         check_minimum(self, STAGE, 0, "seed")
-        for name in ("latent_rate", "discriminator_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"kernelgan-fkp.{name} must be above 0 and up to 1, got {getattr(self, name)}.")
-        if not 0 < self.averaged_share <= 1:
-            raise ConfigError(f"kernelgan-fkp.averaged_share must be above 0 and up to 1, got {self.averaged_share}.")
+        for name in ("latent_rate", "discriminator_rate", "averaged_share"):
+            check_setting(self, STAGE, name, 0 < getattr(self, name) <= 1, "above 0 and up to 1")
 
     @property
     def critic(self) -> KernelGANConfig:

@@ -6,20 +6,24 @@ kernel can be.
 
 import json
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError
-from blindsr.kernels.kernel import MAX_SIZE
+from blindsr.kernels.kernel import MAX_SIZE, Kernel
 
 __all__ = [
-    "MAP_KEY", "MAX_BYTES", "RawArrays", "check_shape", "load_npy", "load_npz", "load_text", "scale_in_file",
-    "select_name", "split_stack", "too_large",
+    "MAP_KEY", "MAX_BYTES", "RawArrays", "check_shape", "load_npy", "load_npz", "load_text", "opened_npz",
+    "origin_members", "provenance_in", "scale_in_file", "select_name", "split_stack", "stack_members", "too_large",
+    "unpacked_sizes",
 ]  # fmt: skip
 
 MAP_KEY: Final = "kernel_map"  # array (rows, columns, K, K) of a file with a map
@@ -138,12 +142,50 @@ def load_npy(path: Path, key: str | None) -> RawArrays:
         return RawArrays(split_stack(np.lib.format.read_array(file, allow_pickle=False)), path.name)
 
 
+@contextmanager
+def opened_npz(path: Path) -> Iterator[NpzFile]:
+    """A .npz file whose arrays are unpacked when they are asked for; a damaged one raises anything.
+
+    Raises:
+        KernelError: It is a .npy array.
+    """
+    # NumPy leaks a file that it opened itself if the archive in it is damaged.
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
+        with archive:
+            yield archive
+
+
+def unpacked_sizes(archive: NpzFile) -> dict[str, int]:
+    """Bytes of each array of an archive, before anything is unpacked, by the names of its entries."""
+    return {info.filename: info.file_size for info in archive.zip.infolist()}  # type: ignore[union-attr]
+
+
+def provenance_in(archive: NpzFile, default: object) -> Any:  # noqa: ANN401 - JSON
+    """The provenance in an archive, or a default."""
+    return json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else default
+
+
+def stack_members(kernels: Sequence[Kernel], names: Sequence[str]) -> dict[str, Any]:
+    """The arrays of a .npz file with several kernels of one scale, each with a name: padded to the largest of them."""
+    side = max(kernel.size for kernel in kernels)
+    return {
+        "kernels": np.stack([kernel.padded(side) for kernel in kernels]),
+        "bands": np.array(names),
+        **origin_members(kernels[0].scale, {name: dict(k.provenance) for name, k in zip(names, kernels, strict=True)}),
+    }
+
+
+def origin_members(scale: int, provenance: object) -> dict[str, Any]:
+    """Scale and provenance as arrays of a .npz file."""
+    return {"scale": np.int64(scale), "provenance": np.str_(json.dumps(provenance, default=str))}
+
+
 def load_npz(path: Path, key: str | None) -> RawArrays:
     """Read the requested array of a .npz file, with its scale, its provenance and the names of its bands."""
-    # NumPy leaks a file that it opened itself if the archive in it is damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise KernelError(f"{path.name} is not a .npz archive; if it is a .npy array, rename it.")
+    with opened_npz(path) as archive:
         names = list(archive.files)
         if MAP_KEY in names and key is None:
             raise KernelError(
@@ -160,7 +202,7 @@ def load_npz(path: Path, key: str | None) -> RawArrays:
             with archive.zip.open(entry) as unpacked:  # type: ignore[union-attr]
                 check_shape(_npy_shape(unpacked), path.name)
         scale = scale_in_file(archive["scale"], path.name) if "scale" in names else None
-        provenance = json.loads(str(archive["provenance"][()]) if "provenance" in names else "{}")
+        provenance = provenance_in(archive, {})
         if not isinstance(provenance, dict):
             raise KernelError(f"the provenance in {path.name} must be a JSON object, it is {str(provenance)[:40]!r}.")
         bands = tuple(str(band) for band in np.atleast_1d(archive["bands"])) if "bands" in names else ()

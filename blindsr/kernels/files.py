@@ -4,9 +4,7 @@ Reading returns a `Kernel` and warnings: sentences for the user about what was a
 nothing in them is executed (no pickles), and no array is read that is larger than a kernel can be.
 """
 
-import importlib
 import io
-import json
 import os
 import re
 import zipfile
@@ -27,14 +25,20 @@ from blindsr.kernels.arrays import (
     load_npy,
     load_npz,
     load_text,
+    opened_npz,
+    origin_members,
+    provenance_in,
     scale_in_file,
     split_stack,
+    stack_members,
     too_large,
+    unpacked_sizes,
 )
 from blindsr.kernels.conventions import Convention, detect, from_convention, is_centred_on_tap, to_convention
 from blindsr.kernels.kernel import MAX_SIZE, AnyKernel, Kernel, KernelEstimate, KernelMap, KernelStack
 from blindsr.kernels.metrics import kernel_warnings
 from blindsr.kernels.transform import centre_with_warning
+from blindsr.registry import kernel_source
 
 ARRAY_SUFFIXES: Final = (".npz", ".npy", ".mat", ".txt", ".csv")
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".png", ".bmp")  # images of a PSF
@@ -135,9 +139,7 @@ def _load(
                     f"files, not to {value!r}; leave them out."
                 )
             if name == "sensor":
-                loaded: tuple[_Kernels, _Warnings] = _sensors("catalogue").kernel_from_sensor(
-                    rest, max(scale, DEBLUR_SCALE)
-                )
+                loaded: tuple[_Kernels, _Warnings] = kernel_source("sensor")(rest, max(scale, DEBLUR_SCALE))
                 return loaded
             parsed = parse_kernel(str(value), scale)
             return parsed, kernel_warnings(parsed)
@@ -154,11 +156,6 @@ def _load(
 
 def _unreadable(value: object, error: OSError) -> KernelError:
     return KernelError(f"{value}: the kernel cannot be read ({reason_of(error)}); check the name and its permissions.")
-
-
-def _sensors(module: str) -> Any:  # noqa: ANN401 - a module
-    """A module of a package that imports this one: it is loaded when it is needed."""
-    return importlib.import_module(f"blindsr.sensors.{module}")
 
 
 def _raw_array(value: object) -> RawArrays:
@@ -179,8 +176,7 @@ def _load_file(
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if key is not None or index == "all":
             raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
-        from_image = _sensors("measured").kernel_from_image
-        loaded: tuple[Kernel, _Warnings] = from_image(path, scale, convention=convention, index=index)
+        loaded: tuple[Kernel, _Warnings] = kernel_source("psf")(path, scale, convention=convention, index=index)
         return loaded
     return _kernels_of(load_arrays(path, key), scale, convention, index)
 
@@ -300,9 +296,9 @@ def _centred_on_pixel(
 def _has_map(path: Path) -> bool:
     """Whether a .npz file has a kernel map; of a damaged one the error comes when it is read."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return isinstance(archive, np.lib.npyio.NpzFile) and MAP_KEY in archive.files
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        with opened_npz(path) as archive:
+            return MAP_KEY in archive.files
+    except (KernelError, OSError, ValueError, EOFError, zipfile.BadZipFile):
         return False
 
 
@@ -331,15 +327,15 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
         KernelError: The file is damaged, has another content, or is for another scale.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             for name in (MAP_KEY, "scale"):
                 if name not in archive.files:
                     raise KernelError(f"{path.name} must contain {name} beside {MAP_KEY}; write it as documented.")
-            for info in archive.zip.infolist():
-                if info.file_size > MAX_BYTES:
-                    raise KernelError(f"{info.filename} in {path.name} is far too large for kernels.")
+            for entry, size in unpacked_sizes(archive).items():
+                if size > MAX_BYTES:
+                    raise KernelError(f"{entry} in {path.name} is far too large for kernels.")
             arrays, own_scale = archive[MAP_KEY], archive["scale"]
-            origins = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else None
+            origins = provenance_in(archive, None)
     except KernelError:
         raise
     except Exception as error:  # the parsers raise anything for a damaged file
@@ -451,20 +447,14 @@ def kernel_bytes(kernel: _Kernels, suffix: str, convention: Convention | None = 
         raise KernelError(f"a .npz is in blindsr's own convention, got {convention!r}; write .mat, .npy or .txt.")
     buffer = io.BytesIO()
     if suffix == ".npz" or isinstance(kernel, KernelStack | KernelMap):
-        content: dict[str, Any] = {}
-        provenance: dict[str, Any] | list[dict[str, Any]]
         if isinstance(kernel, KernelMap):
-            content[MAP_KEY] = kernel.arrays()
-            provenance = [dict(part.provenance) for part in kernel.flat]
+            origins = [dict(part.provenance) for part in kernel.flat]
+            content = {MAP_KEY: kernel.arrays(), **origin_members(kernel.scale, origins)}
         elif isinstance(kernel, KernelStack):
-            side = max(part.size for part in kernel.kernels)
-            content["kernels"] = np.stack([np.pad(part.array, (side - part.size) // 2) for part in kernel.kernels])
-            content["bands"] = np.array(kernel.names)
-            provenance = {name: dict(part.provenance) for name, part in zip(kernel.names, kernel.kernels, strict=True)}
+            content = stack_members(kernel.kernels, kernel.names)
         else:
-            content["kernel"], provenance = kernel.array, dict(kernel.provenance)
-        text = np.str_(json.dumps(provenance, default=str))
-        np.savez(buffer, **content, scale=np.int64(kernel.scale), provenance=text)
+            content = {"kernel": kernel.array, **origin_members(kernel.scale, dict(kernel.provenance))}
+        np.savez(buffer, **content)
         return buffer.getvalue()
     weights = to_convention(kernel, convention or ("kernelgan" if suffix == ".mat" else "blindsr"))
     if suffix == ".npy":

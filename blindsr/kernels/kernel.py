@@ -89,9 +89,28 @@ class Kernel:
         return cls(values if abs(total - 1) < 1e-12 else values / total, scale, provenance)
 
     @property
+    def made_by(self) -> object:
+        """The method, formula or kind of file that its provenance names; None if it names none."""
+        return self.provenance.get("made_by")
+
+    @property
+    def is_replacement(self) -> bool:
+        """Whether it was used because an estimator found none."""
+        return "in_place_of" in self.provenance
+
+    @property
+    def is_plain_reduction(self) -> bool:
+        """Whether it is that of an ordinary reduction, without optics: bicubic or a box."""
+        return self.made_by in ("bicubic", "box")
+
+    @property
     def size(self) -> int:
         """K, the side length in HR pixels."""
         return int(self.array.shape[0])
+
+    def padded(self, size: int) -> NDArray[np.float64]:
+        """The weights with zeros around them, (size, size), of the kernel's parity and at least its size."""
+        return np.pad(self.array, (size - self.size) // 2)
 
     @cached_property
     def _coordinates(self) -> NDArray[np.float64]:
@@ -323,7 +342,7 @@ class KernelMap:
 
     def arrays(self) -> NDArray[np.float64]:
         """The weights, (rows, columns, K, K), of kernels that are padded with zeros to one size."""
-        padded = [np.pad(kernel.array, (self.size - kernel.size) // 2) for kernel in self.flat]
+        padded = [kernel.padded(self.size) for kernel in self.flat]
         return np.stack(padded).reshape(*self.shape, self.size, self.size)
 
     @cached_property

@@ -119,7 +119,7 @@ def provenance_text(kernel: Kernel) -> str:
     """The provenance of a kernel in words, without its arrays: "made by gaussian", or "provenance unknown"."""
     values = {name: v for name, v in kernel.provenance.items() if not isinstance(v, Mapping | list | tuple)}
     words = [f"{name.replace('_', ' ')} {value}" for name, value in values.items()]
-    if "in_place_of" in kernel.provenance:
+    if kernel.is_replacement:
         words.append(_NO_ESTIMATE)
     return " ".join(", ".join(words).split()) or "provenance unknown"
 
@@ -153,7 +153,7 @@ def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:
             f"the kernel's MTF at LR's Nyquist frequency is {max(at_lr):.3f}: hardly anything aliases, so there is "
             "little detail to recover, and noise will be amplified."
         )
-    if min(at_lr) > bicubic_mtf + 0.005 and kernel.provenance.get("made_by") not in ("bicubic", "box"):
+    if min(at_lr) > bicubic_mtf + 0.005 and not kernel.is_plain_reduction:
         warnings.append(
             f"the kernel's MTF at LR's Nyquist frequency is {min(at_lr):.2f}, more than that of bicubic downscaling "
             f"({bicubic_mtf:.2f}): few cameras are that sharp; check the specification."
@@ -174,7 +174,7 @@ def normalised_cross_correlation(a: Kernel, b: Kernel) -> float:
         )
     size = max(a.size, b.size) + 2 * math.ceil(max(np.abs(k.centroid).max() for k in (a, b)))
     size += (size - a.scale) % 2
-    first, second = (scipy.ndimage.shift(np.pad(k.array, (size - k.size) // 2), -k.centroid, order=3) for k in (a, b))
+    first, second = (scipy.ndimage.shift(k.padded(size), -k.centroid, order=3) for k in (a, b))
     return float((first * second).sum() / math.sqrt((first**2).sum() * (second**2).sum()))
 
 
@@ -216,7 +216,7 @@ def compare(first: Kernel, second: Kernel) -> KernelComparison:
     ncc = normalised_cross_correlation(first, second)
     # Kernels of one scale have one parity, so both can be padded to the same side.
     side = max(_GRID + first.size % 2, first.size, second.size)
-    spectra = [np.fft.fft2(np.pad(kernel.array, (side - kernel.size) // 2)) for kernel in (first, second)]
+    spectra = [np.fft.fft2(kernel.padded(side)) for kernel in (first, second)]
     f = np.fft.fftfreq(side)
     power = 1 / np.maximum(np.hypot(f[:, None], f[None, :]), 1 / side) ** 2
     power[0, 0] = 0

@@ -7,7 +7,6 @@ References:
 
 import hashlib
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError, reason_of
+from blindsr.kernels.arrays import opened_npz, provenance_in, stack_members, unpacked_sizes
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
 from blindsr.kernels.transform import fit, zero_margins
 
@@ -102,17 +102,9 @@ class KernelPool:
 
     def to_bytes(self) -> bytes:
         """The content of a .npz file, which also is a file of several kernels (`blindsr.kernels.load_kernel`)."""
-        side = max(kernel.size for kernel in self.kernels)
         buffer = io.BytesIO()
-        origin = {name: dict(k.provenance) for name, k in zip(self.names, self.kernels, strict=True)}
-        np.savez_compressed(
-            buffer,
-            kernels=np.stack([np.pad(kernel.array, (side - kernel.size) // 2) for kernel in self.kernels]),
-            bands=np.array(self.names),
-            scale=np.int64(self.scale),
-            provenance=np.str_(json.dumps(origin, default=str)),
-            noise=self.noise.astype(np.float16),  # of noise, half precision keeps three digits
-        )
+        noise = self.noise.astype(np.float16)  # of noise, half precision keeps three digits
+        np.savez_compressed(buffer, **stack_members(self.kernels, self.names), noise=noise)
         return buffer.getvalue()
 
 
@@ -123,14 +115,13 @@ def read_pool(path: Path) -> KernelPool:
         KernelError: The file cannot be read, or is no pool.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or {"kernels", "bands", "scale"} - set(archive.files):
+        with opened_npz(path) as archive:
+            if {"kernels", "bands", "scale"} - set(archive.files):
                 raise KernelError(f"{path.name} is no pool of kernels; make one with `blindsr kernel pool`.")
-            sizes = [info.file_size for info in archive.zip.infolist()]  # type: ignore[union-attr]
-            if sum(sizes) > _MAX_BYTES:
+            if sum(unpacked_sizes(archive).values()) > _MAX_BYTES:
                 raise KernelError(f"{path.name} unpacks to more than a gigabyte; a pool is smaller.")
             arrays, names, scale = archive["kernels"], archive["bands"], int(archive["scale"])
-            origin = json.loads(str(archive["provenance"][()])) if "provenance" in archive.files else {}
+            origin = provenance_in(archive, {})
             noise = archive["noise"] if "noise" in archive.files else np.zeros((0, 1, 1, 1))
     except OSError as error:
         raise KernelError(

@@ -26,7 +26,7 @@ def fit(kernel: Kernel, size: int) -> Kernel:
         raise KernelError(f"size must be ≥ {kernel.scale} and ≡ {kernel.scale} (mod 2), got {size}.")
     margin = (kernel.size - size) // 2
     if margin <= 0:
-        array = np.pad(kernel.array, -margin)
+        array = kernel.padded(size)
     else:
         array = kernel.array[margin : kernel.size - margin, margin : kernel.size - margin]
         if array.sum() < 0.5:

@@ -9,6 +9,9 @@ from blindsr.ops.color import srgb_to_linear
 
 Window = tuple[slice, slice]
 
+_WHOLE_SAMPLES = 1_500_000  # up to which a measurement reads the whole image
+_SIDE, _COUNT = 256, 16  # of the windows in which a larger one is measured
+
 
 class Source(Protocol):
     """An image that is read by windows.
@@ -88,7 +91,20 @@ def whole(source: Source) -> Tensor:
     return source.window(slice(0, height), slice(0, width))
 
 
-def spread_windows(source: Source, side: int, count: int) -> list[Window]:
+def sampled_windows(source: Source, planes: int) -> list[Window]:
+    """Where an image is measured: all of a small one, or windows that are spread over a large one.
+
+    Args:
+        source: The image, of which only the shape is used.
+        planes: Number of samples of a pixel that are measured.
+    """
+    _, height, width = source.shape
+    if height * width * planes <= _WHOLE_SAMPLES:
+        return [(slice(0, height), slice(0, width))]
+    return spread_windows(source)
+
+
+def spread_windows(source: Source, side: int = _SIDE, count: int = _COUNT) -> list[Window]:
     """Square windows that are evenly spread over an image.
 
     Args:

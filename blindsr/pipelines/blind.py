@@ -23,7 +23,13 @@ from blindsr.ops.windows import BandSource, LinearLightSource, Source, TensorSou
 from blindsr.pipelines import deblur
 from blindsr.pipelines.checks import ConsistencyMeter, RegistrationCheck, consistency_warning, psnr_of
 from blindsr.pipelines.crop import estimation_crop
-from blindsr.pipelines.degradation import Noise, is_estimated, kernel_error_of, measure_degradation
+from blindsr.pipelines.degradation import (
+    Noise,
+    degradation_warnings,
+    is_estimated,
+    kernel_error_of,
+    measure_degradation,
+)
 from blindsr.pipelines.dials import RowDials, used_kernel, with_grain
 from blindsr.pipelines.letterbox import ContentArea, content_of
 from blindsr.pipelines.repair import RepairedSource, displacement_text, repaired, repaired_for_upscaling
@@ -262,7 +268,7 @@ def estimate_kernel(
     for text in displaced:
         listener(Notice(stage=estimator.name, message=text))
     estimate = replace(estimate, warnings=(*displaced, *estimate.warnings)) if displaced else estimate
-    if min(height, width) < _RELIABLE_SIDE and estimate.kernel.provenance.get("made_by") not in ("bicubic", "box"):
+    if min(height, width) < _RELIABLE_SIDE and not estimate.kernel.is_plain_reduction:
         warning = (
             f"the kernel was estimated from {width}×{height} px: under {_RELIABLE_SIDE} px a side it can hardly be "
             "measured; compare the result with that of the bicubic kernel."
@@ -361,15 +367,20 @@ def fit(
     is_repeated = estimate is not None and max(estimate.repetition) > 1 and is_compared(upscaler)
     degradations, models, strengths = [], [], []
     for number, (part, extended_part, part_kernel, prefix) in enumerate(parts):
-        degradation, texts = measure_degradation(
+        degradation = measure_degradation(
             part,
             part_kernel,
             estimate,
             settings,
             compression_sigma=compression_sigma,
-            file_format=file_format,
             linear_light=linear_light,
             noise=None if noise is None else noise[number],
+        )
+        texts = degradation_warnings(
+            degradation,
+            settings,
+            compression_sigma=compression_sigma,
+            file_format=file_format,
             removes_noise=removes_noise(upscaler) and settings.strength != 0 and not is_repeated,
         )
         model = _fit_upscaler(upscaler, extended_part, degradation, listener)

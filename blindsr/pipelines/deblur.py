@@ -48,7 +48,7 @@ def for_run(kernel: Kernel, width: float = 1.0) -> Kernel:
     """
     if kernel.scale == 1:
         return _composed(dilate(kernel, width))
-    if width == 1 or kernel.provenance.get("made_by") == "bicubic":
+    if width == 1 or kernel.made_by == "bicubic":
         return kernel
     return _composed(dilate(_without_bicubic(kernel, DEBLUR_SCALE), width))
 

@@ -27,7 +27,7 @@ from blindsr.ops.noise import (
     estimate_quantization_error,
     has_unclipped_tiles,
 )
-from blindsr.ops.windows import Source, spread_windows
+from blindsr.ops.windows import Source, sampled_windows, spread_windows
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, estimates_kernel
@@ -41,6 +41,7 @@ __all__ = [
     "common_noise",
     "compression_error",
     "decide_linear_light",
+    "degradation_warnings",
     "is_estimated",
     "kernel_error_of",
     "measure_degradation",
@@ -49,8 +50,6 @@ __all__ = [
 
 _CHROMA_OVER_LUMA = 1.65  # noise of B − Y over that of luma, where the noise of the bands is independent
 MIN_NOISE_SIDE = 48  # LR pixels; a smaller image has too few tiles to measure its noise
-_WHOLE_PIXELS = 1_500_000  # LR samples up to which the noise is measured on the whole image
-_WINDOW, _WINDOWS = 256, 16
 _MIN_CODED_SIDE = 16  # LR pixels; smaller images are mostly the headers of their codec
 _MIN_NOISE = 0.51 / 255  # smallest level that counts as noise, just above `CLEAN`
 # Level from which noise that only the estimator sees counts: smoothed by a camera, it has left the finest details, in
@@ -96,7 +95,7 @@ def compression_error(image: ImageSource, source: Source) -> float:
     """
     if image.jpeg_tables or image.lossy_coding is None or min(source.shape[1:]) < _MIN_CODED_SIDE:
         return jpeg_noise_sigma(image.jpeg_tables)
-    windows = spread_windows(source, _WINDOW, _WINDOWS)
+    windows = spread_windows(source)
     luma = torch.cat([to_planes(source.window(*window))[:1] for window in windows])
     return estimate_codec_error(luma, *image.lossy_coding)
 
@@ -125,11 +124,9 @@ def measure_degradation(
     settings: Settings,
     *,
     compression_sigma: float = 0.0,
-    file_format: str = "",
     linear_light: bool = False,
     noise: Noise | None = None,
-    removes_noise: bool = True,
-) -> tuple[Degradation, tuple[str, ...]]:
+) -> Degradation:
     """Measure the degradation of a photograph with a kernel that was estimated or is known.
 
     Args:
@@ -138,13 +135,8 @@ def measure_degradation(
         estimate: How it was estimated; None if it is known.
         settings: The noise and the kernel's error that the user gave replace what would be measured.
         compression_sigma: Error that the codec of the file left (`compression_error`), [0, 1] units.
-        file_format: `PhotoHeader.format` of the photograph, for the warning; "" if it is unknown.
         linear_light: The source is decoded to linear light; a noise level that the user gave is one of sRGB samples.
         noise: What was measured before, of this image or of its series; None measures it.
-        removes_noise: Whether the upscaler does, so that noise is worth a warning.
-
-    Returns:
-        The degradation, and warnings.
     """
     kernel_error = settings.kernel_error
     if kernel_error is None:
@@ -152,7 +144,7 @@ def measure_degradation(
     if settings.noise_sigma is not None:
         sigma = settings.noise_sigma
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
-        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error), ()
+        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error)
     seen = 0.0 if noise is not None or estimate is None else estimate.noise_sigma
     if settings.scale == 1 and is_bicubic(kernel):  # nothing is sharpened
         seen = 0.0
@@ -161,57 +153,15 @@ def measure_degradation(
     jpeg = noise.jpeg if noise.jpeg > _STRONGER * compression_sigma else 0.0  # the tables of a file are exact
     if seen > _MIN_SEEN and max(jpeg, compression_sigma) <= CLEAN and sigmas[0] <= max(_MIN_NOISE, _LITTLE * seen):
         sigmas = (seen, *sigmas[1:])
-    warnings = []
-    if max(compression_sigma, jpeg) > _WARNING_SIGMA:
-        other = _OTHER_LOSSY.get(file_format) if compression_sigma > 0 else None
-        if jpeg > 0:
-            by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
-            found = f"{by} at a quality of about {_jpeg_quality(jpeg)} (of 100)"
-            if noise.is_resized_jpeg:
-                level = f"an error of about {255 * jpeg:.1f} grey levels,"
-                found = f"{by.rstrip(',')}, which was resized since, with {level}"
-        elif other is None:
-            found = f"JPEG compression at a quality of about {_jpeg_quality(compression_sigma)} (of 100)"
-        else:
-            found = f"{other} compression, with an error of about {255 * compression_sigma:.1f} grey levels,"
-        warnings.append(f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.")
-    elif removes_noise and compression_sigma == jpeg == 0 and max(sigmas) > _WARNING_SIGMA:
-        plane = "" if source.shape[0] != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
-        level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
-        what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}."
-        if settings.denoise in ("auto", 1):
-            what = f"{what[:-1]}, and noise_sigma=0 (--noise 0) keeps fine texture that was taken for noise."
-        if noise.is_quantized:
-            what_becomes = _what_becomes_of_noise(settings.denoise, "their steps")
-            what = (
-                f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
-                f"{what_becomes}; use a copy with all of them, if there is one."
-            )
-        warnings.append(what)
-    compression_sigma = max(compression_sigma, jpeg)
-    measured = Degradation(
+    return Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
         is_quantized=noise.is_quantized,
-        compression_sigma=compression_sigma,
+        compression_sigma=max(compression_sigma, jpeg),
+        was_resized=jpeg > 0 and noise.is_resized_jpeg,
         mosaic_sigma=noise.mosaic,
         kernel_error=kernel_error,
     )
-    return measured, tuple(warnings)
-
-
-def _what_becomes_of_noise(denoise: float | Literal["auto"], noise: str = "grain") -> str:
-    if denoise == "auto" or denoise == 1:
-        return f"and is suppressed; denoise=0 (--denoise 0) keeps {noise}"
-    if denoise == 0:
-        return "and is kept (denoise=0, --denoise 0)"
-    return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"
-
-
-def _jpeg_quality(sigma: float) -> int:
-    """The quality at which libjpeg's luma table has this error: its factor is 50/q, or 2 − q/50 from 50 on."""
-    factor = sigma / _QUALITY_50
-    return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
 def measure_noise(source: Source) -> Noise:
@@ -219,8 +169,7 @@ def measure_noise(source: Source) -> Noise:
     bands, height, width = source.shape
     if min(height, width) < MIN_NOISE_SIDE:
         return Noise(sigmas=(0.0,) * bands)
-    is_small = height * width * plane_count(bands) <= _WHOLE_PIXELS
-    windows = [(slice(0, height), slice(0, width))] if is_small else spread_windows(source, _WINDOW, _WINDOWS)
+    windows = sampled_windows(source, plane_count(bands))
     origins = [(rows.start, columns.start) for rows, columns in windows]
     parts = torch.cat([source.window(*window) for window in windows])
     samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
@@ -272,10 +221,10 @@ def _rounding(plane: int, *, is_grey: bool) -> float:
 
 def is_estimated(kernel: Kernel, estimate: KernelEstimate | None) -> bool:
     """Whether a kernel was estimated from a photograph, in this run or in the one that wrote its file."""
-    made_by = kernel.provenance.get("made_by")
+    made_by = kernel.made_by
     return (
         estimate is not None
-        or "in_place_of" in kernel.provenance
+        or kernel.is_replacement
         or (made_by in ESTIMATORS.names() and made_by != "bicubic")
         or (made_by in UPSCALERS.names() and estimates_kernel(UPSCALERS.get(str(made_by))))
     )
@@ -290,12 +239,12 @@ def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
     own = getattr(estimate, "kernel_error", None)
     if own is not None:
         return float(own)
-    if "in_place_of" in kernel.provenance or not is_estimated(kernel, estimate):
+    if kernel.is_replacement or not is_estimated(kernel, estimate):
         return 0.0
     stored = kernel.provenance.get("kernel_error")
     if isinstance(stored, int | float) and 0 <= stored <= 1:
         return float(stored)
-    names = (kernel.provenance.get("made_by"), None if estimate is None else estimate.method)
+    names = (kernel.made_by, None if estimate is None else estimate.method)
     for registry in (ESTIMATORS, UPSCALERS):
         methods = (registry.get(str(name)) for name in names if name in registry.names())
         for error in (getattr(method, "kernel_error", None) for method in methods):
@@ -307,7 +256,7 @@ def kernel_error_of(kernel: Kernel, estimate: KernelEstimate | None) -> float:
 def _in_linear_light(source: Source, sigma: float) -> float:
     """A noise level of sRGB samples as one of linear light: multiplied by the root mean square slope of the curve."""
     step = 1 / 255
-    windows = spread_windows(source, _WINDOW, _WINDOWS)
+    windows = spread_windows(source)
 
     def slope(window: Tensor) -> Tensor:
         encoded = linear_to_srgb(window)
@@ -315,6 +264,73 @@ def _in_linear_light(source: Source, sigma: float) -> float:
 
     mean = torch.stack([slope(source.window(*window)).square().mean() for window in windows]).mean()
     return sigma * float(mean.sqrt())
+
+
+# --------------------------------------------------------------------------------------------------------- in words
+
+
+def degradation_warnings(
+    measured: Degradation,
+    settings: Settings,
+    *,
+    compression_sigma: float = 0.0,
+    file_format: str = "",
+    removes_noise: bool = True,
+) -> tuple[str, ...]:
+    """Warnings about what was measured, as sentences; none where the user gave the noise.
+
+    Args:
+        measured: The result of `measure_degradation`.
+        settings: The settings that it had.
+        compression_sigma: The error of the codec that it had.
+        file_format: `PhotoHeader.format` of the photograph; "" if it is unknown.
+        removes_noise: Whether the upscaler does, so that noise is worth a warning.
+    """
+    if settings.noise_sigma is not None:
+        return ()
+    error, sigmas = measured.compression_sigma, measured.noise_sigma
+    if error > _WARNING_SIGMA:
+        other = _OTHER_LOSSY.get(file_format) if compression_sigma > 0 else None
+        quality = f"at a quality of about {_jpeg_quality(error)} (of 100)"
+        if error > compression_sigma:  # of an earlier compression
+            by = "JPEG compression of an earlier copy" if other is None else f"{other} compression, or JPEG before it,"
+            found = f"{by} {quality}"
+            if measured.was_resized:
+                found = (
+                    f"{by.rstrip(',')}, which was resized since, with an error of about {255 * error:.1f} grey levels,"
+                )
+        elif other is None:
+            found = f"JPEG compression {quality}"
+        else:
+            found = f"{other} compression, with an error of about {255 * error:.1f} grey levels,"
+        return (f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.",)
+    if not removes_noise or error > 0 or max(sigmas) <= _WARNING_SIGMA:
+        return ()
+    plane = "" if len(sigmas) != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
+    level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
+    if measured.is_quantized:
+        return (
+            f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "
+            f"{_what_becomes_of_noise(settings.denoise, 'their steps')}; use a copy with all of them, if there is one.",
+        )
+    what = f"noise of {level} was measured{plane}, {_what_becomes_of_noise(settings.denoise)}"
+    if settings.denoise in ("auto", 1):
+        what += ", and noise_sigma=0 (--noise 0) keeps fine texture that was taken for noise"
+    return (f"{what}.",)
+
+
+def _what_becomes_of_noise(denoise: float | Literal["auto"], noise: str = "grain") -> str:
+    if denoise == "auto" or denoise == 1:
+        return f"and is suppressed; denoise=0 (--denoise 0) keeps {noise}"
+    if denoise == 0:
+        return "and is kept (denoise=0, --denoise 0)"
+    return f"of which {100 * denoise:.0f} % is removed (denoise={denoise:g}, --denoise {denoise:g})"
+
+
+def _jpeg_quality(sigma: float) -> int:
+    """The quality at which libjpeg's luma table has this error: its factor is 50/q, or 2 − q/50 from 50 on."""
+    factor = sigma / _QUALITY_50
+    return round(50 / factor if factor > 1 else 100 - 50 * factor)
 
 
 # ----------------------------------------------------------------------------------------------------- linear light

@@ -14,6 +14,7 @@ from torch import Tensor
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import ImageSource, Strip
 from blindsr.kernels.kernel import AnyKernel, KernelStack
+from blindsr.ops import to_tensor
 from blindsr.ops.color import linear_to_srgb, to_planes
 from blindsr.ops.resize import RowBuffer, imresize_rows
 from blindsr.ops.windows import LinearLightSource, Source
@@ -68,7 +69,7 @@ class ColorSource:
             colors = photo.pixels[..., self._bands]
             extended = colors if photo.alpha is None else extend_colors(colors, photo.alpha)
             pixels = extended[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self.device)
+        return to_tensor(pixels).to(self.device)
 
 
 def extend_colors(pixels: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from blindsr.control_groups import free_memory
 from blindsr.errors import ImageError
 from blindsr.upscalers.tiling import MIN_TILE, default_tile, halved
 
@@ -113,7 +114,7 @@ def available_memory(device: torch.device | None = None) -> int | None:
     """Bytes that are free for this process on a device (None: the host); None if that cannot be determined."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    known = [limit for limit in (_free_host(), _free_control_group()) if limit is not None]
+    known = [limit for limit in (_free_host(), free_memory()) if limit is not None]
     return min(known, default=None)
 
 
@@ -126,40 +127,6 @@ def _free_host() -> int | None:
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
-
-
-# The two versions of Linux's control groups: name of their line in /proc/self/cgroup, mount point, files of limit and
-# use, and name in memory.stat of the cached files that can be released at once.
-_CONTROL_GROUPS = (
-    ("", "", "memory.max", "memory.current", "inactive_file"),
-    ("memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
-
-
-def _free_control_group(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """What the limit of a container or a SLURM job leaves: /proc/meminfo shows the whole machine in both.
-
-    The limit may be that of a parent group, so that all of them are read.
-    """
-    lines = [line.split(":", 2) for line in _read(own).splitlines()]
-    found = []
-    for name, place, limit_file, use_file, cache in _CONTROL_GROUPS:
-        base = mounted / place
-        path = next((line[2].strip("/") for line in lines if len(line) == 3 and name in line[1].split(",")), "")
-        for folder in (base / path, *(base / parent for parent in Path(path).parents)):
-            limit, used = _read(folder / limit_file).strip(), _read(folder / use_file).strip()
-            if limit.isdigit() and used.isdigit():
-                words = (line.split() for line in _read(folder / "memory.stat").splitlines())
-                cached = next((int(word[1]) for word in words if word[:1] == [cache]), 0)
-                found.append(max(0, int(limit) - max(0, int(used) - cached)))
-    return min(found, default=None)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def _readable(size: float) -> str:

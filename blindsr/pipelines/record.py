@@ -195,6 +195,7 @@ def _describe_result(result: RunResult) -> dict[str, object]:
             "noise_sigma": [round(sigma, 6) for sigma in degradation.noise_sigma],
             "is_quantized": degradation.is_quantized,
             "compression_sigma": round(degradation.compression_sigma, 6),
+            "was_resized": degradation.was_resized,
             "mosaic_sigma": round(degradation.mosaic_sigma, 6),
             "kernel_error": degradation.kernel_error,
             "units": "standard deviations; white is 1; noise by plane (Y, B − Y, R − Y of colour images)",

@@ -18,7 +18,7 @@ from blindsr.ops.repetition import MARGIN as CHROMA_MARGIN
 from blindsr.ops.repetition import RepeatedChroma, find_repeated_chroma, interpolated_chroma
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
-from blindsr.ops.windows import Source, Window, spread_windows, whole
+from blindsr.ops.windows import Source, Window, sampled_windows, spread_windows, whole
 from blindsr.pipelines.letterbox import content_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
@@ -26,8 +26,7 @@ from blindsr.upscalers.base import removes_noise
 __all__ = ["MIN_SIDE", "RepairedSource", "displacement_text", "repaired", "repaired_for_upscaling"]
 
 MIN_SIDE = 48  # LR pixels; a smaller image has too few pixels to tell what is wrong with some
-_WHOLE_PIXELS = 1_500_000  # samples up to which the whole image is searched
-_WINDOW, _WINDOWS = 256, 16
+_COMPARED_PIXELS = 1 << 20  # up to which the colours are compared in the whole image
 _STRIP = 4_000_000  # pixels that are read together for the stripes
 _COLORS, _GREEN = ("red", "green", "blue"), 1
 _COMPARED = 64  # tiles in which the colours are compared, at most
@@ -184,10 +183,7 @@ def repaired(
 
 def _samples(source: Source) -> tuple[list[Window], Tensor]:
     """The whole of a small image, or parts of a large one: where they are, and their pixels, (N, C, h, w)."""
-    bands, height, width = source.shape
-    windows = [(slice(0, height), slice(0, width))]
-    if bands * height * width > _WHOLE_PIXELS:
-        windows = spread_windows(source, _WINDOW, _WINDOWS)
+    windows = sampled_windows(source, source.shape[0])
     return windows, torch.cat([source.window(*window) for window in windows])
 
 
@@ -209,10 +205,11 @@ def _displacements(source: Source) -> tuple[Displacement | None, ...]:
     _, height, width = source.shape
     if min(height, width) < TILE:
         return ()
-    windows = spread_windows(source, _WINDOW, _WINDOWS) if height * width > _WINDOWS * _WINDOW**2 else None
-    step = TILE // 2 if windows is None else TILE
+    is_small = height * width <= _COMPARED_PIXELS
+    windows = [(slice(0, height), slice(0, width))] if is_small else spread_windows(source)
+    step = TILE // 2 if is_small else TILE
     parts: list[tuple[float, tuple[int, int], Tensor]] = []
-    for rows, columns in windows or [(slice(0, height), slice(0, width))]:
+    for rows, columns in windows:
         pixels = source.window(rows, columns)[0]
         steps = pixels[_GREEN].diff(dim=0)[:, :-1].abs() + pixels[_GREEN].diff(dim=1)[:-1].abs()
         own = []
@@ -222,7 +219,7 @@ def _displacements(source: Source) -> tuple[Displacement | None, ...]:
                 corner = rows.start + top, columns.start + left
                 own.append((float(steps[part].mean()), corner, pixels[:, part[0], part[1]]))
         own.sort(key=lambda each: each[0], reverse=True)
-        parts += own[: math.ceil(_COMPARED / len(windows or [1]))]
+        parts += own[: math.ceil(_COMPARED / len(windows))]
     found = estimate_displacements(
         torch.stack([tile for *_, tile in parts]), [corner for _, corner, _ in parts], (height, width), _GREEN
     )

@@ -153,7 +153,7 @@ def estimate_shared_kernel(
         else:
             if bicubic_share(estimate.kernel) > _MAX_BICUBIC_SHARE:
                 excluded[index] = _UNCERTAIN if estimate.warnings else _SHARP
-            elif estimate.kernel.provenance.get("made_by") in ("bicubic", "box") or not estimate.kernel.has_sigmas:
+            elif estimate.kernel.is_plain_reduction or not estimate.kernel.has_sigmas:
                 excluded[index] = _UNUSABLE
             else:
                 measured[index] = estimate
@@ -218,7 +218,7 @@ def _mean_kernel(estimates: Sequence[KernelEstimate], covariance: Matrix) -> Ker
         provenance["kernel_error"] = round(float(np.mean(errors)), 4)
     if all(_is_gaussian(kernel) for kernel in kernels):
         return Kernel(gaussian(covariance, scale, size=size).array, scale, provenance)
-    total = sum(np.pad(kernel.array, (size - kernel.size) // 2) for kernel in kernels)
+    total = sum(kernel.padded(size) for kernel in kernels)
     return Kernel.normalised(np.asarray(total), scale, provenance)
 
 

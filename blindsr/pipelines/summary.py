@@ -45,11 +45,11 @@ def kernel_text(kernel: Kernel) -> str:
     size = f"{kernel.size}×{kernel.size} for ×{kernel.scale}"
     if (factor := kernel.provenance.get("width_factor")) is not None:
         return f"{widths_text(kernel)}, its width changed by a factor of {factor} ({size})"
-    if "in_place_of" in kernel.provenance:
+    if kernel.is_replacement:
         return f"bicubic, because no kernel could be estimated ({size})"
-    if kernel.provenance.get("made_by") in ("bicubic", "box"):
-        return f"{kernel.provenance['made_by']} ({size})"
-    is_free, is_disc = kernel.provenance.get("made_by") == "l0", "disc_radius_lr" in kernel.provenance
+    if kernel.is_plain_reduction:
+        return f"{kernel.made_by} ({size})"
+    is_free, is_disc = kernel.made_by == "l0", "disc_radius_lr" in kernel.provenance
     kind = "a defocus disc, " if is_disc else "free-form, " if is_free else ""
     return f"{kind}{widths_text(kernel)} ({size})"
 
@@ -88,6 +88,6 @@ def _origin(result: FileResult) -> str:
         return "given, "
     record: Mapping[str, Any] = result.record
     method = (record["estimate"] or {}).get("method", "")
-    if "in_place_of" in result.kernel.provenance or method == result.kernel.provenance.get("made_by") == "bicubic":
+    if result.kernel.is_replacement or method == result.kernel.made_by == "bicubic":
         return ""
     return f"estimated by {method}, "

@@ -155,7 +155,7 @@ def window_estimate(estimate: KernelEstimate) -> WindowEstimate:
     """What an estimate from a window is worth: the error that is expected of it, or the usual one of the method."""
     kernel_error = kernel_error_of(estimate.kernel, estimate)
     error = estimate.metrics.get("expected_error", kernel_error)
-    if "in_place_of" in estimate.kernel.provenance:
+    if estimate.kernel.is_replacement:
         error = _UNKNOWN_ERROR
     elif estimate.metrics.get("kind_sharp", 0.0) < _SHARP:
         # The bicubic part of an uncertain kernel is no evidence: what is left of the measurement counts as much less.

@@ -15,7 +15,7 @@ from torch import Tensor
 from blindsr.errors import BlindSRError, ImageError
 from blindsr.events import Listener, Notice, ignore
 from blindsr.image_io import read_photo, readable_suffixes
-from blindsr.ops import imresize
+from blindsr.ops import imresize, to_array, to_tensor
 from blindsr.ops.color import BT601
 from blindsr.training.dead_leaves import DeadLeavesConfig, dead_leaves
 
@@ -143,9 +143,9 @@ def read_photographs(
 
 def _shrunk(pixels: NDArray[np.floating], size: tuple[int, int], kernel: tuple[_Filter, float] | None) -> _Array:
     """Shrink (H, W, C); a filter is cut off at the borders, where its weights are normalised again."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).permute(2, 0, 1)[None]
+    image = to_tensor(np.asarray(pixels, np.float32))
     if kernel is None:
-        return imresize(image, size=size)[0].permute(1, 2, 0).numpy()
+        return to_array(imresize(image, size=size))
     weight, radius = kernel
     for axis, length in ((-2, size[0]), (-1, size[1])):
         step = image.shape[axis] / length
@@ -160,7 +160,7 @@ def _shrunk(pixels: NDArray[np.floating], size: tuple[int, int], kernel: tuple[_
             (image.index_select(axis, index[:, i]) * taps[:, i].reshape(shape) for i in range(index.shape[1])),
             start=torch.zeros(()),
         )
-    return image[0].permute(1, 2, 0).numpy()
+    return to_array(image)
 
 
 # ---------------------------------------------------------------------------------------------------------- patches

@@ -38,6 +38,7 @@ class Degradation:
             `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
             number holds for all planes.
         compression_sigma: Standard deviation of the error that lossy compression left in luma, [0, 1] units.
+        was_resized: Whether the image was resized after that compression.
         is_quantized: Whether most of the noise is the error of few grey levels or of a palette, which is known to a
             factor of two.
         mosaic_sigma: Standard deviation of the error of chroma that was interpolated from a sensor's mosaic, [0, 1]
@@ -50,6 +51,7 @@ class Degradation:
     noise_sigma: tuple[float, ...] = (0.0,)
     is_quantized: bool = False
     compression_sigma: float = 0.0
+    was_resized: bool = False
     mosaic_sigma: float = 0.0
     kernel_error: float = 0.0
 
@@ -75,6 +77,7 @@ class Degradation:
             noise_sigma=(self.plane_sigma(index),),
             is_quantized=self.is_quantized,
             compression_sigma=self.compression_sigma,
+            was_resized=self.was_resized,
             kernel_error=self.kernel_error,
         )
 

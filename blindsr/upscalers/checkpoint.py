@@ -47,8 +47,9 @@ from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.geometry import pad_symmetric
 from blindsr.ops.wiener import FLOORS, WienerFilter, transfer
 from blindsr.ops.windows import Source
+from blindsr.registry import check_setting
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
-from blindsr.upscalers.tiling import Span
+from blindsr.upscalers.tiling import run_tiled, support_radius
 
 __all__ = [
     "CheckpointConfig", "CheckpointUpscaler", "Correction", "correct", "correction_radius", "correction_spectrum",
@@ -82,12 +83,9 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not 0 <= self.second_share <= 1:
-            raise ConfigError(f"checkpoint.second_share must be from 0 to 1, got {self.second_share}.")
-        if self.correction not in get_args(Correction):
-            raise ConfigError(
-                f"checkpoint.correction must be one of {', '.join(get_args(Correction))}, got {self.correction!r}."
-            )
+        check_setting(self, STAGE, "second_share", 0 <= self.second_share <= 1, "from 0 to 1")
+        known = get_args(Correction)
+        check_setting(self, STAGE, "correction", self.correction in known, f"one of {', '.join(known)}")
         if self.halo < 0 or self.max_tile < 16:
             raise ConfigError(
                 f"checkpoint.halo must be 0 or more and max_tile 16 or more, got {self.halo} and {self.max_tile}."
@@ -194,28 +192,19 @@ def _corrected(window: Tensor, degradation: Degradation, method: Correction) -> 
 
 def _apply(network: Any, image: Tensor, config: CheckpointConfig) -> Tensor:  # noqa: ANN401
     """Apply a network to (1, C, h, w) in tiles, band by band where its channels are others."""
-    channels, scale = network.input_channels, network.scale
-    bands = image.shape[1]
+    channels, bands = network.input_channels, image.shape[1]
+
+    def tiled(part: Tensor) -> Tensor:
+        def enlarged(tile: Tensor) -> Tensor:
+            result: Tensor = network(tile.contiguous())
+            return result
+
+        return run_tiled(enlarged, part, halo=config.halo, max_tile=config.max_tile, scale=network.scale)
+
     if bands == channels:
-        return _tiled(network, image, scale, config)
-    results = []
-    for band in range(bands):
-        grey = image[:, band : band + 1].expand(-1, channels, -1, -1).contiguous()
-        results.append(_tiled(network, grey, scale, config).mean(1, keepdim=True))
-    return torch.cat(results, 1)
-
-
-def _tiled(network: Any, image: Tensor, scale: int, config: CheckpointConfig) -> Tensor:  # noqa: ANN401
-    height, width = image.shape[-2:]
-    tile = config.max_tile
-    sr = image.new_empty(*image.shape[:2], scale * height, scale * width)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            rows = Span.around(top, min(top + tile, height), config.halo, height)
-            columns = Span.around(left, min(left + tile, width), config.halo, width)
-            part = network(image[..., rows.outer(), columns.outer()].contiguous())
-            sr[..., rows.core(scale), columns.core(scale)] = part[..., rows.kept(scale), columns.kept(scale)]
-    return sr
+        return tiled(image)
+    grey = (image[:, band : band + 1].expand(-1, channels, -1, -1) for band in range(bands))
+    return torch.cat([tiled(part).mean(1, keepdim=True) for part in grey], 1)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -419,8 +408,4 @@ def correction_radius(
         kernel, side, side, method=method, noise_sigma=noise_sigma, kernel_error=kernel_error
     )
     weights = torch.fft.fftshift(torch.fft.ifft2(spectrum).real.abs())
-    offset = (torch.arange(side) - side // 2).abs()
-    distance = torch.maximum(offset[:, None], offset[None]).flatten()
-    by_distance = torch.zeros(_MAX_RADIUS + 1).index_add(0, distance, weights.flatten())
-    beyond = by_distance.flip(0).cumsum(0).flip(0)
-    return min(_MAX_RADIUS, math.ceil(int((beyond > _TAIL).sum()) / 4) * 4)
+    return min(_MAX_RADIUS, math.ceil(support_radius(weights[None], _TAIL) / 4) * 4)

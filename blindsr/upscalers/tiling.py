@@ -18,7 +18,10 @@ from blindsr.ops.windows import Source
 from blindsr.runtime import release_memory
 from blindsr.upscalers.base import TiledModel
 
-__all__ = ["MIN_TILE", "Span", "default_tile", "finite_result", "halved", "run_tiled", "tiled_rows", "with_retry"]
+__all__ = [
+    "MIN_TILE", "Span", "default_tile", "finite_result", "halved", "run_tiled", "support_radius", "tiled_rows",
+    "with_retry",
+]  # fmt: skip
 
 STAGE = "tiles"
 MAX_TILE_HR = 2048  # side of a tile's core in HR pixels, unless memory is short: larger ones are no faster
@@ -210,29 +213,51 @@ def with_retry(
     return train(rate, pixels), (warning,)
 
 
-def run_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, halo: int, max_tile: int) -> Tensor:
+def run_tiled(
+    network: Callable[[Tensor], Tensor], image: Tensor, *, halo: int, max_tile: int, scale: int = 1
+) -> Tensor:
     """Apply a fully convolutional network in tiles, equal to applying it to the whole image.
 
     Each tile is run with `halo` more pixels on every side that has a neighbour, and only its core is kept. What
     the network sees at the image's own borders is unchanged.
 
     Args:
-        network: (B, C, h, w) → (B, C, h, w).
+        network: (B, C, h, w) → (B, C, scale·h, scale·w).
         image: (B, C, H, W).
         halo: Pixels that one output pixel depends on, in each direction.
         max_tile: Side of a tile's core; an image that is no larger is run whole.
+        scale: Of the network.
 
     Returns:
-        (B, C, H, W), dtype of `image`.
+        (B, C, scale·H, scale·W), dtype of `image`.
     """
     height, width = image.shape[-2:]
     if max(height, width) <= max_tile:
         return network(image).to(image.dtype)
-    out = image.new_empty(image.shape)
+    out = image.new_empty(*image.shape[:2], scale * height, scale * width)
     for top in range(0, height, max_tile):
         for left in range(0, width, max_tile):
             rows = Span.around(top, min(top + max_tile, height), halo, height)
             columns = Span.around(left, min(left + max_tile, width), halo, width)
             tile = network(image[..., rows.outer(), columns.outer()])
-            out[..., rows.core(1), columns.core(1)] = tile[..., rows.kept(1), columns.kept(1)].to(image.dtype)
+            kept = tile[..., rows.kept(scale), columns.kept(scale)]
+            out[..., rows.core(scale), columns.core(scale)] = kept.to(image.dtype)
     return out
+
+
+def support_radius(weights: Tensor, tail: float) -> int:
+    """Distance from the middle pixel beyond which the weights of filters sum to no more than `tail`.
+
+    Args:
+        weights: (N, side, side), absolute, each filter with its centre at side // 2, side // 2.
+        tail: The sum that is negligible.
+
+    Returns:
+        The largest of the N distances, px, at most side // 2 + 1.
+    """
+    side = weights.shape[-1]
+    offset = (torch.arange(side) - side // 2).abs()
+    distance = torch.maximum(offset[:, None], offset[None]).flatten()
+    by_distance = torch.zeros(len(weights), side // 2 + 1).index_add(1, distance, weights.flatten(1))
+    beyond = by_distance.flip(1).cumsum(1).flip(1).amax(0)
+    return int((beyond > tail).sum())

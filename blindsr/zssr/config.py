@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from blindsr.errors import ConfigError
-from blindsr.registry import check_minimum
+from blindsr.registry import check_minimum, check_setting
 
 __all__ = ["ZSSRConfig", "ZSSRSetting"]
 
@@ -58,23 +58,19 @@ class ZSSRConfig:
         counts = ("channels", "max_steps", "slope_every", "slope_window", "test_every", "report_every")
         for minimum, names in ((0, ("noise_sigma",)), (1, counts), (2, ("layers",)), (16, ("crop",))):
             check_minimum(self, "zssr", minimum, *names)
-        _require(
-            0 < self.min_learning_rate <= self.learning_rate,
-            f"min_learning_rate must be in (0, learning_rate], got {self.min_learning_rate}.",
-        )
-        _require(self.rate_divisor > 1, f"rate_divisor must be over 1, got {self.rate_divisor}.")
+        is_valid = 0 < self.min_learning_rate <= self.learning_rate
+        check_setting(self, "zssr", "min_learning_rate", is_valid, "in (0, learning_rate]")
+        check_setting(self, "zssr", "rate_divisor", self.rate_divisor > 1, "over 1")
         without_warp = self.leave_as_is + self.no_interpolation
-        _require(0 <= without_warp <= 1, f"leave_as_is + no_interpolation must be a probability, got {without_warp}.")
-        _require(0 < self.min_father_scale <= 1, f"min_father_scale must be in (0, 1], got {self.min_father_scale}.")
-        steps = max(1, len(self.gradual_steps))
-        _require(
-            len(self.back_projections) == steps,
-            f"back_projections must have one number for each of {steps} scale steps, got {len(self.back_projections)}.",
-        )
-        _require(
-            self.precision in ("auto", "fp32", "bf16"),
-            f"precision must be auto, fp32 or bf16, got {self.precision!r}.",
-        )
+        if not 0 <= without_warp <= 1:
+            raise ConfigError(f"zssr.leave_as_is + no_interpolation must be a probability, got {without_warp}.")
+        check_setting(self, "zssr", "min_father_scale", 0 < self.min_father_scale <= 1, "in (0, 1]")
+        steps, numbers = max(1, len(self.gradual_steps)), len(self.back_projections)
+        if numbers != steps:
+            raise ConfigError(
+                f"zssr.back_projections must have one number for each of {steps} scale steps, got {numbers}."
+            )
+        check_setting(self, "zssr", "precision", self.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16")
 
     @classmethod
     def named(cls, setting: ZSSRSetting) -> "ZSSRConfig":
@@ -111,8 +107,3 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     },
     "kernelgan": {"mirror": False, "leave_as_is": 1.0, "no_interpolation": 0.0, "gradient_weight": True},
 }
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(f"zssr.{message}")

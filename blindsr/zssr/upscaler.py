@@ -1,12 +1,14 @@
 """ZSSR: train a network on pairs of father and son made from one image, then apply it to the image (§3)."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.events import Listener, StageDone, StageStarted, StepDone, ignore
@@ -18,10 +20,9 @@ from blindsr.runtime import check_finite, choose_dtype
 from blindsr.upscalers.base import Degradation, TiledModel, check_size
 from blindsr.upscalers.tiling import run_tiled
 from blindsr.zssr.config import ZSSRConfig
-from blindsr.zssr.network import ZSSRNetwork
 from blindsr.zssr.pairs import Downscale, Factors, FatherCrops, downscaler
 
-__all__ = ["PublishedZSSR", "should_divide_rate", "upscale"]
+__all__ = ["PublishedZSSR", "ZSSRNetwork", "should_divide_rate", "upscale"]
 
 STAGE = "zssr"
 # Side of the central part on which the reconstruction error is measured, HR pixels: measuring it on all of a large
@@ -116,6 +117,52 @@ def upscale(
             f"ZSSR enlarges by scales from 1 to 4, one of them over 1, got {factors[0]:g} and {factors[1]:g}."
         )
     return _fit(whole(source), kernel, method.config, factors, listener).predict(whole(source))
+
+
+class ZSSRNetwork(nn.Module):
+    """Fully convolutional network on the interpolated image that predicts the residual to the sharp one (§3.1).
+
+    Args:
+        image_channels: Bands of the image.
+        layers: Number of 3×3 convolutions; ReLU follows each but the last.
+        channels: Hidden channels.
+        init_sigma: Standard deviation of the initial weights; None is He initialisation (He et al., ICCV 2015), with a
+            tenth of its gain in the last layer.
+        generator: Source of the initial weights; torch's own initialisers would use the global one.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        *,
+        layers: int,
+        channels: int,
+        init_sigma: float | None,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        widths = [image_channels, *[channels] * (layers - 1), image_channels]
+        convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
+        with torch.no_grad():
+            for index, layer in enumerate(convolutions):
+                assert layer.bias is not None
+                layer.bias.zero_()
+                if init_sigma is not None:
+                    nn.init.normal_(layer.weight, std=init_sigma, generator=generator)
+                    continue
+                gain = 0.1 if index == layers - 1 else 1.0
+                sigma = gain * (2.0 / layer.weight[0].numel()) ** 0.5
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * sigma)
+        self.body = nn.ModuleList(convolutions[:-1])
+        self.tail = convolutions[-1]
+
+    def forward(self, interpolated: Tensor) -> Tensor:
+        """Sharpen an interpolated image (B, C, H, W), [0, 1]; the size stays the same."""
+        x = interpolated
+        for layer in self.body:
+            x = functional.relu(layer(x))
+        sharpened: Tensor = interpolated + self.tail(x)
+        return sharpened
 
 
 @dataclass(frozen=True)
@@ -231,8 +278,8 @@ def _whole_sons(father: Tensor, factors: Factors) -> Tensor:
 
 def _gradient_weight(father: Tensor) -> Tensor:
     """Weight of each pixel's error, mean 1, by the father's gradient: edges weigh more than flat, noisy areas."""
-    y = torch.nn.functional.pad((father[..., 1:, :] - father[..., :-1, :]).abs(), (0, 0, 0, 1))
-    x = torch.nn.functional.pad((father[..., 1:] - father[..., :-1]).abs(), (0, 1))
+    y = functional.pad((father[..., 1:, :] - father[..., :-1, :]).abs(), (0, 0, 0, 1))
+    x = functional.pad((father[..., 1:] - father[..., :-1]).abs(), (0, 1))
     gradient = (y + x).mean(1, keepdim=True) + 1e-3
     return gradient / gradient.mean()
 

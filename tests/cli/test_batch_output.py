@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from blindsr.batch.task import BatchStarted, ImageDone, ImageEvent, ImageStarted
-from blindsr.cli.batch_output import BatchProgress, duration, printable
+from blindsr.cli.batch_output import BatchProgress
 from blindsr.events import Notice, StageStarted, StepDone
 
 A, B = Path("/photos/a.png"), Path("/photos/b.png")
@@ -64,18 +64,6 @@ def test_quiet_prints_errors_alone(capsys):
         for event in EVENTS:
             show(event)
     assert capsys.readouterr() == ("", "failed: /photos/a.png: it is damaged.\n")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (7200, "2 h 00 min")]
-)
-def test_durations_in_words(seconds, words):
-    assert duration(seconds) == words
-
-
-def test_printable_keeps_letters_and_escapes_the_rest():
-    assert printable(Path("Köln 日本 'q'.png")) == "Köln 日本 'q'.png"
-    assert printable(Path("a\nb\x1b\udcff.png")) == "a\\nb\\x1b\\udcff.png"
 
 
 @pytest.mark.parametrize("in_terminal", [True, False])

@@ -6,18 +6,21 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators import auto
 from blindsr.estimators.auto import AutomaticEstimator
 from blindsr.estimators.blind_l0 import L0Config
-from blindsr.estimators.learned import LearnedConfig, estimate_kernel
+from blindsr.estimators.learned import LearnedConfig, LearnedEstimator
 from blindsr.estimators.learned.estimator import posterior_of
 from blindsr.estimators.learned.transfers import transfer_distance, transfer_of
 from blindsr.events import Notice, StageDone, StageStarted
 from blindsr.kernels import Kernel, bicubic, gaussian
 from blindsr.ops import degrade
+
+estimate_kernel = estimating(LearnedEstimator)
 
 
 def lr(kernel, part=np.s_[20:404, 60:508]):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import estimating
 from scipy import ndimage
 
 from blindsr.errors import ConfigError, ImageError
@@ -15,7 +16,6 @@ from blindsr.estimators.blind_l0 import (
     L0Config,
     _on_hr_grid,
     _on_lr_grid,
-    estimate_kernel,
     independent_kernels,
     kernel_for,
     sharp_image,
@@ -23,6 +23,8 @@ from blindsr.estimators.blind_l0 import (
 )
 from blindsr.kernels import Kernel, centre, normalised_cross_correlation
 from blindsr.ops import degrade
+
+estimate_kernel = estimating(BlindL0Estimator)
 
 
 def photograph():

@@ -6,12 +6,12 @@ import images
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators.michaeli_irani import (
     MichaeliIraniConfig,
     MichaeliIraniEstimator,
-    estimate_kernel,
     pair_patches,
     transport,
 )
@@ -19,6 +19,7 @@ from blindsr.events import Notice, StageDone, StageStarted, StepDone
 from blindsr.kernels import bicubic, covariance_error, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral
 
+estimate_kernel = estimating(MichaeliIraniEstimator)
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 SHORT = MichaeliIraniConfig(patches=300, iterations=2, kernel_size=8)
 

@@ -6,15 +6,17 @@ import images
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
-from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator, disc_kernel, estimate_kernel
+from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator, disc_kernel
 from blindsr.events import Notice
 from blindsr.kernels import bicubic, defocus, flip, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, dihedral, luma
 from blindsr.ops.shapes import Disc
 
+estimate_kernel = estimating(SpectralEstimator)
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 
 

@@ -6,14 +6,16 @@ import images
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 from skimage.data import coffee
 
 from blindsr import kernels
 from blindsr.kernelgan import KernelGANConfig, losses
 from blindsr.kernelgan.config import EnhancedConfig
-from blindsr.kernelgan.estimator import Training, estimate_kernel
+from blindsr.kernelgan.estimator import KernelGANEstimator, Training
 from blindsr.ops import degrade
 
+estimate_kernel = estimating(KernelGANEstimator)
 SHORT = KernelGANConfig(
     variant="e-kernelgan",
     iterations=15,

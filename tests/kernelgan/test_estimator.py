@@ -7,6 +7,7 @@ import images
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 from skimage.data import camera, coffee
 from torch.nn import functional
 
@@ -19,12 +20,13 @@ from blindsr.kernelgan.estimator import (
     Training,
     crop_weights,
     draw_corners,
-    estimate_kernel,
     gradient_magnitude,
     min_side,
 )
 from blindsr.kernelgan.losses import Progress
 from blindsr.ops import degrade
+
+estimate_kernel = estimating(KernelGANEstimator)
 
 # Every rule of the schedule acts within sixteen steps, on networks that cost next to nothing. At the paper's calm rate:
 # at a fast one, chance and the processor's rounding can leave no positive weight.

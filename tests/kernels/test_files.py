@@ -753,3 +753,10 @@ def test_an_unknown_sensor_is_refused_with_the_known_ones():
 def test_a_stack_is_written_as_npz_only():
     with pytest.raises(KernelError, match=r"must be one of \.npz, got '\.mat'"):
         kernel_bytes(KernelStack([KERNEL], ["R"]), ".mat")
+
+
+def test_an_array_with_the_name_of_an_archive_is_refused(tmp_path):
+    path = write(tmp_path, "k.npz", npy(KERNEL.array))
+    for read in (load_kernel, lambda path, scale: read_kernel(path, scale=scale), lambda path, _: stated_scale(path)):
+        with pytest.raises(KernelError, match=r"k\.npz is not a \.npz archive; if it is a \.npy array, rename it"):
+            read(path, 2)

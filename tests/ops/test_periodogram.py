@@ -6,14 +6,16 @@ import images
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import estimating
 from PIL import Image
 from scipy import ndimage
 
-from blindsr.estimators.spectral import SpectralConfig, estimate_kernel
+from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator
 from blindsr.kernels import gaussian
 from blindsr.ops import degrade, luma
 from blindsr.ops.spectrum import tile_spectra
 
+estimate_kernel = estimating(SpectralEstimator)
 TRUTH = gaussian([[3.2, 0.9], [0.9, 1.9]], 2)
 
 

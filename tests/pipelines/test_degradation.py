@@ -15,7 +15,7 @@ from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.windows import LinearLightSource, TensorSource
-from blindsr.pipelines.degradation import Noise, kernel_error_of, measure_degradation
+from blindsr.pipelines.degradation import Noise, degradation_warnings, kernel_error_of, measure_degradation
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import conditioning_of
@@ -27,12 +27,13 @@ KERNEL = gaussian(1.2, 2)
 
 
 def measured_noise(source):
-    degradation, _ = measure_degradation(source, bicubic(2), None, Settings())
-    return degradation.noise_sigma
+    return measure_degradation(source, bicubic(2), None, Settings()).noise_sigma
 
 
-def measure(image, settings=None, **options):
-    return measure_degradation(TensorSource(image), KERNEL, None, settings or Settings(), **options)
+def measure(image, settings=None, *, compression_sigma=0.0, **options):
+    settings = settings or Settings()
+    degradation = measure_degradation(TensorSource(image), KERNEL, None, settings, compression_sigma=compression_sigma)
+    return degradation, degradation_warnings(degradation, settings, compression_sigma=compression_sigma, **options)
 
 
 def test_noise_of_a_gray_image_is_measured_and_reported():
@@ -87,7 +88,7 @@ def test_noise_of_the_user_is_one_of_the_encoded_samples():
     settings = Settings(noise_sigma=0.02)
     assert measure(image, settings)[0].noise_sigma == (0.02,)
     linear = LinearLightSource(TensorSource(image))
-    degradation, _ = measure_degradation(linear, KERNEL, None, settings, linear_light=True)
+    degradation = measure_degradation(linear, KERNEL, None, settings, linear_light=True)
     step = 1 / 255
     from blindsr.ops.color import srgb_to_linear
 
@@ -119,7 +120,7 @@ def test_an_estimate_may_carry_its_own_error():
     assert kernel_error_of(estimate.kernel, estimate) == 0.02
     settings = Settings(kernel_error=0.5)
     source = TensorSource(torch.rand(1, 1, 40, 40))
-    assert measure_degradation(source, KERNEL, estimate, settings)[0].kernel_error == 0.5
+    assert measure_degradation(source, KERNEL, estimate, settings).kernel_error == 0.5
 
 
 def test_noise_of_saturated_colours_is_measured_in_chroma():
@@ -245,5 +246,5 @@ def test_chroma_of_a_mosaic_has_an_error_of_its_own():
 def test_noise_that_the_estimator_alone_sees_counts(seen, changed, sigma):
     estimate = KernelEstimate(kernel=KERNEL, method="learned", noise_sigma=seen / 255)
     source = TensorSource(imresize(photograph(240, 280, name="astronaut", top=0, left=120), 0.5).clamp(0, 1))
-    degradation, _ = measure_degradation(source, KERNEL, estimate, Settings(), **changed)
+    degradation = measure_degradation(source, KERNEL, estimate, Settings(), **changed)
     assert degradation.noise_sigma == pytest.approx((sigma / 255, 0.0, 0.0))

@@ -1,7 +1,5 @@
 """The memory that a job needs, and the tile that keeps it within its limit."""
 
-import functools
-
 import pytest
 
 from blindsr.errors import ImageError
@@ -11,46 +9,13 @@ from blindsr.registry import UPSCALERS
 
 def test_the_smaller_of_machine_and_container_limits_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "_free_host", lambda: 8 * 2**30)
-    monkeypatch.setattr(memory, "_free_control_group", lambda: 2 * 2**30)
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 2**30)
     assert memory.available_memory() == 2 * 2**30
-    monkeypatch.setattr(memory, "_free_control_group", lambda: None)
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
     assert memory.available_memory() == 8 * 2**30
     monkeypatch.setattr(memory, "_free_host", lambda: None)
     assert memory.available_memory() is None
     assert memory.choose_tile((3, 10**6, 10**6), 4, (1, 1)) == 512  # an unknown machine refuses nothing
-
-
-def control_group(folder, limit, used, names, cached):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in zip(names, (limit, used, f"anon 5\n{names[2]} {cached}\n"), strict=True):
-        (folder / ("memory.stat" if "inactive" in name else name)).write_text(f"{value}\n")
-
-
-V2 = ("memory.max", "memory.current", "inactive_file")
-V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-
-
-def test_the_limit_of_a_job_is_found_in_any_parent_group(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("0::/slurm/job_7/step_0\n")
-    ask = functools.partial(memory._free_control_group, tmp_path / "fs", own)
-    assert ask() is None
-    control_group(tmp_path / "fs/slurm/job_7/step_0", "max", 900, V2, 0)
-    assert ask() is None
-    control_group(tmp_path / "fs/slurm/job_7", 5000, 1500, V2, 400)  # cached files can be released at once
-    assert ask() == 5000 - 1100
-    control_group(tmp_path / "fs/slurm", 9000, 8500, V2, 0)
-    assert ask() == 500
-    control_group(tmp_path / "fs", 100, 300, V2, 0)
-    assert ask() == 0
-
-
-def test_the_limit_of_a_container_of_control_groups_1(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("5:devices:/a\n4:memory:/docker/a\n0::/\n")
-    control_group(tmp_path / "fs/memory", 2**63 - 4096, 700, V1, 0)
-    control_group(tmp_path / "fs/memory/docker/a", 4000, 2000, V1, 1000)
-    assert memory._free_control_group(tmp_path / "fs", own) == 3000
 
 
 def test_the_tile_follows_the_memory(monkeypatch):

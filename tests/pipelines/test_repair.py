@@ -13,7 +13,7 @@ from blindsr.image_io import FileOptions
 from blindsr.kernels import KernelStack, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.color import from_planes, to_planes
-from blindsr.ops.windows import TensorSource, whole
+from blindsr.ops.windows import TensorSource, spread_windows, whole
 from blindsr.pipelines import blind, repair
 from blindsr.pipelines.letterbox import content_of
 from blindsr.pipelines.repair import RepairedSource, repaired, repaired_for_upscaling
@@ -120,8 +120,8 @@ def test_the_colours_of_a_large_image_are_compared_in_parts(monkeypatch):
     red = map_coordinates(hr[0, 0].numpy(), place, order=3, mode="reflect")
     image = hr.clone()
     image[0, 0] = torch.from_numpy(red)
-    monkeypatch.setattr(repair, "_WINDOW", 128)
-    monkeypatch.setattr(repair, "_WINDOWS", 9)
+    monkeypatch.setattr(repair, "_COMPARED_PIXELS", 9 * 128**2)
+    monkeypatch.setattr(repair, "spread_windows", lambda source: spread_windows(source, 128, 9))
     source, _ = repaired(TensorSource(image), FAST)
     found = source.displacements[0]
     assert found.growth == pytest.approx(growth, rel=0.1)

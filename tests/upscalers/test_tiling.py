@@ -12,7 +12,7 @@ from blindsr.upscalers.base import TiledModel
 from blindsr.upscalers.pretrained import upscaler as pretrained
 from blindsr.upscalers.pretrained.conditioning import Conditioning
 from blindsr.upscalers.pretrained.config import PretrainedConfig
-from blindsr.upscalers.pretrained.upscaler import MAX_HALO, support_radius, tile_halo
+from blindsr.upscalers.pretrained.upscaler import MAX_HALO, filter_radius, tile_halo
 from blindsr.upscalers.pretrained.weights import load_network
 from blindsr.upscalers.tiling import MIN_TILE, tiled_rows, with_retry
 from tests.images import photograph, upscale
@@ -75,8 +75,8 @@ def test_an_adapted_network_gives_the_same_tiled_or_not():
 
 def test_a_wide_kernel_reaches_farther_and_doubt_shortens_it():
     narrow, wide = gaussian(0.5, 2), gaussian(4.8, 2)
-    assert support_radius(narrow, Conditioning()) < support_radius(wide, Conditioning())
-    assert support_radius(wide, Conditioning(noise_sigma=0.02)) < support_radius(wide, Conditioning())
+    assert filter_radius(narrow, Conditioning()) < filter_radius(wide, Conditioning())
+    assert filter_radius(wide, Conditioning(noise_sigma=0.02)) < filter_radius(wide, Conditioning())
     assert tile_halo(narrow, Conditioning(), HALO) < MAX_HALO
 
 

@@ -1,5 +1,5 @@
 """Kernel estimation by a network that was trained on degraded photographs: from measured features to a kernel."""
 
-from blindsr.estimators.learned.estimator import LearnedConfig, LearnedEstimator, estimate_kernel
+from blindsr.estimators.learned.estimator import LearnedConfig, LearnedEstimator
 
-__all__ = ["LearnedConfig", "LearnedEstimator", "estimate_kernel"]
+__all__ = ["LearnedConfig", "LearnedEstimator"]

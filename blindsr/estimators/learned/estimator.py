@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import ClassVar
 
@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindsr.errors import ConfigError
-from blindsr.estimators.base import check_image, flat_estimate
+from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
@@ -44,6 +43,7 @@ from blindsr.ops.repetition import find_repetition
 from blindsr.ops.resampling import find_enlargement
 from blindsr.ops.shapes import Disc, Line, Shape
 from blindsr.ops.spectrum import ExponentPrior
+from blindsr.registry import check_setting
 
 __all__ = [
     "MIN_SIDE",
@@ -51,7 +51,6 @@ __all__ = [
     "LearnedConfig",
     "LearnedEstimator",
     "confidence_of",
-    "estimate_kernel",
     "estimate_of",
     "posterior_of",
     "width_error",
@@ -156,51 +155,58 @@ class LearnedConfig:
     aliased_error: float = 0.03
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
-        for name in ("max_tiles", "tiles_per_set"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"learned.{name} must be a whole number of 1 or more, got {getattr(self, name)}.")
-        if self.views not in (1, 2, 4, 8):
-            raise ConfigError(f"learned.views must be 1, 2, 4 or 8, got {self.views}.")
-        if len(self.error_shares) != len(KINDS) or not all(share >= 0 for share in self.error_shares):
-            raise ConfigError(f"learned.error_shares must be four numbers of 0 or more, got {self.error_shares}.")
-        if not self.max_kernel_error >= 0:
-            raise ConfigError(f"learned.max_kernel_error must be 0 or more, got {self.max_kernel_error}.")
-        if len(self.error_parts) != 2 or not all(part >= 0 for part in self.error_parts):
-            raise ConfigError(f"learned.error_parts must be two numbers of 0 or more, got {self.error_parts}.")
-        for name in ("wide_error", "unconfirmed_error", "shape_error", "sharpening_margin", "aliased_error"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"learned.{name} must be 0 or more, got {getattr(self, name)}.")
-        pairs = ["spectral_distances", "spectral_qualities", "wide_sigmas", "max_wide_sigmas"]
-        pairs += ["shape_residuals", "shape_distances", "shape_contrasts", "fallback_errors"]
-        pairs += ["shake_fallback_errors", "unknown_errors", "sharp_probabilities"]
-        pairs += ["enlarged_probabilities", "oversampled_ratios", "sharpening_amounts", "aliased_transfers"]
-        for name in pairs:
-            bounds = getattr(self, name)
-            lowest = -math.inf if name == "shape_contrasts" else 0
-            if len(bounds) != 2 or not lowest <= bounds[0] < bounds[1]:
-                raise ConfigError(f"learned.{name} must be two increasing numbers, got {bounds}.")
-        kinds = ("fallback", "shake_fallback", "sharp", "enlarged", "oversampled")
-        for name in ("spectral_weight", "max_shape_share", *(f"max_{kind}_share" for kind in kinds)):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"learned.{name} must be in [0, 1], got {getattr(self, name)}.")
+        """Check the bounds, which follow from the types and the names."""
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if name == "views":
+                is_valid, bounds = value in (1, 2, 4, 8), "1, 2, 4 or 8"
+            elif field.type is int:
+                is_valid, bounds = isinstance(value, int) and value >= 1, "a whole number of 1 or more"
+            elif name in ("error_parts", "error_shares"):
+                count, word = (2, "two") if name == "error_parts" else (len(KINDS), "four")
+                is_valid = len(value) == count and all(share >= 0 for share in value)
+                bounds = f"{word} numbers of 0 or more"
+            elif field.type == tuple[float, float]:
+                lowest = -math.inf if name == "shape_contrasts" else 0
+                is_valid = len(value) == 2 and lowest <= value[0] < value[1]
+                bounds = "two increasing numbers"
+            elif name == "spectral_weight" or name.endswith("_share"):
+                is_valid, bounds = 0 <= value <= 1, "in [0, 1]"
+            else:
+                is_valid, bounds = value >= 0, "0 or more"
+            check_setting(self, STAGE, name, is_valid, bounds)
 
 
-class LearnedEstimator:
+class LearnedEstimator(ConfiguredEstimator[LearnedConfig]):
     """Kernel of any shape by a network that was trained on degraded photographs."""
 
     name: ClassVar[str] = "learned"
     config_type: ClassVar[type] = LearnedConfig
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     min_side: ClassVar[int] = MIN_SIDE
     kernel_error: ClassVar[float] = _KERNEL_ERROR
 
-    def __init__(self, config: LearnedConfig | None = None) -> None:
-        self.config = LearnedConfig() if config is None else config
-
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
-        """Estimate the kernel of one image; see `estimate_kernel`."""
-        return estimate_kernel(lr, scale, self.config, listener=listener)
+        """Estimate a kernel as the posterior mean of a network (docs/method/learned-kernel.md).
+
+        Args:
+            lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
+            scale: Factor from LR to HR: 2, 3 or 4.
+            listener: Receives the events of the stage "learned".
+
+        Returns:
+            As `estimate_of`.
+
+        Raises:
+            ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
+            ConfigError: Another scale.
+        """
+        config = self.config
+        listener(StageStarted(stage=STAGE))
+        estimate = estimate_of(posterior_of(lr, scale, config), scale, config)
+        for warning in estimate.warnings:
+            listener(Notice(stage=STAGE, message=warning))
+        listener(StageDone(stage=STAGE, steps=1))
+        return estimate
 
 
 @dataclass(frozen=True)
@@ -320,33 +326,6 @@ class ImagePosterior:
     def mixed(self, transfer: Plane, weight: float) -> "ImagePosterior":
         """The posterior whose mean is (1 − w) times this one's and w times another transfer function."""
         return replace(self, transfer=(1 - weight) * self.transfer + weight * transfer)
-
-
-def estimate_kernel(
-    lr: Tensor, scale: int, config: LearnedConfig | None = None, *, listener: Listener = ignore
-) -> KernelEstimate:
-    """Estimate a kernel as the posterior mean of a network (docs/method/learned-kernel.md).
-
-    Args:
-        lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
-        scale: Factor from LR to HR: 2, 3 or 4.
-        config: Settings; the defaults if None.
-        listener: Receives the events of the stage "learned".
-
-    Returns:
-        As `estimate_of`.
-
-    Raises:
-        ImageError: Not (1, C, H, W), or a side is shorter than 32 px.
-        ConfigError: Another scale.
-    """
-    config = LearnedConfig() if config is None else config
-    listener(StageStarted(stage=STAGE))
-    estimate = estimate_of(posterior_of(lr, scale, config), scale, config)
-    for warning in estimate.warnings:
-        listener(Notice(stage=STAGE, message=warning))
-    listener(StageDone(stage=STAGE, steps=1))
-    return estimate
 
 
 def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterior | None:

@@ -11,7 +11,6 @@ from string import Template
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from blindsr.evaluation.report.pictures import choose_crops, data_uri, reduced
@@ -21,7 +20,7 @@ from blindsr.image_io import atomic_write_bytes, to_uint8
 from blindsr.kernels import Kernel
 from blindsr.kernels.metrics import widths_text
 from blindsr.kernels.plot import kernel_plot_png
-from blindsr.ops import imresize
+from blindsr.ops import imresize, to_array, to_tensor
 from blindsr.pipelines.checks import CONSISTENCY_MEANING
 from blindsr.pipelines.outputs import image_outputs
 
@@ -207,8 +206,7 @@ def report_for_photo(
         OutputError: The report exists, or cannot be written.
     """
     lr, sr = read_8bit(photo), read_8bit(image, like=photo)
-    tensor = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255
-    interpolated = imresize(tensor, size=sr.shape[:2]).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    interpolated = to_array(imresize(to_tensor(lr).float() / 255, size=sr.shape[:2]).clamp(0, 1))
     views = (
         View(method="interpolation", label="bicubic interpolation", pixels=to_uint8(interpolated), colour=0),
         View(method="sr", label="blindsr", pixels=sr, colour=2, kernel=kernel),

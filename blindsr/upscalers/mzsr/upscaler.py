@@ -18,6 +18,7 @@ from blindsr.events import Listener
 from blindsr.kernels import Kernel
 from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import Source, textured_part
+from blindsr.registry import check_minimum
 from blindsr.runtime import Precision, choose_dtype
 from blindsr.upscalers.base import Degradation, TiledModel, TrainedUpscaler, run_steps
 from blindsr.upscalers.tiling import run_tiled
@@ -180,12 +181,10 @@ class MZSRConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.steps < 0:
-            raise ConfigError(f"mzsr.steps must be 0 or more, got {self.steps}.")
+        check_minimum(self, STAGE, 0, "steps")
         if min(self.first_rate, self.second_rate, self.last_rate) <= 0:
             raise ConfigError("mzsr.first_rate, second_rate and last_rate must be positive.")
-        if self.pixels < 4096:
-            raise ConfigError(f"mzsr.pixels must be 4096 or more, got {self.pixels}.")
+        check_minimum(self, STAGE, 4096, "pixels")
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, from 1."""

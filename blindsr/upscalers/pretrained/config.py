@@ -4,15 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsr.errors import ConfigError
-from blindsr.registry import check_minimum
+from blindsr.registry import check_minimum, check_setting
 from blindsr.runtime import Precision
 
 __all__ = ["PretrainedConfig"]
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,28 +37,20 @@ class PretrainedConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        _require(
-            not (self.random_weights and self.weights is not None),
-            f"pretrained.random_weights begins with random weights; leave it out, or weights = {self.weights}.",
-        )
+        if self.random_weights and self.weights is not None:
+            raise ConfigError(
+                f"pretrained.random_weights begins with random weights; leave it out, or weights = {self.weights}."
+            )
         check_minimum(self, "pretrained", 0, "steps", "back_projections")
         check_minimum(self, "pretrained", 1, "batch", "report_every")
         check_minimum(self, "pretrained", 8, "crop", "validation_side")
-        _require(self.learning_rate > 0, f"pretrained.learning_rate must be positive, got {self.learning_rate}.")
-        _require(
-            len(self.views) > 0 and all(0 <= view < 8 for view in self.views),
-            f"pretrained.views must name one or more of the views 0 … 7, got {list(self.views)}.",
-        )
-        _require(self.ensemble in (1, 2, 4, 8), f"pretrained.ensemble must be 1, 2, 4 or 8, got {self.ensemble}.")
-        _require(
-            self.ensemble_pixels is None or self.ensemble_pixels >= 0,
-            f"pretrained.ensemble_pixels must be 0 or more, or None, got {self.ensemble_pixels}.",
-        )
-        _require(
-            self.max_tile >= 32 and self.max_tile % 2 == 0,
-            f"pretrained.max_tile must be an even number of 32 or more, got {self.max_tile}.",
-        )
-        _require(
-            self.precision in ("auto", "fp32", "bf16"),
-            f"pretrained.precision must be auto, fp32 or bf16, got {self.precision!r}.",
-        )
+        if not self.views or not all(0 <= view < 8 for view in self.views):
+            raise ConfigError(f"pretrained.views must name one or more of the views 0 … 7, got {list(self.views)}.")
+        for name, is_valid, bounds in (
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("ensemble", self.ensemble in (1, 2, 4, 8), "1, 2, 4 or 8"),
+            ("ensemble_pixels", self.ensemble_pixels is None or self.ensemble_pixels >= 0, "0 or more, or None"),
+            ("max_tile", self.max_tile >= 32 and self.max_tile % 2 == 0, "an even number of 32 or more"),
+            ("precision", self.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
+        ):
+            check_setting(self, "pretrained", name, is_valid, bounds)

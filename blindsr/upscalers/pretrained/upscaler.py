@@ -32,14 +32,14 @@ from blindsr.upscalers.pretrained.conditioning import CLEAN, SCALES, Conditionin
 from blindsr.upscalers.pretrained.config import PretrainedConfig
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, FrozenNetwork, linear_base
 from blindsr.upscalers.pretrained.weights import random_network, shared_network
-from blindsr.upscalers.tiling import even_spans, with_retry
+from blindsr.upscalers.tiling import even_spans, support_radius, with_retry
 
 __all__ = [
     "PretrainedUpscaler",
     "back_project",
     "clip_keeping_mean",
+    "filter_radius",
     "super_resolve",
-    "support_radius",
     "tile_halo",
 ]
 
@@ -550,7 +550,7 @@ def _correction_step(difference: Tensor, up: Tensor) -> Tensor:
     return torch.cat(steps, 1)
 
 
-def support_radius(kernel: Kernel, conditioning: Conditioning) -> int:
+def filter_radius(kernel: Kernel, conditioning: Conditioning) -> int:
     """Distance in LR pixels beyond which the Wiener filters have negligible weight; at most twice `MAX_HALO`."""
     side, scale = 4 * MAX_HALO, kernel.scale
     point = torch.zeros(1, side, side)
@@ -558,11 +558,7 @@ def support_radius(kernel: Kernel, conditioning: Conditioning) -> int:
     response = transfer(kernel.tensor(point)[None], scale, side * scale, side * scale)
     filters = WienerFilter.of(response, scale, conditioning.kernel_error).luma(point, conditioning.noise_sigma)[0]
     weights = filters.abs().reshape(len(filters), side, scale, side, scale).amax((2, 4))
-    offset = (torch.arange(side) - side // 2).abs()
-    distance = torch.maximum(offset[:, None], offset[None]).flatten()
-    by_distance = torch.zeros(len(filters), 2 * MAX_HALO + 1).index_add(1, distance, weights.flatten(1))
-    beyond = by_distance.flip(1).cumsum(1).flip(1).amax(0)
-    return int((beyond > _TAIL).sum())
+    return support_radius(weights, _TAIL)
 
 
 def tile_halo(kernel: Kernel, conditioning: Conditioning, network_halo: int) -> int:
@@ -571,5 +567,5 @@ def tile_halo(kernel: Kernel, conditioning: Conditioning, network_halo: int) -> 
     A filter of longer support than `MAX_HALO` is not helped by a longer halo: what lies beyond the window is replaced
     by its conditional mean (`blindsr.ops.wiener.extend`).
     """
-    linear = math.ceil(kernel.size / (2 * kernel.scale)) + support_radius(kernel, conditioning)
+    linear = math.ceil(kernel.size / (2 * kernel.scale)) + filter_radius(kernel, conditioning)
     return min(math.ceil((network_halo + linear) / _HALO_STEP) * _HALO_STEP, MAX_HALO)

@@ -10,26 +10,28 @@ import numpy as np
 import pytest
 import torch
 from images import INTERPOLATE, photograph, psnr, quick_settings
+from kernel_helpers import estimating
 from PIL import Image
 from scipy import ndimage
 
 from blindsr import SuperResolver
 from blindsr.cli.output import kernel_text
 from blindsr.errors import ConfigError, ImageError
-from blindsr.estimators.learned import LearnedConfig, LearnedEstimator, estimate_kernel
+from blindsr.estimators.learned import LearnedConfig, LearnedEstimator
 from blindsr.estimators.learned.estimator import estimate_of, posterior_of, with_shape
 from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import read_weights, write_weights
 from blindsr.estimators.learned.transfers import frequencies_of, transfer_distance, transfer_of
 from blindsr.estimators.learned.wide import SpectralGaussian
-from blindsr.estimators.spectral import SpectralConfig
-from blindsr.estimators.spectral import estimate_kernel as estimate_kernel_by_spectrum
+from blindsr.estimators.spectral import SpectralConfig, SpectralEstimator
 from blindsr.events import Notice
 from blindsr.kernels import Kernel, bicubic, box, dilate, flip, gaussian, normalised_cross_correlation
 from blindsr.kernels.analytic import defocus, motion
 from blindsr.ops import degrade, dihedral
 from blindsr.pipelines.degradation import kernel_error_of
 
+estimate_kernel = estimating(LearnedEstimator)
+estimate_kernel_by_spectrum = estimating(SpectralEstimator)
 TRUE = gaussian([[3.5, 1.2], [1.2, 1.5]], 2)
 
 

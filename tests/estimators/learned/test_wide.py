@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from images import photograph
+from kernel_helpers import estimating
 from scipy import ndimage
 from skimage import data
 
 import blindsr
-from blindsr.estimators.learned import LearnedConfig, estimate_kernel
+from blindsr.estimators.learned import LearnedConfig, LearnedEstimator
 from blindsr.estimators.learned.tiles import corner_noise, textured_tiles
 from blindsr.estimators.learned.wide import (
     SpectralGaussian,
@@ -22,6 +23,7 @@ from blindsr.estimators.learned.wide import (
 from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade, imresize
 
+estimate_kernel = estimating(LearnedEstimator)
 FREQUENCIES = np.arange(-16, 17) / 16
 
 

@@ -6,7 +6,7 @@ perspective bends them. It would be amplified as the finest detail is, several t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from blindsr.ops.ground import ground_of
+from blindsr.ops.windows import Source, Window, spread_windows, whole
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Interference", "find_interference", "without_interference"]
+__all__ = ["MIN_SIDE", "Interference", "find_interference", "waves_of", "without_interference"]
 
 MIN_SIDE = 96  # px
-MAX_PIXELS = 2_000_000  # of an image that is searched: that takes some 60 bytes for each
+_MAX_PIXELS = 2_000_000  # of an image that is searched as a whole: that takes some 60 bytes for each
+_MIDDLE = 1024  # px, side of the part of a larger image that is searched
 _MAX_WAVES, _MAX_SEARCHES = 6, 10  # of which some may find lines of text
 _SMOOTHING = 4.0  # px, σ of what is left out before the search: a wave much longer than that is part of the scene
 _LOWEST = 0.08  # cycles per px
@@ -59,6 +61,37 @@ class Interference:
         return 1 / math.hypot(*self.frequency)
 
 
+def waves_of(source: Source) -> tuple[Interference, ...]:
+    """Find the waves of an image of any size.
+
+    Those of a large image are found in its middle. Parts all over the image have to show them as well, and tell their
+    frequencies more exactly: over a long way, the phase of a small error grows.
+
+    Args:
+        source: The image.
+
+    Returns:
+        At most six.
+    """
+    _, height, width = source.shape
+    if height * width <= _MAX_PIXELS:
+        return find_interference(whole(source))
+    middle = tuple(
+        slice((side - part) // 2, (side - part) // 2 + part)
+        for side, part in ((height, min(height, _MIDDLE)), (width, min(width, _MIDDLE)))
+    )
+    found = find_interference(source.window(*middle))
+    if not found:
+        return ()
+    windows = spread_windows(source)
+    parts = [source.window(*window)[0].double().cpu().numpy().mean(0) for window in windows]
+    details = [part - ndimage.gaussian_filter(part, _SMOOTHING) for part in parts]
+    smooth = np.argsort([detail.var() for detail in details])[: max(4, len(details) // 2)]
+    shown = [(windows[number], details[number]) for number in smooth]
+    moved = (_moved(wave, (-middle[0].start, -middle[1].start)) for wave in found)
+    return tuple(wave for wave in (_over_the_image(wave, shown, middle) for wave in moved) if wave is not None)
+
+
 def find_interference(image: Tensor) -> tuple[Interference, ...]:
     """Find the waves in an image.
 
@@ -66,10 +99,10 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
         image: The whole image, (1, C, H, W), [0, 1].
 
     Returns:
-        At most six; () of an image without any, of a small and of a very large one.
+        At most six; () of an image without any, and of a small one.
     """
     height, width = image.shape[-2:]
-    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+    if min(height, width) < MIN_SIDE:
         return ()
     bands = image[0].double().cpu().numpy()
     mean = bands.mean(0)
@@ -82,7 +115,7 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
         frequency = _peak(detail * window)
         if frequency is None:
             break
-        kept = 1 - math.exp(-2 * (math.pi * _SMOOTHING) ** 2 * (frequency[0] ** 2 + frequency[1] ** 2))
+        kept = _kept(frequency)
         common, share = _common_wave(detail, frequency)
         strength = abs(common) / kept
         if share < _MIN_SHARE or not _MIN_AMPLITUDE < strength < _MAX_AMPLITUDE or strength**2 / 2 > most:
@@ -116,6 +149,53 @@ def without_interference(window: Tensor, waves: Sequence[Interference], origin: 
         bands = np.stack([_wave(amplitude, wave.frequency, rows, columns) for amplitude in wave.amplitudes])
         cleaned = cleaned - torch.from_numpy(bands)[None].to(window)
     return torch.where(is_clipped, window, cleaned)
+
+
+def _moved(wave: Interference, step: tuple[int, int]) -> Interference:
+    """A wave as it is seen from an origin that lies a number of rows and columns further."""
+    turn = complex(np.exp(2j * np.pi * (wave.frequency[0] * step[0] + wave.frequency[1] * step[1])))
+    return replace(wave, amplitudes=tuple(amplitude * turn for amplitude in wave.amplitudes))
+
+
+def _over_the_image(
+    wave: Interference, shown: Sequence[tuple[Window, NDArray[np.float64]]], middle: Sequence[slice]
+) -> Interference | None:
+    """A wave of the middle of an image with the frequency that other parts show; None where they do not show it.
+
+    Args:
+        wave: With the origin of the image.
+        shown: Other parts of the image, and their details.
+        middle: The part in which it was found.
+    """
+    centre = np.array([(part.start + part.stop) / 2 for part in middle])
+    own = complex(np.mean(wave.amplitudes)) * _kept(wave.frequency)
+    ratios, ways = [], []
+    for (rows, columns), detail in shown:
+        amplitude = _common_wave(detail, wave.frequency)[0]
+        (seen,) = _moved(Interference(wave.frequency, (amplitude,)), (-rows.start, -columns.start)).amplitudes
+        ratios.append(seen / own)
+        ways.append(np.array([(rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2]) - centre)
+    if _is_its_mirror(wave.frequency):
+        by_row, by_column = 0.0, 0.0
+    else:
+        by_row, by_column = np.linalg.lstsq(2 * np.pi * np.array(ways), np.angle(ratios), rcond=None)[0].tolist()
+    left = np.array(ratios) * np.exp(-2j * np.pi * (np.array(ways) @ [by_row, by_column]))
+    if (np.abs(left - 1) < _MAX_DIFFERENCE).mean() < _MIN_SHARE:
+        return None
+    frequency = wave.frequency[0] + by_row, wave.frequency[1] + by_column
+    # The phase in the middle stays.
+    turn = complex(np.exp(-2j * np.pi * (centre[0] * by_row + centre[1] * by_column)))
+    return Interference(frequency, tuple(amplitude * turn for amplitude in wave.amplitudes))
+
+
+def _kept(frequency: tuple[float, float]) -> float:
+    """The share of a wave's amplitude that `_SMOOTHING` leaves in the detail."""
+    return 1 - math.exp(-2 * (math.pi * _SMOOTHING) ** 2 * (frequency[0] ** 2 + frequency[1] ** 2))
+
+
+def _is_its_mirror(frequency: tuple[float, float]) -> bool:
+    """Whether both components are 0 or the limit of the pixels: such a wave is real."""
+    return all((2 * f).is_integer() for f in frequency)
 
 
 def _wave(amplitude: complex, frequency: tuple[float, float], rows: range, columns: range) -> NDArray[np.float64]:
@@ -185,8 +265,7 @@ def _common_wave(detail: NDArray[np.float64], frequency: tuple[float, float]) ->
         np.exp(-2j * np.pi * f * np.arange(side)) for f, side in zip(frequency, detail.shape, strict=True)
     )
     shifted = detail * np.outer(by_row, by_column)
-    # Where both components are 0 or the limit of the pixels, a wave is its own mirror image, and real.
-    sides = 1 if all((2 * f).is_integer() for f in frequency) else 2
+    sides = 1 if _is_its_mirror(frequency) else 2
     line = np.hanning(_BLOCK)
     tops, lefts = (range(0, side - _BLOCK + 1, _BLOCK // 2) for side in (height, width))
     rows = np.stack([line @ shifted[top : top + _BLOCK] for top in tops])

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.ops.impulses import MARGIN, Impulses, find_impulses, without_impulses
-from blindsr.ops.interference import MAX_PIXELS, Interference, find_interference, without_interference
+from blindsr.ops.interference import Interference, waves_of, without_interference
 from blindsr.ops.registration import TILE, Displacement, estimate_displacements
 from blindsr.ops.repetition import MARGIN as CHROMA_MARGIN
 from blindsr.ops.repetition import RepeatedChroma, find_repeated_chroma, interpolated_chroma
 from blindsr.ops.resize import sampling_taps, weighted_sums
 from blindsr.ops.stripes import estimate_stripes, row_differences, row_offsets
-from blindsr.ops.windows import Source, Window, sampled_windows, spread_windows, whole
+from blindsr.ops.windows import Source, Window, sampled_windows, spread_windows
 from blindsr.pipelines.letterbox import content_of
 from blindsr.settings import Settings
 from blindsr.upscalers.base import removes_noise
@@ -257,8 +257,7 @@ def _without_noise(source: Source) -> tuple[Source, tuple[str, ...]]:
                 f"stripes of about {255 * max(sigmas):.1f} grey levels along the {name} are removed; denoise=0 "
                 "(--denoise 0) keeps them."
             )
-    _, height, width = source.shape
-    waves = find_interference(whole(source)) if height * width <= MAX_PIXELS else ()
+    waves = waves_of(source)
     if waves:
         strongest = max(waves, key=lambda wave: wave.strength)
         warnings.append(

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from blindsr.ops.interference import find_interference, without_interference
+from blindsr.ops.interference import find_interference, waves_of, without_interference
+from blindsr.ops.windows import TensorSource
 from tests.images import photograph
 
 
@@ -63,6 +64,34 @@ def test_patterns_of_a_scene_and_drawn_ones_are_none():
     checks = np.repeat(((x // 2 + y // 2) % 2)[None].astype(float), 3, 0)
     for each in (cloth, receding, drawn, checks, np.full((3, side, side), 0.5), image[:, :80, :80]):
         assert find_interference(torch.from_numpy(each.clip(0, 1))[None].float()) == ()
+
+
+def large():
+    """A photograph of 2.2 megapixels, (3, H, W), that a lens has blurred."""
+    part = scene(side=300)
+    return np.tile(np.concatenate([part, part[:, :, ::-1]], 2), (1, 4, 3))[:, :1200, :1800]
+
+
+@pytest.mark.parametrize(("fy", "fx"), [(0.1731, 0.3117), (0.0, 0.5), (-0.2213, 0.0901)])
+def test_a_wave_of_a_large_image_fits_up_to_its_corners(fy, fx):
+    image = large()
+    lr = disturbed(image, (2.0, fy, fx))
+    (wave,) = waves_of(TensorSource(lr))
+    assert wave.frequency == pytest.approx((fy, fx), abs=2e-5)
+    clean = torch.from_numpy(image)[None].float()
+    left, before = without_interference(lr, (wave,), (0, 0)) - clean, lr - clean
+    for corner in ((slice(0, 200), slice(0, 200)), (slice(-200, None), slice(-200, None))):
+        assert left[..., *corner].square().mean().sqrt() < 0.5 * before[..., *corner].square().mean().sqrt()
+
+
+def test_a_pattern_in_the_middle_of_a_large_image_is_no_wave():
+    image = large()
+    middle = np.zeros(image.shape[1:])
+    middle[150:1050, 450:1350] = 1
+    y, x = np.mgrid[: image.shape[1], : image.shape[2]]
+    cloth = image + 4 / 255 * middle * np.sin(2 * np.pi * (0.17 * y + 0.31 * x))
+    assert waves_of(TensorSource(torch.from_numpy(cloth.clip(0, 1))[None].float())) == ()
+    assert waves_of(TensorSource(torch.from_numpy(image)[None].float())) == ()
 
 
 def page(side=200, pitch=6, seed=3):

@@ -264,3 +264,11 @@ class FileOptions:
 
 #: Format and quality by the photograph, metadata kept.
 DEFAULT_FILES = FileOptions()
+
+
+def check_options(files: object) -> None:
+    """Refuse, by a ConfigError, what is given for `FileOptions` and is none."""
+    if not isinstance(files, FileOptions):
+        raise ConfigError(
+            f"files must be FileOptions, such as blindsr.image_io.FileOptions(quality=90), got {files!r}."
+        )

@@ -429,6 +429,10 @@ def test_warnings_about_the_input_are_in_the_result():
     image = photo(np.float32)
     image[0, 0] = np.nan
     assert any("missing" in text or "NaN" in text for text in resolve(image).warnings)
+    for dtype, words in ((np.float64, ("64-bit floats are computed with 32 bits",)), (np.float32, ())):
+        result = resolve(photo(dtype))
+        assert result.image.dtype == dtype
+        assert tuple(text for text in result.warnings if "bit" in text) == words
     stretched = blindsr.SuperResolver(preset=Settings(size=(124, 74), upscaler="bicubic"))(photo(), kernel="bicubic")
     assert any("stretched" in text for text in stretched.warnings)
 

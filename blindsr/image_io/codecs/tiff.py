@@ -39,10 +39,11 @@ from blindsr.image_io.samples import PhotoHeader, StoredSamples
 _DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
 _XMP, _IPTC, _ICC_PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _SUB_DIRECTORIES = 700, 33723, 34675, 50706, 254, 330
 _IMAGEJ, _IMAGEJ_COUNTS = 50839, 50838
+_TOGETHER = 1  # value of PlanarConfiguration: the samples of a pixel are
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)  # photometric interpretations
 _JPEG = (6, 7, 33007, 34892)  # compressions whose decoder converts YCbCr to RGB
-_COEFFICIENTS, _SUBSAMPLING, _REFERENCES = 529, 530, 532  # of YCbCr
+_COEFFICIENTS, _REFERENCES = 529, 532  # of YCbCr
 _BT601, _FULL_RANGE = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)  # their defaults
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown meaning
 
@@ -205,14 +206,12 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
 
 
 def _is_subsampled(page: tifffile.TiffPage) -> bool:
-    """Whether the samples are YCbCr with fewer of the colours, and not those of a JPEG, whose decoder repeats them."""
-    if int(page.photometric) != _YCBCR or page.compression in _JPEG:
-        return False
-    if _SUBSAMPLING in page.tags:
-        return bool(page.is_subsampled)
-    # Half of them in both directions is the default, but some writers of all samples leave the tag out.
-    all_bytes = math.prod(page.shaped) * page.bitspersample // 8
-    return page.compression != 1 or sum(page.databytecounts) < all_bytes
+    """Whether the samples are YCbCr with fewer of the colours, and not those of a JPEG, whose decoder repeats them.
+
+    A file that does not say it has half of them in both directions, by the standard.
+    """
+    is_one_jpeg = page.compression in _JPEG and page.planarconfig == _TOGETHER
+    return int(page.photometric) == _YCBCR and bool(page.is_subsampled) and not is_one_jpeg
 
 
 # ------------------------------------------------------------------------------------------------------- metadata
@@ -620,7 +619,7 @@ class TiffEncoder:
             273: (self._offset, strips.offsets),
             278: (_LONG, [strips.rows_per_strip]),
             279: (self._offset, strips.counts),
-            284: (_SHORT, [1]),  # samples of a pixel together
+            284: (_SHORT, [_TOGETHER]),
         }
 
     def _metadata_entries(self, exif: Image.Exif) -> _Entries:

@@ -144,6 +144,10 @@ def test_ycbcr_that_is_not_converted_is_refused(tmp_path):
                 tiff.pages.first.tags[259].overwrite(1)
         with pytest.raises(ImageError, match=words):
             read_photo(path)
+    path = ycbcr(tmp_path / "a.tif", np.full((32, 32, 3), 99, np.uint8))
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHI", 530, 3, 2), struct.pack("<HHI", 531, 3, 2)))
+    with pytest.raises(ImageError, match="reduced colour resolution"):  # which is the default
+        read_photo(path)
 
 
 def test_a_colour_map_of_8_bits_is_not_black(tmp_path):

@@ -19,7 +19,7 @@ from blindsr.errors import ImageError
 from blindsr.image_io import ALPHA_IS_COVERAGE, ALPHA_IS_DATA, FileOptions, ImageSource, MemorySource, Strip, open_image
 from blindsr.image_io.codecs.pillow import lossy_coding_of
 from blindsr.image_io.metadata import upright
-from blindsr.image_io.samples import file_samples
+from blindsr.image_io.samples import file_samples, fill_missing
 
 __all__ = ["SampleWriter", "degradable", "opened_input"]
 
@@ -55,6 +55,7 @@ def opened_input(
     Raises:
         ImageError: The input is none of these, or its type, layout or range is not usable.
     """
+    channel_axis = _axis_number(channel_axis)
     if isinstance(image, str | Path):
         meaning = ALPHA_IS_DATA if has_alpha is False else ALPHA_IS_COVERAGE
         with open_image(Path(image), options=FileOptions(alpha=meaning)) as file:
@@ -83,12 +84,22 @@ def opened_input(
     yield source, ArrayLayout(restore=lambda samples: _tensor_like(like, restore(samples)), device=like.device)
 
 
-def degradable(image: Any, channel_axis: int | None) -> tuple[NDArray[Any], Callable[[NDArray[Any]], Any]]:
-    """An input of `blindsr.degrade` as (H, W, C), and the function that gives the result its layout.
+@dataclass(frozen=True, kw_only=True)
+class Degradable:
+    """An input of `blindsr.degrade`."""
+
+    samples: NDArray[Any]  # (H, W, C); those that are masked have the value of the nearest one that is not
+    mask: NDArray[np.bool_] | None  # (H, W, C), true where a sample is masked; None of an image without a mask
+    restore: Callable[[NDArray[Any]], Any]  # gives a result, which may be a masked array, the layout of the input
+
+
+def degradable(image: Any, channel_axis: int | None) -> Degradable:
+    """An input of `blindsr.degrade`, examined.
 
     Raises:
         ImageError: It is none of the inputs, or its type or layout is not usable.
     """
+    channel_axis = _axis_number(channel_axis)
     like = image if isinstance(image, Tensor) else None
     if like is not None:
         image, channel_axis = _tensor_array(like, channel_axis)
@@ -104,11 +115,20 @@ def degradable(image: Any, channel_axis: int | None) -> tuple[NDArray[Any], Call
         raise ImageError(_NO_CHANNELS.format(shape=array.shape))
     axis = _checked_axis(array.shape, channel_axis, default=-1) if array.ndim == 3 else -1
 
+    def to_bands(samples: NDArray[Any]) -> NDArray[Any]:
+        return samples[..., None] if array.ndim == 2 else np.moveaxis(samples, axis, -1)
+
     def restore(result: NDArray[Any]) -> Any:
-        values = np.ascontiguousarray(result[:, :, 0] if array.ndim == 2 else np.moveaxis(result, -1, axis))
+        values = result[:, :, 0] if array.ndim == 2 else np.moveaxis(result, -1, axis)
+        if isinstance(values, np.ma.MaskedArray):
+            return values.copy()
+        values = np.ascontiguousarray(values)  # which loses a mask
         return values if like is None else _tensor_like(like, values)
 
-    return array[..., None] if array.ndim == 2 else np.moveaxis(array, axis, -1), restore
+    if not isinstance(image, np.ma.MaskedArray):
+        return Degradable(samples=to_bands(array), mask=None, restore=restore)
+    mask = to_bands(np.ma.getmaskarray(image))
+    return Degradable(samples=fill_missing(to_bands(array), ~mask), mask=mask, restore=restore)
 
 
 def _is_pillow(image: Any) -> bool:
@@ -119,7 +139,8 @@ def _pillow_array(image: Any) -> tuple[NDArray[Any], bool]:
     """The samples of a Pillow image, upright, (H, W) or (H, W, C), and whether the last channel is alpha."""
     if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N", "F", "I"):
         is_transparent = image.mode in ("PA", "RGBa") or "transparency" in getattr(image, "info", {})
-        converted = image.convert("LA" if image.mode == "La" else "RGBA" if is_transparent else "RGB")
+        grey = {"La": "LA", "1": "L"}
+        converted = image.convert(grey.get(image.mode, "RGBA" if is_transparent else "RGB"))
     else:
         converted = image
     samples = np.asarray(converted)  # a TIFF is turned when it is loaded, and has no orientation then
@@ -149,6 +170,11 @@ def _tensor_like(like: Tensor, values: NDArray[Any]) -> Tensor:
 
 def _tensor_array(image: Tensor, channel_axis: int | None) -> tuple[NDArray[Any], int | None]:
     """A tensor as an array of two or three dimensions, and the axis of its channels."""
+    if image.layout != torch.strided:
+        layout = str(image.layout).removeprefix("torch.")
+        raise ImageError(f"an image must be dense, got a sparse tensor ({layout}); pass image.to_dense().")
+    if image.device.type == "meta":
+        raise ImageError("an image must be a tensor with values, got one on the device meta, which has none; load it.")
     if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
         raise ImageError(
             f"an image must be {_KINDS}, got a tensor of shape {tuple(image.shape)}; pass several images one by one."
@@ -216,6 +242,16 @@ def _of_file_type(array: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArra
         f"integers of an image must fit into 32 bits, got {array.dtype} from {low} to {high}; divide them, or convert "
         "them to floating-point numbers in [0, 1]."
     )
+
+
+def _axis_number(channel_axis: Any) -> int | None:
+    """The number of an axis, as it was given."""
+    try:
+        return None if channel_axis is None else operator.index(channel_axis)
+    except TypeError:
+        raise ImageError(
+            f"channel_axis must be the whole number of an axis, such as 0 or -1, or None, got {channel_axis!r}."
+        ) from None
 
 
 def _checked_axis(shape: tuple[int, ...], channel_axis: int | None, *, default: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from blindsr._arrays import SampleWriter, degradable, opened_input
 from blindsr.errors import ConfigError, KernelError
@@ -26,6 +27,8 @@ __all__ = [
     "Result", "SuperResolver", "degrade", "estimate_and_upscale", "estimate_kernel", "list_estimators",
     "list_upscalers", "upscale",
 ]  # fmt: skip
+
+_MASKED_SHARE = 0.5  # of the kernel on masked samples, above which a sample of `degrade` is masked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -429,21 +432,24 @@ def degrade(
 
     Returns:
         (⌊H/s⌋, ⌊W/s⌋) or with C, in the type and layout of `image` (of a Pillow image: a NumPy array); integers are
-        rounded, and clipped to the type's range.
+        rounded, and clipped to the type's range. Masked samples of a masked array are replaced by the nearest ones of
+        their band before the blur; a sample of the result is masked where they have more than half of the kernel.
 
     Raises:
         ImageError: Another type or layout.
         KernelError: The kernel is unusable, or for another scale.
-        ConfigError: A kernel for each band, a scale that is no whole number, or negative noise.
+        ConfigError: A kernel for each band, a scale that is no whole number, negative noise, or no seed.
     """
     from blindsr.ops import degrade as degrade_tensor
     from blindsr.ops import to_array, to_tensor
 
-    array, restore = degradable(image, channel_axis)
+    given = degradable(image, channel_axis)
+    array = given.samples
     if scale is not None and not (is_number(scale) and scale >= 1 and float(scale).is_integer()):
         raise ConfigError(f"the scale of a degradation must be a whole number of 1 or more, got {scale!r}.")
     if not (is_number(noise_sigma) and math.isfinite(noise_sigma) and noise_sigma >= 0):
         raise ConfigError(f"noise_sigma must be a number of 0 or more, got {noise_sigma!r}.")
+    generator = _generator(rng)
     known = _kernel(kernel, 2 if scale is None else int(scale))
     if not isinstance(known, Kernel):
         raise ConfigError("degrade needs one kernel, got a stack or a map; degrade each band or part by its own.")
@@ -454,13 +460,20 @@ def degrade(
         )
     limits = np.iinfo(array.dtype) if array.dtype.kind in "ui" else None
     white = 1.0 if limits is None else float(limits.max)
-    values = to_tensor(array.astype(np.float64) / white)
-    lr = to_array(degrade_tensor(values, known.tensor(values), known.scale))
+
+    def degraded(samples: NDArray[np.float64]) -> NDArray[Any]:
+        values = to_tensor(samples)
+        return to_array(degrade_tensor(values, known.tensor(values), known.scale))
+
+    lr = degraded(array.astype(np.float64) / white)
     if noise_sigma:
-        lr = lr + noise_sigma * np.random.default_rng(rng).standard_normal(lr.shape)
+        lr = lr + noise_sigma * generator.standard_normal(lr.shape)
     if limits is not None:
         lr = np.clip(np.rint(lr * white), limits.min, limits.max)
-    return restore(lr.astype(array.dtype))
+    lr = lr.astype(array.dtype)
+    if given.mask is not None:
+        lr = np.ma.MaskedArray(lr, degraded(given.mask.astype(np.float64)) > _MASKED_SHARE)
+    return given.restore(lr)
 
 
 def list_estimators() -> dict[str, str]:
@@ -476,6 +489,16 @@ def list_upscalers() -> dict[str, str]:
 def _kernel(kernel: KernelLike, scale: int) -> AnyKernel:
     """A kernel of any kind, for this scale where it does not carry its own."""
     return kernel if isinstance(kernel, AnyKernel) else as_kernel(kernel, scale)
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    """A random generator, or one of a seed."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"rng must be a seed, a whole number of 0 or more, or a numpy.random.Generator, got {rng!r}."
+        ) from error
 
 
 def _listener(progress: Listener | None) -> Listener:

@@ -4,7 +4,7 @@ The limit of a process may be that of its own group or of any parent, so that al
 the group may be named by its path on the host, which is not mounted there: the mount point itself is then its group.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 __all__ = ["core_limit", "free_memory"]
@@ -42,11 +42,21 @@ def free_memory() -> int | None:
 
 def _groups(controller: str) -> Iterator[Path]:
     """Folders of the own group and of its parents, of a controller of version 1, or "" for version 2."""
-    base = _MOUNTED / controller
     lines = (line.split(":", 2) for line in _read(_OWN).splitlines())
     path = next((line[2].strip("/") for line in lines if len(line) == 3 and controller in line[1].split(",")), "")
-    yield base / path
-    yield from (base / parent for parent in Path(path).parents)
+    for base in _mounts(controller):
+        yield base / path
+        yield from (base / parent for parent in Path(path).parents)
+
+
+def _mounts(controller: str) -> Sequence[Path]:
+    """Where a controller is mounted; those of version 1 may share a folder, such as cpu,cpuacct."""
+    if not controller:
+        return [_MOUNTED]
+    try:
+        return [folder for folder in sorted(_MOUNTED.iterdir()) if controller in folder.name.split(",")]
+    except OSError:
+        return []
 
 
 def _read(path: Path) -> str:

@@ -236,7 +236,7 @@ def check_minimum(config: object, table: str, minimum: int, *names: str) -> None
         ConfigError: A field is below the bound; the message names it.
     """
     for name in names:
-        if getattr(config, name) < minimum:
+        if not getattr(config, name) >= minimum:  # NaN is neither
             raise ConfigError(f"{table}.{name} must be {minimum} or more, got {getattr(config, name)}.")
 
 

@@ -263,6 +263,8 @@ def test_alpha_of_an_array_is_alpha_when_it_is_named_so():
         (np.zeros((3, 64, 64), np.uint8), "appear to have its channels first; pass channel_axis=0"),
         (torch.zeros(64, 64, 3), "appears to have its channels last; pass channel_axis=-1"),
         (np.full((8, 8), np.nan), "."),
+        (torch.zeros(3, 8, 8).to_sparse(), r"must be dense, got a sparse tensor \(sparse_coo\); pass .*to_dense"),
+        (torch.zeros(8, 8, device="meta"), "must be a tensor with values, got one on the device meta"),
     ],
 )
 def test_wrong_input_is_recognised_for_what_it_is(image, message):
@@ -347,11 +349,36 @@ def test_degrade_is_the_model_and_noise_is_seeded():
         ({"noise_sigma": -1.0}, ConfigError, "noise_sigma must be a number of 0 or more"),
         ({"image": np.zeros((2, 8, 8, 3), np.uint8)}, ImageError, "got uint8 of shape"),
         ({"image": np.zeros((8, 8), bool)}, ImageError, "got bool"),
+        ({"rng": "a"}, ConfigError, "rng must be a seed, .*, got 'a'"),
+        ({"rng": -1, "noise_sigma": 0.1}, ConfigError, "rng must be a seed, .*, got -1"),
+        ({"channel_axis": 1.5}, ImageError, "channel_axis must be the whole number of an axis, .*, got 1.5"),
+        ({"image": torch.zeros(8, 8, device="meta")}, ImageError, "got one on the device meta"),
+        ({"image": torch.zeros(8, 8).to_sparse()}, ImageError, "must be dense"),
     ],
 )
 def test_degrade_refuses_what_it_would_get_wrong(arguments, error, message):
     with pytest.raises(error, match=message):
         blindsr.degrade(**({"image": photo(), "kernel": "gaussian:1.2"} | arguments))
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_degrade_keeps_the_mask_of_a_masked_array(axis, dtype):
+    image = np.full((12, 16, 3), 100).astype(dtype)
+    mask = np.zeros(image.shape, bool)
+    mask[4:8, 6:11, 1] = True  # the last column is half of the pixels of the result there
+    image[mask] = 77
+    masked = np.ma.array(np.moveaxis(image, -1, axis), mask=np.moveaxis(mask, -1, axis))
+    result = blindsr.degrade(masked, "box", 2, channel_axis=axis)
+    assert result.dtype == dtype
+    expected = np.zeros((6, 8, 3), bool)
+    expected[2:4, 3:5, 1] = True
+    assert np.array_equal(np.moveaxis(result.mask, axis, -1), expected)
+    np.testing.assert_allclose(result.data, 100, rtol=1e-6)  # the masked samples do not reach the others
+    grey = blindsr.degrade(np.ma.array(image[..., 0]), "box", 2)
+    assert grey.shape == (6, 8)
+    assert not grey.mask.any()
+    assert not isinstance(blindsr.degrade(image, "box", 2), np.ma.MaskedArray)
 
 
 def test_degrade_keeps_negative_integers():
@@ -366,7 +393,7 @@ def test_upscale_does_not_estimate_a_kernel_that_is_missing():
 @pytest.mark.parametrize(
     "image", [np.zeros((16, 16)), torch.zeros(16, 16), np.zeros((16, 16, 3)), torch.zeros(1, 3, 16, 16)]
 )
-@pytest.mark.parametrize("axis", [4, 0])
+@pytest.mark.parametrize("axis", [4, 0, 1.5, "0"])
 def test_the_axis_of_the_channels_is_one_that_has_channels(image, axis):
     if image.ndim == 3 and axis == 0:
         assert blindsr.upscale(image, "bicubic", preset=INTERPOLATE, channel_axis=axis).shape == (16, 32, 6)
@@ -388,6 +415,8 @@ def test_files_take_texts_and_anything_that_describes_a_kernel(tmp_path):
         [str(tmp_path / "a.png")], str(tmp_path / "many"), settings=settings, kernel="bicubic", executor="inline"
     )
     assert [row["status"] for _, row in batch.rows] == ["done"]
+    with pytest.raises(ConfigError, match=r"files must be FileOptions, .*, got \{'quality': 3\}"):
+        blindsr.upscale_file(tmp_path / "a.png", files={"quality": 3})
 
 
 def test_a_size_decides_the_scale_of_kernels():
@@ -400,6 +429,10 @@ def test_warnings_about_the_input_are_in_the_result():
     image = photo(np.float32)
     image[0, 0] = np.nan
     assert any("missing" in text or "NaN" in text for text in resolve(image).warnings)
+    for dtype, words in ((np.float64, ("64-bit floats are computed with 32 bits",)), (np.float32, ())):
+        result = resolve(photo(dtype))
+        assert result.image.dtype == dtype
+        assert tuple(text for text in result.warnings if "bit" in text) == words
     stretched = blindsr.SuperResolver(preset=Settings(size=(124, 74), upscaler="bicubic"))(photo(), kernel="bicubic")
     assert any("stretched" in text for text in stretched.warnings)
 
@@ -413,6 +446,14 @@ def test_pillow_images_of_16_bits_keep_their_values(mode):
     values = np.full((16, 20), 32768, np.dtype(">u2" if mode == "I;16B" else "<u2"))
     image = Image.frombytes(mode, (20, 16), values.tobytes())
     assert np.abs(enlarge(image).astype(int) - 32768).max() <= 1
+
+
+def test_a_pillow_image_of_single_bits_is_grey_as_its_file_is(tmp_path):
+    image = Image.fromarray(np.eye(20, 16) > 0)
+    image.save(tmp_path / "bits.png")
+    larger = enlarge(image)
+    assert larger.shape == (40, 32)
+    assert np.array_equal(larger, enlarge(tmp_path / "bits.png"))
 
 
 @pytest.mark.parametrize("mode", ["PA", "RGBa"])

@@ -73,6 +73,14 @@ def test_the_cores_of_a_container_of_control_groups_1(tmp_path, own, quota, peri
     assert control_groups.core_limit() == cores
 
 
+@pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct", "cpuacct,cpu"])
+def test_controllers_of_control_groups_1_may_share_a_folder(tmp_path, own, folder):
+    own.write_text(f"4:{folder}:/job\n0::/\n")
+    write(tmp_path / "fs" / folder / "job", {"cpu.cfs_quota_us": 300000, "cpu.cfs_period_us": 100000})
+    write(tmp_path / "fs/cpuset/job", {"cpu.cfs_quota_us": 100000, "cpu.cfs_period_us": 100000})  # another one
+    assert control_groups.core_limit() == 3
+
+
 def test_the_cores_of_a_job_are_found_in_any_parent_group(tmp_path, own):
     own.write_text("4:cpu,cpuacct:/job\n0::/slurm/job_7/step_0\n")
     write(tmp_path / "fs/slurm/job_7/step_0", {"cpu.max": "max 100000"})

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from blindsr.batch.inputs import Inputs, Naming
 from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_record, task_key
 from blindsr.errors import ImageError, OutputError, listed, reason_of
-from blindsr.image_io import header_size
+from blindsr.image_io import format_of, header_size
 from blindsr.jsonlines import append_line, read_lines
 from blindsr.pipelines.memory import needed_memory, pixel_bytes_of
 from blindsr.pipelines.record import file_digest
@@ -173,7 +173,9 @@ class BatchPlan:
     def file(self, item: Item) -> Path:
         """The file of a result; the samples of the photograph may decide between two suffixes."""
         known = item.exists or item.target
-        return known if self.has_suffix or item.exists else Path(f"{known}.png or .tif")
+        if self.has_suffix or item.exists:
+            return known
+        return Path(f"{known}{_suffixes(item.source, self.options)}")
 
     def sizes(self, item: Item) -> dict[str, int]:
         """The sizes of an image and of its result, px; empty if that of the image is unknown."""
@@ -241,8 +243,11 @@ def make_plan(
             "(skip_existing=True, --skip-existing), replace them (overwrite=True, --force), or choose another folder "
             "or other names (name=, --name)."
         )
-    ending = "" if naming.has_suffix else " (.png or .tif)"  # by the samples of the image
-    renamed = [t.name + ending for file, t in zip(inputs.files, targets, strict=True) if t != naming.target(file)]
+    renamed = [
+        t.name if naming.has_suffix else f"{t.name} ({_suffixes(file.path, options)})"
+        for file, t in zip(inputs.files, targets, strict=True)
+        if t != naming.target(file)
+    ]
     warning = f"{len(renamed)} images differ in their suffix alone; it is in the names of their results: "
     sources = {item.source.absolute() for item in items}
     for item in existing:
@@ -259,6 +264,13 @@ def make_plan(
         manifest=manifest,
         warnings=(f"{warning}{renamed[0]}.",) if renamed else (),
     )
+
+
+def _suffixes(source: Path, options: TaskOptions) -> str:
+    """The suffixes between which the samples of an image will decide, in words."""
+    format_ = format_of(source)
+    keeps_header = format_ is not None and "cards" in format_.keeps and not options.files.strip_metadata
+    return ".fits" if keeps_header else ".png or .tif"
 
 
 def _item(

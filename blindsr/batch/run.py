@@ -28,7 +28,7 @@ from blindsr.batch.task import (
 from blindsr.cores import default_threads
 from blindsr.errors import ConfigError, ImageError, OutputError, reason_of
 from blindsr.events import Listener, Notice
-from blindsr.image_io import DEFAULT_FILES, FileOptions
+from blindsr.image_io import DEFAULT_FILES, FileOptions, check_options
 from blindsr.kernels.files import KernelLike
 from blindsr.kernels.kernel import AnyKernel, KernelStack
 from blindsr.pipelines.degradation import LinearLight
@@ -163,6 +163,7 @@ def upscale_files(
             cannot be written. Nothing has been done then.
         DeviceError: A device does not exist, or the workers cannot be started.
     """
+    check_options(files)
     settings = named_preset(preset) if settings is None and preset is not None else as_settings(settings)
     output = None if output is None else Path(output)
     if output is not None and output.is_file():

@@ -180,7 +180,7 @@ class Options:
     strip_metadata: bool | None = _option("File", "--strip-metadata/--keep-metadata", toml="files:strip_metadata",
         default=None,
         help="Leave EXIF, XMP, texts, GPS position and provenance out of the result, or keep them; the colour profile "
-        "is always kept.  [default: keep]")
+        "is kept in every format but GIF and FITS.  [default: keep]")
     alpha: str | None = _option("File", toml="files:alpha", type=click.Choice(["coverage", "data"]),
         show_default="coverage",
         help="Meaning of an alpha channel: coverage is the opacity of the colours; data, such as a mask, a height or a "

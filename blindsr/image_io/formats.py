@@ -37,6 +37,7 @@ class FileFormat:
     streams: bool = False  # rows are written as they come; other encoders need all of them in memory
     frames: str = ""  # several images in one file: "animation" or "pages"; empty if only one is written
     keeps: tuple[str, ...] = ()  # metadata beside profile, EXIF and XMP: "colour chunks", "iptc", "texts", "geo", …
+    lacks: tuple[str, ...] = ()  # of these: "profile", "exif", "xmp", "resolution"
     extra: str | None = None  # optional dependency of blindsr that the format needs
     remedy: str = "convert it to TIFF or PNG"  # in the message of a format that is not read
 
@@ -70,6 +71,8 @@ _ZIP_MAGIC = ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))
 _HTML_MAGIC = tuple((0, text) for text in (b"<!doctype html", b"<!DOCTYPE html", b"<!DOCTYPE HTML", b"<html", b"<HTML"))
 _PNG_KEEPS, _TAGS, _JPEG_KEEPS = ("colour chunks", "texts", "comment"), ("iptc", "geo"), ("iptc", "comment")
 
+_DESCRIPTIVE = ("profile", "exif", "xmp", "resolution")
+
 _EXACT: dict[str, Any] = {"lossless": True, "streams": True}
 _ANIMATED: dict[str, Any] = {"frames": "animation"}
 
@@ -94,12 +97,18 @@ FORMATS: tuple[FileFormat, ...] = (
         *("fits", "FITS", (".fits", ".fit", ".fts"), ((0, b"SIMPLE  ="),), "fits", _ANY, 32, None, False),
         **_EXACT,
         keeps=("cards",),
+        lacks=_DESCRIPTIVE,
         extra="astro",
     ),
     FileFormat("jpeg2000", "JPEG 2000", (".jp2", ".j2k"), _JP2_MAGIC, "jpeg2000"),
     FileFormat("bmp", "BMP", (".bmp",), ((0, b"BM"),), "pillow"),
     # Written because animations are exchanged in it: 256 colours, and transparency of one bit.
-    FileFormat("gif", "GIF", (".gif",), ((0, b"GIF8"),), "pillow", _PLAIN, max_side=65535, **_ANIMATED),
+    FileFormat(
+        *("gif", "GIF", (".gif",), ((0, b"GIF8"),), "pillow", _PLAIN),
+        **_ANIMATED,
+        max_side=65535,
+        lacks=_DESCRIPTIVE,
+    ),
     # Most raw files are TIFF files whose first page is a small preview: the suffix has to decide.
     FileFormat("raw", "camera raw", _RAW_SUFFIXES, codec="raw", extra="raw"),
     # Recognised, so that the message names them.
@@ -264,3 +273,11 @@ class FileOptions:
 
 #: Format and quality by the photograph, metadata kept.
 DEFAULT_FILES = FileOptions()
+
+
+def check_options(files: object) -> None:
+    """Refuse, by a ConfigError, what is given for `FileOptions` and is none."""
+    if not isinstance(files, FileOptions):
+        raise ConfigError(
+            f"files must be FileOptions, such as blindsr.image_io.FileOptions(quality=90), got {files!r}."
+        )

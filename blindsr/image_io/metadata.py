@@ -268,6 +268,17 @@ def with_provenance(header: _Header, provenance: Provenance) -> _Header:
     )
 
 
+def has_foreign_exif(exif: bytes | None) -> bool:
+    """Whether an EXIF block holds more than the provenance."""
+    return bool(set(load_exif(exif)) - {int(ExifTags.Base.Software)})
+
+
+def has_foreign_xmp(xmp: bytes | None) -> bool:
+    """Whether an XMP packet holds more than the provenance."""
+    packet = xmp or b""
+    return packet.count(_DESCRIPTION.rstrip()) > packet.count(_OWN_NAMESPACE)
+
+
 def without_metadata(header: _Header) -> _Header:
     """Drop what identifies persons, places and devices: EXIF, XMP, IPTC, texts, georeference, calibration, FITS cards.
 

@@ -45,6 +45,7 @@ class PhotoHeader:
     is_premultiplied: bool = False  # the colours stay multiplied by the alpha channel that is data
     has_mask: bool = False  # GDAL's internal mask of missing data in a GeoTIFF
     is_rgb: bool | None = None  # the first three bands are red, green, blue; None: if there are three
+    bits: int | None = None  # that are significant in the samples of the input; None: all of its type
     dtype: np.dtype[Any]  # of the file that is written: uint8, uint16, float32; in a TIFF int8, int16, int32, uint32
     format: str  # name in capitals, as in the table of formats; "ARRAY" for an array in memory
     source_size: tuple[int, int] | None = None  # width and height of the input, upright
@@ -282,9 +283,11 @@ class SampleScan:
                 "for the result"
             )
         if self.missing:
-            result = f"{self._nodata:g}" if self._nodata is not None else "NaN" if is_float else "no data"
+            # Other integers are missing by a mask, which not every format keeps: that is said where it is written.
+            result = f", {self._nodata:g}" if self._nodata is not None else ", NaN" if is_float else ""
+            result += " in the result" if result else ""
             count = f"{self.missing} sample{'s' * (self.missing != 1)}"
-            warnings.append(f"missing data in {count}: filled from the neighbours for the work, {result} in the result")
+            warnings.append(f"missing data in {count}: filled from the neighbours for the work{result}")
         return warnings
 
     def map(self, samples: NDArray[Any], mask: NDArray[Any] | None = None) -> Strip:

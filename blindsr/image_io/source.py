@@ -528,7 +528,9 @@ def _clean_header(decoded: Decoded) -> tuple[PhotoHeader, int]:
     if header.xmp and metadata.EXTENDED_XMP in header.xmp:
         warnings.append("the XMP of the file has a second part, which is not read: only the first part is kept")
     if header.dtype == np.float64:
-        warnings.append("64-bit floats are read and written as 32-bit ones")
+        is_array = header.format == "ARRAY"  # whose result has its type again
+        how = "computed with 32 bits" if is_array else "read and written as 32-bit ones"
+        warnings.append(f"64-bit floats are {how}")
     dtype = stored_dtype(header.dtype)
     nodata = None if header.nodata is None else usable_nodata(header.nodata, dtype)
     if header.nodata is not None and nodata is None:

@@ -12,9 +12,10 @@ from typing import Any, BinaryIO
 from blindsr.errors import BlindSRError, OutputError, is_disk_full, reason_of
 from blindsr.image_io.codecs import Encoder, Target
 from blindsr.image_io.formats import FileFormat, default_suffix, format_of, writable_suffixes
-from blindsr.image_io.metadata import OWN_KEYWORDS
+from blindsr.image_io.metadata import OWN_KEYWORDS, has_foreign_exif, has_foreign_xmp
 from blindsr.image_io.samples import Animation, Photo, PhotoHeader, Strip, file_samples
 
+_COMMENT = "Comment"  # the keyword of a text
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _EXISTS = "{} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)"
 _FOLDER_REFUSES = "cannot write in the folder {}; change its permissions, or choose another"
@@ -112,25 +113,37 @@ def _losses(target: Target) -> list[str]:
         )
     if "colour chunks" not in keeps and chunks and not has_srgb and not header.icc_profile:
         warnings.append(f"the PNG's colour description ({', '.join(chunks)}) is kept in a PNG only: it is left out")
-    kept = (*OWN_KEYWORDS, "Comment") if "comment" in keeps else OWN_KEYWORDS
-    names = dict.fromkeys(keyword for keyword, _ in header.texts if keyword not in kept)
-    if "texts" not in keeps and names:
-        warnings.append(f"texts of the file ({', '.join(names)}) are kept in a PNG only: they are left out")
+    kept = (*OWN_KEYWORDS, _COMMENT) if "comment" in keeps else OWN_KEYWORDS
+    names = list(dict.fromkeys(keyword for keyword, _ in header.texts if keyword not in kept))
+    if "texts" not in keeps and names == [_COMMENT]:
+        warnings.append("the comment of the file is kept in a PNG or JPEG only: it is left out")
+    elif "texts" not in keeps and names:
+        where = "a PNG only (the comment in a JPEG as well)" if _COMMENT in names else "a PNG only"
+        warnings.append(f"texts of the file ({', '.join(names)}) are kept in {where}: they are left out")
     if header.iptc and "iptc" not in keeps:
         warnings.append("the IPTC captions are kept in a TIFF or JPEG only: they are left out")
-    if format_.name == "fits" and header.icc_profile:
-        warnings.append("the colour profile has no place in a FITS file: it is left out")
+    described = {
+        "profile": ("the colour profile", header.icc_profile is not None),
+        "exif": ("the EXIF block", has_foreign_exif(header.exif)),
+        "xmp": ("the XMP packet", has_foreign_xmp(header.xmp)),
+        "resolution": ("the resolution", header.dpi is not None),
+    }
+    lost = [name for key, (name, is_there) in described.items() if is_there and key in format_.lacks]
+    if lost:
+        together = " and ".join([", ".join(lost[:-1]), lost[-1]] if lost[1:] else lost)
+        verb, what = ("have", "they are") if lost[1:] else ("has", "it is")
+        warnings.append(f"{together} {verb} no place in a {format_.title} file: {what} left out")
     if header.cards and "cards" not in keeps:
         warnings.append("the header of the FITS file, with its sky coordinates, is kept in a FITS file only: left out")
     measured = {
-        "the georeference": header.geo,
-        "the size of a pixel (ImageJ, OME)": header.calibration,
-        f"the no-data value {header.nodata or 0:g}": header.nodata,
-        "the mask of missing data": header.has_mask or None,
+        "the georeference": header.geo is not None,
+        "the size of a pixel (ImageJ, OME)": header.calibration is not None,
+        # FITS has a value of its own for missing data.
+        f"the no-data value {header.nodata or 0:g}": header.nodata is not None and format_.name != "fits",
     }
-    if format_.name == "fits":  # has a value of its own for missing data
-        measured = {name: value for name, value in measured.items() if value != header.nodata}
-    losses = [f"{name} is kept in a TIFF only: it is left out" for name, value in measured.items() if value is not None]
+    losses = [f"{name} is kept in a TIFF only: it is left out" for name, is_there in measured.items() if is_there]
+    if header.has_mask:
+        losses.append("the mask of missing data is kept in a TIFF only: it is left out, and the filled values stay")
     return warnings + (losses if "geo" not in keeps else [])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindsr.errors import KernelError, reason_of
-from blindsr.kernels.arrays import opened_npz, provenance_in, stack_members, unpacked_sizes
+from blindsr.kernels.arrays import opened_npz, provenance_in, scale_in_file, stack_members, unpacked_sizes
 from blindsr.kernels.kernel import MAX_SIZE, Kernel
 from blindsr.kernels.transform import fit, zero_margins
 
@@ -120,7 +120,7 @@ def read_pool(path: Path) -> KernelPool:
                 raise KernelError(f"{path.name} is no pool of kernels; make one with `blindsr kernel pool`.")
             if sum(unpacked_sizes(archive).values()) > _MAX_BYTES:
                 raise KernelError(f"{path.name} unpacks to more than a gigabyte; a pool is smaller.")
-            arrays, names, scale = archive["kernels"], archive["bands"], int(archive["scale"])
+            arrays, names, scale = archive["kernels"], archive["bands"], scale_in_file(archive["scale"], path.name)
             origin = provenance_in(archive, {})
             noise = archive["noise"] if "noise" in archive.files else np.zeros((0, 1, 1, 1))
     except OSError as error:

@@ -69,6 +69,7 @@ _FINE_SIDE = 3  # px, side of the square whose mean is no fine detail
 # Of lossy codecs: log σ of the error of luma, grey levels, is linear in these five numbers: 1, log b of the bits b per
 # pixel, log e of the mean second difference along both axes, log d of the first difference, and the square of log b.
 # Fitted to photographs of many sharpnesses and qualities (docs/notes/2026-11-30-other-codecs.md).
+_FLAT_RANGE = 1.01 / 255  # of a flat image: rounding
 _CODECS = {
     "WEBP": (0.405, -1.137, 0.528, 0.490, -0.119),
     "AVIF": (0.167, -1.100, 0.489, 0.680, -0.121),
@@ -416,12 +417,13 @@ def estimate_codec_error(luma: Tensor, codec: str, bits_per_pixel: float) -> flo
         bits_per_pixel: Size of the coded image over its pixels; positive.
 
     Returns:
-        σ in [0, 1] units; 0.0 for another codec.
+        σ in [0, 1] units; 0.0 for another codec, and where every part is flat: nothing in it can be coarse.
 
     References:
         Ours; how it was fitted is in docs/notes/2026-11-30-other-codecs.md.
     """
-    if codec not in _CODECS:
+    low, high = (limit(luma.flatten(1), 1) for limit in (torch.amin, torch.amax))
+    if codec not in _CODECS or bool((high - low <= _FLAT_RANGE).all()):
         return 0.0
     # The mean of square roots, squared: a few steps between areas cost a codec few bits.
     first = float(sum(luma.diff(dim=axis).abs().sqrt().mean() for axis in (-1, -2)) / 2) ** 2

@@ -221,7 +221,8 @@ def find_shift(sr: _Plane, hr: _Plane) -> tuple[float, float]:
     The peak of the correlation of the band-passed planes gives whole pixels, Gauss-Newton steps on their squared
     difference the fraction (Lucas and Kanade). Whitened ("phase-only") correlation, the usual choice, fails here by a
     pixel and more, because a super-resolved image has no phase at the frequencies that it lacks. A symmetric
-    difference in sharpness does not bias the result.
+    difference in sharpness does not bias the result; nor does one in brightness or contrast, whose gain is fitted with
+    the fraction.
 
     Args:
         sr: (H, W), one plane.
@@ -246,6 +247,8 @@ def find_shift(sr: _Plane, hr: _Plane) -> tuple[float, float]:
     window = np.outer(np.hanning(sr.shape[0] + 2)[1:-1], np.hanning(sr.shape[1] + 2)[1:-1])
     if min(float(np.abs(plane).max()) for plane in (first, second)) < 1e-9:
         return 0.0, 0.0
+    levels = [float((window * plane**2).sum()) for plane in (first, second)]
+    first *= math.sqrt(levels[1] / levels[0]) if min(levels) > 0 else 1.0
     shift = _whole_pixels(window * first, window * second)
     for _ in range(_ROUNDS):
         step = _step(scipy.ndimage.shift(first, -shift, order=3, mode="reflect"), second, window)
@@ -271,9 +274,11 @@ def _whole_pixels(sr: _Plane, hr: _Plane) -> _Plane:
 def _step(sr: _Plane, hr: _Plane, window: _Plane) -> _Plane:
     """The remaining shift, by least squares on the linearised difference; 0 where there is no edge."""
     # The mean of both gradients, so that it does not matter which image is sharper.
-    dy, dx = np.gradient((sr + hr) / 2)
-    difference = sr - hr  # ≈ −(shift · gradient)
-    normal = np.array([[(window * a * b).sum() for b in (dy, dx)] for a in (dy, dx)])
-    right = -np.array([(window * a * difference).sum() for a in (dy, dx)])
+    mean = (sr + hr) / 2
+    terms = (*np.gradient(mean), mean)
+    difference = sr - hr  # ≈ −(shift · gradient) + (gain − 1) · mean
+    normal = np.array([[(window * a * b).sum() for b in terms] for a in terms])
+    right = -np.array([(window * a * difference).sum() for a in terms])
     # A straight edge does not determine the shift along itself: the minimum-norm solution is taken.
-    return np.asarray(np.clip(np.linalg.pinv(normal, rcond=1e-6, hermitian=True) @ right, -1, 1), dtype=np.float64)
+    solution = np.linalg.pinv(normal, rcond=1e-6, hermitian=True) @ right
+    return np.asarray(np.clip(solution[:2], -1, 1), dtype=np.float64)

@@ -18,6 +18,7 @@ from blindsr.image_io import (
     ImageSource,
     PhotoHeader,
     check_format,
+    check_options,
     open_image,
     with_provenance,
     without_metadata,
@@ -83,6 +84,10 @@ class FileRun:
     warnings: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_options(self.files)
 
     @property
     def seconds(self) -> float:

@@ -443,7 +443,7 @@ def kernel_from_sensor(
         model: Model of the kernel; None is that of the file, or the default.
 
     Returns:
-        The kernel or kernels, and warnings as sentences for the user.
+        The kernel or kernels, and sentences for the user: the first says what they are, the others are warnings.
 
     Raises:
         ConfigError: There is no such sensor, file or band, the file is not a valid specification, or the kernel would

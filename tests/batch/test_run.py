@@ -348,6 +348,22 @@ def test_results_with_warnings_are_counted_also_by_later_runs(photos, results, f
     assert run(photos, results, options=options).with_warnings == 1, "the record knows it too"
 
 
+def test_a_dry_run_names_the_suffix_of_a_fits_image(photos, results):
+    (photos / "star.fits").write_bytes(b"")
+    plans = [
+        upscale_files([photos], results, dry_run=True, files=FileOptions(strip_metadata=strip)).plan
+        for strip in (False, True)
+    ]
+    named = [[plan.file(item).name for item in plan.items if item.source.stem in ("a", "star")] for plan in plans]
+    assert named[0] == ["a_blindsr_x2.png or .tif", "star_blindsr_x2.fits"]
+    assert named[1] == ["a_blindsr_x2.png or .tif", "star_blindsr_x2.png or .tif"]  # without its header it is plain
+
+
+def test_the_options_of_files_are_checked(photos, results):
+    with pytest.raises(ConfigError, match=r"files must be FileOptions, .*, got \{'quality': 3\}"):
+        upscale_files([photos], results, files={"quality": 3})
+
+
 @pytest.mark.parametrize("options", [{"dry_run": True}, {}])
 def test_a_refused_batch_and_a_dry_run_leave_nothing(photos, fakes, options):
     (photos / "b_blindsr_x2.png").write_bytes(b"precious")

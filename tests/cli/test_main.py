@@ -85,6 +85,15 @@ def test_every_command_is_listed_with_its_short_help(run):
 @pytest.mark.parametrize(
     ("words", "command"), COMMANDS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
+def test_the_help_names_only_arguments_that_the_command_has(words, command):
+    arguments = [a.human_readable_name for a in command.params if isinstance(a, click.Argument)]
+    texts = [option.help for option in command.params if isinstance(option, click.Option)]
+    assert any("PHOTO" in argument for argument in arguments) or not any("PHOTO" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), COMMANDS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
 def test_every_command_and_option_has_help_and_there_is_an_example_at_the_end(run, words, command):
     assert command.help
     for parameter in command.params:

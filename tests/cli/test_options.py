@@ -74,6 +74,8 @@ def test_help_explains_what_a_photographer_needs(run):
         ("degrade", "Lengths are in HR pixels, ANGLE in degrees counter-clockwise from the x axis"),
         ("estimate-kernel", "paper estimates the kernel by KernelGAN; the other presets differ in the upscaling alone"),
         ("train", "on images of your own or on synthetic ones"),
+        ("evaluate", "Print one JSON record on stdout instead of the table."),
+        ("ablate", "Print one JSON record on stdout instead of the table."),
     ],
 )
 def test_help_of_a_command_explains_its_options(run, command, words):

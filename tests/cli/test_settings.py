@@ -175,7 +175,7 @@ def test_initial_weights(make):
     text = f'[pretrained]\nweights = "{file}"\n'
     assert make(text).settings.create_upscaler().config.weights == file
     for options in ({"init": "none.safetensors"}, {"text": text.replace(file.name, "none.safetensors")}):
-        with pytest.raises(ConfigError, match=r"a checkpoint must be a safetensors file .*none\.safetensors"):
+        with pytest.raises(ConfigError, match=r"must be a safetensors file .*none\.safetensors: No such file or dir"):
             make(**options)
 
 

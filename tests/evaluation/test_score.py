@@ -90,6 +90,13 @@ def test_a_shift_of_half_a_pixel_is_reported(tmp_path):
     assert "a difference of conventions instead of quality" in evaluation.warnings[0]
 
 
+def test_an_image_that_is_only_darker_is_not_shifted(tmp_path):
+    evaluation = evaluate_folders(save(tmp_path / "sr.png", HR // 2), save(tmp_path / "hr.png", HR), scale=2)
+    score = evaluation.images["hr"]
+    assert (score.shift_y, score.shift_x) == pytest.approx((0, 0), abs=0.02)
+    assert evaluation.warnings == ()
+
+
 def test_results_in_a_folder_are_matched_by_name_and_decibels_are_averaged(tmp_path):
     for name, samples in (("a", SR), ("a_b", HR)):
         save(tmp_path / "hr" / f"{name}.png", HR)

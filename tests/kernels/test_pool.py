@@ -98,7 +98,6 @@ def test_what_is_no_pool_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"scale": np.array([2, 2])},
         {"kernels": np.full((3, 4, 4), "a")},
         {"noise": np.zeros(3)},
         {"provenance": np.str_('{"one": 3}')},
@@ -112,3 +111,11 @@ def test_a_pool_with_other_content_is_refused_or_read_without_it(tmp_path, chang
     else:
         with pytest.raises(KernelError, match=r"pool\.npz (is no pool|must hold)"):
             read_pool(tmp_path / "pool.npz")
+
+
+@pytest.mark.parametrize("scale", [2.7, 0, -2, np.nan, [2, 2]])
+def test_the_scale_of_a_pool_must_be_a_whole_number_of_1_or_more(tmp_path, scale):
+    path = tmp_path / "pool.npz"
+    np.savez(path, kernels=np.full((1, 2, 2), 0.25), bands=["one"], scale=scale)
+    with pytest.raises(KernelError, match=r"the scale in pool\.npz must be one whole number, 1 or more, it is"):
+        read_pool(path)

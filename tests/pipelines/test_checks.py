@@ -106,6 +106,16 @@ def test_blur_and_aliasing_do_not_bias_the_shift():
     assert find_shift(again, HR[:150, :180]) == pytest.approx((0.5, 0.5), abs=0.06)
 
 
+@pytest.mark.parametrize(
+    "changed", [lambda x: x // 2, lambda x: 0.7 * x, lambda x: 0.1 * x + 40, lambda x: 2.5 * x, lambda x: 0.8 * x - 9]
+)
+@pytest.mark.parametrize("offset", [(0, 0), (0.3, -0.2), (-0.6, 1.4)])
+def test_brightness_and_contrast_do_not_bias_the_shift(changed, offset):
+    moved = ndimage.shift(HR, offset, order=5, mode="reflect")
+    for first, second, expected in ((changed(moved), HR, offset), (HR, changed(moved), np.negative(offset))):
+        assert find_shift(first, second) == pytest.approx(tuple(expected), abs=0.03)
+
+
 def test_a_flat_image_has_no_shift():
     assert find_shift(np.full((40, 37), 80.0), np.full((40, 37), 80.0)) == (0, 0)
 

@@ -47,6 +47,7 @@ def test_the_settings_survive_json():
         {"min_father_scale": 0.0},
         {"precision": "fp64"},
         {"noise_sigma": -1.0},
+        {"noise_sigma": float("nan")},
     ],
 )
 def test_a_field_out_of_its_bounds_is_named(bad):

@@ -28,6 +28,7 @@ _KERNEL = (
     ("angle off °", 1, "angle_error"),
     ("LR PSNR", 2, "redegraded_psnr"),
 )
+_JSON_OR_TABLE = "Print one JSON record on stdout instead of the table."
 
 
 @command("degrade", "Make LR images with known kernels from sharp images.",
@@ -62,6 +63,8 @@ _KERNEL = (
         "force", "kernel", "sensor", "kernel_model", "kernel_convention", "kernel_key", "kernel_index", "recenter",
         "as_json", "quiet",
         force="Overwrite a set that exists.",
+        kernel_model="With --sensor: ratio is for HR images that are as soft per pixel as LR is to be, psf for sharp "
+        "ones.  [default: that of the specification, or ratio]",
     ),
 )  # fmt: skip
 def degrade(
@@ -139,7 +142,7 @@ def degrade(
     click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well."),
     click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images."),
     click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table."),
-    with_options("as_json", "quiet"),
+    with_options("as_json", "quiet", as_json=_JSON_OR_TABLE),
 )  # fmt: skip
 def evaluate(
     options: Options, sr: Path, hr: Path, scale: int, kernels: Path | None, true_kernels: Path | None, as_csv: bool
@@ -211,6 +214,7 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
         "describes them.  [default: given for the upscaler zssr, kernelgan with --preset paper]",
         noise="Standard deviation of the noise, in grey levels of 255. 0 means that there is none, so that grain is "
         "sharpened as detail.",
+        as_json=_JSON_OR_TABLE,
     ),
 )  # fmt: skip
 def ablate(

@@ -43,6 +43,7 @@ def write_kernel(
     stem: str,
     warnings: Sequence[str] = (),
     more: Mapping[str, object] | None = None,
+    notes: Sequence[str] = (),
     *,
     output: Path | None,
     size: int | None,
@@ -52,7 +53,8 @@ def write_kernel(
 ) -> None:
     """Write a kernel and its plot, print its metrics on stderr, and its path on stdout.
 
-    `stem`, with the scale, names the files where `output` does not; `more` are further entries for --json.
+    `stem`, with the scale, names the files where `output` does not; `more` are further entries for --json, `notes` what
+    is said of the kernel beside its metrics.
     """
     from blindsr.image_io import atomic_write_bytes, check_output
     from blindsr.kernels import fit
@@ -76,11 +78,11 @@ def write_kernel(
     metrics = describe(kernel)
     if not quiet:
         write_warnings(warnings)
-        for line in metrics_lines(metrics):
+        for line in (*notes, *metrics_lines(metrics)):
             click.echo(line, err=True)
         click.echo(f"files: {path}, with {plot.name} beside it", err=True)
     files = {"kernel": str(path), "plot": str(plot)}
-    record = {**metrics.as_dict(), **(more or {}), "warnings": list(warnings), "files": files}
+    record = {**metrics.as_dict(), **(more or {}), "notes": list(notes), "warnings": list(warnings), "files": files}
     click.echo(json.dumps(record, ensure_ascii=False) if as_json else str(path))
 
 
@@ -139,7 +141,7 @@ def sensor(spec: str, model: "KernelModel | None", scale: int, **target: Any) ->
     from blindsr.sensors import find_sensor
     from blindsr.sensors.catalogue import kernel_from_sensor
 
-    kernel, warnings = kernel_from_sensor(spec, scale, model=model)
+    kernel, (title, *warnings) = kernel_from_sensor(spec, scale, model=model)
     one = single_kernel(kernel)
     instrument, bands = find_sensor(spec)
     system = instrument.system(*bands)
@@ -150,7 +152,8 @@ def sensor(spec: str, model: "KernelModel | None", scale: int, **target: Any) ->
         text += f"; Q = {system.q:.3f}"
     more = {"sensor": instrument.name, "q": system.q, "mtf_nyquist_yx": [y, x], "energy_lost": lost}
     stem = "_".join([spec.split(":")[0].removesuffix(".toml").replace("\\", "/").split("/")[-1], *bands])
-    write_kernel(one, stem, (*warnings, f"{text}; the frame cuts off {100 * lost:.1f} %."), more, **target)
+    notes = (title, f"{text}; the frame cuts off {100 * lost:.1f} %.")
+    write_kernel(one, stem, warnings, more, notes, **target)
 
 
 @command("gaussian", "Make a Gaussian kernel.", "kernel gaussian --sigma 1.8 --across 0.9 --angle 30",

@@ -138,7 +138,7 @@ class CollectingEncoder:
     """Collects all rows for a format whose library encodes whole images."""
 
     def __init__(self, target: Target, encode: Callable[[Target, NDArray[Any]], bytes], dtype: np.dtype[Any]) -> None:
-        bits = 8 * target.header.dtype.itemsize
+        bits = target.header.bits or 8 * target.header.dtype.itemsize
         if bits > (stored := target.format.bits):
             target.warnings.append(f"{target.format.title} stores {stored} bits: the {bits}-bit samples were rounded")
         self._target, self._encode, self.dtype = target, encode, dtype

@@ -47,10 +47,9 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
     rows: Any = np.frombuffer(image.data, np.uint8).reshape(height, image.stride)
     row_bytes = width * channels * dtype.itemsize
     samples = np.ascontiguousarray(rows[:, :row_bytes]).view(dtype).reshape(height, width, channels)
-    if samples.dtype == np.uint16:
-        warnings.append("the samples of more than 8 bits are written with 16")
     header = PhotoHeader(
         has_alpha=channels == 4,
+        bits=image.info.get("bit_depth"),
         dtype=samples.dtype,
         format="HEIC",
         icc_profile=image.info.get("icc_profile") or None,

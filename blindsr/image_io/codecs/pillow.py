@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import re
 from dataclasses import replace
@@ -37,7 +38,15 @@ _IPTC = 0x0404  # among the resources of a JPEG's marker APP13
 _MARKER_BYTES = 65533  # of one JPEG marker at most
 _XMP_SIGNATURE_BYTES = 29
 _ANIMATED = ("GIF", "WEBP", "AVIF", "PNG")
+_LOSSLESS_FRAMES, _JPEG_LS = (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE)
+_ANY_SIZE = 2**62
 _GIF_COLOURS = 256
+# Of a duration, ms: the unit, the least and the largest number. Players show frames of a GIF that are shorter than
+# 20 ms for 100 ms, so that one of 0 or 10 is meant for them and stays as it is.
+_GIF_DURATIONS, _GIF_FASTEST = (10, 20, 655_350), (0, 10)
+_WEBP_DURATIONS = (1, 1, 2**24 - 1)
+_SAME_DURATION = 0.01  # ms; what a fraction of a second becomes as a number of ms differs by less
 _OPAQUE = 128  # alpha from which a pixel of a GIF is visible
 _AVIF_BYTES = 300  # of the boxes around the image, about
 # libjpeg's JWRN_EXTRANEOUS_DATA, JWRN_HIT_MARKER and their kin.
@@ -49,7 +58,7 @@ _IN_MEMORY_FORMATS = {"png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
 
 def size(file: BinaryIO) -> tuple[int, int, int]:
     """Height, width and samples per pixel, upright."""
-    with Image.open(file, formats=_PILLOW_FORMATS) as image:
+    with _opened(file, _ANY_SIZE) as image:
         bands = 3 if image.mode == "P" else len(image.getbands())
         return (*upright_size(image.height, image.width, exif_orientation(image.info.get("exif"))), bands)
 
@@ -128,9 +137,29 @@ def _opened(file: BinaryIO, max_pixels: int, formats: tuple[str, ...] = _PILLOW_
     try:
         image: Image.Image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
+        if (kind := _unread_jpeg(file)) is not None:
+            raise ImageError(f"{kind} is not read; convert it to TIFF or PNG") from None
         raise unknown_format() from None
     check_size(*image.size, max_pixels)
     return image
+
+
+def _unread_jpeg(file: BinaryIO) -> str | None:
+    """What kind of JPEG a file is that Pillow does not take, by the marker of its frame (ITU-T T.81, table B.1)."""
+    file.seek(0)
+    if file.read(2) != b"\xff\xd8":
+        return None
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        marker, length = head[1], int.from_bytes(head[2:], "big")
+        if marker == _JPEG_LS:
+            return "a JPEG-LS image"
+        if marker in _LOSSLESS_FRAMES:
+            return "a lossless JPEG"
+        if marker in _FRAMES:
+            bits = int.from_bytes(file.read(1), "big")
+            return None if bits == 8 else f"a JPEG of {bits} bits"
+        file.seek(length - 2, io.SEEK_CUR)
+    return None
 
 
 def _decoded(image: Image.Image, warnings: list[str]) -> Decoded:
@@ -308,7 +337,7 @@ def _encode_webp_or_avif(target: Target, samples: NDArray[Any]) -> bytes:
     for number, frame in enumerate(frames):
         frames[number], profile = gray_as_rgb(target, frame)
     if target.animation is not None and len(frames) > 1:
-        durations = [round(duration) for duration in target.animation.durations]
+        durations = _rounded_durations(target, target.animation, *_WEBP_DURATIONS, kept=(0,))
         options |= {"save_all": True, "duration": durations, "loop": target.animation.plays}
         if target.header.has_alpha:  # complete frames: Pillow reads a file of opaque parts as one without transparency
             options |= {"kmin": 0, "kmax": 1}
@@ -320,15 +349,21 @@ def _encode_webp_or_avif(target: Target, samples: NDArray[Any]) -> bytes:
 def _encode_gif(target: Target, samples: NDArray[Any]) -> bytes:
     """Each frame has its own palette and replaces the one before it, which is the same to see under every disposal."""
     frames = list(samples) if samples.ndim == 4 else [samples]
-    target.warnings.append(f"GIF stores {_GIF_COLOURS} colours for each frame: the others were dithered")
     if target.header.has_alpha and ((samples[..., -1] > 0) & (samples[..., -1] < 255)).any():
-        target.warnings.append("a pixel of a GIF is transparent or not: partly transparent ones were decided")
-    images = [_with_palette(frame, has_alpha=target.header.has_alpha) for frame in frames]
+        target.warnings.append(
+            "a pixel of a GIF is transparent or not: partly transparent pixels became opaque or transparent"
+        )
+    images = []
+    for frame in frames:
+        image, is_dithered = _with_palette(frame, has_alpha=target.header.has_alpha)
+        images.append(image)
+        if is_dithered:
+            target.warnings.append(f"GIF stores {_GIF_COLOURS} colours for each frame: the others were dithered")
     options: dict[str, Any] = {"disposal": 2 if target.header.has_alpha else 1, "optimize": False}
     if target.header.has_alpha:
         options["transparency"] = _GIF_COLOURS - 1
     if target.animation is not None and len(images) > 1:
-        durations = [round(duration) for duration in target.animation.durations]
+        durations = _rounded_durations(target, target.animation, *_GIF_DURATIONS, kept=_GIF_FASTEST)
         options |= {"save_all": True, "append_images": images[1:], "duration": durations}
         if target.animation.plays != 1:
             options["loop"] = max(0, target.animation.plays - 1)
@@ -337,18 +372,55 @@ def _encode_gif(target: Target, samples: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
-def _with_palette(samples: NDArray[Any], *, has_alpha: bool) -> Image.Image:
-    """Reduce (H, W, C) samples to 256 colours; with alpha the last one is that of transparent pixels."""
+def _rounded_durations(
+    target: Target, animation: Animation, unit: int, least: int, most: int, *, kept: tuple[int, ...]
+) -> list[int]:
+    """The durations of frames in ms, as multiples of a unit within bounds, or one of those that are kept.
+
+    The ends of the frames are rounded, so that the errors of their durations do not add up.
+    """
+    durations: list[int] = []
+    end = 0.0
+    for duration in animation.durations:
+        end += duration
+        rest = unit * math.floor((end - sum(durations)) / unit + 0.5)
+        durations.append(int(duration) if duration in kept else min(most, max(least, rest)))
+    errors = [abs(a - b) for a, b in zip(durations, animation.durations, strict=True)]
+    if (largest := max(errors)) > _SAME_DURATION:
+        count = sum(error > _SAME_DURATION for error in errors)
+        limit = f", {least} ms at least" if least > unit else ""
+        target.warnings.append(
+            f"{target.format.title} stores durations in steps of {unit} ms{limit}: {count} of {len(errors)} frames are "
+            f"shown up to {largest:.2g} ms longer or shorter"
+        )
+    return durations
+
+
+def _with_palette(samples: NDArray[Any], *, has_alpha: bool) -> tuple[Image.Image, bool]:
+    """(H, W, C) samples with a palette, and whether they were dithered; as many colours as fit stay as they are.
+
+    With alpha, the last colour is that of transparent pixels.
+    """
     colours = samples[..., :-1] if has_alpha else samples
-    rgb = Image.fromarray(np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else np.ascontiguousarray(colours))
-    image = rgb.quantize(_GIF_COLOURS - has_alpha)
+    colours = np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else np.ascontiguousarray(colours)
+    room, visible = _GIF_COLOURS - has_alpha, np.ones(colours.shape[:2], np.bool_)
     if has_alpha:
-        indices = np.asarray(image).copy()
-        indices[samples[..., -1] < _OPAQUE] = _GIF_COLOURS - 1
-        palette = (image.getpalette() or []) + [0] * (3 * _GIF_COLOURS)
-        image = Image.fromarray(indices, "P")
-        image.putpalette(palette[: 3 * _GIF_COLOURS])
-    return image
+        visible = samples[..., -1] >= _OPAQUE
+    codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    distinct, places = np.unique(codes[visible], return_inverse=True)
+    indices = np.full(visible.shape, _GIF_COLOURS - 1, np.uint8)  # of a transparent pixel
+    if not (is_dithered := len(distinct) > room):
+        indices[visible] = places.ravel()
+        palette = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], 1).ravel().tolist()
+    else:
+        rgb = Image.fromarray(colours)
+        best = rgb.quantize(room)  # which dithers with a given palette only
+        palette = (best.getpalette() or [])[: 3 * room]
+        dithered = np.asarray(rgb.quantize(palette=best, dither=Image.Dither.FLOYDSTEINBERG))
+        indices[visible] = np.minimum(dithered, len(palette) // 3 - 1)[visible]
+    image = Image.fromarray(indices, "P")
+    image.putpalette(palette + [0] * (3 * _GIF_COLOURS - len(palette)))
+    return image, is_dithered
 
 
 def _saved(samples: NDArray[Any], format_: str, **options: Any) -> bytes:  # noqa: ANN401 - of Pillow

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -49,6 +50,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; 3 is a palette
 _COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 _BLOCK = 64  # rows that are filtered together
 _LEAVE, _REPLACE = 0, 0  # values of dispose_op and blend_op of a frame
+_MAX_DELAY = 2**16 - 1  # of numerator and denominator of a duration in seconds
 _COMPRESSION = 6  # zlib's own default; 9 takes three times as long for about 1 %
 _Bytes = NDArray[np.uint8]
 
@@ -165,7 +167,8 @@ def decode(file: BinaryIO, *, page: int | None, max_pixels: int) -> Decoded:
         frame = frames(file, max_pixels=max_pixels)[page - 1]
         return replace(frame, header=replace(frame.header, warnings=(*warnings, *frame.header.warnings)))
     if header.depth < 8 and header.colour_type == 0:
-        warnings.append(f"grey of {header.depth} bit is written with 8 bits: {LEVELS_NEEDED}")
+        bits = f"{header.depth} bit{'s' * (header.depth > 1)}"
+        warnings.append(f"grey of {bits} is written with 8 bits: {LEVELS_NEEDED}")
     file.seek(0)
     with unprinted():
         samples: NDArray[Any] = imagecodecs.png_decode(file.read())
@@ -271,9 +274,9 @@ class PngEncoder:
         self._frame += 1
         if self._animation is None:
             return
-        duration = self._animation.durations[self._frame]
-        delay = (round(duration), 1000) if duration < 2**16 else (min(2**16 - 1, round(duration / 1000)), 1)
-        control = (*self._size, 0, 0, *delay, _LEAVE, _REPLACE)
+        seconds = min(_MAX_DELAY, self._animation.durations[self._frame] / 1000)
+        delay = Fraction(seconds).limit_denominator(int(_MAX_DELAY / max(1, seconds)))
+        control = (*self._size, 0, 0, delay.numerator, delay.denominator, _LEAVE, _REPLACE)
         self._file.write(chunk(b"fcTL", struct.pack(">IIIIIHHBB", self._next_number(), *control)))
 
     def _next_number(self) -> int:

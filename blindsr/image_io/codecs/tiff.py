@@ -4,7 +4,7 @@ Read by windows: tifffile finds the strips and tiles, imagecodecs decodes those 
 row, samples kept to the bit, with profile, EXIF, XMP, georeference, calibration and mask: the strips are written as
 their rows come, the directories that describe them at the end of the file.
 
-Source: TIFF 6.0, sections 2, 8 and 14; Adobe TIFF technical notes 1 (ExtraSamples) and 3 (predictor of floats).
+Source: TIFF 6.0, sections 2, 8, 14, 20 and 21; Adobe TIFF technical notes 1 (ExtraSamples) and 3 (predictor of floats).
 """
 
 import math
@@ -39,8 +39,12 @@ from blindsr.image_io.samples import PhotoHeader, StoredSamples
 _DESCRIPTION, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 270, 274, 282, 283, 296
 _XMP, _IPTC, _ICC_PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _SUB_DIRECTORIES = 700, 33723, 34675, 50706, 254, 330
 _IMAGEJ, _IMAGEJ_COUNTS = 50839, 50838
+_TOGETHER = 1  # value of PlanarConfiguration: the samples of a pixel are
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)  # photometric interpretations
+_JPEG = (6, 7, 33007, 34892)  # compressions whose decoder converts YCbCr to RGB
+_COEFFICIENTS, _REFERENCES = 529, 532  # of YCbCr
+_BT601, _FULL_RANGE = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)  # their defaults
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples; 0 is a band of unknown meaning
 
 # -------------------------------------------------------------------------------------------------------- reading
@@ -187,6 +191,8 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
         raise ImageError(f"a TIFF needs 1, 8, 16 or 32 bits per sample, or floats, this one has {bits}; convert it")
     if page.imagedepth > 1:
         raise ImageError(f"needed a flat image, this TIFF is a volume of {page.imagedepth} slices; cut one out")
+    if _is_subsampled(page):
+        raise ImageError("YCbCr with reduced colour resolution is not read; convert it to RGB")
     planes, _, height, width, _ = page.shaped
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
     needed = planes * math.ceil(height / max(1, rows)) * math.ceil(width / max(1, columns))
@@ -197,6 +203,15 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int, length: int) -> None:
     end = max(ends, default=0)
     if not 0 < end <= length:
         raise ImageError(f"the TIFF needs samples up to byte {end}, the file has {length} bytes; get an intact copy")
+
+
+def _is_subsampled(page: tifffile.TiffPage) -> bool:
+    """Whether the samples are YCbCr with fewer of the colours, and not those of a JPEG, whose decoder repeats them.
+
+    A file that does not say it has half of them in both directions, by the standard.
+    """
+    is_one_jpeg = page.compression in _JPEG and page.planarconfig == _TOGETHER
+    return int(page.photometric) == _YCBCR and bool(page.is_subsampled) and not is_one_jpeg
 
 
 # ------------------------------------------------------------------------------------------------------- metadata
@@ -395,10 +410,39 @@ def _converted(
         image, profile, warning = cmyk_to_srgb(Image.fromarray(samples, "CMYK"), profile)
         warnings.append(warning)
         return np.asarray(image), False, profile
+    elif photometric == _YCBCR and page.compression not in _JPEG:
+        samples = _from_ycbcr(page, samples)
     elif photometric not in (_MIN_IS_BLACK, _RGB, _YCBCR) and not page.is_mask:
         name = getattr(page.photometric, "name", photometric)
         raise ImageError(f"a TIFF must be grey, RGB, palette or CMYK, this one is {name}; convert it to RGB")
     return samples, _has_alpha(page, samples, warnings), profile
+
+
+def _from_ycbcr(page: tifffile.TiffPage, samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert luma and the differences of blue and red to it (section 21); bands after the three stay as they are."""
+    colours = samples.shape[2] - len(page.extrasamples)
+    if samples.dtype != np.uint8 or colours != 3:
+        raise ImageError("a YCbCr TIFF must have 8 bits and three channels; convert it to RGB")
+    red, green, blue = _numbers(page, _COEFFICIENTS, _BT601)
+    black_y, white_y, *references = _numbers(page, _REFERENCES, _FULL_RANGE)
+    ranges = (white_y - black_y, references[1] - references[0], references[3] - references[2])
+    if min(green, *ranges) <= 0:
+        raise ImageError("the YCbCr of the TIFF is described by numbers that give no colours; convert it to RGB")
+    values = samples[..., :3].astype(np.float32)
+    y = (values[..., 0] - black_y) * (255 / ranges[0])
+    cb, cr = ((values[..., band] - references[2 * band - 2]) * (127 / ranges[band]) for band in (1, 2))
+    r, b = y + (2 - 2 * red) * cr, y + (2 - 2 * blue) * cb
+    rgb = np.stack([r, (y - blue * b - red * r) / green, b], 2)
+    whole = np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
+    return np.concatenate([whole, samples[..., 3:]], 2)
+
+
+def _numbers(page: tifffile.TiffPage, tag: int, default: tuple[float, ...]) -> tuple[float, ...]:
+    """The fractions in a tag, or a default where it is missing or damaged."""
+    value = page.tags.valueof(tag)
+    if not isinstance(value, tuple) or len(value) != 2 * len(default) or not all(value[1::2]):
+        return default
+    return tuple(a / b for a, b in zip(value[::2], value[1::2], strict=True))
 
 
 def _has_alpha(page: tifffile.TiffPage, samples: NDArray[Any], warnings: list[str]) -> bool:
@@ -575,7 +619,7 @@ class TiffEncoder:
             273: (self._offset, strips.offsets),
             278: (_LONG, [strips.rows_per_strip]),
             279: (self._offset, strips.counts),
-            284: (_SHORT, [1]),  # samples of a pixel together
+            284: (_SHORT, [_TOGETHER]),
         }
 
     def _metadata_entries(self, exif: Image.Exif) -> _Entries:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from blindsr.errors import ConfigError, OutputError
+from blindsr.errors import ConfigError, OutputError, reason_of
 from blindsr.upscalers.pretrained.network import ConditionedNetwork, NetworkConfig
 
 __all__ = [
@@ -43,7 +43,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, objec
     try:
         path.write_bytes(save(half, {"format": _FORMAT, "config": json.dumps(config)}))
     except OSError as error:
-        raise OutputError(f"cannot write the weights to {path}: {error}.") from error
+        raise OutputError(f"cannot write the weights to {path}: {reason_of(error)}.") from error
 
 
 def training_settings(path: Path | None = None) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def training_settings(path: Path | None = None) -> dict[str, Any]:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the settings of a training must be a JSON file, {path}: {error}.") from error
+            reason = reason_of(error)
+            raise ConfigError(f"the settings of a training must be a JSON file, {path}: {reason}.") from error
         if not isinstance(stored, dict):
             raise ConfigError(
                 f"the settings of a training must be a JSON object of names and values; {path} is not. Choose such a "
@@ -75,7 +76,8 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"a checkpoint must be a safetensors file of `blindsr train`, {source}: {error}.") from error
+        reason = reason_of(error).removesuffix(f": {source}")  # safetensors repeats the name
+        raise ConfigError(f"a checkpoint must be a safetensors file of `blindsr train`, {source}: {reason}.") from error
     if metadata.get("format") != _FORMAT:
         raise ConfigError(f"a checkpoint must have the format {_FORMAT}, {source} has {metadata.get('format')!r}.")
     return weights, dict(json.loads(metadata["config"]))

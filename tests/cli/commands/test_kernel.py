@@ -139,6 +139,17 @@ def test_the_sensors_are_listed_with_their_sources(run):
     assert {row["name"] for row in json.loads(run("kernel", "sensors", "--json").stdout)} >= {"sentinel2"}
 
 
+def test_what_is_said_of_the_kernel_of_a_sensor_is_no_warning(run, here):
+    result = run("kernel", "sensor", "widefield")
+    lines = result.stderr.splitlines()
+    assert sum(line.startswith("kernel of widefield microscope") for line in lines) == 1
+    assert sum(line.startswith("MTF of the instrument at Nyquist: ") for line in lines) == 1
+    assert "warning" not in result.stderr
+    record = json.loads(run("kernel", "sensor", "widefield", "--json", "--force").stdout)
+    assert record["warnings"] == []
+    assert len(record["notes"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -51,7 +51,22 @@ def test_a_heic_of_10_bits_is_not_cut_to_8(tmp_path, pillow_heif):
     assert photo.dtype == np.uint16
     assert len(np.unique(photo.pixels)) > 700
     np.testing.assert_allclose(photo.pixels * 1023, levels, atol=1.1)
-    assert "16" in photo.warnings[0]
+    assert (photo.bits, photo.warnings) == (10, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "warnings"),
+    [
+        ("a.png", ()),
+        ("a.tif", ()),
+        ("a.heic", ()),  # of 12 bits
+        ("a.jpg", ("JPEG stores 8 bits: the 10-bit samples were rounded",)),
+    ],
+)
+def test_what_is_said_of_10_bits_is_said_of_the_format_that_they_are_written_in(tmp_path, pillow_heif, name, warnings):
+    levels = np.arange(HEIGHT * WIDTH * 3).reshape(HEIGHT, WIDTH, 3) % 1024
+    heic(pillow_heif, tmp_path / "source.heic", (levels << 6).astype(np.uint16), "RGB;16")
+    assert write_photo(read_photo(tmp_path / "source.heic"), tmp_path / name) == warnings
 
 
 def test_a_heic_is_turned_once_and_keeps_its_metadata(tmp_path, pillow_heif):

@@ -1,26 +1,33 @@
 import io
 import struct
+from dataclasses import replace
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from skimage import data
 
 from blindsr.errors import ImageError, OutputError
 from blindsr.image_io import (
     Photo,
+    Provenance,
     check_format,
+    header_size,
     image_bytes,
     jpeg_round_trip,
     open_frames,
     open_image,
     read_photo,
     to_uint8,
+    with_provenance,
+    without_metadata,
     write_photo,
 )
 from blindsr.image_io.codecs.pillow import lossy_coding_of
 
 PHOTO = np.ascontiguousarray(data.chelsea()[60:97, 80:111])
+DITHERED = "GIF stores 256 colours for each frame: the others were dithered"
 
 
 @pytest.mark.parametrize("samples", [PHOTO, PHOTO[..., :1], PHOTO[..., 0]])
@@ -205,3 +212,108 @@ def test_an_image_that_was_opened_by_a_name_in_bytes_has_its_lossy_coding(tmp_pa
     Image.fromarray(PHOTO).save(tmp_path / "a.webp", quality=60)
     with Image.open(str(tmp_path / "a.webp").encode()) as image:
         assert lossy_coding_of(image)[0] == "WEBP"
+
+
+@pytest.mark.parametrize(
+    ("encode", "words"),
+    [
+        (lambda samples: imagecodecs.jpeg8_encode(samples, bitspersample=12), "a JPEG of 12 bits is not read"),
+        (lambda samples: imagecodecs.ljpeg_encode(samples[..., 0], bitspersample=12), "a lossless JPEG is not read"),
+        (lambda samples: imagecodecs.jpegls_encode(samples), "a JPEG-LS image is not read"),
+    ],
+)
+def test_a_kind_of_jpeg_that_is_not_read_is_named(tmp_path, encode, words):
+    samples = np.random.default_rng(0).integers(0, 4096, (32, 40, 3)).astype(np.uint16)
+    (tmp_path / "a.jpg").write_bytes(encode(samples))
+    for read in (read_photo, header_size):
+        with pytest.raises(ImageError, match=rf"a\.jpg: {words}; convert it to TIFF or PNG"):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_comment_is_kept_in_a_png_or_jpeg(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg", comment=b"by the sea")
+    photo = read_photo(tmp_path / "a.jpg")
+    assert write_photo(photo, tmp_path / "b.jpg") == write_photo(photo, tmp_path / "b.png") == ()
+    sentence = "the comment of the file is kept in a PNG or JPEG only: it is left out"
+    assert sentence in write_photo(photo, tmp_path / "b.tif")
+    both = replace(photo, texts=(*photo.texts, ("Author", "me")))
+    texts = (
+        "texts of the file (Comment, Author) are kept in a PNG only (the comment in a JPEG as well): they are left out"
+    )
+    assert texts in write_photo(both, tmp_path / "b.webp")
+    assert "texts of the file (Author) are kept in a PNG only: they are left out" in write_photo(
+        both, tmp_path / "c.jpg"
+    )
+
+
+def test_what_a_gif_has_no_place_for_is_reported(tmp_path):
+    plain = Photo(pixels=PHOTO / np.float32(255), dtype=np.dtype(np.uint8), format="PNG")
+    own = with_provenance(plain, Provenance(program="blindsr 0.2", details={}))
+    assert write_photo(own, tmp_path / "a.gif") == (DITHERED,)  # nothing of the photographer's is lost
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    packet = b'<x><rdf:RDF xmlns:rdf="r"><rdf:Description rdf:about=""/></rdf:RDF></x>'
+    full = replace(plain, exif=exif.tobytes(), xmp=packet, dpi=(300.0, 300.0), icc_profile=b"x" * 200)
+    full = with_provenance(full, Provenance(program="blindsr 0.2", details={}))
+    lost = "the colour profile, the EXIF block, the XMP packet and the resolution have no place in a GIF file"
+    assert write_photo(full, tmp_path / "b.gif") == (f"{lost}: they are left out", DITHERED)
+    resolution = "the resolution has no place in a GIF file: it is left out"
+    assert resolution in write_photo(without_metadata(replace(plain, dpi=(72.0, 72.0))), tmp_path / "c.gif")
+
+
+def gif_frames(path):
+    with Image.open(path) as image:
+        return [image.convert("RGBA") for image in ImageSequence.Iterator(image)]
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_gif_of_few_colours_is_exact(tmp_path, bands):
+    samples = np.random.default_rng(1).integers(0, 256, (16, 16, bands)).astype(np.uint8)  # 256 at most
+    photo = Photo(pixels=samples / np.float32(255), dtype=np.dtype(np.uint8), format="PNG")
+    assert write_photo(photo, tmp_path / "a.gif") == ()
+    assert np.array_equal(np.asarray(gif_frames(tmp_path / "a.gif")[0])[..., :3], np.broadcast_to(samples, (16, 16, 3)))
+
+
+def test_more_colours_than_fit_are_dithered(tmp_path):
+    """Means over parts of a smooth gradient stay, where bands of single colours would differ from it."""
+    y, x = np.mgrid[:128, :128] / np.float32(127)
+    pixels = np.dstack([x, y, 1 - (x + y) / 2]).astype(np.float32)
+    photo = Photo(pixels=pixels, dtype=np.dtype(np.uint8), format="PNG")
+    assert write_photo(photo, tmp_path / "a.gif") == (
+        "GIF stores 256 colours for each frame: the others were dithered",
+    )
+    written = np.asarray(gif_frames(tmp_path / "a.gif")[0])[..., :3] / 255
+    assert len(np.unique(written.reshape(-1, 3), axis=0)) <= 256
+    blocks = [image.reshape(16, 8, 16, 8, 3).mean((1, 3)) for image in (written, pixels)]
+    nearest = np.asarray(Image.fromarray(to_uint8(pixels)).quantize(256).convert("RGB")) / 255
+    without = nearest.reshape(16, 8, 16, 8, 3).mean((1, 3))
+    assert np.abs(blocks[0] - blocks[1]).mean() < 0.7 * np.abs(without - blocks[1]).mean()
+
+
+def test_transparent_pixels_take_no_colour_and_partly_transparent_ones_are_reported(tmp_path):
+    samples = np.random.default_rng(1).integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    alpha = np.zeros((30, 30), np.float32)
+    alpha[:15, :15] = 1
+    photo = Photo(pixels=samples / np.float32(255), alpha=alpha, has_alpha=True, dtype=np.dtype(np.uint8), format="PNG")
+    assert write_photo(photo, tmp_path / "a.gif") == ()
+    written = np.asarray(gif_frames(tmp_path / "a.gif")[0])
+    assert np.array_equal(written[..., 3], alpha * 255)
+    assert np.array_equal(written[:15, :15, :3], samples[:15, :15])
+    alpha[20, 20] = 0.7
+    sentence = "a pixel of a GIF is transparent or not: partly transparent pixels became opaque or transparent"
+    assert write_photo(photo, tmp_path / "b.gif") == (sentence,)
+    assert np.asarray(gif_frames(tmp_path / "b.gif")[0])[20, 20].tolist() == [*samples[20, 20], 255]
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_dithered_frames_keep_their_transparency(tmp_path, alpha):
+    pixels = (PHOTO / np.float32(255)).astype(np.float32)
+    opacity = np.ones(pixels.shape[:2], np.float32)
+    opacity[:5] = 0
+    photo = Photo(
+        pixels=pixels, alpha=opacity if alpha else None, has_alpha=alpha, dtype=np.dtype(np.uint8), format="PNG"
+    )
+    write_photo(photo, tmp_path / "a.gif")
+    written = np.asarray(gif_frames(tmp_path / "a.gif")[0])
+    assert np.array_equal(written[..., 3], opacity * 255 if alpha else np.full(opacity.shape, 255))
+    assert np.abs(written[..., :3] / 255 - pixels)[5:].mean() < 0.03

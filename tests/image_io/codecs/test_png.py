@@ -199,3 +199,12 @@ def test_the_size_is_refused_where_the_samples_cannot_be_read_because_the_file_e
         read_photo(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a\.png: the file ends before its samples do; get an intact copy"):
         header_size(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("depth", "words"), [(1, "1 bit"), (2, "2 bits"), (4, "4 bits")])
+def test_grey_of_few_bits_is_counted_right(tmp_path, depth, words):
+    header = struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1 + depth))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(SIGNATURE + data)
+    (warning,) = read_photo(tmp_path / "a.png").warnings
+    assert warning.startswith(f"grey of {words} is written with 8 bits: ")

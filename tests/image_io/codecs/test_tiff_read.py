@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from blindsr.errors import ImageError
 from blindsr.image_io import default_suffix, open_image, read_photo, write_photo
@@ -54,9 +55,7 @@ def test_the_internal_mask_of_gdal_is_missing_data_and_no_page(tmp_path, options
     np.testing.assert_array_equal(photo.valid, np.repeat(mask[..., None], 3, axis=2))
     np.testing.assert_array_equal(np.round(photo.pixels[mask] * 255), samples.transpose(1, 2, 0)[mask])
     assert photo.has_mask
-    assert photo.warnings == (
-        f"missing data in {3 * 90} samples: filled from the neighbours for the work, no data in the result",
-    )
+    assert photo.warnings == (f"missing data in {3 * 90} samples: filled from the neighbours for the work",)
     with open_image(tmp_path / "a.tif") as source:
         np.testing.assert_array_equal(source.window(slice(2, 7), slice(4, 9)).valid, photo.valid[2:7, 4:9])
 
@@ -88,6 +87,67 @@ def test_a_mask_of_another_size_is_ignored_with_a_warning(tmp_path):
     photo = read_photo(tmp_path / "a.tif")
     assert photo.valid is None
     assert photo.warnings == ("the mask of the TIFF does not fit its image: it is ignored",)
+
+
+def test_a_mask_is_left_out_where_the_format_has_none(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    masked(rasterio, tmp_path / "a.tif")
+    photo = read_photo(tmp_path / "a.tif")
+    sentence = "the mask of missing data is kept in a TIFF only: it is left out, and the filled values stay"
+    assert write_photo(photo, tmp_path / "b.png") == (sentence,)
+    np.testing.assert_array_equal(read_photo(tmp_path / "b.png").pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_ycbcr_becomes_rgb_once(tmp_path, compression):
+    image = Image.new("RGB", (64, 48), (200, 40, 30))
+    image.paste((30, 90, 220), (16, 16, 48, 32))
+    options = {"quality": 100} if compression == "jpeg" else {}
+    image.convert("YCbCr").save(tmp_path / "a.tif", compression=compression, **options)
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.is_rgb
+    assert np.abs(photo.pixels * 255 - np.asarray(image)).max() < 2.5
+
+
+def ycbcr(path, samples, *tags, **options):
+    """A TIFF of samples that are luma and differences of colours, with tags of numbers as fractions of 10,000."""
+    extra = [
+        (code, 5, len(values), sum(((round(10000 * v), 10000) for v in values), ()), True) for code, values in tags
+    ]
+    tifffile.imwrite(path, samples, photometric="ycbcr", extratags=extra, **options)
+    return path
+
+
+def test_ycbcr_is_converted_by_the_numbers_of_its_file(tmp_path):
+    coded = np.array([[[16, 128, 128, 7], [235, 128, 128, 8], [100, 190, 60, 9]]], np.uint8).repeat(8, 0)
+    video = (532, (16, 235, 128, 240, 128, 240))  # of broadcasting: not the whole range
+    photo = read_photo(ycbcr(tmp_path / "a.tif", coded, video, (529, (0.2126, 0.7152, 0.0722)), extrasamples=[0]))
+    y, cb, cr = (100 - 16) / 219 * 255, 62 / 112 * 127, -68 / 112 * 127
+    r, b = y + 2 * (1 - 0.2126) * cr, y + 2 * (1 - 0.0722) * cb
+    green = (y - 0.2126 * r - 0.0722 * b) / 0.7152
+    expected = [[0, 0, 0, 7], [255, 255, 255, 8], [max(0, r), green, min(255, b), 9]]
+    np.testing.assert_allclose(photo.pixels[0] * 255, expected, atol=0.51)
+
+
+def test_ycbcr_that_is_not_converted_is_refused(tmp_path):
+    refused = {
+        "reduced colour resolution is not read; convert it to RGB": {"subsampling": (2, 2), "compression": "jpeg"},
+        "must have 8 bits and three channels; convert it to RGB": {"dtype": np.uint16},
+        "numbers that give no colours": {"tags": [(532, (0, 0, 128, 255, 128, 255))]},
+    }
+    for words, options in refused.items():
+        options = dict(options)
+        samples, tags = np.full((32, 32, 3), 99, options.pop("dtype", np.uint8)), options.pop("tags", [])
+        path = ycbcr(tmp_path / "a.tif", samples, *tags, **options)
+        if "subsampling" in options:  # tifffile writes such samples as a JPEG only
+            with tifffile.TiffFile(path, mode="r+") as tiff:
+                tiff.pages.first.tags[259].overwrite(1)
+        with pytest.raises(ImageError, match=words):
+            read_photo(path)
+    path = ycbcr(tmp_path / "a.tif", np.full((32, 32, 3), 99, np.uint8))
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHI", 530, 3, 2), struct.pack("<HHI", 531, 3, 2)))
+    with pytest.raises(ImageError, match="reduced colour resolution"):  # which is the default
+        read_photo(path)
 
 
 def test_a_colour_map_of_8_bits_is_not_black(tmp_path):

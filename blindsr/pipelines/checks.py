@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from blindsr.errors import ImageError
 from blindsr.kernels import Kernel, KernelMap
-from blindsr.ops import imresize
+from blindsr.ops import degrade, imresize
 from blindsr.ops.geometry import mirror
 from blindsr.ops.resize import RowBuffer
 from blindsr.ops.windows import Source, most_textured, spread_windows
@@ -153,10 +153,11 @@ def consistency_warning(
 
 @dataclass
 class RegistrationCheck:
-    """Compare the position of a result with that of the interpolated input, on its most textured window.
+    """Compare the position of a result that is degraded again with that of the input, on its most textured window.
 
-    A kernel whose centre of mass is off the middle moves the result, rightly so if the kernel is right. That shift is
-    expected where the convention of the kernel is known; where it was guessed, none is.
+    Degraded, it is as soft as the input: a wide blur has removed or reversed the details by which a sharp result would
+    be compared. A kernel whose centre of mass is off the middle moves the result, rightly so if the kernel is right.
+    Where its convention was guessed, that counts as a displacement.
 
     Args:
         source: The input.
@@ -192,10 +193,17 @@ class RegistrationCheck:
         piece = self.source.window(self._rows, self._columns).mean(1, keepdim=True).float().cpu()
         if float(piece.std()) < _FLAT:
             return ()
-        interpolated = _plane(imresize(piece, self.kernel.scale))
-        shift = np.array(find_shift(_plane(torch.cat(self._parts, -2)), interpolated))
+        scale = self.kernel.scale
+        result = torch.cat(self._parts, -2).float()
+        degraded = degrade(result, self.kernel.tensor(result), scale)
+        # The blur of the pixels at the border reaches beyond the window, where nothing is known.
+        border = math.ceil(self.kernel.size / (2 * scale))
+        border = max(0, min(border, (min(piece.shape[-2:]) - _MIN_WINDOW) // 2))
+        inner = slice(border, piece.shape[-2] - border), slice(border, piece.shape[-1] - border)
+        planes = (_plane(imresize(image[..., *inner], scale)) for image in (degraded, piece))
+        shift = np.array(find_shift(*planes))
         guessed = bool(self.kernel.provenance.get("convention_guessed"))
-        off = shift - (np.zeros(2) if guessed else self.kernel.centroid)
+        off = shift + (self.kernel.centroid if guessed else np.zeros(2))
         if np.abs(off).max() <= REGISTRATION_ALARM:
             return ()
         where = f"the result is displaced by ({off[0]:+.2f}, {off[1]:+.2f}) HR pixels (y, x) from "

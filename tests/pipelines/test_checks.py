@@ -10,7 +10,7 @@ from skimage import data
 
 from blindsr.errors import ImageError
 from blindsr.evaluation.metrics import rgb_to_y
-from blindsr.kernels import gaussian, shift
+from blindsr.kernels import as_kernel, gaussian, shift
 from blindsr.ops import degrade, imresize
 from blindsr.ops.resize import RowResizer
 from blindsr.ops.windows import TensorSource
@@ -86,6 +86,15 @@ def test_the_shift_of_a_kernel_that_is_off_centre_is_expected():
     lr = degrade(hr, kernel.tensor(), 2)
     assert registration(hr, lr, kernel) == ()
     assert registration(imresize(lr, 2.0), lr, kernel) != ()
+
+
+@pytest.mark.parametrize("text", ["defocus:18", "gaussian:5", "motion:24,30"])
+def test_a_wide_kernel_displaces_nothing(text):
+    kernel = as_kernel(text, 2)
+    hr = photograph(288, 288, name="coffee")
+    assert registration(hr, degrade(hr, kernel.tensor(hr), 2), kernel) == ()
+    displaced = registration(torch.roll(hr, (2, 0), (-2, -1)), degrade(hr, kernel.tensor(hr), 2), kernel)
+    assert "displaced by (+" in displaced[0]
 
 
 def test_tiny_and_flat_images_have_no_registration():

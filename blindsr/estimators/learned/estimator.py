@@ -16,6 +16,7 @@ from blindsr.estimators.learned.features import tile_features, view_tables
 from blindsr.estimators.learned.network import KINDS, Posterior, formula_transfer, load_networks
 from blindsr.estimators.learned.overlay import without_overlay
 from blindsr.estimators.learned.sharpening import RINGS, SIGMA, Sharpening, estimate_sharpening
+from blindsr.estimators.learned.strokes import stroke_sigma
 from blindsr.estimators.learned.tiles import corner_noise, detail_ratios, field_motion, textured_tiles
 from blindsr.estimators.learned.transfers import (
     STEPS,
@@ -70,6 +71,7 @@ _FLOOR = 2.0  # second of these ratios below which the spectrum ends in a noise 
 _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warning
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
+_DRAWN_PROBABILITIES = (0.3, 0.5)  # the same, between which strokes on an even ground tell the width
 _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
 # Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum, in 0.1 s.
 _SHAPE_PROBABILITY = 0.2
@@ -110,6 +112,9 @@ class LearnedConfig:
     wide_sigmas: tuple[float, float] = (0.95, 1.15)
     max_wide_sigmas: tuple[float, float] = (2.4, 3.0)  # longest σ between which it ceases to
     wide_error: float = 0.08
+    # σ, LR px, between which that of dark strokes on an even ground (`stroke_sigma`) replaces this mean, and its error.
+    stroke_sigmas: tuple[float, float] = (0.38, 0.48)
+    stroke_error: float = 0.06
     # A disc or a straight motion that was fitted to the spectrum as well is averaged with the networks' mean by the
     # inverse variance, times a share. The share falls to 0 between two ratios of its residual to that of the fitted
     # Gaussian, between two distances of it from that mean, and between two differences of log-power by which the
@@ -242,6 +247,11 @@ class ImagePosterior:
         """Predicted error of the mean transfer function (`blindsr.ops.wiener.error_level`)."""
         return error_of(self.variance)
 
+    def drawn(self, config: LearnedConfig) -> float:
+        """Share, from 0 to 1, of the width that the ground of a drawing tells, where there is one and it is blurred."""
+        gaussian = ramp(float(self.kinds[0] + self.kinds[1]), _DRAWN_PROBABILITIES)
+        return gaussian * ramp(self.metrics.get("stroke_sigma", 0.0), config.stroke_sigmas)
+
     @property
     def kernel(self) -> Kernel:
         """The kernel of the mean transfer function."""
@@ -366,6 +376,7 @@ def posterior_of(lr: Tensor, scale: int, config: LearnedConfig) -> ImagePosterio
     ratios = zip(("detail_ratio", "fine_detail_ratio"), detail_ratios(tiles), strict=True)
     measured = {**dict(ratios), "corner_grey_levels": corner_noise(tiles), "overlay_share": overlay}
     measured["field_motion"] = field_motion(plane)
+    measured["stroke_sigma"] = stroke_sigma(plane)
     measured["repeated_rows"], measured["repeated_columns"] = find_repetition(plane / 255)
     return replace(with_shape(posterior, config), metrics={**posterior.metrics, **measured})
 
@@ -506,15 +517,17 @@ class _Shares:
         wide, smooth = _wideness(posterior, config)
         points = posterior.spectral.pointedness
         aliased, narrow = posterior.aliasing(config)
+        drawn = 1 - posterior.drawn(config)
         is_repeated = max(_repetition_of(metrics)) > 1
         unknown = 1.0 if is_repeated else ramp(error, config.unknown_errors)
         return cls(
             is_repeated=is_repeated,
             unknown=unknown,
-            uncertain=(1 - shape) * uncertain,
-            sharp=(1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
+            uncertain=drawn * (1 - shape) * uncertain,
+            sharp=drawn * (1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
             enlarged=(1 - shape) * enlarged,
-            oversampled=max((1 - wide) * (1 - shape) * ended, max(points, smooth) * config.max_oversampled_share),
+            oversampled=drawn
+            * max((1 - wide) * (1 - shape) * ended, max(points, smooth) * config.max_oversampled_share),
             wide=wide,
             smooth=smooth,
             points=points,
@@ -653,6 +666,9 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     error = gaussian * error + (1 - gaussian) * posterior.error
     wide, _ = _wideness(posterior, config)
     mean, error = mean.mixed(blurred, wide), (1 - wide) * error + wide * config.wide_error
+    drawn = posterior.drawn(config)
+    mean = mean.mixed(_gaussian_transfer(posterior.metrics["stroke_sigma"], posterior.scale), drawn)
+    error = (1 - drawn) * error + drawn * config.stroke_error
     shape, distance = posterior.shape_share(config)
     if posterior.shape is not None and shape:
         fitted = posterior.shape.transfer(frequencies_of(posterior.scale)).astype(np.complex128)
@@ -736,6 +752,12 @@ def _unsharp_mask(scale: int) -> NDArray[np.float64]:
     f = (frequencies_of(scale) + 0.5) % 1 - 0.5
     along = np.exp(-2 * (np.pi * SIGMA * f) ** 2)
     return np.asarray(2 - np.outer(along, along))
+
+
+def _gaussian_transfer(sigma: float, scale: int) -> Plane:
+    """Transfer function of a Gaussian of σ LR px."""
+    along = np.exp(-2 * (np.pi * sigma * frequencies_of(scale)) ** 2)
+    return np.outer(along, along).astype(np.complex128)
 
 
 @cache

@@ -72,6 +72,7 @@ _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warnin
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
 _DRAWN_PROBABILITIES = (0.3, 0.5)  # the same, between which strokes on an even ground tell the width
+_STROKE_LIMITS, _MAX_WIDER = (0.72, 0.8), 0.4  # LR px; share by which the fitted spectrum may be wider
 _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
 # Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum, in 0.1 s.
 _SHAPE_PROBABILITY = 0.2
@@ -251,6 +252,16 @@ class ImagePosterior:
         """Share, from 0 to 1, of the width that the ground of a drawing tells, where there is one and it is blurred."""
         gaussian = ramp(float(self.kinds[0] + self.kinds[1]), _DRAWN_PROBABILITIES)
         return gaussian * ramp(self.metrics.get("stroke_sigma", 0.0), config.stroke_sigmas)
+
+    @property
+    def drawn_sigma(self) -> float:
+        """σ, LR px, of the blur of a drawing. Its halos show no more than the narrowest widths of `_STROKE_LIMITS`.
+
+        From there on it is that of the fitted spectrum, if that is wider.
+        """
+        sigma, fitted = self.metrics["stroke_sigma"], math.sqrt(math.prod(self.spectral.sigmas))
+        wider = min(max(0.0, fitted - sigma), _MAX_WIDER * sigma)
+        return sigma + ramp(sigma, _STROKE_LIMITS) * wider
 
     @property
     def kernel(self) -> Kernel:
@@ -667,7 +678,7 @@ def _with_spectral(posterior: ImagePosterior, config: LearnedConfig) -> tuple[Pl
     wide, _ = _wideness(posterior, config)
     mean, error = mean.mixed(blurred, wide), (1 - wide) * error + wide * config.wide_error
     drawn = posterior.drawn(config)
-    mean = mean.mixed(_gaussian_transfer(posterior.metrics["stroke_sigma"], posterior.scale), drawn)
+    mean = mean.mixed(_gaussian_transfer(posterior.drawn_sigma, posterior.scale), drawn)
     error = (1 - drawn) * error + drawn * config.stroke_error
     shape, distance = posterior.shape_share(config)
     if posterior.shape is not None and shape:

@@ -25,7 +25,8 @@ _MAX_SPREAD, _MIN_INK, _MIN_DARK, _MIN_THIN, _THIN = 1.5, 40.0, 0.9, 0.8, 4
 _INK = 0.995  # quantile of the contrast that is that of strokes
 # Share of the deviations of the ground that count, which are not those beside a stroke; their mean for noise of σ 1.
 _SMALLER, _MEAN_OF_SMALLER = 0.8, 0.544
-_INSIDE = 2  # px from the strokes from which the ground shows its noise
+_INSIDE = 2  # px from the strokes from which the ground shows its value and its noise
+_SAME_PAPER = 1.5  # grey levels from the median, up to which samples are averaged
 _SIDE, _MARGIN = 512, 16  # px, of the part with most ink that is examined, and of what is mirrored around it
 _NEAR, _NEAR_INK = 5, 0.4  # px, side of the square around strokes of this share of the contrast, where halos are seen
 _HALO = 0.02  # root mean square of the halos over the contrast, at which the width is that of the blur
@@ -51,13 +52,15 @@ def stroke_sigma(plane: Tensor) -> float:
     if ground is None:
         return 0.0
     image, is_ground = plane.double().cpu().numpy(), ground[0, 0].cpu().numpy()
-    paper = float(np.median(image[is_ground]))
+    inside = ndimage.distance_transform_cdt(is_ground, "chessboard") > _INSIDE
+    levels = image[inside if inside.any() else is_ground]
+    # Rounded samples are of two values where that of the paper lies between them.
+    paper = float(levels[np.abs(levels - np.median(levels)) <= _SAME_PAPER].mean())
     below, strokes = paper - image, ~is_ground
     ink = float(np.quantile(below, _INK))
     if ink < _MIN_INK or not strokes.any() or (below[strokes] > 0).mean() < _MIN_DARK:
         return 0.0
-    inside = ndimage.distance_transform_cdt(is_ground, "chessboard") > _INSIDE
-    deviations = np.sort(np.abs(below[inside if inside.any() else is_ground]))
+    deviations = np.sort(np.abs(levels - paper))
     spread = float(deviations[: math.ceil(_SMALLER * len(deviations))].mean()) / _MEAN_OF_SMALLER
     distances = ndimage.distance_transform_cdt(strokes, "chessboard")[strokes]
     if spread > _MAX_SPREAD or (distances <= _THIN).mean() < _MIN_THIN:

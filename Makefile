@@ -23,7 +23,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 demo: $(VENV)/installed
 	@mkdir -p demo
-	@echo "Enlarging $(PHOTO): the example takes about half a minute of one processor core, larger photographs longer."
+	@echo "Enlarging $(PHOTO): the example takes some seconds, larger photographs longer."
 	$(BIN)/blindsr estimate-and-upscale "$(PHOTO)" --scale $(SCALE) --force --verbose \
 	  -o "demo/$(notdir $(basename $(PHOTO)))_blindsr_x$(SCALE).png"
 	@echo "The results are in the folder demo/: open the picture beside the original at 100 %."

@@ -19,7 +19,7 @@ blind = resolver(photo)
 print("estimated:", blind.kernel)
 print(f"data consistency: {blind.consistency_db:.1f} dB")
 
-assumed = gaussian(1.2, 2)  # σ in pixels of the result
+assumed = gaussian(1.2**2, 2)  # the variance; σ is 1.2 pixels of the result
 known = resolver(photo, kernel=assumed)
 print(f"NCC of the kernels: {normalised_cross_correlation(blind.kernel, assumed):.3f}")
 print("sizes:", photo.shape, "->", blind.image.shape)

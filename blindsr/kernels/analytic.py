@@ -88,7 +88,8 @@ def gaussian(covariance: ArrayLike, scale: int, *, size: int | None = None) -> K
     """Make a centred Gaussian kernel, k(r) ∝ exp(−½ rᵀ Σ⁻¹ r) at the pixel centres r.
 
     Args:
-        covariance: Σ, (2, 2), HR px², order (y, x); or one number, the variance of an isotropic Gaussian.
+        covariance: Σ, (2, 2), HR px², order (y, x); or one number, the variance of an isotropic Gaussian, not its σ:
+            the kernel that is named "gaussian:1.2" is `gaussian(1.44, scale)`.
         scale: Factor from LR to HR.
         size: Side K ≡ scale (mod 2), HR px; None contains ±3.5 σ of the long axis.
 

@@ -66,10 +66,10 @@ _MIN_MOSAIC = 0.5 / 255  # smallest difference on the rougher half, at which rou
 # Error of the colours over their fine detail, by a better interpolation and by the linear one.
 _MOSAIC_ERROR, _LINEAR_MOSAIC_ERROR = 0.7, 2.0
 _FINE_SIDE = 3  # px, side of the square whose mean is no fine detail
+_FLAT_RANGE = 1.01 / 255  # of a flat image: rounding
 # Of lossy codecs: log σ of the error of luma, grey levels, is linear in these five numbers: 1, log b of the bits b per
 # pixel, log e of the mean second difference along both axes, log d of the first difference, and the square of log b.
 # Fitted to photographs of many sharpnesses and qualities (docs/notes/2026-11-30-other-codecs.md).
-_FLAT_RANGE = 1.01 / 255  # of a flat image: rounding
 _CODECS = {
     "WEBP": (0.405, -1.137, 0.528, 0.490, -0.119),
     "AVIF": (0.167, -1.100, 0.489, 0.680, -0.121),

@@ -61,10 +61,8 @@ _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a
 _OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
 _STRONGER = 2.0  # error of an earlier compression over that of the file, from which there was one
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
-
-
-# Images whose noise differs from that of their series by less have the same: the scatter of the measurement of frames
-# of one scene, and the bound below which noise counts as none.
+# Images of a series whose noise differs by less than this share, or by less than this level, have the same: so much
+# does the measurement of frames of one scene scatter.
 _SAME_NOISE, _MIN_SAME_NOISE = 0.3, 0.6 / 255
 
 

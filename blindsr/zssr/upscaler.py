@@ -367,7 +367,7 @@ def _at_size_of(small: Tensor, lr: Tensor) -> Tensor:
 
 
 def should_divide_rate(steps: list[int], errors: list[float], *, window: int, ratio: float) -> bool:
-    """Whether the slope of the reconstruction error is smaller than its uncertainty, so that the rate is to be divided.
+    """Whether the slope of the reconstruction error is too uncertain, so that the rate is to be divided.
 
     A line is fitted to the errors of the last `window` steps; the rate is to be divided when the standard error of
     its slope exceeds `ratio` times its descent (§3.1).

@@ -59,6 +59,7 @@ _LITTLE = 0.4  # measured noise over that which the estimator sees, up to which 
 _WARNING_SIGMA = 1 / 255  # noise or error of compression above which there is a warning
 # Names of the other lossy formats by that of `PhotoHeader.format`: their blocks may look like those of JPEG.
 _OTHER_LOSSY = {"WEBP": "WebP", "AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
+_GOOD_QUALITY = 92  # of a JPEG file, as cameras write it: there is no better copy to ask for
 _STRONGER = 2.0  # error of an earlier compression over that of the file, from which there was one
 _QUALITY_50 = 10.76 / 255  # `jpeg_noise_sigma` of the table of ITU-T T.81, K.1, which libjpeg scales by the quality
 # Images of a series whose noise differs by less than this share, or by less than this level, have the same: so much
@@ -297,6 +298,8 @@ def degradation_warnings(
                 found = (
                     f"{by.rstrip(',')}, which was resized since, with an error of about {255 * error:.1f} grey levels,"
                 )
+        elif other is None and _jpeg_quality(error) >= _GOOD_QUALITY:
+            return ()
         elif other is None:
             found = f"JPEG compression {quality}"
         else:

@@ -73,7 +73,7 @@ def test_compression_is_kept_apart_from_noise():
     assert measure(photograph(40, 50), compression_sigma=0.9 / 255)[1] == ()
 
 
-@pytest.mark.parametrize("quality", [10, 30, 60, 85, 92])
+@pytest.mark.parametrize("quality", [10, 30, 60, 85, 90])
 def test_the_quality_of_a_jpeg_is_estimated_from_its_tables(quality):
     file = io.BytesIO()
     Image.fromarray(data.astronaut()[:64, :64]).save(file, "JPEG", quality=quality)
@@ -81,6 +81,11 @@ def test_the_quality_of_a_jpeg_is_estimated_from_its_tables(quality):
         sigma = jpeg_noise_sigma([image.quantization[0]])
     (warning,) = measure(photograph(40, 50), compression_sigma=sigma)[1]
     assert abs(int(warning.split("about ")[1].split()[0]) - quality) <= 1
+
+
+def test_a_jpeg_as_cameras_write_it_is_no_reason_for_a_warning():
+    assert measure(photograph(40, 50), compression_sigma=1.3 / 255, file_format="JPEG")[1] == ()  # quality 94
+    assert "WebP" in measure(photograph(40, 50), compression_sigma=1.3 / 255, file_format="WEBP")[1][0]
 
 
 def test_noise_of_the_user_is_one_of_the_encoded_samples():

@@ -196,7 +196,7 @@ class BatchPlan:
             return replace(item, size=header_size(item.source, self.options.files.max_pixels))
         except ImageError as error:
             reason = str(error).removeprefix(f"{item.source}: ")
-            return replace(item, state="failed", row={"status": "failed", "error": f"cannot be read: {reason}"})
+            return replace(item, state="failed", row={"status": "failed", "error": reason})
 
     def memory(self, workers: int) -> int | None:
         """Bytes that the batch takes at its peak, roughly, for this number of workers; None if no size is known."""

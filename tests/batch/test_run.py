@@ -236,7 +236,7 @@ def test_a_photograph_that_goes_while_the_batch_runs_is_one_failure(photos, resu
     fakes.fail = lambda width: (photos / "b.png").unlink(missing_ok=True)
     result = run(photos, results)
     assert statuses(result) == {"a.png": "done", "b.png": "failed", "c.png": "done"}
-    assert "cannot be read" in result.rows[1][1]["error"]
+    assert result.rows[1][1]["error"] == f"{photos / 'b.png'}: no such file; check the name."
 
 
 def test_one_batch_at_a_time_writes_here(photos, results, fakes):

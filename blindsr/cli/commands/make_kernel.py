@@ -94,11 +94,15 @@ def write_warnings(warnings: Sequence[str]) -> None:
 
 def metrics_lines(metrics: "KernelMetrics") -> list[str]:
     """The metrics of a kernel as lines of text; lengths in pixels of the result (HR px)."""
+    from blindsr.kernels.metrics import wider_first
+
     (yy, yx), (_, xx) = metrics.covariance_yx
     y, x = metrics.centroid_yx
     long, short = metrics.fwhm
     isotropic = abs(long - short) < 1e-3 * max(long, 1e-9)
     axes = "" if isotropic else f", along {metrics.angle_degrees:.1f}° and across"
+    widths, angle = wider_first(metrics.fwhm, metrics.angle_degrees)
+    widths_axes = "" if isotropic else f", along {angle:.1f}° and across"
     sigmas = covariance = "not defined, because the kernel has negative weights"
     if metrics.sigmas is not None and metrics.negative_share <= _NEGATIVE:
         sigmas = f"{_pair(metrics.sigmas, isotropic)} HR px{axes}"
@@ -106,7 +110,7 @@ def metrics_lines(metrics: "KernelMetrics") -> list[str]:
     at_lr, at_hr = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist
     return [
         f"size: {metrics.size}×{metrics.size} HR px for ×{metrics.scale}",
-        f"FWHM: {_pair(metrics.fwhm, isotropic)} HR px{axes}",
+        f"FWHM: {_pair(widths, isotropic)} HR px{widths_axes}",
         f"σ (standard deviation): {sigmas}",
         f"covariance (y, x): {covariance}",
         f"centre: ({y:+.3f}, {x:+.3f}) HR px (y, x) from the middle of the frame",

@@ -176,8 +176,9 @@ def test_what_is_wrong_is_one_sentence(run, here, arguments, words):
 
 
 def test_degrade_takes_a_sensor(run, photo, tmp_path):
-    result = run("degrade", photo, "-o", tmp_path / "set", "--sensor", "sentinel2:B4", "-q")
+    result = run("degrade", photo, "-o", tmp_path / "set", "--sensor", "sentinel2:B4")
     assert result.exit_code == 0
+    assert "kernel of Sentinel-2 MSI, band B4: model ratio, 10×10 px." in result.stderr.splitlines()
     made = next((tmp_path / "set" / "kernel").iterdir())
     assert read_kernel(made, scale=2)[0].provenance["sensor"] == "Sentinel-2 MSI"
 

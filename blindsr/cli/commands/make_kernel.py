@@ -20,7 +20,7 @@ __all__ = ["COMMANDS", "metrics_lines", "write_warnings"]
 #: The options of every command here; all but --scale are arguments of `write_kernel`.
 _TARGET: tuple[Callable[[Any], Any], ...] = (
     click.option("-o", "--output", type=click.Path(path_type=Path),
-        help="The kernel's file: .npz, .mat (KernelGAN's convention), .npy, .txt or .csv; its plot gets the same stem. "
+        help="The kernel's file: .npz, .mat (KernelGAN's convention), .npy, .txt or .csv; its plot is STEM.kernel.png. "
         " [default: NAME_x2.kernel.npz in this folder]"),
     click.option("--scale", type=IntRange(2, 4), default=2, show_default=True,
         help="Size of HR over that of LR."),
@@ -69,7 +69,7 @@ def write_kernel(
         raise click.BadParameter(
             f"names the kernel's file (.npz, .mat, …); its plot is written beside it; got {path.name}.", param_hint="-o"
         )
-    plot = path.with_suffix(".png")
+    plot = path.with_name(path.stem.removesuffix(".kernel") + ".kernel.png")
     content = kernel_bytes(kernel, path.suffix.lower())
     for file in (path, plot):
         check_output(file, overwrite=force)

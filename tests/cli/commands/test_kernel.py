@@ -52,7 +52,8 @@ def test_every_command_writes_kernel_and_plot_and_prints_the_path(run, here, arg
 def test_the_metrics_as_json(run, here):
     record = json.loads(run("kernel", "sensor", "widefield", "--json", "-q", "-o", "w.npz").stdout)
     assert record["q"] == pytest.approx(1.0096, abs=1e-3)
-    assert record["files"] == {"kernel": "w.npz", "plot": "w.png"}
+    assert record["files"] == {"kernel": "w.npz", "plot": "w.kernel.png"}
+    assert sorted(path.name for path in here.iterdir()) == ["w.kernel.png", "w.npz"]
     assert record["fwhm"][0] > 1
     assert {"covariance_yx", "angle_degrees", "mtf_at_lr_nyquist", "mtf_at_hr_nyquist", "centroid_yx"} <= set(record)
 

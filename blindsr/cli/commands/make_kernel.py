@@ -104,10 +104,10 @@ def metrics_lines(metrics: "KernelMetrics") -> list[str]:
     widths, angle = wider_first(metrics.fwhm, metrics.angle_degrees)
     widths_axes = "" if isotropic else f", along {angle:.1f}° and across"
     sigmas = covariance = "not defined, because the kernel has negative weights"
-    if metrics.sigmas is not None and metrics.negative_share <= _NEGATIVE:
+    if metrics.sigmas is not None:
         sigmas = f"{_pair(metrics.sigmas, isotropic)} HR px{axes}"
         covariance = f"[[{yy:.3f}, {yx:.3f}], [{yx:.3f}, {xx:.3f}]] HR px²"
-    at_lr, at_hr = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist
+    at_lr, at_hr, negative = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist, metrics.negative_share
     return [
         f"size: {metrics.size}×{metrics.size} HR px for ×{metrics.scale}",
         f"FWHM: {_pair(widths, isotropic)} HR px{widths_axes}",
@@ -117,11 +117,11 @@ def metrics_lines(metrics: "KernelMetrics") -> list[str]:
         f"MTF at Nyquist of LR: {_pair(at_lr, isotropic, 3)}, of HR: {_pair(at_hr, isotropic, 3)}",
         f"outside one LR pixel: {100 * metrics.energy_outside_lr_pixel:.1f} % of the weight; 99 % lies in "
         f"{metrics.support_99_percent}×{metrics.support_99_percent} px",
-        *([f"negative weights: {100 * metrics.negative_share:.1f} %"] if metrics.negative_share > _NEGATIVE else []),
+        *([f"negative weights: {100 * negative:.1f} %"] if negative > _MIN_NEGATIVE else []),
     ]
 
 
-_NEGATIVE = 0.001  # share of negative weights from which on second moments are not those of a width
+_MIN_NEGATIVE = 0.001  # share of negative weights that is shown
 
 
 def _pair(values: tuple[float, float], isotropic: bool, digits: int = 2) -> str:

@@ -96,6 +96,12 @@ def test_show(run, here):
     assert "FWHM: 2.18 HR px\n" in words
     for name in ("σ (standard deviation)", "covariance (y, x)"):
         assert f"{name}: not defined, because the kernel has negative weights\n" in words
+    # With a few negative weights σ is defined, in words as in the record.
+    run("kernel", "sensor", "widefield", "-o", "w.npz", "-q")
+    record = json.loads(run("kernel", "show", "w.npz", "--json").stdout)
+    words = run("kernel", "show", "w.npz").stdout
+    assert f"σ (standard deviation): {record['sigmas'][0]:.2f} HR px\n" in words
+    assert f"negative weights: {100 * record['negative_share']:.1f} %\n" in words
     assert run("kernel", "show", "k.npz").stdout.endswith("provenance: made by gaussian\n")
 
 

@@ -452,7 +452,7 @@ class TestKnownKernel:
         before = (photo.parent / "photo_blindsr_x2.kernel.npz").read_bytes()
         result = known(photo, "--kernel", "bicubic")
         assert result.exit_code == 1
-        assert "photo_blindsr_x2.kernel.npz exists already; choose another name" in result.stderr
+        assert "photo_blindsr_x2.kernel.npz exists already; use --force to overwrite it" in result.stderr
         assert (photo.parent / "photo_blindsr_x2.kernel.npz").read_bytes() == before
 
     @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class _Search:
                     best[key] = (resolution, path)
         if not best:
             problem = "the Sentinel-2 product has no band (GRANULE/*/IMG_DATA/…_B04.jp2); get a complete one"
-            self.problems.append((folder, f"{folder}: {problem}."))
+            self.problems.append((folder, f"{problem}."))
         for (_, band), (_, path) in sorted(best.items(), key=lambda item: item[0]):
             self._add_file(path, relative, band)
 
@@ -183,7 +183,7 @@ class _Search:
 
     def _add_file(self, path: Path, relative: PurePath, band: str | None = None) -> None:
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # reading a pipe may block for ever
-            self.problems.append((path, f"{path}: this is a device or a pipe; save it as a file."))
+            self.problems.append((path, "this is a device or a pipe; save it as a file."))
             return
         # One file by two arguments is one image. Two links to it are two: they have names of their own.
         self.files.setdefault(os.path.normpath(path.absolute()), InputFile(path, relative, band))

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from blindsr.batch.inputs import Inputs, Naming
 from blindsr.batch.task import Row, Task, TaskOptions, error_text, finished_record, task_key
 from blindsr.errors import ImageError, OutputError, listed, reason_of
-from blindsr.image_io import format_of, header_size
+from blindsr.image_io import ALL_PAGES, format_of, header_size
 from blindsr.jsonlines import append_line, read_lines
 from blindsr.pipelines.memory import needed_memory, pixel_bytes_of
 from blindsr.pipelines.record import file_digest
@@ -196,7 +196,7 @@ class BatchPlan:
             return replace(item, size=header_size(item.source, self.options.files.max_pixels))
         except ImageError as error:
             reason = str(error).removeprefix(f"{item.source}: ")
-            return replace(item, state="failed", row={"status": "failed", "error": f"cannot be read: {reason}"})
+            return replace(item, state="failed", row={"status": "failed", "error": reason})
 
     def memory(self, workers: int) -> int | None:
         """Bytes that the batch takes at its peak, roughly, for this number of workers; None if no size is known."""
@@ -267,10 +267,15 @@ def make_plan(
 
 
 def _suffixes(source: Path, options: TaskOptions) -> str:
-    """The suffixes between which the samples of an image will decide, in words."""
+    """The suffix that `default_suffix` will choose for a result, or those that depend on the samples, in words."""
     format_ = format_of(source)
-    keeps_header = format_ is not None and "cards" in format_.keeps and not options.files.strip_metadata
-    return ".fits" if keeps_header else ".png or .tif"
+    if format_ is None:
+        return ".png or .tif"
+    if "cards" in format_.keeps and not options.files.strip_metadata:
+        return ".fits"
+    # These have grey or RGB of 8 bits, and nothing that PNG cannot hold. All images of a JPEG become pages.
+    is_plain = format_.codec == "pillow" and (format_.frames == "animation" or options.files.page != ALL_PAGES)
+    return ".png" if is_plain else ".png or .tif"
 
 
 def _item(

@@ -353,7 +353,10 @@ def run_batch(plan: BatchPlan, engine: Engine, *, listener: BatchListener = lamb
             try:
                 yield plan.task(item)
             except OSError as error:
-                row = {"status": "failed", "error": f"{item.source}: the file cannot be read ({reason_of(error)})."}
+                why = f"the file cannot be read ({reason_of(error)})"
+                if isinstance(error, FileNotFoundError):
+                    why = "no such file; check the name"
+                row = {"status": "failed", "error": f"{item.source}: {why}."}
                 plan.manifest.write(item.source, item.target, row)
                 finish(item, row)
 

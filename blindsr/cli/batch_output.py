@@ -225,6 +225,9 @@ def show_summary(result: BatchResult, *, quiet: bool, printed: Collection[str] =
     elif len(missing) < len(failed):
         advice += ": correct the causes of the failures, and run the same command again"
     if missing:
-        name = "name, which no file has" if len(missing) == 1 else "names, which no files have"
-        advice = f"Correct the {name}: {_names(missing)}. {advice}"
+        what, names = "This file does", "name"
+        if len(missing) > 1:
+            what, names = "These files do", "names"
+        quotes = "put quotes around a name with spaces"
+        advice = f"{what} not exist: {_names(missing)}. Check the {names}; {quotes}. {advice}"
     console.print(f"{advice}. ({result.plan.manifest.path})", markup=False, soft_wrap=True)

@@ -38,6 +38,7 @@ __all__ = [
     "GROUPS",
     "PHOTOS",
     "STDIO",
+    "GroupedOption",
     "Options",
     "command",
     "is_switch_option",

@@ -31,7 +31,7 @@ from blindsr.pipelines.summary import kernel_text, summary_lines
 
 __all__ = [
     "ProgressListener", "Terminal", "csv_text", "kernel_text", "prepare_threads", "print_table", "results_folder",
-    "sentence", "show", "summary", "wide_console",
+    "say_of_kernel", "sentence", "show", "summary", "wide_console",
 ]  # fmt: skip
 
 Cell = str | float | int | None
@@ -108,6 +108,16 @@ class Terminal:
     def warn(self, sentence: str) -> None:
         """Print a warning, once."""
         self.notice(Notice(stage="", message=sentence))
+
+
+def say_of_kernel(terminal: Terminal, options: Options, sentences: Sequence[str]) -> None:
+    """Print what was said of a known kernel in reading it.
+
+    These are warnings, but for the first one about a sensor, which says what its kernel is.
+    """
+    is_sensor = options.sensor is not None or str(options.kernel).startswith("sensor:")
+    for number, text in enumerate(sentences):
+        terminal.notice(Notice(stage="kernel", message=text, is_plain=is_sensor and number == 0))
 
 
 class ProgressListener(Terminal):

@@ -6,7 +6,7 @@ to the zeros of the spectrum. A network that has seen which of them is right mak
 error; a candidate that explains the spectrum is averaged with it (docs/notes/2026-11-30-kernels-of-shakes.md).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -101,7 +101,7 @@ class AutomaticEstimator(ConfiguredEstimator[AutoConfig]):
         for warning in estimate.warnings:
             listener(Notice(stage=STAGE, message=warning))
         listener(StageDone(stage=STAGE, steps=1))
-        return replace(estimate, kernel=_named(estimate), method=STAGE)
+        return replace(estimate, kernel=_named(estimate), method=STAGE, settings=asdict(config))
 
 
 def evidence_of(lr: Tensor, posterior: ImagePosterior, config: L0Config) -> ShakeEvidence | None:

@@ -157,10 +157,12 @@ class DatasetDegradation:
             raise ConfigError("the law bsrgan draws noise and compression itself; leave them out.")
         if not isinstance(self.blur, Law) and self.phase != "centred":
             raise ConfigError("a given kernel keeps its own position; leave the phase out.")
-        for name in ("noise_sigma", "speckle_sigma"):
+        for name, option in (("noise_sigma", "--noise"), ("speckle_sigma", "--speckle")):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 <= value <= 1):
-                raise ConfigError(f"{name} must be in [0, 1], got {value:g}; 0.05 is 13 of 255 grey levels.")
+                levels = value if 1 < value <= 255 else 4
+                hint = f"{levels:g} grey levels are {levels / 255:.3g}"
+                raise ConfigError(f"{option} ({name}=) must be in [0, 1] (white is 1), got {value:g}; {hint}.")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
             raise ConfigError(f"jpeg_quality must be 1 to 100, got {self.jpeg_quality}.")
 

@@ -448,7 +448,7 @@ def _open_file(path: Path) -> BinaryIO:
             raise ImageError(f"{path}: this is a device or a pipe; {expected}; {remedy}")
         file = path.open("rb")
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; {expected}; check the name") from None
+        raise ImageError(f"{path}: no such file; check the name") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise

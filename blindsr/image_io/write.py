@@ -17,7 +17,7 @@ from blindsr.image_io.samples import Animation, Photo, PhotoHeader, Strip, file_
 
 _COMMENT = "Comment"  # the keyword of a text
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_EXISTS = "{} exists already; choose another name, or ask to overwrite it (overwrite=True, --force)"
+_EXISTS = "{} exists already; use --force to overwrite it (overwrite=True in Python), or -o for another name"
 _FOLDER_REFUSES = "cannot write in the folder {}; change its permissions, or choose another"
 # What os.link returns on a file system without hard links (FAT, some network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES}

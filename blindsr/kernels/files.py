@@ -7,6 +7,7 @@ nothing in them is executed (no pickles), and no array is read that is larger th
 import io
 import os
 import re
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -178,19 +179,19 @@ def _load_file(
             raise KernelError(f"{path.name} is an image with one PSF; leave key and index out.")
         loaded: tuple[Kernel, _Warnings] = kernel_source("psf")(path, scale, convention=convention, index=index)
         return loaded
-    return _kernels_of(load_arrays(path, key), scale, convention, index)
+    return _kernels_of(load_arrays(path, key), scale, convention, index, path)
 
 
 def _kernels_of(
-    raw: RawArrays, scale: int, convention: AnyConvention, index: int | str | None
+    raw: RawArrays, scale: int, convention: AnyConvention, index: int | str | None, path: Path | None = None
 ) -> tuple[Kernel | KernelStack, _Warnings]:
     if scale == 1 and raw.scale == DEBLUR_SCALE:
         scale = DEBLUR_SCALE
     if raw.scale is not None and raw.scale != scale:
         raise KernelError(
             f"{raw.file} is a kernel for scale {raw.scale}, but scale {scale} was requested; use scale {raw.scale}, "
-            f"or convert it: blindsr kernel convert {raw.file} new.npz --from-scale {raw.scale} --to-scale {scale} "
-            "(in Python blindsr.kernels.resample)."
+            f"or convert it: blindsr kernel convert {shlex.quote(str(path))} new.npz --from-scale {raw.scale} "
+            f"--to-scale {scale} (in Python blindsr.kernels.resample)."
         )
     has_bands = raw.names or (raw.file is None and len(raw.arrays) > 1)
     if index != "all" and (index is not None or not has_bands):
@@ -349,7 +350,8 @@ def _read_map(path: Path, scale: int | None) -> KernelMap:
     if scale is not None and own not in (scale, _run_scale(scale)):
         raise KernelError(
             f"{path.name} is a kernel map for scale {own}, but scale {scale} was requested; estimate or make one "
-            f"for this scale, or convert it: blindsr kernel convert {path.name} new.npz --to-scale {scale}."
+            f"for this scale, or convert it: blindsr kernel convert {shlex.quote(str(path))} new.npz --to-scale "
+            f"{scale}."
         )
     rows, columns = arrays.shape[:2]
     origins = [{}] * (rows * columns) if origins is None else origins

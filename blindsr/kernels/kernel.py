@@ -158,7 +158,10 @@ class Kernel:
 
     @property
     def has_sigmas(self) -> bool:
-        """Whether the second moments are squared widths: negative weights can make them zero or negative."""
+        """Whether the second moments are squared widths: negative weights can make them zero or negative.
+
+        Where they are positive all the same, σ is that of the weights as they are, and the FWHM tells the width better.
+        """
         return bool(self.array.min() >= 0 or np.linalg.eigvalsh(self.covariance)[0] > _MIN_MOMENT)
 
     @property

@@ -61,6 +61,15 @@ def fwhm(kernel: Kernel) -> tuple[float, float]:
     return widths[0], widths[1]
 
 
+def wider_first(widths: tuple[float, float], angle: float) -> tuple[tuple[float, float], float]:
+    """Widths along a direction and across it, or across and along it, the larger one first, and its direction.
+
+    The long axis is that of the second moments, along which a kernel with long tails may have the smaller FWHM.
+    """
+    along, across = widths
+    return (widths, angle) if along >= across else ((across, along), (angle + 90) % 180)
+
+
 def mtf_at_nyquist(kernel: Kernel, grid_scale: int) -> tuple[float, float]:
     """MTF along the long and the short axis at the Nyquist frequency of a grid `grid_scale` times coarser than HR."""
     frequency = np.array([0.5 / grid_scale])
@@ -133,7 +142,7 @@ def bicubic_share(kernel: Kernel) -> float:
 def widths_text(kernel: Kernel) -> str:
     """The widths of a kernel in words, HR pixels: "FWHM 3.58 px along 118°, 2.21 px across"."""
     share = bicubic_share(kernel)
-    long, short = fwhm(kernel)
+    (long, short), angle = wider_first(fwhm(kernel), _long_axis(kernel))
     prefix = f"{100 * share:.0f} % bicubic kernel, " if share >= _MIN_SHARE else ""
     if share >= _ALMOST_ALL:
         prefix = "almost the bicubic kernel, "
@@ -141,7 +150,7 @@ def widths_text(kernel: Kernel) -> str:
     suffix = f", with the sharpening of the photograph ({amount:.2g})" if isinstance(amount, int | float) else ""
     if abs(long - short) < 0.05 * long:
         return f"{prefix}FWHM {long:.2f} px in all directions{suffix}"
-    return f"{prefix}FWHM {long:.2f} px along {_long_axis(kernel):.0f}°, {short:.2f} px across{suffix}"
+    return f"{prefix}FWHM {long:.2f} px along {angle:.0f}°, {short:.2f} px across{suffix}"
 
 
 def kernel_warnings(kernel: Kernel) -> tuple[str, ...]:

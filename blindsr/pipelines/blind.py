@@ -287,9 +287,15 @@ def _estimated(
     scale = settings.run_scale
     direct = scale in estimator.scales or scale not in FIRST_STAGE
     with torch.random.fork_rng(devices=[]):  # whatever a method draws, the caller's generator is left unchanged
-        estimate = estimator.estimate(crop, scale if direct else FIRST_STAGE[scale], listener=listener)
+        held = deblur.HeldNotices(listener)
+        estimate = estimator.estimate(
+            crop, scale if direct else FIRST_STAGE[scale], listener=held if settings.scale == 1 else listener
+        )
         if settings.scale == 1:
-            estimate = deblur.estimate_blur(estimate, crop, estimator, listener)
+            found = deblur.estimate_blur(estimate, crop, estimator, listener)
+            if found is estimate:
+                held.release()
+            estimate = found
     return estimate if direct else resampled_estimate(estimate, scale)
 
 

@@ -12,13 +12,13 @@ import numpy as np
 from torch import Tensor
 
 from blindsr.estimators.base import KernelEstimator
-from blindsr.events import Listener, Notice
+from blindsr.events import Event, Listener, Notice
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of, compose, dilate
 from blindsr.kernels.files import DEBLUR_SCALE
 from blindsr.kernels.transform import zero_margins
 from blindsr.ops import imresize
 
-__all__ = ["estimate_blur", "for_run"]
+__all__ = ["HeldNotices", "estimate_blur", "for_run"]
 
 _REDUCTIONS = (2, 4)  # sizes at which a blur is measured that leaves no detail near the limit of the pixels
 _FOUND_SHARE = 0.5  # share of the bicubic kernel below which a blur was found
@@ -31,9 +31,29 @@ _MIN_BICUBIC = 0.3  # transfer of the bicubic filter below which it is not divid
 _GRID, _RADIUS = 96, 24  # samples of the transfer function, and radius of the kernel, px
 _RIPPLE = 0.004  # weights below this share of the largest are ripple
 _NOTHING_FOUND = (
-    "no blur was found that could be undone, so that nothing is sharpened; if you know its blur, use `blindsr "
-    "upscale` with --kernel (kernel= in Python), in pixels of the photograph."
+    "no blur was found, so nothing is sharpened; if you know the blur in pixels of the photograph, use `blindsr "
+    "upscale --scale 1 --kernel …` (kernel= in Python)."
 )
+
+
+class HeldNotices:
+    """A listener that holds back the notices of an estimate until it is known whether the estimate is used."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._held: list[Notice] = []
+
+    def __call__(self, event: Event, /) -> None:
+        """Hold a notice, and pass on every other event."""
+        if isinstance(event, Notice):
+            self._held.append(event)
+        else:
+            self._listener(event)
+
+    def release(self) -> None:
+        """Pass on what was held."""
+        for notice in self._held:
+            self._listener(notice)
 
 
 def for_run(kernel: Kernel, width: float = 1.0) -> Kernel:
@@ -89,7 +109,8 @@ def estimate_blur(
         if min(crop.shape[-2:]) < factor * estimator.min_side:
             break
         reduced = imresize(crop, 1 / factor).clamp(0, 1)
-        smaller = estimator.estimate(reduced, factor, listener=listener)
+        held = HeldNotices(listener)
+        smaller = estimator.estimate(reduced, factor, listener=held)
         metrics = smaller.metrics
         if not metrics.keys() >= _METRICS:  # nothing but fine texture, which is flat at this size
             break
@@ -99,6 +120,7 @@ def estimate_blur(
             and metrics["expected_error"] < _MAX_EXPECTED_ERROR
         )
         if is_found and is_certain and float(np.trace(smaller.kernel.covariance)) / 2 > _MIN_VARIANCE:
+            held.release()
             kernel = _composed(_without_bicubic(smaller.kernel))
             return replace(smaller, kernel=kernel, metrics={**metrics, "estimated_at_size": 1 / factor})
     if share < _FOUND_SHARE and (is_wide or error < _UNCERTAIN_ERROR):

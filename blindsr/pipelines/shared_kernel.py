@@ -71,7 +71,7 @@ class SharedKernel:
     def __str__(self) -> str:
         count = len(self.estimates)
         if self.bicubic_reason:
-            return f"shared kernel of {count} images: {self.bicubic_reason}."
+            return f"shared kernel of {count} image{'s' * (count != 1)}: {self.bicubic_reason}."
         if count == 1:
             return f"kernel from one image: {widths_text(self.kernel)}; its uncertainty is unknown."
         spread = "from a single image, its uncertainty is unknown"

@@ -284,4 +284,4 @@ def test_a_product_of_level_1c_has_its_bands_in_one_folder(tmp_path):
 def test_a_product_without_bands_is_reported(tmp_path):
     (tmp_path / "S2A.SAFE").mkdir()
     ((_, reason),) = find_inputs([tmp_path / "S2A.SAFE"]).problems
-    assert "the Sentinel-2 product has no band" in reason
+    assert reason.startswith("the Sentinel-2 product has no band")

@@ -18,7 +18,7 @@ from blindsr.batch.run import upscale_files
 from blindsr.batch.task import BatchStarted, ImageDone, ImageEvent, ImageStarted, TaskOptions, task_key
 from blindsr.errors import ConfigError, OutputError
 from blindsr.events import Notice
-from blindsr.image_io import FileOptions
+from blindsr.image_io import FileOptions, default_suffix, read_photo
 from blindsr.kernels import bicubic, gaussian
 from blindsr.pipelines import outputs as outputs_module
 from blindsr.pipelines.memory import needed_memory
@@ -236,7 +236,7 @@ def test_a_photograph_that_goes_while_the_batch_runs_is_one_failure(photos, resu
     fakes.fail = lambda width: (photos / "b.png").unlink(missing_ok=True)
     result = run(photos, results)
     assert statuses(result) == {"a.png": "done", "b.png": "failed", "c.png": "done"}
-    assert "cannot be read" in result.rows[1][1]["error"]
+    assert result.rows[1][1]["error"] == f"{photos / 'b.png'}: no such file; check the name."
 
 
 def test_one_batch_at_a_time_writes_here(photos, results, fakes):
@@ -357,6 +357,23 @@ def test_a_dry_run_names_the_suffix_of_a_fits_image(photos, results):
     named = [[plan.file(item).name for item in plan.items if item.source.stem in ("a", "star")] for plan in plans]
     assert named[0] == ["a_blindsr_x2.png or .tif", "star_blindsr_x2.fits"]
     assert named[1] == ["a_blindsr_x2.png or .tif", "star_blindsr_x2.png or .tif"]  # without its header it is plain
+
+
+def test_a_dry_run_says_png_where_nothing_else_can_be(results, tmp_path):
+    folder = tmp_path / "eight"
+    folder.mkdir()
+    for name in ("a.jpg", "b.webp", "c.avif", "d.gif", "e.bmp", "f.png", "g.tif"):
+        Image.new("RGB", (24, 20), (9, 99, 199)).save(folder / name)
+
+    def planned(**options):
+        plan = upscale_files([folder], results, dry_run=True, files=FileOptions(**options)).plan
+        return {item.source.name: plan.file(item).name.partition("_x2")[2] for item in plan.items}
+
+    either = dict.fromkeys(("f.png", "g.tif"), ".png or .tif")
+    expected = dict.fromkeys(("a.jpg", "b.webp", "c.avif", "d.gif", "e.bmp"), ".png") | either
+    assert planned() == planned(alpha="data") == planned(strip_metadata=True) == expected
+    assert planned(page="all")["a.jpg"] == ".png or .tif"
+    assert {default_suffix(read_photo(folder / name)) for name in expected} == {".png"}
 
 
 def test_the_options_of_files_are_checked(photos, results):

@@ -21,7 +21,7 @@ from blindsr.ops import degrade
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind
 from blindsr.pipelines.image import ColorSource
-from blindsr.pipelines.shared_kernel import SharedKernel, estimate_shared_kernel
+from blindsr.pipelines.shared_kernel import ImageEstimate, SharedKernel, estimate_shared_kernel
 from blindsr.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -302,6 +302,13 @@ def test_of_several_files_each_has_a_part(tmp_path, pictures, monkeypatch):
     series = shared_kernel_for(paths, SPECTRAL, Manifest(tmp_path / "m"), device="cpu", files=FileOptions(page="all"))
     assert names == [*(f"/{n}.webp (frame {f})" for n in range(3) for f in (1, 8)), "/still.png"]
     assert series.summary.endswith(" They are spread over the frames or pages of 4 files.")
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "shared kernel of 1 image: "), (3, "shared kernel of 3 images: ")])
+def test_the_number_of_images_is_in_the_summary_of_a_bicubic_kernel(count, words):
+    estimates = (ImageEstimate(name="a.png", covariance=None),) * count
+    shared = SharedKernel(kernel=bicubic(2), estimates=estimates, spread=0, error=0, bicubic_reason="none is blurred")
+    assert str(shared) == f"{words}none is blurred."
 
 
 def test_noisy_photographs_without_a_visible_blur_get_one_kernel_all_the_same(tmp_path, pictures):

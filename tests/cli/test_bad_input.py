@@ -68,7 +68,7 @@ def test_a_folder_without_pictures(quick, run, applied, tmp_path):
 
 
 def test_a_missing_file(quick, applied, tmp_path):
-    assert "no such file; expected an image (" in _one_line_error(quick(tmp_path / "no.png"))
+    assert ": no such file; check the name" in _one_line_error(quick(tmp_path / "no.png"))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -168,7 +168,7 @@ def test_a_result_that_exists_is_kept_unless_force(quick, applied, photo, existi
     (photo.parent / existing).write_bytes(b"precious")
     before = _snapshot(photo.parent)
     line = _one_line_error(quick(photo))
-    assert f"{existing} exists already; choose another name" in line
+    assert f"{existing} exists already; use --force to overwrite it" in line
     assert "--force" in line
     assert _snapshot(photo.parent) == before
     assert applied.calls == []

@@ -53,6 +53,20 @@ def test_every_option_has_a_group_and_every_group_is_shown_in_its_order(run):
     assert "Method options:" not in run("kernel", "sensors", "--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("degrade", ["-o,", "--scale", "--force"]),
+        ("evaluate", ["--scale"]),
+        ("ablate", ["-o,", "--scale", "--preset"]),
+        ("train", ["-o,", "--force"]),
+    ],
+)
+def test_where_results_go_and_the_scale_are_common_options(run, command, options):
+    section = run(command, "--help").stdout.partition("Common options:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in section.splitlines() if line.startswith("  -")] == options
+
+
 def test_help_explains_what_a_photographer_needs(run):
     text = " ".join(run("estimate-and-upscale", "--help").stdout.split())
     assert "The kernel is the blur between PHOTO and a sharp, larger version of it" in text

@@ -1,6 +1,6 @@
 """The estimator "auto": the learned posterior, and for a shake the kernel that a network makes of several."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -11,7 +11,7 @@ from skimage import data
 
 from blindsr.errors import ConfigError, ImageError
 from blindsr.estimators import auto
-from blindsr.estimators.auto import AutomaticEstimator
+from blindsr.estimators.auto import AutoConfig, AutomaticEstimator
 from blindsr.estimators.blind_l0 import L0Config
 from blindsr.estimators.learned import LearnedConfig, LearnedEstimator
 from blindsr.estimators.learned.estimator import posterior_of
@@ -39,6 +39,7 @@ def test_without_shake_it_is_the_learned_estimate():
     assert estimate.method == "auto"
     assert estimate.kernel.digest == estimate_kernel(image, 2).kernel.digest
     assert estimate.kernel.provenance["made_by"] == "auto"
+    assert estimate.settings == asdict(AutoConfig())
     assert "shake_share" not in estimate.metrics
     assert [type(event) for event in heard] == [StageStarted, StageDone]
     assert torch.equal(image, before)

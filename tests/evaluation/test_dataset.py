@@ -251,8 +251,8 @@ def test_sides_that_are_no_multiples_are_refused(hr):
     ("fields", "message"),
     [
         ({"scale": 1}, "scale must be 2, 3 or 4"),
-        ({"noise_sigma": -0.1}, "noise_sigma must be in"),
-        ({"speckle_sigma": float("nan")}, "speckle_sigma must be in"),
+        ({"noise_sigma": -0.1}, r"--noise \(noise_sigma=\) must be in \[0, 1\].*, got -0.1; 4 grey levels are 0.0157"),
+        ({"speckle_sigma": float("nan")}, r"--speckle \(speckle_sigma=\) must be in"),
         ({"jpeg_quality": 0}, "jpeg_quality must be 1 to 100"),
         ({"blur": gaussian(2.0, 3)}, "the kernel is for scale 3"),
         ({"blur": gaussian(2.0, 2), "phase": "corner"}, "keeps its own position"),

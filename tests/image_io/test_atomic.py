@@ -31,7 +31,10 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 def test_an_existing_file_is_refused_and_kept(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
     for refuse in (lambda p: check_output(p, overwrite=False), lambda p: atomic_write_bytes(p, b"", overwrite=False)):
-        with pytest.raises(OutputError, match="exists already; choose another name, or ask to overwrite"):
+        with pytest.raises(
+            OutputError,
+            match=r"exists already; use --force to overwrite it \(overwrite=True",
+        ):
             refuse(tmp_path / "a")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
 

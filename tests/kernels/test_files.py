@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -149,11 +150,10 @@ def test_a_kernel_of_whole_numbers_is_read(tmp_path):
 
 
 def test_a_kernel_for_another_scale_is_refused_with_both_scales(tmp_path):
-    path = write(tmp_path, "k.npz", kernel_bytes(KERNEL, ".npz"))
-    with pytest.raises(
-        KernelError,
-        match=r"for scale 2, but scale 4 was requested; use scale 2, or convert it: blindsr kernel convert",
-    ):
+    (tmp_path / "my kernels").mkdir()
+    path = write(tmp_path / "my kernels", "k.npz", kernel_bytes(KERNEL, ".npz"))
+    advice = f"use scale 2, or convert it: blindsr kernel convert '{path}' new.npz --from-scale 2 --to-scale 4 "
+    with pytest.raises(KernelError, match=re.escape(f"for scale 2, but scale 4 was requested; {advice}")):
         read_kernel(path, scale=4)
 
 

@@ -25,6 +25,7 @@ from blindsr.kernels.metrics import (
     mtf_at_nyquist,
     normalised_cross_correlation,
     provenance_text,
+    widths_text,
 )
 
 
@@ -35,6 +36,16 @@ def test_the_width_of_a_gaussian_is_2_355_sigma(long, short, angle, scale):
     axes = np.array([[-s, c], [c, s]])  # (y, x) of the long and the short axis
     kernel = gaussian(axes @ np.diag([long**2, short**2]) @ axes.T, scale)
     assert fwhm(kernel) == pytest.approx((2.35482 * long, 2.35482 * short), rel=0.01)
+
+
+def test_the_text_of_the_widths_has_the_direction_of_the_larger_one():
+    tails = gaussian(np.diag([0.5, 16.0]), 2)  # its long tails along x make that the long axis
+    core = gaussian(np.diag([1.0, 0.6]), 2, size=tails.size)
+    kernel = Kernel(0.96 * core.array + 0.04 * tails.array, 2)
+    along, across = fwhm(kernel)
+    assert kernel.angle == pytest.approx(0, abs=1e-6)
+    assert across > 1.1 * along
+    assert widths_text(kernel) == f"FWHM {across:.2f} px along 90°, {along:.2f} px across"
 
 
 def test_the_width_follows_a_kernel_that_is_off_centre():

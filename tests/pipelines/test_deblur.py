@@ -6,11 +6,12 @@ import torch
 from scipy import ndimage
 
 import blindsr
-from blindsr.events import ignore
+from blindsr.events import Notice, StageStarted, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.kernels.kernel import KernelStack
 from blindsr.ops import degrade
-from blindsr.pipelines import deblur
+from blindsr.pipelines import blind, deblur
+from blindsr.settings import Settings
 from tests.images import photograph, psnr, samples
 
 
@@ -50,7 +51,10 @@ def test_a_photograph_without_a_blur_stays_nearly_as_it_is():
     assert np.abs(blindsr.upscale(image, "bicubic", scale=1, preset="fast").astype(int) - image).max() <= 4
     result = blindsr.SuperResolver(scale=1, preset="fast")(image)
     assert np.abs(result.image.astype(int) - image).max() <= 4
-    assert result.warnings[0].startswith("no blur was found that could be undone, so that nothing is sharpened")
+    assert result.warnings[0] == (
+        "no blur was found, so nothing is sharpened; if you know the blur in pixels of the photograph, use `blindsr "
+        "upscale --scale 1 --kernel …` (kernel= in Python)."
+    )
 
 
 def test_a_blur_of_scale_one_is_one_kernel_with_the_reduction():
@@ -81,6 +85,31 @@ def test_fine_texture_that_is_flat_at_half_of_the_size_is_left_as_it_is():
     image = noise.round().astype(np.uint8)
     result = blindsr.SuperResolver(scale=1, preset="fast")(image)
     assert "no blur was found" in result.warnings[0]
+
+
+class Unsure:
+    """An estimator that shows no blur at any size, and warns of it each time."""
+
+    name, scales, min_side, kernel_error = "unsure", (2, 3, 4), 8, 0.0
+
+    def estimate(self, lr, scale, *, listener):
+        listener(StageStarted(stage=self.name))
+        listener(Notice(stage=self.name, message=f"unclear at {lr.shape[-1]} px"))
+        kinds = {"kind_gaussian": 0.5, "kind_disc": 0.1}
+        metrics = {"bicubic_share": 0.9, "predicted_error": 0.3, "expected_error": 0.3, **kinds}
+        kernel, warnings = gaussian(1.0, scale), (f"unclear at {lr.shape[-1]} px",)
+        return KernelEstimate(kernel=kernel, method=self.name, metrics=metrics, warnings=warnings)
+
+
+def test_that_no_blur_was_found_is_said_once():
+    heard, crop = [], torch.rand(1, 1, 64, 64)
+    estimate = blind._estimated(crop, Unsure(), Settings(scale=1), heard.append)
+    said = [event.message for event in heard if isinstance(event, Notice)]
+    assert said == list(estimate.warnings) == [deblur._NOTHING_FOUND]
+    assert len(heard) == 4  # it was looked for at three sizes
+    heard.clear()
+    estimate = blind._estimated(crop, Unsure(), Settings(scale=2), heard.append)
+    assert [event.message for event in heard[1:]] == list(estimate.warnings) == ["unclear at 64 px"]
 
 
 class BarelySure:

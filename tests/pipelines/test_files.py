@@ -451,7 +451,7 @@ def test_a_kernel_for_another_scale_is_refused_and_nothing_is_written(save):
 def test_existing_results_are_kept_unless_they_may_be_replaced(save):
     source = save(PHOTO)
     upscale_file(source, INTERPOLATE)
-    with pytest.raises(OutputError, match="exists already; choose another name"):
+    with pytest.raises(OutputError, match="exists already; use --force to overwrite it"):
         upscale_file(source, INTERPOLATE)
     upscale_file(source, INTERPOLATE, overwrite=True)
 

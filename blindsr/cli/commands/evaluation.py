@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from blindsr.cli.options import Options, command, with_options
+from blindsr.cli.options import GroupedOption, Options, command, with_options
 from blindsr.cli.types import PHOTO, IntRange
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ _KERNEL = (
     ("angle off °", 1, "angle_error"),
     ("LR PSNR", 2, "redegraded_psnr"),
 )
+_COMMON: dict[str, Any] = {"cls": GroupedOption, "group": "Common"}
+_ABLATION_FILES = ("ablation.json", "results.jsonl", "summary.csv", "images.csv", "table.md", "table.tex")
 _JSON_OR_TABLE = "Print one JSON record on stdout instead of the table."
 
 
 @command("degrade", "Make LR images with known kernels from sharp images.",
     "degrade photos/ -o set --law div2krk --scale 2 --seed 0",
     click.argument("sources", metavar="HR...", nargs=-1, required=True, type=PHOTO),
-    click.option("-o", "--output", metavar="DIR", required=True, type=PHOTO,
+    click.option("-o", "--output", metavar="DIR", required=True, type=PHOTO, **_COMMON,
         help="Folder for hr/, lr/, kernel/ and manifest.jsonl."),
     click.option("--law", metavar="LAW", show_default="div2krk",
         help="Distribution of the kernels: div2krk, public-generator, gaussian[:SIGMA or :SX,SY,ANGLE], "
@@ -44,12 +46,12 @@ _JSON_OR_TABLE = "Print one JSON record on stdout instead of the table."
     click.option("--kernel-pool", metavar="FILE.npz", type=PHOTO,
         help="Draw the kernels from this pool (`blindsr kernel pool`), instead of by a law."),
     click.option("--pool-noise", is_flag=True, help="Add noise of the pool's photographs."),
-    click.option("--scale", type=IntRange(2, 4), default=2, show_default=True,
+    click.option("--scale", type=IntRange(2, 4), default=2, show_default=True, **_COMMON,
         help="Size of HR over that of LR."),
     click.option("--phase", type=click.Choice(["centred", "corner"]),
         help="Whether LR pixel i is centred on its cell of HR pixels, or at HR pixel scale·i.  [default: centred]"),
     click.option("--noise", "noise_sigma", type=float, default=0.0, show_default=True,
-        help="Standard deviation of Gaussian noise; white is 1."),
+        help="Standard deviation of Gaussian noise; white is 1, unlike --noise of upscale, which is in grey levels."),
     click.option("--speckle", "speckle_sigma", type=float, default=0.0, show_default=True,
         help="Standard deviation of multiplicative noise."),
     click.option("--jpeg", "jpeg_quality", type=IntRange(1, 100),
@@ -84,7 +86,7 @@ def degrade(
 
     Kernel and noise of an image depend on the seed and on the name of the image: adding an image changes no other one.
     """
-    from blindsr.cli.output import ProgressListener
+    from blindsr.cli.output import ProgressListener, say_of_kernel
     from blindsr.cli.settings import load_known_kernel, single_kernel
     from blindsr.errors import did_you_mean
     from blindsr.evaluation.dataset import DatasetDegradation, make_dataset
@@ -115,8 +117,7 @@ def degrade(
         if is_known:
             kernel, warnings = load_known_kernel(options, scale)
             blur = single_kernel(kernel)
-            for warning in warnings:
-                listener.warn(warning)
+            say_of_kernel(listener, options, warnings)
         made = make_dataset(
             sources,
             output,
@@ -137,7 +138,7 @@ def degrade(
     "evaluate results/ set/hr --scale 2 --kernels results/ --true-kernels set/kernel",
     click.argument("sr", type=PHOTO),
     click.argument("hr", type=PHOTO),
-    click.option("--scale", type=IntRange(1, 8), default=2, show_default=True,
+    click.option("--scale", type=IntRange(1, 8), default=2, show_default=True, **_COMMON,
         help="Scale; as many pixels are cropped."),
     click.option("--kernels", metavar="FILE|DIR", type=PHOTO, help="Estimated kernels to score as well."),
     click.option("--true-kernels", metavar="FILE|DIR", type=PHOTO, help="Kernels that made the LR images."),
@@ -161,7 +162,7 @@ def evaluate(
         for warning in scores.warnings:
             click.echo(f"warning: {warning}", err=True)
     for name, sentence in scores.failures:
-        click.echo(f"error: {name}: {sentence}", err=True)
+        click.echo(f"error: {f'{name}: ' if sr.is_dir() else ''}{sentence}", err=True)
     if scores.rows() or options.as_json:
         _print_scores(scores, as_json=options.as_json, as_csv=as_csv)
     if scores.failures:
@@ -191,7 +192,7 @@ def _print_scores(scores: "Evaluation", *, as_json: bool, as_csv: bool) -> None:
 @command("ablate", "Compare estimators and upscalers, with the true kernels as reference.",
     "ablate set -o ablation --estimators spectral,kernelgan --seeds 3",
     click.argument("dataset", type=PHOTO),
-    click.option("-o", "--output", "folder", metavar="DIR", required=True, type=PHOTO,
+    click.option("-o", "--output", "folder", metavar="DIR", required=True, type=PHOTO, **_COMMON,
         help="Folder of results and report.html."),
     click.option("--estimators", metavar="NAME,...", help="Kernel estimators to compare.  [default: all]"),
     click.option("--upscalers", metavar="NAME,...",
@@ -258,7 +259,7 @@ def ablate(
     threads = None if run.threads is None else max(1, run.threads // jobs)
     with ProgressListener(quiet=options.quiet, verbose=options.verbose) as listener:
         results = run_ablation(plan, folder, jobs=jobs, threads=threads, listener=listener)
-        written = [results.folder / name for name in ("results.jsonl", "summary.csv", "table.md", "table.tex")]
+        written = [results.folder / name for name in _ABLATION_FILES]
         written += [] if no_report else [write_ablation_report(results)]
         written += write_plots(results) if plot else []
         listener.line(f"files: {', '.join(map(str, written))}")

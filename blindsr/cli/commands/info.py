@@ -19,9 +19,11 @@ _EXTRAS = {
     "pillow-heif": "read and write HEIC, the format of smartphones",
     "rawpy": "read raw files of cameras",
     "h5py": "read kernels in MATLAB v7.3 files",
+    "spandrel": "run networks of other programs (--upscaler checkpoint:FILE)",
     "distributed": "run a batch on many machines (--executor dask)",
     "matplotlib": "draw the figures of an ablation as PDF and PNG",
     "gradio": "open the page in the browser (blindsr app)",
+    "napari": "enlarge layers in the viewer napari",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

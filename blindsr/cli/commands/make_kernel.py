@@ -20,7 +20,7 @@ __all__ = ["COMMANDS", "metrics_lines", "write_warnings"]
 #: The options of every command here; all but --scale are arguments of `write_kernel`.
 _TARGET: tuple[Callable[[Any], Any], ...] = (
     click.option("-o", "--output", type=click.Path(path_type=Path),
-        help="The kernel's file: .npz, .mat (KernelGAN's convention), .npy, .txt or .csv; its plot gets the same stem. "
+        help="The kernel's file: .npz, .mat (KernelGAN's convention), .npy, .txt or .csv; its plot is STEM.kernel.png. "
         " [default: NAME_x2.kernel.npz in this folder]"),
     click.option("--scale", type=IntRange(2, 4), default=2, show_default=True,
         help="Size of HR over that of LR."),
@@ -69,7 +69,7 @@ def write_kernel(
         raise click.BadParameter(
             f"names the kernel's file (.npz, .mat, …); its plot is written beside it; got {path.name}.", param_hint="-o"
         )
-    plot = path.with_suffix(".png")
+    plot = path.with_name(path.stem.removesuffix(".kernel") + ".kernel.png")
     content = kernel_bytes(kernel, path.suffix.lower())
     for file in (path, plot):
         check_output(file, overwrite=force)
@@ -94,30 +94,34 @@ def write_warnings(warnings: Sequence[str]) -> None:
 
 def metrics_lines(metrics: "KernelMetrics") -> list[str]:
     """The metrics of a kernel as lines of text; lengths in pixels of the result (HR px)."""
+    from blindsr.kernels.metrics import wider_first
+
     (yy, yx), (_, xx) = metrics.covariance_yx
     y, x = metrics.centroid_yx
     long, short = metrics.fwhm
     isotropic = abs(long - short) < 1e-3 * max(long, 1e-9)
     axes = "" if isotropic else f", along {metrics.angle_degrees:.1f}° and across"
+    widths, angle = wider_first(metrics.fwhm, metrics.angle_degrees)
+    widths_axes = "" if isotropic else f", along {angle:.1f}° and across"
     sigmas = covariance = "not defined, because the kernel has negative weights"
-    if metrics.sigmas is not None and metrics.negative_share <= _NEGATIVE:
+    if metrics.sigmas is not None:
         sigmas = f"{_pair(metrics.sigmas, isotropic)} HR px{axes}"
         covariance = f"[[{yy:.3f}, {yx:.3f}], [{yx:.3f}, {xx:.3f}]] HR px²"
-    at_lr, at_hr = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist
+    at_lr, at_hr, negative = metrics.mtf_at_lr_nyquist, metrics.mtf_at_hr_nyquist, metrics.negative_share
     return [
         f"size: {metrics.size}×{metrics.size} HR px for ×{metrics.scale}",
-        f"FWHM: {_pair(metrics.fwhm, isotropic)} HR px{axes}",
+        f"FWHM: {_pair(widths, isotropic)} HR px{widths_axes}",
         f"σ (standard deviation): {sigmas}",
         f"covariance (y, x): {covariance}",
         f"centre: ({y:+.3f}, {x:+.3f}) HR px (y, x) from the middle of the frame",
         f"MTF at Nyquist of LR: {_pair(at_lr, isotropic, 3)}, of HR: {_pair(at_hr, isotropic, 3)}",
         f"outside one LR pixel: {100 * metrics.energy_outside_lr_pixel:.1f} % of the weight; 99 % lies in "
         f"{metrics.support_99_percent}×{metrics.support_99_percent} px",
-        *([f"negative weights: {100 * metrics.negative_share:.1f} %"] if metrics.negative_share > _NEGATIVE else []),
+        *([f"negative weights: {100 * negative:.1f} %"] if negative > _MIN_NEGATIVE else []),
     ]
 
 
-_NEGATIVE = 0.001  # share of negative weights from which on second moments are not those of a width
+_MIN_NEGATIVE = 0.001  # share of negative weights that is shown
 
 
 def _pair(values: tuple[float, float], isotropic: bool, digits: int = 2) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from blindsr.cli.options import Options, command, with_options
+from blindsr.cli.options import GroupedOption, Options, command, with_options
 from blindsr.cli.types import PHOTO, FloatRange, IntRange
 from blindsr.errors import ConfigError
 
@@ -17,7 +17,8 @@ __all__ = ["train"]
 
 @command("train", "Train the network on images of your own, or on synthetic ones.",
     "train -o microscope.safetensors --images slides --init pretrained --steps 3000",
-    click.option("-o", "--output", required=True, type=PHOTO, metavar="FILE.safetensors",
+    click.option("-o", "--output", required=True, type=PHOTO, metavar="FILE.safetensors", cls=GroupedOption,
+        group="Common",
         help="File of the weights; a log (.csv) and checkpoints get the same stem."),
     click.option("--images", type=PHOTO, metavar="DIR",
         help="Train on the photographs in this folder.  [default: synthetic dead leaves alone]"),

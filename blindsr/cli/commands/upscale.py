@@ -78,7 +78,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
 
 @command("estimate-kernel", "Estimate the kernel of a photograph.",
     "estimate-kernel photo.jpg --estimator kernelgan -o photo.kernel.npz",
-    click.argument("photo", type=PHOTO),
+    click.argument("photos", metavar="PHOTO", type=PHOTO, nargs=-1, required=True),
     with_options(
         "output", "scale", "preset", "force", "estimator", "region", "varying", "align_colors", "seed", "config",
         "page", "alpha", "max_pixels", "device", "threads", "Output",
@@ -94,7 +94,7 @@ def upscale(options: Options, photos: tuple[Path, ...]) -> None:
         device="Processor: auto, cpu, cuda, cuda:N or mps.",
     ),
 )  # fmt: skip
-def estimate_kernel(options: Options, photo: Path) -> None:
+def estimate_kernel(options: Options, photos: tuple[Path, ...]) -> None:
     """Estimate the kernel of PHOTO: the blur between it and a sharp, larger version of it.
 
     The kernel (.kernel.npz), its plot (.kernel.png) and a record of the run (.kernel.json) are written.
@@ -104,6 +104,12 @@ def estimate_kernel(options: Options, photo: Path) -> None:
     from blindsr.pipelines.files import estimate_file_kernel
     from blindsr.pipelines.outputs import kernel_outputs
 
+    if len(photos) > 1:
+        raise click.UsageError(
+            f"estimate-kernel takes one photograph, got {len(photos)}; for one kernel of several photographs: blindsr "
+            "estimate-and-upscale PHOTOS --shared-kernel; for a pool of kernels: blindsr kernel pool"
+        )
+    (photo,) = photos
     if STDIO in (photo, options.output and options.output.path):
         raise click.UsageError(
             "estimate-kernel reads a file and writes files; - is for estimate-and-upscale and upscale."
@@ -164,7 +170,7 @@ def _check_pipe(options: Options) -> None:
 
 def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -> None:
     """Upscale one photograph; standard input and output are files of a temporary folder, without sidecar files."""
-    from blindsr.cli.output import ProgressListener, results_folder, show, summary
+    from blindsr.cli.output import ProgressListener, results_folder, say_of_kernel, show, summary
     from blindsr.errors import ImageError
     from blindsr.evaluation.report.comparison import report_for_photo, report_path
     from blindsr.image_io import check_output
@@ -189,8 +195,7 @@ def _run_one(options: Options, photo: Path, run: "Run", known: dict[str, Any]) -
             page = report_path(named, run.settings.label, output or (stem and stem.with_name(stem.name + ".png")))
             check_output(page, overwrite=options.force)
         listener = stack.enter_context(ProgressListener(quiet=options.quiet, verbose=options.verbose))
-        for warning in known.get("kernel_warnings", ()):
-            listener.warn(warning)
+        say_of_kernel(listener, options, known.get("kernel_warnings", ()))
         try:
             result = upscale_file(
                 photo,
@@ -287,10 +292,10 @@ def _run_batch(options: Options, photos: Sequence[Path], run: "Run", known: dict
     from blindsr.batch.inputs import DEFAULT_NAME
     from blindsr.batch.run import upscale_files
     from blindsr.cli.batch_output import BatchProgress, show_plan, show_summary
+    from blindsr.cli.output import say_of_kernel
 
     with BatchProgress(as_json=options.as_json, quiet=options.quiet, verbose=options.verbose) as progress:
-        for warning in known.get("kernel_warnings", ()):
-            progress.warn(warning)
+        say_of_kernel(progress, options, known.get("kernel_warnings", ()))
         result = upscale_files(
             photos,
             None if options.output is None else options.output.path,

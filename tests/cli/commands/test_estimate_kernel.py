@@ -92,6 +92,14 @@ def test_what_cannot_be_is_one_line(estimate, photo, monkeypatch, arguments, cod
     assert _names(photo.parent) == ["photo.png"]
 
 
+def test_several_photographs_are_refused_with_the_commands_for_them(run, photo):
+    result = run("estimate-kernel", photo, photo)
+    assert (result.exit_code, result.stdout) == (2, "")
+    said = " ".join(result.stderr.split())
+    assert "estimate-kernel takes one photograph, got 2; for one kernel of several photographs: blindsr" in said
+    assert _names(photo.parent) == ["photo.png"]
+
+
 def test_standard_input_is_no_photograph_here(run):
     result = run("estimate-kernel", "-")
     assert result.exit_code == 2

@@ -57,8 +57,8 @@ def test_degrade_takes_one_kernel_for_all(run, photo, made, tmp_path):
     [
         ("--law bsrgam", 2, "bicubic, bsrgan, got 'bsrgam' (did you mean 'bsrgan'?)"),
         ("--kernel bicubic --law motion", 2, "--kernel replaces --law"),
+        ("--noise 4", 1, "--noise (noise_sigma=) must be in [0, 1] (white is 1), got 4; 4 grey levels are 0.0157."),
         ("--kernel-convention kair", 2, "--kernel-convention is for --kernel"),
-        ("--noise 3", 1, "noise_sigma must be in [0, 1], got 3"),
         ("--scale 5", 2, "needs a whole number from 2 to 4, got '5'"),
     ],
 )
@@ -99,7 +99,7 @@ def test_evaluate_reports_a_pair_that_does_not_fit_and_exits_with_one(run, made,
     Image.fromarray(np.ascontiguousarray(data.coffee()[:30, :40])).save(tmp_path / "sr.png")
     result = run("evaluate", tmp_path / "sr.png", made / "hr" / "photo.png")
     assert result.exit_code == 1
-    assert "error: photo: sr.png has 40×30 px and photo.png 40×48 px; they must have one size" in result.stderr
+    assert "error: sr.png has 40×30 px and photo.png 40×48 px; they must have one size" in result.stderr
 
 
 def test_evaluate_prints_one_thing(run, made):
@@ -129,7 +129,9 @@ def test_ablate_prints_the_table_and_leaves_a_complete_folder(run, made, ablated
     assert ablated.exit_code == 0
     for label in ("bicubic interpolation", "bicubic kernel", "true kernel"):
         assert label in ablated.stdout
-    assert "files: " in ablated.stderr
+    files = next(line for line in ablated.stderr.splitlines() if line.startswith("files: "))
+    for name in ("ablation.json", "results.jsonl", "summary.csv", "images.csv", "table.md", "table.tex", "report.html"):
+        assert f"{tmp_path / 'out' / name}" in files
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {
         *("results.jsonl", "ablation.json", "summary.csv", "images.csv", "table.md", "table.tex", "report.html")

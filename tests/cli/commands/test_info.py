@@ -1,4 +1,6 @@
 import json
+import tomllib
+from pathlib import Path
 
 import torch
 
@@ -46,3 +48,11 @@ def test_doctor_json_has_the_same_facts(run):
 def test_doctor_names_an_extra_that_is_missing_and_its_purpose(run, monkeypatch):
     monkeypatch.setattr(info, "_EXTRAS", {"no-such-package": "do nothing"})
     assert "not found; needed to do nothing" in run("doctor").stdout
+
+
+def test_doctor_knows_a_package_of_every_extra(run):
+    pyproject = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = pyproject["project"]["optional-dependencies"]
+    shown = set(json.loads(run("doctor", "--json").stdout)["extras"])
+    for name in set(extras) - {"dev", "docs"}:
+        assert shown & {requirement.partition(">")[0] for requirement in extras[name]}, name

@@ -52,7 +52,8 @@ def test_every_command_writes_kernel_and_plot_and_prints_the_path(run, here, arg
 def test_the_metrics_as_json(run, here):
     record = json.loads(run("kernel", "sensor", "widefield", "--json", "-q", "-o", "w.npz").stdout)
     assert record["q"] == pytest.approx(1.0096, abs=1e-3)
-    assert record["files"] == {"kernel": "w.npz", "plot": "w.png"}
+    assert record["files"] == {"kernel": "w.npz", "plot": "w.kernel.png"}
+    assert sorted(path.name for path in here.iterdir()) == ["w.kernel.png", "w.npz"]
     assert record["fwhm"][0] > 1
     assert {"covariance_yx", "angle_degrees", "mtf_at_lr_nyquist", "mtf_at_hr_nyquist", "centroid_yx"} <= set(record)
 
@@ -95,6 +96,12 @@ def test_show(run, here):
     assert "FWHM: 2.18 HR px\n" in words
     for name in ("σ (standard deviation)", "covariance (y, x)"):
         assert f"{name}: not defined, because the kernel has negative weights\n" in words
+    # With a few negative weights σ is defined, in words as in the record.
+    run("kernel", "sensor", "widefield", "-o", "w.npz", "-q")
+    record = json.loads(run("kernel", "show", "w.npz", "--json").stdout)
+    words = run("kernel", "show", "w.npz").stdout
+    assert f"σ (standard deviation): {record['sigmas'][0]:.2f} HR px\n" in words
+    assert f"negative weights: {100 * record['negative_share']:.1f} %\n" in words
     assert run("kernel", "show", "k.npz").stdout.endswith("provenance: made by gaussian\n")
 
 
@@ -176,8 +183,9 @@ def test_what_is_wrong_is_one_sentence(run, here, arguments, words):
 
 
 def test_degrade_takes_a_sensor(run, photo, tmp_path):
-    result = run("degrade", photo, "-o", tmp_path / "set", "--sensor", "sentinel2:B4", "-q")
+    result = run("degrade", photo, "-o", tmp_path / "set", "--sensor", "sentinel2:B4")
     assert result.exit_code == 0
+    assert "kernel of Sentinel-2 MSI, band B4: model ratio, 10×10 px." in result.stderr.splitlines()
     made = next((tmp_path / "set" / "kernel").iterdir())
     assert read_kernel(made, scale=2)[0].provenance["sensor"] == "Sentinel-2 MSI"
 

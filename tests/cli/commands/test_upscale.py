@@ -452,7 +452,7 @@ class TestKnownKernel:
         before = (photo.parent / "photo_blindsr_x2.kernel.npz").read_bytes()
         result = known(photo, "--kernel", "bicubic")
         assert result.exit_code == 1
-        assert "photo_blindsr_x2.kernel.npz exists already; choose another name" in result.stderr
+        assert "photo_blindsr_x2.kernel.npz exists already; use --force to overwrite it" in result.stderr
         assert (photo.parent / "photo_blindsr_x2.kernel.npz").read_bytes() == before
 
     @pytest.mark.parametrize(
@@ -556,8 +556,11 @@ class TestKnownKernel:
     def test_a_sensor(self, known, photo):
         result = known(photo, "--sensor", "sentinel2:B4")
         assert result.exit_code == 0
-        assert "kernel of Sentinel-2 MSI, band B4: model ratio" in result.stderr
+        said = "kernel of Sentinel-2 MSI, band B4: model ratio, 10×10 px."
+        assert result.stderr.splitlines().count(said) == 1
+        assert "warning: kernel of" not in result.stderr
         record = json.loads((photo.parent / "photo_blindsr_x2.json").read_text())
+        assert said in record["warnings"]
         assert record["kernel"]["provenance"]["sensor"] == "Sentinel-2 MSI"
 
     def test_a_kernel_for_each_band(self, known, photo):

@@ -208,7 +208,8 @@ def _roughness(window: Tensor) -> tuple[_Array, _Array]:
 
 
 def _spectrum(line: _Array) -> _Array:
-    """Fourier transform of a line without its mean, as half the amplitude of the waves in it."""
+    """Fourier transform of a line without its mean, at most `_LENGTH` px, as half the amplitude of the waves in it."""
+    line = line[:_LENGTH]
     window = np.hanning(len(line))
     return np.asarray(np.fft.rfft((line - line.mean()) * window, _LENGTH) / window.sum())
 

@@ -72,6 +72,10 @@ _WARNED_SHARE = 0.5  # share of the bicubic kernel above which there is a warnin
 # Probabilities of a sharp image or a Gaussian, between which the fitted spectrum gets its weight.
 _GAUSSIAN_PROBABILITIES = (0.5, 0.8)
 _DRAWN_PROBABILITIES = (0.3, 0.5)  # the same, between which strokes on an even ground tell the width
+_DRAWN_RATIOS = (
+    1.35,
+    1.55,
+)  # longest σ of the fitted Gaussian over that of strokes, between which these cease to count
 _STROKE_LIMITS, _MAX_WIDER = (0.72, 0.8), 0.4  # LR px; share by which the fitted spectrum may be wider
 _WIDE_PROBABILITIES = (0.4, 0.7)  # the same, between which a wide Gaussian is left to the fitted spectrum
 # Probability of a disc or a shake, from which a disc or a straight motion is fitted to the spectrum, in 0.1 s.
@@ -249,9 +253,14 @@ class ImagePosterior:
         return error_of(self.variance)
 
     def drawn(self, config: LearnedConfig) -> float:
-        """Share, from 0 to 1, of the width that the ground of a drawing tells, where there is one and it is blurred."""
-        gaussian = ramp(float(self.kinds[0] + self.kinds[1]), _DRAWN_PROBABILITIES)
-        return gaussian * ramp(self.metrics.get("stroke_sigma", 0.0), config.stroke_sigmas)
+        """Share, from 0 to 1, of the width that the ground of a drawing tells, where there is one and it is blurred.
+
+        The ground tells the narrowest axis: where the fitted Gaussian is far longer, the blur is not round.
+        """
+        if (share := ramp(self.metrics["stroke_sigma"], config.stroke_sigmas)) == 0:
+            return 0.0
+        share *= ramp(float(self.kinds[0] + self.kinds[1]), _DRAWN_PROBABILITIES)
+        return share * (1 - ramp(max(self.spectral.sigmas) / self.drawn_sigma, _DRAWN_RATIOS))
 
     @property
     def drawn_sigma(self) -> float:
@@ -528,16 +537,16 @@ class _Shares:
         wide, smooth = _wideness(posterior, config)
         points = posterior.spectral.pointedness
         aliased, narrow = posterior.aliasing(config)
-        drawn = 1 - posterior.drawn(config)
+        untold = 1 - posterior.drawn(config)  # share of the width that no ground tells
         is_repeated = max(_repetition_of(metrics)) > 1
         unknown = 1.0 if is_repeated else ramp(error, config.unknown_errors)
         return cls(
             is_repeated=is_repeated,
             unknown=unknown,
-            uncertain=drawn * (1 - shape) * uncertain,
-            sharp=drawn * (1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
+            uncertain=untold * (1 - shape) * uncertain,
+            sharp=untold * (1 - shape) * config.max_sharp_share * ramp(sharp, config.sharp_probabilities),
             enlarged=(1 - shape) * enlarged,
-            oversampled=drawn
+            oversampled=untold
             * max((1 - wide) * (1 - shape) * ended, max(points, smooth) * config.max_oversampled_share),
             wide=wide,
             smooth=smooth,

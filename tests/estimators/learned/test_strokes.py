@@ -6,9 +6,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
-from blindsr.estimators.learned import LearnedEstimator
+from blindsr.estimators.learned import LearnedConfig, LearnedEstimator
 from blindsr.estimators.learned.strokes import stroke_sigma
-from blindsr.kernels import bicubic, gaussian
+from blindsr.kernels import bicubic, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade
 from tests.images import photograph
 
@@ -83,3 +83,13 @@ def test_text_gets_the_kernel_of_its_blur():
     covariance = estimate.kernel.covariance
     assert np.sqrt(np.diag(covariance)) / 2 == pytest.approx(0.65, abs=0.08)
     assert estimate.kernel_error < 0.06
+
+
+def test_where_the_blur_is_not_round_the_ground_does_not_tell_it():
+    hr = page()
+    lr = degrade(hr, gaussian([[2.6, 0.0], [0.0, 0.8]], 2).tensor(hr), 2)  # σ 0.81 and 0.45 LR px
+    config = LearnedConfig()
+    without = LearnedConfig(stroke_sigmas=(8.0, 9.0))
+    image = levels(lr)[None, None].float() / 255
+    kernel, other = (LearnedEstimator(each).estimate(image, 2).kernel for each in (config, without))
+    assert normalised_cross_correlation(kernel, other) > 0.999

@@ -21,18 +21,23 @@ def luma(image: Tensor) -> Tensor:
     return planes.mean(0)
 
 
-def to_planes(image: Tensor) -> Tensor:
-    """Split an image, (1, C, H, W), into planes, (C, 1, H, W): Y, B − Y and R − Y of RGB, the bands otherwise."""
+def to_planes(image: Tensor, *, has_colors: bool = True) -> Tensor:
+    """Split an image, (1, C, H, W), into planes, (C, 1, H, W): Y, B − Y and R − Y of RGB, the bands otherwise.
+
+    Args:
+        image: The image.
+        has_colors: Whether three bands are red, green and blue (`blindsr.ops.bands.are_colors`).
+    """
     planes = image.transpose(0, 1)
-    if len(planes) != 3:
+    if len(planes) != 3 or not has_colors:
         return planes
     y = sum(weight * band for weight, band in zip(BT601, planes, strict=True))
     return torch.stack([y, planes[2] - y, planes[0] - y])
 
 
-def from_planes(planes: Tensor) -> Tensor:
+def from_planes(planes: Tensor, *, has_colors: bool = True) -> Tensor:
     """Undo `to_planes`: (C, 1, H, W) to (1, C, H, W)."""
-    if len(planes) != 3:
+    if len(planes) != 3 or not has_colors:
         return planes.transpose(0, 1)
     y, blue, red = planes
     green = -(BT601[0] * red + BT601[2] * blue) / BT601[1]

@@ -18,6 +18,7 @@ from blindsr.estimators.base import KernelEstimator
 from blindsr.events import Listener, Notice, StageDone, StageStarted, StepDone, ignore
 from blindsr.kernels import Kernel, KernelEstimate, bicubic, bicubic_in_place_of
 from blindsr.kernels.kernel import AnyKernel, KernelMap, KernelStack
+from blindsr.ops.bands import detailed_bands
 from blindsr.ops.geometry import mirror
 from blindsr.ops.windows import BandSource, LinearLightSource, Source, TensorSource, whole
 from blindsr.pipelines import deblur
@@ -249,6 +250,7 @@ def estimate_kernel(
         if isinstance(repaired_crop, RepairedSource) and repaired_crop.displacements:
             text = displacement_text(repaired_crop.displacements)
             displaced = (f"{text}; the kernel is that of colours that lie on each other.",)
+    crop = detailed_bands(crop)  # luma has a ninth of the contrast of an image in blue alone
     height, width = crop.shape[-2:]
     scale = settings.run_scale
     if min(height, width) < estimator.min_side:

@@ -14,6 +14,7 @@ from torch import Tensor
 from blindsr.errors import ConfigError
 from blindsr.image_io import ImageSource
 from blindsr.kernels import Kernel, KernelEstimate, is_bicubic
+from blindsr.ops.bands import are_colors
 from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
 from blindsr.ops.jpeg import estimate_jpeg_error, estimate_resized_jpeg_error, jpeg_noise_sigma
 from blindsr.ops.noise import (
@@ -72,6 +73,7 @@ class Noise:
     """The measured noise of an image, [0, 1] units."""
 
     sigmas: tuple[float, ...]  # standard deviation in each plane (`blindsr.ops.color.to_planes`)
+    has_colors: bool = True  # whether three bands are the colours of one picture (`blindsr.ops.bands`)
     jpeg: float = 0.0  # error of luma that an earlier JPEG compression left
     is_resized_jpeg: bool = False  # whether the image was resized after that compression
     mosaic: float = 0.0  # error of chroma that was interpolated from a sensor's mosaic
@@ -80,8 +82,10 @@ class Noise:
     def is_near(self, other: "Noise") -> bool:
         """Whether two images have the same noise, as far as it can be measured."""
         own, others = ((*noise.sigmas, noise.jpeg, noise.mosaic) for noise in (self, other))
-        return len(own) == len(others) and all(
-            abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True)
+        return (
+            self.has_colors == other.has_colors
+            and len(own) == len(others)
+            and all(abs(a - b) <= max(_SAME_NOISE * b, _MIN_SAME_NOISE) for a, b in zip(own, others, strict=True))
         )
 
 
@@ -101,7 +105,7 @@ def compression_error(image: ImageSource, source: Source) -> float:
 
 def common_noise(measured: Sequence[Noise]) -> Noise | None:
     """The noise of a series of images, the median of each plane; None if their planes differ, or there are none."""
-    if len({len(noise.sigmas) for noise in measured}) != 1:
+    if len({(len(noise.sigmas), noise.has_colors) for noise in measured}) != 1:
         return None
     sigmas = np.median([noise.sigmas for noise in measured], axis=0)
     jpeg, mosaic = (
@@ -109,6 +113,7 @@ def common_noise(measured: Sequence[Noise]) -> Noise | None:
     )
     return Noise(
         sigmas=tuple(float(sigma) for sigma in sigmas),
+        has_colors=all(noise.has_colors for noise in measured),
         jpeg=jpeg,
         is_resized_jpeg=any(noise.is_resized_jpeg for noise in measured),
         mosaic=mosaic,
@@ -143,7 +148,7 @@ def measure_degradation(
     if settings.noise_sigma is not None:
         sigma = settings.noise_sigma
         given = (_in_linear_light(source, sigma) if linear_light else sigma,)
-        return Degradation(kernel=kernel, noise_sigma=given, kernel_error=kernel_error)
+        return Degradation(kernel=kernel, noise_sigma=given, has_colors=_has_colors(source), kernel_error=kernel_error)
     seen = 0.0 if noise is not None or estimate is None else estimate.noise_sigma
     if settings.scale == 1 and is_bicubic(kernel):  # nothing is sharpened
         seen = 0.0
@@ -155,6 +160,7 @@ def measure_degradation(
     return Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
+        has_colors=noise.has_colors,
         is_quantized=noise.is_quantized,
         compression_sigma=max(compression_sigma, jpeg),
         was_resized=jpeg > 0 and noise.is_resized_jpeg,
@@ -171,12 +177,13 @@ def measure_noise(source: Source) -> Noise:
     windows = sampled_windows(source, plane_count(bands))
     origins = [(rows.start, columns.start) for rows, columns in windows]
     parts = torch.cat([source.window(*window) for window in windows])
-    samples = torch.stack([to_planes(part[None]) for part in parts], 1)  # (planes, windows, 1, h, w)
+    is_rgb = are_colors(parts)
+    samples = torch.stack([to_planes(part[None], has_colors=is_rgb) for part in parts], 1)  # (planes, windows, 1, h, w)
     # Chroma comes first: where it is clean, luma that seems to have more noise where it is brighter has texture there.
-    sigmas, jpeg, resized, has_noisy_chroma = [0.0] * len(samples), 0.0, 0.0, bands != 3
-    has_colour = bands == 3 and bool(samples[1:].any())
+    sigmas, jpeg, resized, has_noisy_chroma = [0.0] * len(samples), 0.0, 0.0, not is_rgb
+    has_colour = is_rgb and bool(samples[1:].any())
     for number in reversed(range(len(samples))):
-        plane, is_chroma = samples[number].contiguous(), bands == 3 and number > 0
+        plane, is_chroma = samples[number].contiguous(), is_rgb and number > 0
         sigma = estimate_noise(
             plane, bands=parts if is_chroma else None, signal_dependent=is_chroma or has_noisy_chroma
         )
@@ -194,20 +201,32 @@ def measure_noise(source: Source) -> Noise:
             has_floor = estimate_floor(plane, rounding, is_chroma=is_chroma) > 0
             sigma = _MIN_NOISE if has_floor else estimate_background_noise(plane)
         sigmas[number] = sigma
-    if bands == 3 and not has_unclipped_tiles(parts):
+    if is_rgb and not has_unclipped_tiles(parts):
         # Saturated texture beside clipped areas looks like noise of chroma; that of the bands is in luma as well.
         sigmas = [sigmas[0], *(min(sigma, _CHROMA_OVER_LUMA * sigmas[0]) for sigma in sigmas[1:])]
+    elif not is_rgb:
+        # The noise of an empty band is half cut off at black, and cannot be measured: it is that of the others.
+        hidden = [sigma == 0 and not has_unclipped_tiles(band) for sigma, band in zip(sigmas, samples, strict=True)]
+        sigmas = [max(sigmas) if is_hidden else sigma for sigma, is_hidden in zip(sigmas, hidden, strict=True)]
     errors = estimate_quantization_error(parts)
     is_quantized = max(errors) > max(CLEAN, *sigmas)
     sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
     return Noise(
         sigmas=tuple(sigmas),
+        has_colors=is_rgb or bands != 3,
         jpeg=strongest if (strongest := max(jpeg, resized)) > CLEAN else 0.0,
         is_resized_jpeg=resized > max(jpeg, CLEAN),
         mosaic=mosaic,
         is_quantized=is_quantized,
     )
+
+
+def _has_colors(source: Source) -> bool:
+    """Whether three bands are the colours of one picture; True of any other number, for which it has no meaning."""
+    if source.shape[0] != 3:
+        return True
+    return are_colors(torch.cat([source.window(*window) for window in sampled_windows(source, 1)]))
 
 
 def _rounding(plane: int, *, is_grey: bool) -> float:
@@ -307,8 +326,9 @@ def degradation_warnings(
         return (f"{found} has cost fine detail; use the original, or a less compressed copy, if there is one.",)
     if not removes_noise or error > 0 or max(sigmas) <= _WARNING_SIGMA:
         return ()
-    plane = "" if len(sigmas) != 3 else " in luma" if sigmas[0] > 0 else " in chroma"
-    level = f"{255 * (sigmas[0] or max(sigmas)):.1f} grey levels"
+    has_planes = len(sigmas) == 3 and measured.has_colors
+    plane = "" if not has_planes else " in luma" if sigmas[0] > 0 else " in chroma"
+    level = f"{255 * (sigmas[0] if has_planes and sigmas[0] > 0 else max(sigmas)):.1f} grey levels"
     if measured.is_quantized:
         return (
             f"the image has few grey levels or colours, whose rounding error of {level}{plane} counts as noise, "

@@ -61,9 +61,10 @@ def with_grain(model: TiledModel, degradation: Degradation, settings: Settings) 
     def grained(predict: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def predict_with_grain(window: Tensor) -> Tensor:
             sr = predict(window)
-            planes = to_planes(window - degrade(sr, kernel.tensor(sr), kernel.scale))
+            has_colors = degradation.has_colors
+            planes = to_planes(window - degrade(sr, kernel.tensor(sr), kernel.scale), has_colors=has_colors)
             noisy = [float(degradation.plane_sigma(number) > 0) for number in range(len(planes))]
-            removed = from_planes(planes * planes.new_tensor(noisy).reshape(-1, 1, 1, 1))
+            removed = from_planes(planes * planes.new_tensor(noisy).reshape(-1, 1, 1, 1), has_colors=has_colors)
             return (sr + kept * imresize(removed, kernel.scale)).clamp(0, 1)
 
         return predict_with_grain

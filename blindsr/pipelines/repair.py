@@ -147,21 +147,21 @@ def repaired_for_upscaling(
     has_band_kernels = isinstance(kernel, KernelStack)
     if has_band_kernels:
         settings = replace(settings, align_colors=False)
-    return repaired(source, settings, keeps_noise=settings.denoise == 0, are_colors=not has_band_kernels)
+    return repaired(source, settings, keeps_noise=settings.denoise == 0, are_rgb=not has_band_kernels)
 
 
 def repaired(
-    source: Source, settings: Settings, *, keeps_noise: bool = False, are_colors: bool = True
+    source: Source, settings: Settings, *, keeps_noise: bool = False, are_rgb: bool = True
 ) -> tuple[Source, tuple[str, ...]]:
     """An image without its impulses and stripes and with its colours in place, and what was repaired, as warnings.
 
     The image itself is returned where there is nothing to repair, and where it was repaired before. Impulses and
     stripes stay where they are to be kept, or the settings say that there is no noise; colours where the settings do
-    not move them, and repeated ones where three bands are not red, green and blue (`are_colors`).
+    not move them, and repeated ones where three bands are not red, green and blue (`are_rgb`).
     """
     if isinstance(source, RepairedSource) or min(source.shape[1:]) < MIN_SIDE:
         return source, ()
-    cleaned, warnings = _with_chroma(source) if are_colors and source.shape[0] == len(_COLORS) else (source, ())
+    cleaned, warnings = _with_chroma(source) if are_rgb and source.shape[0] == len(_COLORS) else (source, ())
     if not (keeps_noise or settings.noise_sigma == 0):
         cleaned, found = _without_noise(cleaned)
         warnings = (*warnings, *found)

@@ -37,6 +37,8 @@ class Degradation:
         noise_sigma: Standard deviation of the noise, [0, 1] units, one number for each plane as
             `blindsr.ops.color.to_planes` makes them (Y, B − Y, R − Y of a colour image; the bands otherwise). A single
             number holds for all planes.
+        has_colors: Whether three bands are the colours of one picture (`blindsr.ops.bands.are_colors`); if not, they
+            are bands like any others.
         compression_sigma: Standard deviation of the error that lossy compression left in luma, [0, 1] units.
         was_resized: Whether the image was resized after that compression.
         is_quantized: Whether most of the noise is the error of few grey levels or of a palette, which is known to a
@@ -49,6 +51,7 @@ class Degradation:
 
     kernel: Kernel
     noise_sigma: tuple[float, ...] = (0.0,)
+    has_colors: bool = True
     is_quantized: bool = False
     compression_sigma: float = 0.0
     was_resized: bool = False

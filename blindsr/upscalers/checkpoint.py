@@ -178,7 +178,7 @@ class CheckpointUpscaler:
 
 def _corrected(window: Tensor, degradation: Degradation, method: Correction) -> Tensor:
     """Planes are corrected each with its own noise."""
-    planes = to_planes(window)
+    planes = to_planes(window, has_colors=degradation.has_colors)
     return from_planes(
         correct(
             planes.transpose(0, 1),
@@ -186,7 +186,8 @@ def _corrected(window: Tensor, degradation: Degradation, method: Correction) -> 
             method=method,
             noise_sigma=degradation.noise_sigma,
             kernel_error=degradation.kernel_error,
-        ).transpose(0, 1)
+        ).transpose(0, 1),
+        has_colors=degradation.has_colors,
     )
 
 

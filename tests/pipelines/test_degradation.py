@@ -51,6 +51,30 @@ def test_chroma_has_its_own_noise():
     assert red == pytest.approx(0.03 * 0.92, rel=0.15)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 3 / 255])
+def test_bands_of_three_pictures_have_their_own_noise(sigma):
+    """As chroma, noise of one band would be noise of all."""
+    places = ({"name": "chelsea"}, {"name": "astronaut", "top": 20, "left": 180}, {"name": "coffee", "top": 60})
+    image = torch.cat([photograph(160, 160, **place, bands=1) for place in places], 1)
+    image[:, 1:2] += noise(160, 160, sigma) - 0.5
+    measured = measure_degradation(TensorSource(image.clamp(0, 1)), bicubic(2), None, Settings())
+    assert not measured.has_colors
+    plain = measured_noise(TensorSource(image[:, :1]))
+    assert measured.noise_sigma[0] == plain[0]
+    assert measured.noise_sigma[1] > 0 or sigma == 0
+
+
+def test_the_noise_of_an_empty_band_is_that_of_the_others():
+    """Half of it is cut off at black, so that it cannot be measured there, and would be sharpened."""
+    rng = np.random.default_rng(4)
+    image = np.zeros((3, 160, 160))
+    image[1] = photograph(160, 160, bands=1)[0, 0].numpy()
+    noisy = np.clip(np.rint(255 * image + rng.normal(0, 4, image.shape)), 0, 255) / 255
+    measured = measure_degradation(TensorSource(torch.from_numpy(noisy)[None].float()), bicubic(2), None, Settings())
+    assert not measured.has_colors
+    assert 255 * np.array(measured.noise_sigma) == pytest.approx(4, rel=0.25)
+
+
 def test_luma_noise_leaves_chroma_clean():
     image = noise(200, 180, 0.03).repeat(1, 3, 1, 1)
     y, blue, red = measured_noise(TensorSource(image))
@@ -224,7 +248,12 @@ def test_noise_is_no_warning_where_the_upscaler_removes_none():
 def test_noise_of_chroma_beside_clipped_areas_is_no_more_than_that_of_the_bands():
     """Saturated lights in a night are texture of chroma; independent noise of the bands would be in luma as well."""
     rng = np.random.default_rng(11)
-    lights = (ndimage.gaussian_filter((rng.random((320, 320)) < 0.004) * level, (3, 1)) for level in (255.0, 220, 120))
+    places = rng.random((320, 320)) < 0.004
+    colours = rng.uniform(0.4, 1, (3, 320, 320))
+    lights = (
+        ndimage.gaussian_filter(places * level * colour, (3, 1))
+        for level, colour in zip((255.0, 220, 120), colours, strict=True)
+    )
     hr = torch.from_numpy(np.stack([np.clip(plane * 900 + 6, 0, 255) for plane in lights])[None] / 255)
     lr = degrade(hr, bicubic(2).tensor(hr), 2) + torch.from_numpy(rng.normal(0, 3 / 255, (1, 3, 160, 160)))
     sigmas = np.array(measured_noise(TensorSource((lr.clamp(0, 1) * 255).round().float() / 255))) * 255

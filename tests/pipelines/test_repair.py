@@ -235,7 +235,7 @@ def test_colours_of_half_the_resolution_are_interpolated_before_anything_is_meas
     assert (source.window(slice(0, 128), slice(0, 128)) - lr).abs().mean() < (blocks - lr).abs().mean()
     part = source.window(slice(31, 70), slice(5, 40))
     torch.testing.assert_close(part, source.window(slice(0, 128), slice(0, 128))[..., 31:70, 5:40])
-    unchanged, _ = repaired(TensorSource(blocks), FAST, are_colors=False)
+    unchanged, _ = repaired(TensorSource(blocks), FAST, are_rgb=False)
     assert not isinstance(unchanged, RepairedSource)
 
 

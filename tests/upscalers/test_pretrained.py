@@ -78,6 +78,17 @@ def test_n_bands_are_taken_band_by_band(config):
         assert torch.allclose(upscale(bands, KERNEL, config).image[:, 3:4], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("config", [PASS, FEW])
+def test_three_bands_that_are_no_colours_are_taken_band_by_band(config):
+    image = torch.cat([photograph()[:, :1], photograph().flip(-1)[:, :1], torch.zeros(1, 1, 46, 38)], 1)
+    degradation = Degradation(kernel=KERNEL, has_colors=False)
+    model = PretrainedUpscaler(config).fit(TensorSource(image), degradation)
+    result = model.predict(image)
+    assert float(result[:, 2].max()) < 1e-3  # nothing of the others
+    if config.steps == 0:
+        assert torch.allclose(result[:, :1], upscale(image[:, :1], KERNEL, config).image, atol=1e-5)
+
+
 def test_planes_of_a_colour_image_go_back_to_it():
     image = photograph()
     assert torch.allclose(from_planes(to_planes(image)), image, atol=1e-6)

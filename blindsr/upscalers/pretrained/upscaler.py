@@ -111,7 +111,8 @@ class PretrainedUpscaler:
     def fit(self, source: Source, degradation: Degradation, *, listener: Listener = ignore) -> TiledModel:
         """Load the network and adapt it to a photograph; of a large one, windows are used.
 
-        Luma and chroma of a colour image are processed together. The bands of any other image are processed one by one.
+        Luma and chroma of a colour image are processed together. The bands of any other image are processed one by one,
+        and so are three bands that are not the colours of one picture (`Degradation.has_colors`).
         No steps are made where lossy compression or more than two grey levels of noise in luma were measured, nor with
         an estimated blur.
 
@@ -199,9 +200,10 @@ class PretrainedUpscaler:
             degradation: With the kernel of both stages.
         """
         results = []
-        inputs = _groups(window)
-        for number, (group, planes) in enumerate(zip(_groups(sr), inputs, strict=True)):
-            conditioning = conditioning_of(degradation, number, colour=window.shape[1] == 3)
+        inputs = _groups(window, has_colors=degradation.has_colors)
+        groups = _groups(sr, has_colors=degradation.has_colors)
+        for number, (group, planes) in enumerate(zip(groups, inputs, strict=True)):
+            conditioning = conditioning_of(degradation, number, colour=group.shape[1] == 3)
             results.append(
                 back_project(group, planes, degradation.kernel, kernel_error=conditioning.kernel_error)
                 if conditioning.is_clean
@@ -227,18 +229,20 @@ def _reason_for_no_steps(degradation: Degradation) -> str:
 
 def _conditionings(degradation: Degradation, bands: int) -> tuple[Conditioning, ...]:
     """The conditioning of what is processed together: of luma and chroma, or of each band."""
-    return tuple(conditioning_of(degradation, group, colour=bands == 3) for group in range(1 if bands == 3 else bands))
+    if bands == 3 and degradation.has_colors:
+        return (conditioning_of(degradation, 0, colour=True),)
+    return tuple(conditioning_of(degradation, band, colour=False) for band in range(bands))
 
 
-def _groups(image: Tensor) -> list[Tensor]:
+def _groups(image: Tensor, *, has_colors: bool) -> list[Tensor]:
     """What is processed together: luma and chroma, [(1, 3, h, w)], or every band by itself, [(1, 1, h, w), …]."""
-    planes = to_planes(image)
-    return [planes.transpose(0, 1)] if len(planes) == 3 else list(torch.split(planes, 1))
+    planes = to_planes(image, has_colors=has_colors)
+    return [planes.transpose(0, 1)] if has_colors and len(planes) == 3 else list(torch.split(planes, 1))
 
 
 def _image(groups: list[Tensor]) -> Tensor:
     """Undo `_groups`."""
-    return from_planes(torch.cat(groups, 1).transpose(0, 1))
+    return from_planes(torch.cat(groups, 1).transpose(0, 1), has_colors=len(groups) == 1)
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ class _Predictor:
         return cropped(sr, border * self.kernel.scale)
 
     def __call__(self, window: Tensor) -> Tensor:
-        groups = zip(_groups(window), self.conditionings, strict=True)
+        groups = zip(_groups(window, has_colors=len(self.conditionings) == 1), self.conditionings, strict=True)
         sr = _image([self.of_group(*group) for group in groups])
         background = max(conditioning.noise_sigma for conditioning in self.conditionings)
         if 0 < background <= CLEAN:
@@ -294,7 +298,7 @@ def _adapted(
     conditioning = replace(used[0], noise_sigma=sum(c.noise_sigma for c in used) / len(used))
 
     def train(rate: float, samples: int) -> tuple[ConditionedNetwork, dict[str, tuple[float, ...]], int]:
-        parts = _adaptation_parts(source, predictor.kernel.scale, samples)
+        parts = _adaptation_parts(source, predictor.kernel.scale, len(used), samples)
         predictions = [first_pass.of_group(part, conditioning).clamp_(-1, 1) for part in parts]
         config = replace(predictor.config, learning_rate=rate)
         return adapt(
@@ -315,23 +319,26 @@ def _adapted(
     return replace(predictor, network=network), history, warnings
 
 
-def _adaptation_parts(source: Source, scale: int, samples: int) -> list[Tensor]:
+def _adaptation_parts(source: Source, scale: int, count: int, samples: int) -> list[Tensor]:
     """What the adaptation trains on: luma and chroma, or bands, of the image or of its most textured windows.
 
     Args:
         source: The photograph.
         scale: Factor from LR to HR.
+        count: Number of groups that are processed one by one: 1 of a colour image, the bands of any other.
         samples: HR pixels, luma and chroma counted as one and other bands each, above which windows are used.
     """
-    bands, height, width = source.shape
-    count = 1 if bands == 3 else bands
+    _, height, width = source.shape
     if height * width * count * scale**2 <= samples:
-        return _groups(whole(source))
+        return _groups(whole(source), has_colors=count == 1)
     number = min(max(_MIN_WINDOWS, count), _MAX_WINDOWS)
     side = int((samples / number) ** 0.5) // scale
     windows = most_textured(source, spread_windows(source, side, _CANDIDATES * number), number)
     # Each window of one band in turn.
-    return [_groups(source.window(*window))[i * count // number % count] for i, window in enumerate(windows)]
+    return [
+        _groups(source.window(*window), has_colors=count == 1)[i * count // number % count]
+        for i, window in enumerate(windows)
+    ]
 
 
 @torch.no_grad()

@@ -83,6 +83,11 @@ _MAX_CODEC_ERROR = 8 / 255  # more is as well suppressed at this level, and may 
 _MAX_COLOURS, _MIN_COLOURS, _PIXELS_PER_COLOUR, _DISTINCT = 256, 4, 16, 65535
 # Error of a colour over its distance from the nearest one: palettes have 0.5 to 1 by plane, more with dithering.
 _PALETTE_ERROR = 0.6
+# Photons that were counted: the variance of tiles with at least so many of them each is at least this share of their
+# number. Few levels of a photograph have less, with dithering as well.
+_COUNTED, _MIN_POISSON, _COUNT_TILE, _MIN_COUNT_TILES = 1.5, 0.6, 4, 16
+# Standard deviation of noise that was smoothed, over that of the flattest tenth of the smallest tiles, at most.
+_MOST_SMOOTHED, _SMALL_TILE, _FLATTEST = 10.0, 4, 0.1
 _MAX_QUANTIZATION_ERROR = 10 / 255
 
 
@@ -468,6 +473,57 @@ def estimate_quantization_error(bands: Tensor) -> tuple[float, ...]:
         of_palette = _PALETTE_ERROR**2 * np.einsum("ij,jk,ik->i", weights, squares, weights)
         variances = np.maximum(of_palette, weights**2 @ np.array(steps) / 12)
     return tuple(min(math.sqrt(variance), _MAX_QUANTIZATION_ERROR) for variance in variances.tolist())
+
+
+def estimate_photon_noise(band: Tensor) -> float:
+    """Estimate the noise of photons that were counted one by one, so that the samples are whole multiples of a step.
+
+    Args:
+        band: Parts of one band, (N, 1, h, w), [0, 1].
+
+    Returns:
+        The root of the mean variance, σ² = step · mean, in [0, 1] units; 0.0 for an image whose steps are no larger than
+        two grey levels, or whose samples vary less than counts of photons do.
+    """
+    samples = band.detach().cpu().double()
+    levels = samples.unique()
+    levels = levels[levels < 1 - 0.5 / 255]  # white is where counting ended
+    if not _MIN_COLOURS <= len(levels) <= _MAX_COLOURS // 2 or float(levels[0]) > 0.5 / 255:
+        return 0.0
+    distances = levels.diff()
+    counts = functional.pad((distances / distances.median()).round().cumsum(0), (1, 0))
+    step = float(levels @ counts / counts.square().sum())  # the rounding to 8 bits is averaged over all levels
+    if step <= 2 / 255 or float((levels - counts * step).abs().max()) > max(0.6 / 255, 0.02 * step):
+        return 0.0
+    counted = samples / step
+    mean = functional.avg_pool2d(counted, _COUNT_TILE)
+    variance = torch.zeros_like(mean)
+    for axis in (-1, -2):
+        squares = functional.pad(counted.diff(dim=axis).square(), (0, 1, 0, 0) if axis == -1 else (0, 0, 0, 1))
+        variance += functional.avg_pool2d(squares, _COUNT_TILE) / 4
+    used = mean >= _COUNTED
+    if int(used.sum()) < _MIN_COUNT_TILES or float((variance / mean)[used].median()) < _MIN_POISSON:
+        return 0.0
+    return math.sqrt(step * float(samples.mean()))
+
+
+def largest_smoothed_noise(luma: Tensor) -> float:
+    """The largest noise that an image can have, if it was smoothed since: it is in the flattest parts as well.
+
+    Args:
+        luma: Parts of the image, (N, 1, h, w), [0, 1].
+
+    Returns:
+        σ in [0, 1] units before the smoothing; infinity for an image without parts that are not clipped.
+    """
+    plane = luma.double()
+    mean = functional.avg_pool2d(plane, _SMALL_TILE, 1)
+    variance = functional.avg_pool2d(plane.square(), _SMALL_TILE, 1) - mean.square()
+    usable = (mean > _CLIPPED) & (mean < 1 - _CLIPPED)
+    if int(usable.sum()) < _SMALL_TILE**2:
+        return math.inf
+    flattest = np.quantile(variance[usable].clamp_min(0).cpu().numpy(), _FLATTEST)
+    return _MOST_SMOOTHED * math.sqrt(float(flattest))
 
 
 def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:

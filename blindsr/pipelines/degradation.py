@@ -15,7 +15,7 @@ from blindsr.errors import ConfigError
 from blindsr.image_io import ImageSource
 from blindsr.kernels import Kernel, KernelEstimate, is_bicubic
 from blindsr.ops.bands import are_colors
-from blindsr.ops.color import BT601, linear_to_srgb, plane_count, srgb_to_linear, to_planes
+from blindsr.ops.color import BT601, linear_to_srgb, luma, plane_count, srgb_to_linear, to_planes
 from blindsr.ops.jpeg import estimate_jpeg_error, estimate_resized_jpeg_error, jpeg_noise_sigma
 from blindsr.ops.noise import (
     ROUNDING,
@@ -25,8 +25,10 @@ from blindsr.ops.noise import (
     estimate_grain,
     estimate_mosaic_error,
     estimate_noise,
+    estimate_photon_noise,
     estimate_quantization_error,
     has_unclipped_tiles,
+    largest_smoothed_noise,
 )
 from blindsr.ops.windows import Source, sampled_windows, spread_windows
 from blindsr.registry import ESTIMATORS, UPSCALERS
@@ -155,13 +157,16 @@ def measure_degradation(
     noise = measure_noise(source) if noise is None else noise
     sigmas = noise.sigmas
     jpeg = noise.jpeg if noise.jpeg > _STRONGER * compression_sigma else 0.0  # the tables of a file are exact
+    is_quantized = noise.is_quantized
     if seen > _MIN_SEEN and max(jpeg, compression_sigma) <= CLEAN and sigmas[0] <= max(_MIN_NOISE, _LITTLE * seen):
-        sigmas = (seen, *sigmas[1:])
+        seen = min(seen, _largest_smoothed_noise(source))
+        if seen > max(_MIN_SEEN, *sigmas):
+            sigmas, is_quantized = (seen, *sigmas[1:]), False
     return Degradation(
         kernel=kernel,
         noise_sigma=sigmas,
         has_colors=noise.has_colors,
-        is_quantized=noise.is_quantized,
+        is_quantized=is_quantized,
         compression_sigma=max(compression_sigma, jpeg),
         was_resized=jpeg > 0 and noise.is_resized_jpeg,
         mosaic_sigma=noise.mosaic,
@@ -208,8 +213,9 @@ def measure_noise(source: Source) -> Noise:
         # The noise of an empty band is half cut off at black, and cannot be measured: it is that of the others.
         hidden = [sigma == 0 and not has_unclipped_tiles(band) for sigma, band in zip(sigmas, samples, strict=True)]
         sigmas = [max(sigmas) if is_hidden else sigma for sigma, is_hidden in zip(sigmas, hidden, strict=True)]
-    errors = estimate_quantization_error(parts)
-    is_quantized = max(errors) > max(CLEAN, *sigmas)
+    photons = [0.0] if has_colour else [estimate_photon_noise(plane) for plane in samples]
+    errors = photons if max(photons) > 0 else estimate_quantization_error(parts)
+    is_quantized = max(photons) == 0 and max(errors) > max(CLEAN, *sigmas)
     sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0
     return Noise(
@@ -220,6 +226,11 @@ def measure_noise(source: Source) -> Noise:
         mosaic=mosaic,
         is_quantized=is_quantized,
     )
+
+
+def _largest_smoothed_noise(source: Source) -> float:
+    windows = [source.window(*window) for window in sampled_windows(source, 1)]
+    return largest_smoothed_noise(torch.stack([luma(window)[None] for window in windows]))
 
 
 def _has_colors(source: Source) -> bool:

@@ -1,6 +1,7 @@
 """How noisy an image is."""
 
 import io
+import math
 
 import images
 import numpy as np
@@ -21,7 +22,9 @@ from blindsr.ops.noise import (
     estimate_grain,
     estimate_mosaic_error,
     estimate_noise,
+    estimate_photon_noise,
     estimate_quantization_error,
+    largest_smoothed_noise,
 )
 
 
@@ -267,3 +270,32 @@ def test_a_drawing_has_no_error_of_few_levels():
     flags = torch.arange(8.0).repeat_interleave(16).div(7).expand(1, 1, 128, 128)  # eight vertical stripes
     assert estimate_quantization_error(flags)[0] < 0.4 * (1 / 7) / 12**0.5
     assert estimate_quantization_error(torch.full((1, 3, 64, 64), 0.5)) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("peak", [4, 8, 15, 30])
+def test_counted_photons_have_the_noise_of_their_number(peak):
+    """σ² = step · mean, also where half of the image is black, and where the brightest counts are cut off at white."""
+    rng = np.random.default_rng(peak)
+    light = images.photograph(160, 160, bands=1)[0, 0].double().numpy() ** 2
+    light[:, :60] = 0
+    counts = rng.poisson(light * peak)
+    band = torch.from_numpy(np.rint(255 * np.minimum(counts / peak, 1)) / 255)[None, None].float()
+    assert estimate_photon_noise(band) == pytest.approx((light.mean() / peak) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("levels", [4, 8, 16, 32])
+@pytest.mark.parametrize("is_dithered", [False, True])
+def test_few_levels_of_a_photograph_are_no_photons(levels, is_dithered):
+    image = images.photograph(160, 160, bands=1) * (levels - 1)
+    offset = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) if is_dithered else 0.5
+    assert estimate_photon_noise((image + offset).floor().clamp(0, levels - 1) / (levels - 1)) == 0
+    assert estimate_photon_noise(images.photograph(160, 160, bands=1)) == 0
+
+
+def test_noise_that_was_smoothed_is_in_the_flattest_parts():
+    grains = ndimage.gaussian_filter(np.random.default_rng(3).normal(0, 6 / 255, (160, 160)), 0.7)
+    image = images.photograph(160, 160, bands=1).double()
+    assert largest_smoothed_noise((image + torch.from_numpy(grains)).clamp(0, 1)) > 6 / 255
+    cells = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 2)
+    assert largest_smoothed_noise(cells.repeat_interleave(8, 3)) == pytest.approx(0, abs=1e-6)
+    assert largest_smoothed_noise(torch.ones(1, 1, 64, 64)) == math.inf

@@ -268,6 +268,14 @@ def test_chroma_of_a_mosaic_has_an_error_of_its_own():
     assert conditioning_of(degradation, 0, colour=False).chroma_sigma == 0
 
 
+def test_noise_that_flat_parts_do_not_have_is_not_there():
+    """A heat map of crisp cells had "noise of 14 grey levels" from the networks, which have seen none."""
+    cells = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 2)
+    source = TensorSource(cells.repeat_interleave(8, 3))
+    estimate = KernelEstimate(kernel=KERNEL, method="learned", noise_sigma=14 / 255)
+    assert measure_degradation(source, KERNEL, estimate, Settings()).noise_sigma == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("seen", "changed", "sigma"),
     [

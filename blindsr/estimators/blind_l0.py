@@ -15,9 +15,18 @@ from torch.nn import functional
 
 from blindsr.estimators.base import ConfiguredEstimator, check_image, flat_estimate, is_flat
 from blindsr.events import Listener, Notice, StageDone, StageStarted, ignore
-from blindsr.kernels import Kernel, KernelEstimate, SplitHalf
+from blindsr.kernels import Kernel, KernelEstimate, SplitHalf, bicubic, gaussian, normalised_cross_correlation
 from blindsr.kernels.transform import zero_margins
 from blindsr.ops import luma
+from blindsr.ops.shapes import residual_of
+from blindsr.ops.spectrum import (
+    ExponentPrior,
+    SpectrumPoints,
+    fit_spectrum,
+    gaussian_blur,
+    spectrum_points,
+    tile_spectra,
+)
 from blindsr.registry import check_minimum, check_setting
 
 __all__ = [
@@ -44,6 +53,19 @@ _OPTICS, _BAND, _EDGE_VARIANCE, _PROJECTIONS = 0.4, (0.3, 0.5), 0.03, 60
 _MIN_INITIAL = 0.03  # weights of an initial kernel below this share of the largest are ringing
 _MAX_FRAME_SHARE = 0.02  # share of the weights on the outermost ring above which the kernel gets a larger frame
 _MIN_ISLAND = 0.1  # share of the mass below which a connected part of a kernel is considered noise
+# Residuals of the spectrum, over that of a Gaussian, between which a free-form kernel ceases to be proven; its longest
+# σ over the side of the frame, between which it is spread over all of the frame, as structure of the image is; and the
+# NCCs with that Gaussian between which the two begin to confirm each other.
+_RESIDUALS, _SPREADS, _AGREEMENT = (0.9, 0.95), (0.27, 0.36), (0.85, 0.95)
+_CAUTION = 0.25  # share of the bicubic kernel in that mean: of a soft subject both are too wide
+_ERROR, _SAFE_ERROR = 0.1, 0.2  # kernel_error of a kernel that is proven or confirmed, and of another one
+_MIN_SIGMA = 0.15  # LR px, of the narrow Gaussian in that
+_WARNED_SHARE = 0.5
+_UNPROVEN = (
+    "no shake or defocus is proven: the kernel that the edges show explains the spectrum of the image no better than a "
+    "Gaussian does, and differs from it. The kernel is narrow and cautious instead; for a photograph without camera "
+    "shake use the default estimator."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +101,20 @@ class BlindL0Estimator(ConfiguredEstimator[L0Config]):
     name: ClassVar[str] = "l0"
     config_type: ClassVar[type] = L0Config
     min_side: ClassVar[int] = MIN_SIDE
-    kernel_error: ClassVar[float] = 0.1
+    kernel_error: ClassVar[float] = _ERROR
 
     def estimate(self, lr: Tensor, scale: int, *, listener: Listener = ignore) -> KernelEstimate:
         """Estimate a kernel of any compact shape from the strong edges of an image.
 
         The kernel is estimated on the LR grid, from coarse to fine, and brought to the HR grid by non-negative least
         squares. It is estimated three times, from the window with the most edges and from its two halves, and refined
-        from the mean, in which the noise is lower. The normalised cross-correlation of the halves' kernels measures its
-        reliability.
+        from the mean, in which the noise is lower.
+
+        Structure of the image may look like a shake. A free-form kernel is used as far as it is *proven*: it leaves
+        less of the spectrum unexplained than the fitted Gaussian does, and is not spread over all of its frame. One
+        that is not, but is like that Gaussian, is averaged with it and with a quarter of the bicubic kernel. Otherwise
+        the kernel is the mean of the bicubic one and of a round Gaussian with the shortest σ of the fitted one, with a
+        larger `kernel_error` and a warning.
 
         Args:
             lr: (1, C, H, W), [0, 1]; the kernel is estimated on luma, or on the mean of N bands.
@@ -95,8 +122,10 @@ class BlindL0Estimator(ConfiguredEstimator[L0Config]):
             listener: Receives the events of the stage "l0".
 
         Returns:
-            A centred, non-negative kernel. `metrics["split_half_ncc_lr"]` is the NCC of the halves' kernels on the LR
-            grid. A flat image gets the bicubic kernel and a warning.
+            A centred, non-negative kernel with its `kernel_error`. `metrics["split_half_ncc_lr"]` is the NCC of the
+            halves' kernels on the LR grid, `proven_share` and `confirmed_share` say how far the kernel is of the first
+            and of the second kind, and `residual_ratio` is that of the spectrum. There is a warning where the kernel is
+            of the third kind, and where the halves differ. A flat image gets the bicubic kernel and a warning.
 
         Raises:
             ImageError: Not (1, C, H, W), or a side is shorter than 64 px.
@@ -111,26 +140,45 @@ class BlindL0Estimator(ConfiguredEstimator[L0Config]):
         if is_flat(lr):
             return flat_estimate(STAGE, scale, asdict(config), listener)
         window = _most_edges(luma(lr).cpu().numpy().astype(np.float32), config.window)
+        periodogram = tile_spectra(torch.from_numpy(np.ascontiguousarray(window))).mean()
+        if periodogram.tiles == 0:
+            return flat_estimate(STAGE, scale, asdict(config), listener)
+        data = spectrum_points(periodogram, scale)
         kernel, halves = _estimate_with_halves(window, config)
         frame = kernel.sum() - kernel[1:-1, 1:-1].sum()
         reaches_border = float(frame) > _MAX_FRAME_SHARE * float(kernel.sum())
         if reaches_border and (larger := 2 * config.side + 1) <= min(window.shape) // 4:
             kernel, halves = _estimate_with_halves(window, replace(config, side=larger))
         ncc = shifted_ncc(*halves)
+        free = _on_hr_grid(kernel, scale)
+        shares, weights = _combined(free, data, scale, config)
         warnings: tuple[str, ...] = ()
-        if ncc < MIN_NCC:
+        if shares.safe > _WARNED_SHARE:
+            warnings = (_UNPROVEN,)
+        elif ncc < MIN_NCC:
             text = f"the two halves of the image give different kernels (NCC {ncc:.2f}); the kernel is unreliable."
             warnings = (text,)
+        for text in warnings:
             listener(Notice(stage=STAGE, message=text))
         listener(StageDone(stage=STAGE, steps=3))
         one, two = (_on_hr_grid(half, scale) for half in halves)
         uncertainty = SplitHalf.from_pairs([(one, two)])
+        error = (1 - shares.safe) * _ERROR + shares.safe * _SAFE_ERROR
+        provenance = {"made_by": STAGE, "kernel_error": round(error, 4), "proven_share": round(shares.proven, 3)}
+        combined = Kernel.normalised(weights, scale, provenance)
+        metrics = {
+            "split_half_ncc_lr": ncc,
+            "residual_ratio": shares.residual_ratio,
+            "proven_share": shares.proven,
+            "confirmed_share": shares.confirmed,
+        }
         return KernelEstimate(
-            kernel=uncertainty.attach(_on_hr_grid(kernel, scale)),
+            kernel=combined if shares.safe > _WARNED_SHARE else uncertainty.attach(combined),
             method=STAGE,
             settings=asdict(config),
-            metrics={"split_half_ncc_lr": ncc, **uncertainty.metrics},
+            metrics={**metrics, **uncertainty.metrics},
             warnings=warnings,
+            kernel_error=error,
         )
 
 
@@ -168,6 +216,52 @@ def shifted_ncc(first: Plane, second: Plane) -> float:
     shape = (2 * first.shape[0], 2 * first.shape[1])
     products = np.fft.irfft2(np.fft.rfft2(first, shape).conj() * np.fft.rfft2(second, shape), shape)
     return float(products.max() / math.sqrt(float((first**2).sum() * (second**2).sum())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shares:
+    """How far a free-form kernel is used, each from 0 to 1; the rest is safe."""
+
+    residual_ratio: float  # what it leaves unexplained of the spectrum, over what the fitted Gaussian leaves
+    proven: float  # as it is
+    confirmed: float  # averaged with the fitted Gaussian, and with a little of the bicubic kernel
+
+    @property
+    def safe(self) -> float:
+        """Share of the kernel that costs least if nothing is known."""
+        return 1 - self.proven - self.confirmed
+
+
+def _combined(free: Kernel, data: SpectrumPoints, scale: int, config: L0Config) -> tuple[_Shares, NDArray[np.float64]]:
+    """The shares of a free-form kernel, and the kernel that follows from them, on the HR grid.
+
+    The fitted Gaussian is an independent estimate. Both are deceived by structure along one direction, which makes them
+    too long; therefore the safe kernel has the shortest σ only.
+    """
+    prior = ExponentPrior()
+    fitted = gaussian(gaussian_blur(fit_spectrum(data, prior), scale), scale)
+    ratio = residual_of(data, free.array, scale, prior) / residual_of(data, fitted.array, scale, prior)
+    proven = 1 - _ramp(ratio, _RESIDUALS)
+    proven *= 1 - _ramp(free.sigmas[0] / (scale * config.side), _SPREADS)
+    confirmed = (1 - proven) * _ramp(normalised_cross_correlation(free, fitted), _AGREEMENT)
+    confirmed *= 1 - _ramp(fitted.sigmas[0] / (scale * config.side), _SPREADS)
+    shares = _Shares(residual_ratio=ratio, proven=proven, confirmed=confirmed)
+    narrow = gaussian(max(fitted.sigmas[1], _MIN_SIGMA * scale) ** 2, scale)
+    parts = (
+        (proven + (1 - _CAUTION) / 2 * confirmed, free),
+        ((1 - _CAUTION) / 2 * confirmed, fitted),
+        (shares.safe / 2, narrow),
+        (_CAUTION * confirmed + shares.safe / 2, bicubic(scale)),
+    )
+    used = [(share, kernel) for share, kernel in parts if share > 0]
+    size = max(kernel.size for _, kernel in used)
+    weights = sum(share * kernel.padded(size) for share, kernel in used)
+    return shares, np.asarray(weights, np.float64)
+
+
+def _ramp(value: float, bounds: tuple[float, float]) -> float:
+    """0 below the first bound, 1 above the second, linear between."""
+    return float(np.clip((value - bounds[0]) / (bounds[1] - bounds[0]), 0, 1))
 
 
 def _estimate_with_halves(window: Plane, config: L0Config) -> tuple[Plane, tuple[Plane, Plane]]:

@@ -103,14 +103,15 @@ def tile_spectra(plane: Tensor, *, tile: int = 64, max_tiles: int = 4000, seed: 
         )
     # A small image gets smaller tiles: the spectrum of a single tile is too rough, and it has no halves.
     side = min(tile, max(MIN_SIDE, shortest // 4 * 2))
-    grid = plane.unfold(0, side, side // 2).unfold(1, side, side // 2)
+    # The grid lies in the middle, so that a flipped image has the same tiles.
+    rest = [(length - side) % (side // 2) // 2 for length in plane.shape]
+    grid = plane[rest[0] :, rest[1] :].unfold(0, side, side // 2).unfold(1, side, side // 2)
     blocks = _blocks(grid.shape[0], grid.shape[1])
     tiles = grid.reshape(-1, side, side)
     textured = (tiles.std((1, 2)) > _FLAT).nonzero()[:, 0]
     if len(textured) > max_tiles:
-        generator = torch.Generator().manual_seed(seed)
-        selection = torch.randperm(len(textured), generator=generator)[:max_tiles]
-        textured = textured[selection.to(textured.device)]
+        ranks = _mirrored_ranks(grid.shape[0], grid.shape[1], seed).to(textured.device)
+        textured = textured[ranks[textured].argsort(stable=True)[:max_tiles]]
     hann = torch.hann_window(side, periodic=True, dtype=tiles.dtype, device=tiles.device)
     weights = torch.full((side // 2 + 1,), 2.0, dtype=tiles.dtype, device=tiles.device)
     weights[0] = weights[-1] = 1.0
@@ -140,6 +141,17 @@ def _in_focus(spectra: Tensor) -> Tensor:
     structure = spectra[:, fine].mean(1) - _NOISE_MARGIN * spectra[:, radius >= _CORNERS].mean(1)
     measure = structure.clamp(min=1e-12).log() - (spectra[:, coarse].mean(1) + 1e-12).log()
     return measure >= torch.quantile(measure, _SHARPEST) - _OUT_OF_FOCUS
+
+
+def _mirrored_ranks(rows: int, columns: int, seed: int) -> Tensor:
+    """A random rank of each tile of a grid, (rows·columns,), which is the same of tiles at mirrored places.
+
+    The tiles of the lowest ranks are nearly the same ones of a flipped image.
+    """
+    quarter = (rows + 1) // 2, (columns + 1) // 2
+    numbers = torch.randperm(quarter[0] * quarter[1], generator=torch.Generator().manual_seed(seed)).reshape(quarter)
+    y, x = (torch.minimum(places, places.flip(0)) for places in (torch.arange(rows), torch.arange(columns)))
+    return numbers[y][:, x].reshape(-1)
 
 
 def _blocks(rows: int, columns: int) -> Tensor:

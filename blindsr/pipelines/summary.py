@@ -13,6 +13,7 @@ __all__ = ["kernel_text", "summary_lines"]
 
 _LEVEL_ERRORS = (0.1, 0.2)  # relative errors of the width, upper bounds of the levels
 _LEVELS = ("high", "medium", "low")
+_FREE_FORM = 0.5  # share of a free-form kernel that is proven, from which a kernel is called so
 
 
 def summary_lines(result: FileResult) -> list[str]:
@@ -49,7 +50,9 @@ def kernel_text(kernel: Kernel) -> str:
         return f"bicubic, because no kernel could be estimated ({size})"
     if kernel.is_plain_reduction:
         return f"{kernel.made_by} ({size})"
-    is_free, is_disc = kernel.made_by == "l0", "disc_radius_lr" in kernel.provenance
+    share = kernel.provenance.get("proven_share", 1.0)
+    is_free = kernel.made_by == "l0" and isinstance(share, float) and share >= _FREE_FORM
+    is_disc = "disc_radius_lr" in kernel.provenance
     kind = "a defocus disc, " if is_disc else "free-form, " if is_free else ""
     return f"{kind}{widths_text(kernel)} ({size})"
 

@@ -94,6 +94,7 @@ def test_an_exception_passes_through():
         (gaussian(1.44, 2), "FWHM 2.83 px in all directions (12×12 for ×2)"),
         (gaussian([[2.0, 0.6], [0.6, 1.2]], 2), "FWHM 3.61 px along 118°, 2.24 px across (14×14 for ×2)"),
         (Kernel(gaussian(4.0, 2).array, 2, {"made_by": "l0"}), "free-form, FWHM 4.71 px"),
+        (Kernel(gaussian(4.0, 2).array, 2, {"made_by": "l0", "proven_share": 0.2}), "FWHM 4.71 px"),
         (Kernel(defocus(6, 2).array, 2, {"disc_radius_lr": 1.5}), "a defocus disc, FWHM 5.86 px"),
         (
             Kernel(bicubic(2).array, 2, {"made_by": "bicubic", "in_place_of": {"made_by": "learned"}}),

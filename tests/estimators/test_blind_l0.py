@@ -21,7 +21,7 @@ from blindsr.estimators.blind_l0 import (
     sharp_image,
     shifted_ncc,
 )
-from blindsr.kernels import Kernel, centre, normalised_cross_correlation
+from blindsr.kernels import Kernel, centre, gaussian, normalised_cross_correlation
 from blindsr.ops import degrade
 
 estimate_kernel = estimating(BlindL0Estimator)
@@ -64,6 +64,8 @@ def test_a_bent_path_is_estimated():
     assert estimated.array.min() >= 0
     assert np.allclose(estimated.centroid, 0, atol=0.1)
     assert estimate.metrics["split_half_ncc_lr"] > MIN_NCC
+    assert estimate.metrics["proven_share"] == 1
+    assert estimate.kernel_error == pytest.approx(0.1)
     again = estimate_kernel(lr, 2, L0Config(side=13))
     assert again.kernel.digest == estimated.digest
 
@@ -108,6 +110,23 @@ def test_halves_that_give_different_kernels_lead_to_a_warning():
     estimate = estimate_kernel(lr, 2, L0Config(side=11, iterations=2, refinements=0))
     assert estimate.metrics["split_half_ncc_lr"] < MIN_NCC
     assert "different kernels" in estimate.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["text", "brick", "page"])
+@pytest.mark.parametrize("sigma", [0.9, 1.6])
+def test_structure_of_the_image_is_no_shake(name, sigma):
+    """A narrow Gaussian moves nothing, and its kernel may not either: its phase stays near zero in the LR band."""
+    hr = images.photograph(256, 256, name=name, top=0, left=0, bands=1)
+    lr = (degrade(hr, gaussian(sigma**2, 2).tensor(), 2) * 255).round() / 255
+    estimate = estimate_kernel(lr, 2)
+    frequencies = np.array([-0.1, 0, 0.1])  # cycles per HR pixel
+    phases = np.angle(estimate.kernel.transfer_plane(frequencies))
+    assert np.abs(phases).max() / (2 * np.pi * 0.1) < 0.25  # HR px
+    assert estimate.kernel.sigmas[0] < 2 * sigma + 0.6
+    share = estimate.metrics["proven_share"] + estimate.metrics["confirmed_share"]
+    assert bool(estimate.warnings) == (share < 0.5 or estimate.metrics["split_half_ncc_lr"] < MIN_NCC)
+    assert estimate.kernel_error == pytest.approx(0.1 * share + 0.2 * (1 - share))
+    assert estimate.kernel.provenance["kernel_error"] == pytest.approx(estimate.kernel_error, abs=1e-4)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

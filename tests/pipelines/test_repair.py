@@ -240,7 +240,7 @@ def test_colours_of_half_the_resolution_are_interpolated_before_anything_is_meas
 
 
 def test_interference_is_removed_before_anything_is_measured():
-    hr = photograph(320, 320, name="coffee").double()
+    hr = photograph(320, 320, name="astronaut").double()
     lr = degrade(hr, gaussian(1.6, 2).tensor(hr), 2)[0].permute(1, 2, 0).numpy()
     y, x = np.mgrid[: lr.shape[0], : lr.shape[1]]
     disturbed = lr + 3 / 255 * np.sin(2 * np.pi * (0.31 * x + 0.17 * y))[..., None]

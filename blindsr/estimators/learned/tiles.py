@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from blindsr.ops.registration import TILE, estimate_displacements
 
@@ -23,8 +22,8 @@ _FIELD_HEIGHT = 0.25  # rows of a field by which the height of the odd ones may 
 def textured_tiles(plane: Tensor, count: int) -> Tensor:
     """The most textured tiles of an image, first without overlap, then with an overlap of a half.
 
-    The texture is summed over all tiles of a grid with steps of half a tile, from cells of 8×8 px: 0.1 s for 12
-    megapixels.
+    The texture is summed over all tiles of a grid with steps of about half a tile, from cells of 8×8 px: 0.25 s for 12
+    megapixels. A flipped image has the same tiles, flipped.
 
     Args:
         plane: (H, W), float32, grey levels from 0 to 255.
@@ -36,19 +35,18 @@ def textured_tiles(plane: Tensor, count: int) -> Tensor:
     missing = [max(0, TILE_SIDE - side) for side in plane.shape]
     if any(missing):
         plane = torch.from_numpy(np.pad(plane.numpy(), [(n // 2, n - n // 2) for n in missing], mode="symmetric"))
-    height, width = plane.shape
-    rows, columns = _starts(height), _starts(width)
-    inner = plane[: height // _CELL * _CELL, : width // _CELL * _CELL]
-    differences = torch.zeros_like(inner)
-    differences[:, 1:] += inner.diff(dim=1).abs_()
-    differences[1:] += inner.diff(dim=0).abs_()
-    cells = differences.reshape(height // _CELL, _CELL, width // _CELL, _CELL).mean((1, 3)).clamp(max=_MAX_TEXTURE)
-    integral = functional.pad(cells.cumsum(0).cumsum(1), (1, 0, 1, 0))
-    side = TILE_SIDE // _CELL
-    y = (torch.tensor(rows) // _CELL).clamp(max=integral.shape[0] - 1 - side)
-    x = (torch.tensor(columns) // _CELL).clamp(max=integral.shape[1] - 1 - side)
-    bottom, top = integral[y + side], integral[y]
-    sums = bottom[:, x + side] - top[:, x + side] - bottom[:, x] + top[:, x]
+    rows, columns = (_starts(side) for side in plane.shape)
+    differences = torch.zeros_like(plane)
+    for axis in (0, 1):  # with both neighbours, so that a flipped image has the same ones
+        steps = plane.diff(dim=axis).abs_()
+        length = steps.shape[axis]
+        differences.narrow(axis, 0, length).add_(steps)
+        differences.narrow(axis, 1, length).add_(steps)
+    cells, inside = TILE_SIDE // _CELL, torch.arange(TILE_SIDE)
+    y, x = ((torch.tensor(starts)[:, None] + inside).flatten() for starts in (rows, columns))
+    bands = differences[y].reshape(len(rows) * cells, _CELL, -1).sum(1)
+    sums = bands[:, x].reshape(len(rows), cells, len(columns), cells, _CELL).sum(-1)
+    sums = (sums / (2 * _CELL**2)).clamp_(max=_MAX_TEXTURE).sum((1, 3))
     order = sums.flatten().argsort(descending=True).tolist()
     chosen: list[tuple[int, int]] = []
     for distance in (TILE_SIDE, TILE_SIDE // 2):
@@ -64,8 +62,20 @@ def textured_tiles(plane: Tensor, count: int) -> Tensor:
 
 
 def _starts(length: int) -> list[int]:
-    starts = list(range(0, length - TILE_SIDE + 1, TILE_SIDE // 2))
-    return starts if starts[-1] == length - TILE_SIDE else [*starts, length - TILE_SIDE]
+    """First lines of tiles that are evenly spread over a side, in steps of half a tile or more, the same from its end.
+
+    Where no tile could lie exactly in the middle, their number is even; if it is three, the middle one is half a pixel
+    off.
+    """
+    slack = length - TILE_SIDE
+    if slack == 0:
+        return [0]
+    steps = max(1, slack // (TILE_SIDE // 2))
+    if slack % 2 and steps > 2:
+        steps -= 1 - steps % 2
+    first = [step * slack // steps for step in range((steps + 1) // 2)]
+    middle = [slack // 2] if steps % 2 == 0 else []
+    return [*first, *middle, *(slack - start for start in reversed(first))]
 
 
 def detail_ratios(tiles: Tensor) -> tuple[float, float]:

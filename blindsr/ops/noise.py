@@ -482,8 +482,8 @@ def estimate_photon_noise(band: Tensor) -> float:
         band: Parts of one band, (N, 1, h, w), [0, 1].
 
     Returns:
-        The root of the mean variance, σ² = step · mean, in [0, 1] units; 0.0 for an image whose steps are no larger than
-        two grey levels, or whose samples vary less than counts of photons do.
+        The root of the mean variance, σ² = step · mean, in [0, 1] units; 0.0 for an image whose steps are no larger
+        than two grey levels, or whose samples vary less than counts of photons do.
     """
     samples = band.detach().cpu().double()
     levels = samples.unique()

@@ -83,6 +83,7 @@ _MAX_CODEC_ERROR = 8 / 255  # more is as well suppressed at this level, and may 
 _MAX_COLOURS, _MIN_COLOURS, _PIXELS_PER_COLOUR, _DISTINCT = 256, 4, 16, 65535
 # Error of a colour over its distance from the nearest one: palettes have 0.5 to 1 by plane, more with dithering.
 _PALETTE_ERROR = 0.6
+_MOST_DISTANT = 3.0  # distance of a level from the nearest one, over that of the median pixel
 # Photons that were counted: the variance of tiles with at least so many of them each is at least this share of their
 # number. Few levels of a photograph have less, with dithering as well.
 _COUNTED, _MIN_POISSON, _COUNT_TILE, _MIN_COUNT_TILES = 1.5, 0.6, 4, 16
@@ -486,7 +487,7 @@ def estimate_photon_noise(band: Tensor) -> float:
         than two grey levels, or whose samples vary less than counts of photons do.
     """
     samples = band.detach().cpu().double()
-    levels = samples.unique()
+    levels = torch.from_numpy(np.unique(samples.numpy()))
     levels = levels[levels < 1 - 0.5 / 255]  # white is where counting ended
     if not _MIN_COLOURS <= len(levels) <= _MAX_COLOURS // 2 or float(levels[0]) > 0.5 / 255:
         return 0.0
@@ -545,6 +546,11 @@ def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:
     distances = np.square(values[:, None] - values).sum(2)
     np.fill_diagonal(distances, np.inf)
     steps = values - values[distances.argmin(1)]
+    # A level far from all others, as the white of what is drawn on a photograph, is none of few levels.
+    lengths = np.sqrt(np.square(steps).sum(1))
+    order = lengths.argsort()
+    usual = lengths[order[np.searchsorted(counts[order].cumsum(), pixels / 2)]]
+    steps *= np.minimum(1, _MOST_DISTANT * usual / lengths)[:, None]
     if float(np.square(steps).sum(1) @ counts) / pixels <= (2 / 255) ** 2:  # 8 bits
         return nothing
     varied = np.zeros(codes.shape, bool)

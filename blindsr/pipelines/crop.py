@@ -1,6 +1,8 @@
 """The part of an image that its kernel is estimated from."""
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from blindsr.errors import ConfigError
 from blindsr.ops import luma
@@ -8,7 +10,7 @@ from blindsr.ops.windows import PartSource, Source, textured_part
 from blindsr.pipelines.letterbox import MIN_BAR, flat_run
 from blindsr.settings import Region
 
-__all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_letterbox"]
+__all__ = ["ESTIMATION_SIDE", "estimation_crop", "without_gutters", "without_letterbox"]
 
 # Side of the window that the kernel of a large image is estimated from, px: estimators hold several copies of it in
 # double precision. It contains ten thousand tiles of 64 px.
@@ -17,6 +19,9 @@ _CANDIDATES = 16
 
 _BAR_MARGIN = 2  # lines beside a bar that are cut as well: the blur has mixed them with it
 _MIN_SIDE = 64  # px that must remain between the bars
+_MAX_GUTTER = 40  # px between two pictures of a collage, at most
+_GUTTER_RANGE = 4 / 255  # largest range of luma along such a line
+_MIN_CONTRAST, _MIN_SHARE = 8 / 255, 0.75  # of the pixels beside it, that differ: beside lines of text, few do
 
 
 def estimation_crop(source: Source, region: Region | None) -> Tensor:
@@ -47,7 +52,7 @@ def estimation_crop(source: Source, region: Region | None) -> Tensor:
         height, width = region.height, region.width
     part = PartSource(source, slice(top, top + height), slice(left, left + width))
     crop = textured_part(part, ESTIMATION_SIDE, _CANDIDATES)
-    return without_letterbox(crop) if region is None else crop
+    return without_gutters(without_letterbox(crop)) if region is None else crop
 
 
 def without_letterbox(image: Tensor) -> Tensor:
@@ -61,6 +66,38 @@ def without_letterbox(image: Tensor) -> Tensor:
     rows = _inner(plane[:, columns])
     columns = _inner(plane[rows].mT)
     return image[..., rows, columns]
+
+
+def without_gutters(image: Tensor) -> Tensor:
+    """A collage, (1, C, H, W), with its pictures brought together by a ramp, or the image itself.
+
+    The lines of one colour between the pictures, from side to side, were drawn after these had been made, and would be
+    taken for the traces of sharpening. What is drawn on an empty page is no collage.
+    """
+    for axis in (-2, -1):
+        lines = luma(image) if axis == -2 else luma(image).mT
+        for first, last in _gutters(lines):
+            first, last = max(first - _BAR_MARGIN, 1), min(last + _BAR_MARGIN, len(lines) - 1)
+            before, after = image.select(axis, first - 1), image.select(axis, last)
+            shares = torch.linspace(0, 1, last - first + 2, dtype=image.dtype, device=image.device)[1:-1]
+            ramp = torch.stack([torch.lerp(before, after, share) for share in shares], axis)
+            image = image.slice_scatter(ramp, axis % image.ndim, first, last)
+    return image
+
+
+def _gutters(lines: Tensor) -> list[tuple[int, int]]:
+    """First and behind the last line of each run of lines of one colour between two pictures, of lines (N, length)."""
+    is_flat = lines.amax(1) - lines.amin(1) <= _GUTTER_RANGE
+    changes = functional.pad(is_flat.int(), (1, 1)).diff()
+    firsts, behind = ((changes == sign).nonzero()[:, 0].tolist() for sign in (1, -1))
+    gutters = []
+    for first, last in zip(firsts, behind, strict=True):
+        if first < _BAR_MARGIN or last + _BAR_MARGIN > len(lines) or last - first > _MAX_GUTTER:
+            continue
+        beside = lines[[first - _BAR_MARGIN, last + _BAR_MARGIN - 1]] - lines[first:last].mean()
+        if bool(((beside.abs() > _MIN_CONTRAST).double().mean(1) >= _MIN_SHARE).all()):
+            gutters.append((first, last))
+    return gutters
 
 
 def _inner(plane: Tensor) -> slice:

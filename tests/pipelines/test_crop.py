@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from blindsr.kernels import gaussian
-from blindsr.ops import degrade
+from blindsr.ops import degrade, imresize
 from blindsr.ops.windows import TensorSource
 from blindsr.pipelines import blind, crop
-from blindsr.pipelines.crop import estimation_crop, without_letterbox
+from blindsr.pipelines.crop import estimation_crop, without_gutters, without_letterbox
 from blindsr.settings import Region, Settings
 from tests.images import photograph as part
 
@@ -61,3 +61,44 @@ def test_of_a_large_image_the_most_textured_window_is_used(photograph, monkeypat
     window = estimation_crop(TensorSource(image), None)
     assert window.shape == (1, 1, 64, 64)
     assert torch.equal(window, image[..., 136:200, 86:150])
+
+
+def collage(image, width, level):
+    """The same image with lines of one colour, drawn from side to side in thirds."""
+    drawn = image.clone()
+    for side, axis in ((image.shape[-2], -2), (image.shape[-1], -1)):
+        for place in (side // 3, 2 * side // 3):
+            drawn.narrow(axis, place, width).fill_(level)
+    return drawn
+
+
+@pytest.mark.parametrize("width", [1, 2, 8])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_lines_between_the_pictures_of_a_collage_do_not_count(width, level):
+    image = part(260, 300, name="astronaut", top=20, left=90)
+    drawn = collage(image, width, level)
+    cleaned = without_gutters(drawn)
+    changed = (drawn != image).any(1)
+    assert cleaned.shape == image.shape
+    before, after = ((each - image).abs().amax(1)[changed].mean() for each in (drawn, cleaned))
+    assert after < 0.5 * before
+    assert torch.equal(without_gutters(cleaned), cleaned)
+
+
+def test_no_photograph_and_no_page_of_text_is_a_collage(photograph):
+    assert without_gutters(photograph) is photograph
+    page = torch.ones(1, 1, 240, 200)
+    page[..., 20:200:30, 20:170] = 0.1  # strokes of letters, with a line of the page between them
+    page[..., 26:206:30, 24:160] = 0.2
+    assert without_gutters(page) is page
+    flat = torch.full((1, 3, 80, 90), 0.2)
+    assert without_gutters(flat) is flat
+
+
+def test_a_collage_of_sharp_pictures_is_not_sharpened():
+    """The lines had been taken for the halos of a camera: the kernel had a negative variance."""
+    image = (imresize(part(384, 384, name="astronaut", top=0, left=60), 0.5).clamp(0, 1) * 255).round() / 255
+    used = blind.estimate_kernel(TensorSource(collage(image, 2, 1.0)), Settings()).kernel
+    assert min(used.sigmas) > 0
+    alone = blind.estimate_kernel(TensorSource(image), Settings()).kernel
+    assert used.sigmas == pytest.approx(alone.sigmas, abs=0.15)

@@ -23,7 +23,11 @@ _CLIPPED = 1 / 255  # colours of pixels as near to black or white as this are no
 # Mean step of chroma between blocks: over that within them (photographs have 0.9 to 1.1), and at least. The same ratio
 # of luma is larger where the whole image was enlarged by repetition (1.7 beside colours that the decoder clipped).
 _MIN_RATIO, _MIN_RATIO_BESIDE, _MIN_STEP, _MAX_LUMA_RATIO = 1.5, 1.2, 0.3 / 255, 3.0
-
+# In a drawing on a grid, what has one colour has one luma. Where luma varies within blocks, repeated chroma does not: of
+# pairs of pixels whose luma differs by more than this, the ratio of chroma is compared with that of luma (drawings with
+# edges at even columns have 0.9 to 1.2, video and JPEG 1e5). Such pairs within blocks are at least as many as this
+# share of those between them (0.4 and more; in drawings of exact cells there are none), and at least this number.
+_LUMA_STEP, _MIN_RATIO_TO_LUMA, _MIN_SHARE_WITHIN, _MIN_PAIRS = 1.5 / 255, 1.3, 0.1, 20
 
 # Sides of the blocks of an image that was enlarged by repetition. The columns of several blocks are compared with each
 # other, since the edges of a drawing may lie at multiples of a number as well. Mean step between blocks over that
@@ -81,7 +85,7 @@ def find_repeated_chroma(parts: Tensor, origins: Sequence[tuple[int, int]]) -> R
     planes = torch.stack([to_planes(part[None])[:, 0] for part in parts])  # (N, 3, h, w)
     inside = ((parts > _CLIPPED) & (parts < 1 - _CLIPPED)).all(1)
     turned = planes.mT, inside.mT
-    steps = [_mean_steps(*each, [at[axis] for at in origins]) for axis, each in enumerate((turned, (planes, inside)))]
+    steps = [_Steps.of(*each, [at[axis] for at in origins]) for axis, each in enumerate((turned, (planes, inside)))]
     found = [_block(means, _MIN_RATIO) for means in steps]
     if all(side == 1 for side, _ in found):
         return None
@@ -92,12 +96,39 @@ def find_repeated_chroma(parts: Tensor, origins: Sequence[tuple[int, int]]) -> R
     return RepeatedChroma((rows, columns), (top, left))
 
 
-def _mean_steps(planes: Tensor, inside: Tensor, starts: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Mean steps along the columns of planes, (N, 3, h, w), of luma and of chroma, by their column modulo 16."""
-    steps, both = planes.diff(dim=-1).abs(), (inside[..., 1:] & inside[..., :-1]).to(planes)
-    steps = torch.stack([steps[:, 0], steps[:, 1:].mean(1)], 1) * both[:, None]
-    luma, chroma = _by_residue(steps.sum(2), both.sum(1), starts, _PERIOD)
-    return luma, chroma
+@dataclass(frozen=True)
+class _Steps:
+    """Steps from column to column of an image, by the column modulo 16: 16 numbers each."""
+
+    luma: list[float]  # mean, [0, 1] units
+    chroma: list[float]
+    varied: list[tuple[float, float, float]]  # of the pairs whose luma differs: number, sum of luma, sum of chroma
+
+    @classmethod
+    def of(cls, planes: Tensor, inside: Tensor, starts: Sequence[int]) -> "_Steps":
+        """The steps along the rows of planes, (N, 3, h, w), as far as both pixels are unclipped, (N, h, w)."""
+        steps, both = planes.diff(dim=-1).abs(), (inside[..., 1:] & inside[..., :-1]).to(planes)
+        steps = torch.stack([steps[:, 0], steps[:, 1:].mean(1)], 1) * both[:, None]
+        luma, chroma = _by_residue(steps.sum(2), both.sum(1), starts, _PERIOD)
+        differs = (steps[:, 0] > _LUMA_STEP).to(planes)
+        sums = torch.cat([differs[:, None], steps * differs[:, None]], 1).sum(2)
+        one = torch.full_like(sums[:, 0], 1 / sums[:, 0].numel())  # weights below 1 in all: sums, not means
+        number, of_luma, of_chroma = _by_residue(sums, one, starts, _PERIOD)
+        return cls(luma, chroma, list(zip(number, of_luma, of_chroma, strict=True)))
+
+    def has_varied_blocks(self, side: int, phase: int) -> bool:
+        """Whether luma varies within blocks in which chroma does not, as it does not in blocks of a drawing."""
+        between, within = (
+            [sum(each) for each in zip(*chosen, strict=True)]
+            for chosen in (
+                [each for residue, each in enumerate(self.varied) if (residue % side == phase) == is_between]
+                for is_between in (True, False)
+            )
+        )
+        if within[0] < max(_MIN_PAIRS, _MIN_SHARE_WITHIN * between[0]):
+            return False
+        (_, luma, chroma), (_, luma_within, chroma_within) = between, within
+        return chroma * luma_within > _MIN_RATIO_TO_LUMA * chroma_within * luma
 
 
 def _by_residue(steps: Tensor, weights: Tensor, starts: Sequence[int], period: int) -> list[list[float]]:
@@ -119,13 +150,14 @@ def _ratio(means: Sequence[float], side: int, phase: int) -> tuple[float, float]
     return min(between), min(between) / max(*within, 1e-6)
 
 
-def _block(steps: tuple[list[float], list[float]], min_ratio: float) -> tuple[int, int]:
-    """Side of the blocks along an axis, and the column at which one begins, from its `_mean_steps`; 1 for none."""
-    luma, chroma = steps
+def _block(steps: _Steps, min_ratio: float) -> tuple[int, int]:
+    """Side of the blocks of one colour along an axis, and the column at which one begins; 1 for none."""
     for side in (_LONGEST, _LONGEST // 2):
         for phase in range(side):
-            step, of_chroma = _ratio(chroma, side, phase)
-            if step > _MIN_STEP and of_chroma > min_ratio and _ratio(luma, side, phase)[1] < _MAX_LUMA_RATIO:
+            step, of_chroma = _ratio(steps.chroma, side, phase)
+            if step <= _MIN_STEP or of_chroma <= min_ratio or _ratio(steps.luma, side, phase)[1] >= _MAX_LUMA_RATIO:
+                continue
+            if steps.has_varied_blocks(side, phase):
                 return side, phase
     return 1, 0
 

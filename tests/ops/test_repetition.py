@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional
 
-from blindsr.ops.color import to_planes
+from blindsr.ops import imresize
+from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.repetition import MARGIN, RepeatedChroma, find_repeated_chroma, find_repetition, interpolated_chroma
 from tests.images import photograph
 
@@ -39,6 +42,35 @@ def test_photographs_and_enlargements_have_none(name):
     enlarged = image[..., :80, :88].repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert find_repeated_chroma(enlarged, [(0, 0)]) is None
     assert find_repeated_chroma(image.mean(1, keepdim=True).expand(-1, 3, -1, -1), [(0, 0)]) is None
+
+
+def colours(values):
+    """A smooth colour map of values in [0, 1], (H, W): (1, 3, H, W) in 8 bits."""
+    rgb = torch.stack([0.25 + 0.7 * values**2, 0.1 + 0.8 * values, 0.35 + 0.4 * (3 * values).sin()])[None]
+    return (255 * rgb).round() / 255
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.0])
+@pytest.mark.parametrize("cell", [2, 6])
+def test_cells_of_a_drawing_have_no_repeated_colours(cell, sigma):
+    # As of a spectrogram: cells of a few pixels, smoothed and drawn with a colour map.
+    rng = np.random.default_rng(cell)
+    values = np.kron(np.log(rng.gamma(1, 1, (40, 40)) + 0.1), np.ones((2 * cell, 2 * cell)))
+    values = gaussian_filter(values, sigma)
+    cells = colours(torch.from_numpy((values - values.min()) / np.ptp(values)).float())
+    reduced = (255 * imresize(cells, 0.5).clamp(0, 1)).round() / 255
+    for image in (reduced, cells[..., ::2, ::2], reduced[..., 1:, 3:]):
+        assert find_repeated_chroma(image, [(0, 0)]) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 4.0])
+def test_repeated_colours_of_blurred_and_of_noisy_pictures_are_found(noise):
+    image, full = repeated(2, 2)
+    planes = to_planes(image)
+    luma = functional.avg_pool2d(functional.pad(planes[:1], (2, 2, 2, 2), mode="replicate"), 5, 1)
+    luma = luma + noise / 255 * torch.randn(luma.shape, generator=torch.Generator().manual_seed(1))
+    blurred = (255 * from_planes(torch.cat([luma, planes[1:]])).clamp(0, 1)).round() / 255
+    assert find_repeated_chroma(blurred, [(0, 0)]) == RepeatedChroma((2, 2), (0, 0))
 
 
 def test_interpolated_colours_are_nearer_to_the_photograph_and_luma_stays():

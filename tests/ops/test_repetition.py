@@ -1,5 +1,7 @@
 """Pixels and colours that were repeated in blocks: where they are found, and what interpolation makes of them."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_cells_of_a_drawing_have_no_repeated_colours(cell, sigma):
 
 @pytest.mark.parametrize("noise", [0.0, 4.0])
 def test_repeated_colours_of_blurred_and_of_noisy_pictures_are_found(noise):
-    image, full = repeated(2, 2)
+    image, _ = repeated(2, 2)
     planes = to_planes(image)
     luma = functional.avg_pool2d(functional.pad(planes[:1], (2, 2, 2, 2), mode="replicate"), 5, 1)
     luma = luma + noise / 255 * torch.randn(luma.shape, generator=torch.Generator().manual_seed(1))
@@ -101,6 +103,37 @@ def test_repeated_pixels_are_counted_wherever_the_blocks_begin(rows, columns):
     image = small.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
     assert find_repetition(image) == (rows, columns)
     assert find_repetition(image[1:, 3:]) == (rows, columns)
+
+
+@pytest.mark.parametrize("cell", [4, 6, 8, 10, 12])
+def test_cells_of_a_drawing_are_no_smaller_pixels(cell):
+    modules = (torch.rand(20, 20, generator=torch.Generator().manual_seed(cell)) < 0.5).float()
+    drawing = modules.repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+    assert find_repetition(drawing) == ((cell, cell) if cell <= 6 else (1, 1))
+    # Reduced by a filter, which spreads their edges, they are a drawing of any size.
+    large = modules.repeat_interleave(2 * cell, 0).repeat_interleave(2 * cell, 1)[None, None]
+    assert find_repetition(imresize(large, 0.5).clamp(0, 1)[0, 0]) == (1, 1)
+
+
+def test_small_cells_that_all_differ_are_pixels_of_a_picture():
+    picture = photograph(40, 40, name="coffee", bands=1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert find_repetition(imresize(picture, 0.5)[0, 0]) == (4, 4)
+
+
+def test_lines_across_a_smooth_picture_are_no_borders_of_pixels():
+    y, x = torch.meshgrid(torch.linspace(0, 1, 160), torch.linspace(0, 1, 160), indexing="ij")
+    collage = (255 * (0.3 + 0.05 * (3 * x + 2 * y).sin())).round() / 255
+    for top in range(8, 160, 20):
+        collage[top : top + 8] = 1
+        collage[:, top : top + 8] = 1
+    assert find_repetition(collage) == (1, 1)
+
+
+def test_repeated_pixels_are_counted_after_a_weak_compression():
+    small = photograph(72, 80, name="coffee", bands=1)[0, 0].repeat_interleave(2, 0).repeat_interleave(2, 1)
+    file = io.BytesIO()
+    Image.fromarray((255 * small).round().byte().numpy()).save(file, "JPEG", quality=98)
+    assert find_repetition(torch.from_numpy(np.asarray(Image.open(file)) / 255.0)) == (2, 2)
 
 
 def test_what_was_not_repeated_is_not_counted():

@@ -156,7 +156,7 @@ class _Steps:
         if within[0] < max(_MIN_PAIRS, _MIN_SHARE_WITHIN * between[0]):
             return False
         (_, luma, chroma), (_, luma_within, chroma_within) = between, within
-        return chroma * luma_within > _MIN_RATIO_TO_LUMA * chroma_within * luma
+        return bool(chroma * luma_within > _MIN_RATIO_TO_LUMA * chroma_within * luma)
 
 
 def _by_residue(steps: Tensor, weights: Tensor, starts: Sequence[int], period: int) -> list[list[float]]:

@@ -65,6 +65,8 @@ class SuperResolver:
             scale 1.
         denoise: Share of the noise that is removed, 0 to 1 or "auto", which is 1.
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto", which is 1.
+        noise_sigma: Standard deviation of the noise, in units of the range from black to white (grey levels over 255);
+            0 says that there is none. None is that of the preset, which measures it.
 
     Raises:
         ConfigError: A value is out of its bounds, or a method is unknown.
@@ -89,6 +91,7 @@ class SuperResolver:
     strength: Dial | None = None
     denoise: Dial | None = None
     halo: Dial | None = None
+    noise_sigma: float | None = None
 
     def __post_init__(self) -> None:
         """Check the settings now, not at the first image."""
@@ -117,7 +120,7 @@ class SuperResolver:
                 name = registry.name_of(method)
                 configs = {**configs, name: method}
             settings = replace(settings, configs=configs, **{registry.kind: name})
-        given = {name: getattr(self, name) for name in ("seed", "varying", "align_colors", *DIALS)}
+        given = {name: getattr(self, name) for name in ("seed", "varying", "align_colors", "noise_sigma", *DIALS)}
         return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def __call__(
@@ -221,6 +224,7 @@ def estimate_and_upscale(
     strength: Dial | None = None,
     denoise: Dial | None = None,
     halo: Dial | None = None,
+    noise_sigma: float | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool | None = None,
@@ -246,6 +250,8 @@ def estimate_and_upscale(
             scale 1.
         denoise: Share of the noise that is removed, 0 to 1 or "auto".
         halo: Share of the overshoot at edges that is left, 0 to 1 or "auto".
+        noise_sigma: Standard deviation of the noise, in units of the range from black to white (grey levels over 255);
+            0 says that there is none. None measures it.
         channel_axis: Axis of the channels; this argument and those after it are those of `SuperResolver.__call__`.
         data_range: Values of black and white of a floating-point image; None is (0, 1). Alpha is in [0, 1].
         has_alpha: Whether the last channel is alpha; None is False for an array.
@@ -276,6 +282,7 @@ def estimate_and_upscale(
         strength=strength,
         denoise=denoise,
         halo=halo,
+        noise_sigma=noise_sigma,
     )
     return resolver(
         image, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress
@@ -297,6 +304,7 @@ def upscale(
     strength: Dial | None = None,
     denoise: Dial | None = None,
     halo: Dial | None = None,
+    noise_sigma: float | None = None,
     channel_axis: int | None = None,
     data_range: tuple[float, float] | None = None,
     has_alpha: bool | None = None,
@@ -320,6 +328,7 @@ def upscale(
         strength: Share of the result.
         denoise: Share of the noise that is removed.
         halo: Share of the overshoot at edges that is left.
+        noise_sigma: Standard deviation of the noise, of the range from black to white; None measures it.
         channel_axis: Axis of the channels.
         data_range: Values of black and white.
         has_alpha: Whether the last channel is alpha; None is False for an array.
@@ -352,6 +361,7 @@ def upscale(
         strength=strength,
         denoise=denoise,
         halo=halo,
+        noise_sigma=noise_sigma,
     )
     return resolver(
         image, kernel=kernel, channel_axis=channel_axis, data_range=data_range, has_alpha=has_alpha, progress=progress

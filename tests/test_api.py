@@ -299,6 +299,29 @@ def test_scale_seed_methods_and_preset_reach_the_settings():
             blindsr.SuperResolver(**fault)
 
 
+def test_the_noise_level_is_an_argument_of_every_call():
+    image = samples(40, 44)
+    settings = quick_settings()
+    options = {"preset": settings, "device": "cpu"}
+    expected = {
+        sigma: blindsr.SuperResolver(preset=replace(settings, noise_sigma=sigma), device="cpu")(
+            image, kernel="gaussian:1"
+        )
+        for sigma in (0.0, 0.05)
+    }
+    assert not np.array_equal(expected[0.0].image, expected[0.05].image)
+    for sigma, result in expected.items():
+        assert max(result.degradation.noise_sigma) == pytest.approx(sigma)
+        larger = blindsr.upscale(image, "gaussian:1", 2, noise_sigma=sigma, **options)
+        np.testing.assert_array_equal(larger, result.image)
+        resolver = blindsr.SuperResolver(noise_sigma=sigma, **options)
+        assert resolver.settings.noise_sigma == sigma
+        blind = blindsr.estimate_and_upscale(image, noise_sigma=sigma, **options)
+        np.testing.assert_array_equal(blind, resolver(image).image)
+    with pytest.raises(ConfigError, match="noise_sigma must be a number of 0 or more"):
+        blindsr.estimate_and_upscale(image, 2, noise_sigma=-1)
+
+
 def test_estimate_kernel_returns_the_estimate():
     estimate = blindsr.estimate_kernel(photo(), scale=3, estimator="spectral")
     assert isinstance(estimate, KernelEstimate)

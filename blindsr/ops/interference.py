@@ -1,7 +1,8 @@
 """Interference: a sine wave over the whole image, as of the electricity of a camera or a scanner.
 
-Such a wave has one frequency, and everywhere the same strength and phase. No scene has: its patterns end somewhere, and
-perspective bends them. It would be amplified as the finest detail is, several times.
+Such a wave has one frequency, and everywhere the same strength and phase. No scene has: its patterns end somewhere,
+perspective bends them, and light and shade fall on them as on everything else: the threads of a canvas are as strong as
+the picture is bright there. The wave would be amplified as the finest detail is, several times.
 """
 
 import math
@@ -31,6 +32,12 @@ _REFINEMENTS = (0.25, 0.05, 0.01)  # elements, steps of the search of the maximu
 _BLOCK = 32  # px, side of the blocks whose waves are compared
 # Of the smoother half of the blocks: the share whose wave differs from the common one by less than this part of it.
 _MAX_DIFFERENCE, _MIN_SHARE = 0.6, 0.8
+# Relative change of the amplitude over that of the brightness, from which a pattern belongs to the subject (it has 0.6
+# to 1.4, a wave -0.4 to 0.3), and its standard errors above zero: many images are equally bright all over.
+# Beside such a pattern, what is not as many standard errors away from 1 is another line of it.
+_MIN_SLOPE, _MIN_SIGNIFICANCE = 0.5, 2.0
+# Blocks from which that is known; and the share of the mean variance that is added to each, so that none decides.
+_MIN_BLOCKS, _EVEN_OUT = 12, 0.05
 _LIMIT = 0.1  # elements; a component as near to 0 or to the limit of the pixels is there
 _MIN_ON_GROUND = 0.5  # amplitude on the paper of a page over that of the wave; lines of text are none there
 _CLIPPED = 0.5 / 255  # distance from black or white up to which a sample has lost its wave
@@ -111,6 +118,7 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
     detail = mean - ndimage.gaussian_filter(mean, _SMOOTHING)
     ground = ground_of(torch.from_numpy(mean)[None, None])
     waves: list[Interference] = []
+    is_woven, slopes = False, []
     for _ in range(_MAX_SEARCHES):
         frequency = _peak(detail * window)
         if frequency is None:
@@ -122,11 +130,18 @@ def find_interference(image: Tensor) -> tuple[Interference, ...]:
             break
         if any(wave.frequency == frequency for wave in waves):
             break
-        if ground is None or _on_ground(mean, ground[0, 0].numpy(), frequency, common / kept) > _MIN_ON_GROUND:
+        slope, error = _slope_on_brightness(mean, detail, frequency, common)
+        if slope > max(_MIN_SLOPE, _MIN_SIGNIFICANCE * error):
+            is_woven = True
+        elif ground is None or _on_ground(mean, ground[0, 0].numpy(), frequency, common / kept) > _MIN_ON_GROUND:
             details = (band - ndimage.gaussian_filter(band, _SMOOTHING) for band in bands)
             own = tuple(complex(_common_wave(band, frequency)[0] / kept) for band in details)
             waves.append(Interference(frequency, own))
+            slopes.append((slope, error))
         detail = detail - _wave(common, frequency, range(height), range(width))
+    if is_woven:
+        far = [1 - slope > _MIN_SIGNIFICANCE * error for slope, error in slopes]
+        waves = [wave for wave, is_far in zip(waves, far, strict=True) if is_far]
     return tuple(waves[:_MAX_WAVES])
 
 
@@ -260,18 +275,62 @@ def _on_ground(
 
 def _common_wave(detail: NDArray[np.float64], frequency: tuple[float, float]) -> tuple[complex, float]:
     """The wave of a frequency that the smoother half of the blocks have in common, and the share that has it."""
+    waves = _block_waves(detail, frequency).ravel()
+    smooth = _block_means(detail**2).ravel().argsort()[: max(8, len(waves) // 2)]
+    common = complex(np.median(waves[smooth].real), np.median(waves[smooth].imag))
+    return common, float((np.abs(waves[smooth] - common) < _MAX_DIFFERENCE * abs(common)).mean())
+
+
+def _slope_on_brightness(
+    mean: NDArray[np.float64], detail: NDArray[np.float64], frequency: tuple[float, float], common: complex
+) -> tuple[float, float]:
+    """How a pattern grows with the brightness: 0 of a wave that was added, 1 of one that light falls on.
+
+    Args:
+        mean: The mean of the bands, (H, W).
+        detail: What is left of it after smoothing, and without the waves that were found.
+        frequency: That of the pattern.
+        common: Its wave, from `_common_wave`.
+
+    Returns:
+        The relative change of the amplitude over that of the brightness, and its standard error.
+    """
     height, width = detail.shape
+    gains = (_block_waves(detail, frequency) / common).real
+    brightness = _block_means(mean)
+    left = _block_means((detail - _wave(common, frequency, range(height), range(width))) ** 2)
+    clipped = _block_means(((mean < _CLIPPED) | (mean > 1 - _CLIPPED)).astype(float))
+    weights = np.where(clipped > 0, 0.0, 1 / (left + _EVEN_OUT * left.mean() + 1e-12))
+    if np.count_nonzero(weights) < _MIN_BLOCKS:
+        return 0.0, math.inf
+    change = brightness / max(float(np.average(brightness, weights=weights)), 1e-3) - 1
+    gains = gains - np.average(gains, weights=weights)
+    spread = max(float((weights * change**2).sum()), 1e-12)
+    slope = float((weights * change * gains).sum()) / spread
+    # Blocks overlap by half: a quarter of them are independent.
+    return slope, 2 * math.sqrt(float(((weights * change * (gains - slope * change)) ** 2).sum())) / spread
+
+
+def _block_waves(detail: NDArray[np.float64], frequency: tuple[float, float]) -> NDArray[np.complex128]:
+    """The wave of a frequency in each block of 32 px, from 16 to 16 px, as complex amplitudes."""
     by_row, by_column = (
         np.exp(-2j * np.pi * f * np.arange(side)) for f, side in zip(frequency, detail.shape, strict=True)
     )
     shifted = detail * np.outer(by_row, by_column)
-    sides = 1 if _is_its_mirror(frequency) else 2
+    is_real = _is_its_mirror(frequency)
     line = np.hanning(_BLOCK)
-    tops, lefts = (range(0, side - _BLOCK + 1, _BLOCK // 2) for side in (height, width))
-    rows = np.stack([line @ shifted[top : top + _BLOCK] for top in tops])
-    waves = np.stack([rows[:, left : left + _BLOCK] @ line for left in lefts], 1).ravel()
-    waves = sides * (waves.real if sides == 1 else waves) / line.sum() ** 2
-    squares = ndimage.uniform_filter(detail**2, _BLOCK)[_BLOCK // 2 :: _BLOCK // 2, _BLOCK // 2 :: _BLOCK // 2]
-    smooth = squares[: len(tops), : len(lefts)].ravel().argsort()[: max(8, len(waves) // 2)]
-    common = complex(np.median(waves[smooth].real), np.median(waves[smooth].imag))
-    return common, float((np.abs(waves[smooth] - common) < _MAX_DIFFERENCE * abs(common)).mean())
+    rows = np.stack([line @ shifted[top : top + _BLOCK] for top in _corners(detail.shape[0])])
+    waves = np.stack([rows[:, left : left + _BLOCK] @ line for left in _corners(detail.shape[1])], 1)
+    return np.asarray((waves.real + 0j if is_real else 2 * waves) / line.sum() ** 2)
+
+
+def _block_means(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of an image in each of the blocks of `_block_waves`."""
+    half = _BLOCK // 2
+    means = ndimage.uniform_filter(image, _BLOCK)[half::half, half::half]
+    return np.asarray(means[tuple(slice(len(_corners(side))) for side in image.shape)])
+
+
+def _corners(side: int) -> range:
+    """The first rows, or columns, of the blocks of `_block_waves`."""
+    return range(0, side - _BLOCK + 1, _BLOCK // 2)

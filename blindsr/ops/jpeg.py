@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -37,6 +38,11 @@ _MIN_BLOCKING = 0.5 / 255
 _BLOCKING_TO_NOISE = 1.5  # to the error of the table, as `jpeg_noise_sigma`
 # Side of the squares of one value of which an image consists that was enlarged by repetition, and their share.
 _REPEATED, _MAX_CONSTANT = 4, 0.98
+# Side of the squares of one value that make up a pixelated part of an image, such as a censored face. There are such
+# parts where so many pixels lie at larger steps than these between two squares: blocks of a JPEG are flat where their
+# steps are small, and once they were resized they are spread.
+_FLAT, _MIN_FLAT_STEPS = 4, 32
+_MIN_FLAT_STEP, _MIN_FLAT_STEP_RESIZED = 6.5 / 255, 1.5 / 255
 _MAX_LOW_FREQUENCY = 7  # of i + j: the lower half of the coefficients
 _MAX_BLOCKS = 2048
 _CLIPPED = 0.5 / 255
@@ -109,8 +115,9 @@ def estimate_jpeg_error(windows: Tensor, origins: Sequence[tuple[int, int]] = ((
     _check(windows)
     if _is_repeated(windows):
         return 0.0
-    rows = _seams(windows.mT, [row for row, _ in origins])
-    columns = _seams(windows, [column for _, column in origins])
+    is_flat = _pixelated(windows, _MIN_FLAT_STEP)
+    rows = _seams(windows.mT, is_flat.mT, [row for row, _ in origins])
+    columns = _seams(windows, is_flat, [column for _, column in origins])
     if all(_has_half_the_period(seams) for seams in (rows, columns)):
         return 0.0
     candidates = [
@@ -151,7 +158,8 @@ def estimate_resized_jpeg_error(windows: Tensor) -> float:
     _check(windows)
     if _is_repeated(windows):
         return 0.0
-    columns, rows = _SeamLines.of(windows), _SeamLines.of(windows.mT)
+    is_flat = _pixelated(windows, _MIN_FLAT_STEP_RESIZED)
+    columns, rows = _SeamLines.of(windows, is_flat), _SeamLines.of(windows.mT, is_flat.mT)
     lines = np.minimum(columns.first + columns.second, rows.first + rows.second) / 2
     first = np.minimum(columns.first, rows.first)
     is_seam = (first > _MIN_LINE) & (np.minimum(columns.ratio, rows.ratio) > _MIN_SECOND)
@@ -179,10 +187,10 @@ class _SeamLines:
     wave: _Array  # amplitude of the first line, [0, 1] units
 
     @classmethod
-    def of(cls, windows: Tensor) -> "_SeamLines":
-        """The lines of vertical seams, the means over windows, (B, 1, H, W)."""
+    def of(cls, windows: Tensor, is_flat: Tensor) -> "_SeamLines":
+        """The lines of vertical seams, the means over windows, (B, 1, H, W), but for their `_pixelated` parts."""
         first, second, wave, subharmonics = (np.zeros(len(_FACTORS)) for _ in range(4))
-        for excess, ratio in map(_roughness, windows[:, 0]):
+        for excess, ratio in map(_roughness, windows, is_flat):
             relative = _spectrum(ratio) / max(ratio.std() * math.sqrt(0.75 / len(ratio)), 1e-9)
             own = _lines(relative, 1)
             first += np.abs(own)
@@ -198,9 +206,9 @@ class _SeamLines:
         return cls(first, second / math.sqrt(number), ratio, subharmonics, wave / number)
 
 
-def _roughness(window: Tensor) -> tuple[_Array, _Array]:
-    """What the third difference across each column of a window, (H, W), exceeds that beside it by, and over that."""
-    rough = _third_difference(window).mean(0).double().cpu().numpy()
+def _roughness(window: Tensor, is_flat: Tensor) -> tuple[_Array, _Array]:
+    """What the third difference across each column of a window, (1, H, W), exceeds that beside it by, and over that."""
+    rough = _mean_third_differences(window, is_flat)[0]
     shifts = [shift for shift in range(-_MARGIN, _MARGIN + 1) if shift]
     beside = np.median([np.roll(rough, shift) for shift in shifts], axis=0)
     excess = (rough - beside)[_MARGIN:-_MARGIN]
@@ -219,10 +227,29 @@ def _lines(spectrum: _Array, harmonic: float) -> _Array:
     return np.asarray(spectrum[np.rint(harmonic * _LENGTH / (_BLOCK * _FACTORS)).astype(int)])
 
 
-def _third_difference(windows: Tensor) -> Tensor:
-    """Moduli of the third differences along the last axis, which are zero for a smooth gradient."""
+def _mean_third_differences(windows: Tensor, is_flat: Tensor) -> _Array:
+    """Mean moduli of the third differences of each column of windows, (..., H, W), which are zero for a gradient."""
     steps = windows[..., :-3] - 3 * windows[..., 1:-2] + 3 * windows[..., 2:-1] - windows[..., 3:]
-    return steps.abs().clamp(max=_MAX_STEP)
+    count = steps.shape[-1]
+    is_counted = ~(is_flat[..., :count] | is_flat[..., 1 : count + 1] | is_flat[..., 2:-1] | is_flat[..., 3:])
+    sums = (steps.abs().clamp(max=_MAX_STEP) * is_counted).sum(-2) / is_counted.sum(-2).clamp(min=1)
+    return np.asarray(sums.double().cpu().numpy())
+
+
+def _pixelated(windows: Tensor, min_step: float) -> Tensor:
+    """Which pixels of windows, (B, 1, H, W), lie in squares of one value, where many of them border on each other.
+
+    The steps between them are no seams of a JPEG, whatever their period is.
+    """
+    least, largest = (sign * functional.max_pool2d(sign * windows, _FLAT, 1) for sign in (-1, 1))
+    squares = functional.pad((least == largest).to(windows), (_FLAT - 1,) * 4)
+    is_flat = functional.max_pool2d(squares, _FLAT, 1) > 0
+    number = 0
+    for axis in (-1, -2):
+        step, count = windows.diff(dim=axis).abs(), windows.shape[axis] - 1
+        both = is_flat.narrow(axis, 0, count) & is_flat.narrow(axis, 1, count)
+        number += int((both & (step > min_step)).sum())
+    return is_flat if number >= _MIN_FLAT_STEPS else torch.zeros_like(is_flat)
 
 
 def _check(windows: Tensor) -> None:
@@ -243,13 +270,13 @@ class _Seam:
     is_alone: bool  # whether no other phase stands out as well
 
 
-def _seams(windows: Tensor, origins: Sequence[int]) -> list[_Seam]:
+def _seams(windows: Tensor, is_flat: Tensor, origins: Sequence[int]) -> list[_Seam]:
     """The two phases, not next to each other, whose vertical seams stand out most; windows begin at these columns.
 
     A step between two columns raises the third difference, which is zero for a smooth gradient. Each column is compared
     with those beside it, so that texture and edges of the scene weigh little.
     """
-    rough = _third_difference(windows).mean((1, 2)).double().cpu().numpy()
+    rough = _mean_third_differences(windows, is_flat)[:, 0]
     beside = np.median([np.roll(rough, shift, axis=1) for shift in _BESIDE], axis=0)
     inner = slice(max(_BESIDE), -max(_BESIDE))
     ratio = ((rough - beside) / (beside + ROUNDING))[:, inner].clip(_MIN_RATIO, _MAX_RATIO)

@@ -20,7 +20,10 @@ _CLIP = 3.0  # standard deviations at which differences are clipped: an edge of 
 # noise are the same everywhere, as far as they can be measured; those of waves, or of the floors of a house, are not.
 _QUANTILES, _EVEN = (0.1, 0.3, 0.5, 0.9), (0.3, 2.2)
 _PARTS, _MIN_PART = 4, 0.05  # parts of the rows, and the share of the variance that each has at least
-_SHIFTS, _MAX_CORRELATION = range(5, 9), 0.5  # a pattern correlates with itself where noise does not
+# Rows after which a pattern correlates with itself, and the most that noise does. Threads of a canvas repeat after more
+# rows (0.65 and more), which enough rows tell from chance (0.55 at most): this part of them and less.
+_SHIFTS, _MAX_CORRELATION = range(5, 9), 0.5
+_FAR_SHIFTS, _MAX_FAR_CORRELATION, _FAR_PART = range(9, 25), 0.6, 1 / 6
 # Of the stripes that the paper of a page shows, their least share, and the least share of a row that is paper.
 _MIN_ON_GROUND, _MIN_GROUND_OF_ROW = 0.4, 0.1
 # Less is hidden by the rounding; more is drawn.
@@ -62,9 +65,10 @@ def estimate_stripes(planes: Tensor) -> float:
     # Noise has no correlation from row to row beyond the length of the difference.
     common = clipped.median(1).values
     power = float(common.square().mean())
-    highest = max(abs(float((common[:, shift:] * common[:, :-shift]).mean())) for shift in _SHIFTS)
-    if highest > _MAX_CORRELATION * power:
-        return 0.0
+    far = [shift for shift in _FAR_SHIFTS if shift <= _FAR_PART * common.shape[1]]
+    for shifts, most in ((_SHIFTS, _MAX_CORRELATION), (far, _MAX_FAR_CORRELATION)):
+        if any(abs(float((common[:, shift:] * common[:, :-shift]).mean())) > most * power for shift in shifts):
+            return 0.0
     sigma, ground = math.sqrt(variance), ground_of(planes)
     return 0.0 if ground is not None and _on_ground(planes, ground) < _MIN_ON_GROUND * sigma else sigma
 

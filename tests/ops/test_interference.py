@@ -66,6 +66,26 @@ def test_patterns_of_a_scene_and_drawn_ones_are_none():
         assert find_interference(torch.from_numpy(each.clip(0, 1))[None].float()) == ()
 
 
+def woven(image, period, depth=0.2):
+    """An image on linen: threads in both directions, whose phase wanders a little and on which its light falls."""
+    y, x = np.mgrid[: image.shape[1], : image.shape[2]]
+    warp = np.sin(2 * np.pi * y / period + 0.3 * np.sin(x / 23)) + np.sin(2 * np.pi * x / period + 0.2 * np.sin(y / 31))
+    return (image * (1 + depth / 2 * warp)).clip(0, 1)
+
+
+@pytest.mark.parametrize("period", [3.25, 4.5, 6.5])
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "cat"])
+def test_threads_on_which_the_light_of_a_picture_falls_are_no_waves(name, period):
+    canvas = 0.9 * woven(scene(name), period)
+    assert find_interference(disturbed(canvas)) == ()
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "cat"])
+def test_a_wave_is_found_beside_threads(name):
+    (wave,) = find_interference(disturbed(0.9 * woven(scene(name), 5.3, 0.1), (4.0, 0.17, 0.31)))
+    assert wave.period == pytest.approx(2.83, rel=0.01)
+
+
 def large():
     """A photograph of 2.2 megapixels, (3, H, W), that a lens has blurred."""
     part = scene(side=300)

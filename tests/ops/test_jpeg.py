@@ -166,6 +166,33 @@ def test_a_pattern_of_eight_pixels_is_no_compression(name, pixels):
     assert estimate_resized_jpeg_error(luma(pixels)) == 0, name
 
 
+def pixelated(picture, block, part):
+    """A picture, (H, W) or (H, W, 3), in whose middle each block has one value, as where a face is censored."""
+    side = int(len(picture) * part) // block * block
+    start = (len(picture) - side) // 2 // block * block
+    inner = slice(start, start + side), slice(start, start + side)
+    blocks = picture[inner].reshape(side // block, block, side // block, block, -1).mean((1, 3))
+    result = picture.copy()
+    result[inner] = np.kron(blocks, np.ones((block, block, 1))).reshape(result[inner].shape)
+    return result
+
+
+@pytest.mark.parametrize("block", [7, 8, 9, 10, 11, 12])
+def test_censored_parts_are_no_compression(block):
+    for picture in (data.astronaut()[:240, 120:360], data.coffee()[50:290, 150:390], data.camera()[100:340, 100:340]):
+        for part in (0.3, 0.5):
+            censored = luma(pixelated(picture, block, part))
+            assert estimate_jpeg_error(censored) == estimate_resized_jpeg_error(censored) == 0
+
+
+@pytest.mark.parametrize("block", [8, 11])
+def test_compression_beside_censored_parts_is_found(block):
+    pixels, sigma = compressed(data.astronaut()[:300, 100:400], quality=60)
+    assert estimate_jpeg_error(luma(pixelated(pixels, block, 0.3))) == pytest.approx(sigma, rel=0.1)
+    copy = luma(pixelated(resized(pixels, 0.9), block, 0.3))
+    assert 0.25 * sigma < estimate_resized_jpeg_error(copy) < 1.2 * sigma
+
+
 def test_the_input_is_unchanged_and_small_images_are_refused():
     image = luma(compressed(astronaut(), quality=75)[0])
     before = image.clone()

@@ -1,11 +1,16 @@
 """Pixels and colours that were repeated in blocks: where they are found, and what interpolation makes of them."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional
 
-from blindsr.ops.color import to_planes
+from blindsr.ops import imresize
+from blindsr.ops.color import from_planes, to_planes
 from blindsr.ops.repetition import MARGIN, RepeatedChroma, find_repeated_chroma, find_repetition, interpolated_chroma
 from tests.images import photograph
 
@@ -41,6 +46,35 @@ def test_photographs_and_enlargements_have_none(name):
     assert find_repeated_chroma(image.mean(1, keepdim=True).expand(-1, 3, -1, -1), [(0, 0)]) is None
 
 
+def colours(values):
+    """A smooth colour map of values in [0, 1], (H, W): (1, 3, H, W) in 8 bits."""
+    rgb = torch.stack([0.25 + 0.7 * values**2, 0.1 + 0.8 * values, 0.35 + 0.4 * (3 * values).sin()])[None]
+    return (255 * rgb).round() / 255
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.0])
+@pytest.mark.parametrize("cell", [2, 6])
+def test_cells_of_a_drawing_have_no_repeated_colours(cell, sigma):
+    # As of a spectrogram: cells of a few pixels, smoothed and drawn with a colour map.
+    rng = np.random.default_rng(cell)
+    values = np.kron(np.log(rng.gamma(1, 1, (40, 40)) + 0.1), np.ones((2 * cell, 2 * cell)))
+    values = gaussian_filter(values, sigma)
+    cells = colours(torch.from_numpy((values - values.min()) / np.ptp(values)).float())
+    reduced = (255 * imresize(cells, 0.5).clamp(0, 1)).round() / 255
+    for image in (reduced, cells[..., ::2, ::2], reduced[..., 1:, 3:]):
+        assert find_repeated_chroma(image, [(0, 0)]) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 4.0])
+def test_repeated_colours_of_blurred_and_of_noisy_pictures_are_found(noise):
+    image, _ = repeated(2, 2)
+    planes = to_planes(image)
+    luma = functional.avg_pool2d(functional.pad(planes[:1], (2, 2, 2, 2), mode="replicate"), 5, 1)
+    luma = luma + noise / 255 * torch.randn(luma.shape, generator=torch.Generator().manual_seed(1))
+    blurred = (255 * from_planes(torch.cat([luma, planes[1:]])).clamp(0, 1)).round() / 255
+    assert find_repeated_chroma(blurred, [(0, 0)]) == RepeatedChroma((2, 2), (0, 0))
+
+
 def test_interpolated_colours_are_nearer_to_the_photograph_and_luma_stays():
     image, full = repeated(2, 2)
     found = find_repeated_chroma(image, [(0, 0)])
@@ -69,6 +103,37 @@ def test_repeated_pixels_are_counted_wherever_the_blocks_begin(rows, columns):
     image = small.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
     assert find_repetition(image) == (rows, columns)
     assert find_repetition(image[1:, 3:]) == (rows, columns)
+
+
+@pytest.mark.parametrize("cell", [4, 6, 8, 10, 12])
+def test_cells_of_a_drawing_are_no_smaller_pixels(cell):
+    modules = (torch.rand(20, 20, generator=torch.Generator().manual_seed(cell)) < 0.5).float()
+    drawing = modules.repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+    assert find_repetition(drawing) == ((cell, cell) if cell <= 6 else (1, 1))
+    # Reduced by a filter, which spreads their edges, they are a drawing of any size.
+    large = modules.repeat_interleave(2 * cell, 0).repeat_interleave(2 * cell, 1)[None, None]
+    assert find_repetition(imresize(large, 0.5).clamp(0, 1)[0, 0]) == (1, 1)
+
+
+def test_small_cells_that_all_differ_are_pixels_of_a_picture():
+    picture = photograph(40, 40, name="coffee", bands=1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert find_repetition(imresize(picture, 0.5)[0, 0]) == (4, 4)
+
+
+def test_lines_across_a_smooth_picture_are_no_borders_of_pixels():
+    y, x = torch.meshgrid(torch.linspace(0, 1, 160), torch.linspace(0, 1, 160), indexing="ij")
+    collage = (255 * (0.3 + 0.05 * (3 * x + 2 * y).sin())).round() / 255
+    for top in range(8, 160, 20):
+        collage[top : top + 8] = 1
+        collage[:, top : top + 8] = 1
+    assert find_repetition(collage) == (1, 1)
+
+
+def test_repeated_pixels_are_counted_after_a_weak_compression():
+    small = photograph(72, 80, name="coffee", bands=1)[0, 0].repeat_interleave(2, 0).repeat_interleave(2, 1)
+    file = io.BytesIO()
+    Image.fromarray((255 * small).round().byte().numpy()).save(file, "JPEG", quality=98)
+    assert find_repetition(torch.from_numpy(np.asarray(Image.open(file)) / 255.0)) == (2, 2)
 
 
 def test_what_was_not_repeated_is_not_counted():

@@ -65,6 +65,15 @@ def test_what_crosses_the_image_is_no_stripe():
         assert estimate_stripes(image) == estimate_stripes(image.mT) == 0
 
 
+@pytest.mark.parametrize("period", [9.0, 13.0, 18.0])
+def test_threads_of_a_canvas_are_no_stripes_but_noise_of_rows_is(period):
+    image = clean("coffee")[..., :160]
+    row = torch.arange(image.shape[-2])[:, None]
+    canvas = image * (1 + 0.06 * ((row / period * 2).floor() % 2))
+    assert estimate_stripes(canvas) == estimate_stripes(canvas.mT) == 0
+    assert 255 * estimate_stripes(image + stripes(image.shape[-2], 3.0)) == pytest.approx(3, rel=0.2)
+
+
 def test_lines_of_text_are_no_stripes_but_stripes_of_the_paper_are():
     rng = np.random.default_rng(5)
     side = 208

@@ -174,6 +174,8 @@ def test_what_was_a_jpeg_has_the_error_of_its_table_wherever_it_was_cut_out(is_l
     assert re.fullmatch(
         r"JPEG compression of an earlier copy at a quality of about (38|39|40) " + re.escape(end), warning
     )
+    if is_large:
+        return  # the messages do not depend on the size
     assert measure(image, file_format="WEBP")[1] == (warning,)  # a lossless one
     _, warnings = measure(image, file_format="WEBP", compression_sigma=0.5 / 255)
     assert re.match("WebP compression, or JPEG before it, at a quality of about (38|39|40) ", warnings[0])

@@ -146,14 +146,16 @@ def test_progress_is_told_tile_by_tile():
 
 
 def test_what_the_steps_look_at_does_not_grow_with_the_image():
-    small = pretrained._adaptation_parts(TensorSource(photograph(40, 50)), 2, 10_000)
+    small = pretrained._adaptation_parts(TensorSource(photograph(40, 50)), 2, 1, 10_000)
     assert [tuple(part.shape) for part in small] == [(1, 3, 40, 50)]
     for bands in (3, 1):
         image = TensorSource(photograph(250, 300, top=20, bands=bands))
-        parts = pretrained._adaptation_parts(image, 2, 40_000)
+        parts = pretrained._adaptation_parts(image, 2, 1, 40_000)
         assert [tuple(part.shape) for part in parts] == 4 * [(1, bands, 50, 50)]
+    apart = pretrained._adaptation_parts(TensorSource(photograph(250, 300, top=20)), 2, 3, 40_000)
+    assert [part.shape[1] for part in apart] == len(apart) * [1]
     many = TensorSource(photograph(100, 120).repeat(1, 5, 1, 1))
-    assert [part.shape[1] for part in pretrained._adaptation_parts(many, 2, 60_000)] == 15 * [1]
+    assert [part.shape[1] for part in pretrained._adaptation_parts(many, 2, 15, 60_000)] == 15 * [1]
 
 
 @pytest.mark.usefixtures("small_network")

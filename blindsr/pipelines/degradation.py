@@ -31,6 +31,7 @@ from blindsr.ops.noise import (
     largest_smoothed_noise,
 )
 from blindsr.ops.windows import Source, sampled_windows, spread_windows
+from blindsr.pipelines.crop import without_gutters
 from blindsr.registry import ESTIMATORS, UPSCALERS
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation, estimates_kernel
@@ -194,8 +195,10 @@ def measure_noise(source: Source) -> Noise:
         )
         has_noisy_chroma = has_noisy_chroma or (is_chroma and sigma > CLEAN)
         if not is_chroma:
-            jpeg = max(jpeg, estimate_jpeg_error(plane, origins))
-            resized = max(resized, estimate_resized_jpeg_error(plane))
+            # The edges of the lines of a collage are no seams.
+            pictures = torch.cat([without_gutters(each[None]) for each in plane])
+            jpeg = max(jpeg, estimate_jpeg_error(pictures, origins))
+            resized = max(resized, estimate_resized_jpeg_error(pictures))
             # What JPEG leaves of smooth parts resembles grain.
             if (grain := estimate_grain(plane)) > max(jpeg, resized):
                 sigma = max(sigma, grain)

@@ -270,6 +270,20 @@ def test_chroma_of_a_mosaic_has_an_error_of_its_own():
     assert conditioning_of(degradation, 0, colour=False).chroma_sigma == 0
 
 
+@pytest.mark.parametrize(("name", "top", "left"), [("astronaut", 0, 60), ("coffee", 16, 150)])
+def test_what_is_drawn_around_photographs_is_no_compression_and_no_few_levels(name, top, left):
+    """The edges of lines have a period, and white is far from the brightest level of a dark photograph."""
+    image = imresize(photograph(384, 384, name=name, top=top, left=left), 0.5).clamp(0, 1) * 0.8
+    for place in (60, 124):
+        image[..., place : place + 8, :] = 1
+        image[..., place : place + 8] = 1
+    image = (255 * image).round() / 255
+    degradation = measure_degradation(TensorSource(image), bicubic(2), None, Settings())
+    assert (degradation.compression_sigma, degradation.is_quantized) == (0, False)
+    image[..., :80, :] = 1  # a cut-out
+    assert not measure_degradation(TensorSource(image), bicubic(2), None, Settings()).is_quantized
+
+
 def test_noise_that_flat_parts_do_not_have_is_not_there():
     """A heat map of crisp cells had "noise of 14 grey levels" from the networks, which have seen none."""
     cells = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 2)

@@ -15,7 +15,7 @@ from machine import circumstances
 
 from blindsr.evaluation.ablation import AblationPlan, ablate
 from blindsr.evaluation.dataset import DatasetImage, read_dataset
-from blindsr.evaluation.report import write_ablation_report
+from blindsr.evaluation.report.overview import write_ablation_report
 from blindsr.evaluation.results import summarise
 from blindsr.events import Event, Notice, StepDone
 from blindsr.image_io import read_photo

@@ -14,6 +14,7 @@ __all__ = ["are_colors", "detailed_bands"]
 # another, or have a lower correlation with them. Of 98 photographs, one has so weak a band, and one such a correlation.
 _WEAK, _MIN_CORRELATION = 0.25, 0.1
 _CLEAR = 0.5  # energy of details over that of the noise in them, below which a correlation says nothing
+_CLIPPED, _MAX_CLIPPED = 1.5 / 255, 0.05  # distance from black or white, and the share of the pixels that may have it
 _ROUNDING = 0.3 / 255  # standard deviation of details that are nothing but rounding to 8 bits, or less
 _FINE, _COARSE = 3, 7  # px; details are what a mean over the one has and a mean over the other has not
 _NOISE_SIDE = 32  # px, the least side of an image whose noise can be measured
@@ -36,20 +37,21 @@ def are_colors(parts: Tensor) -> bool:
     if min(parts.shape[-2:]) < _COARSE:
         return True
     covariance = _covariance_of_details(parts)
-    if _have_common_details(covariance, torch.zeros_like(covariance[0])):
+    is_cut = _clipped_share(parts) > _MAX_CLIPPED
+    if _have_common_details(covariance, torch.zeros_like(covariance[0]), is_cut):
         return True
     if min(parts.shape[-2:]) < _NOISE_SIDE:
         return False
     sigmas = [estimate_noise(band.contiguous()) for band in torch.split(parts, 1, 1)]
     noise = torch.tensor(sigmas, dtype=covariance.dtype).square() * (1 / _FINE**2 - 1 / _COARSE**2)
-    return _have_common_details(covariance, noise)
+    return _have_common_details(covariance, noise, is_cut)
 
 
 def detailed_bands(image: Tensor) -> Tensor:
     """The one band that has details where the two others have none, (1, 1, H, W), or the whole image, (1, C, H, W)."""
-    if image.shape[1] != 3 or min(image.shape[-2:]) < _COARSE:
+    if image.shape[1] != 3:
         return image
-    has_details = _covariance_of_details(image).diagonal() > _ROUNDING**2
+    has_details = image[0].std((1, 2)) > _ROUNDING
     return image[:, has_details] if int(has_details.sum()) == 1 else image
 
 
@@ -61,10 +63,22 @@ def _covariance_of_details(parts: Tensor) -> Tensor:
     return (details @ details.T / details.shape[1]).cpu()
 
 
-def _have_common_details(covariance: Tensor, noise: Tensor) -> bool:
-    """Whether three bands share their details, from the covariance of these and the variance of noise in them."""
+def _clipped_share(parts: Tensor) -> Tensor:
+    """Share of the pixels of each band, (C,), that are black or white."""
+    return ((parts <= _CLIPPED) | (parts >= 1 - _CLIPPED)).double().mean((0, 2, 3)).cpu()
+
+
+def _have_common_details(covariance: Tensor, noise: Tensor, is_cut: Tensor) -> bool:
+    """Whether three bands share their details.
+
+    Args:
+        covariance: That of the details of the bands, (3, 3).
+        noise: Variance of the noise in them, (3,).
+        is_cut: Bands that have lost details to black or white, as in saturated colours; such a one may be weak.
+    """
     energy = covariance.diagonal().clamp_min(_ROUNDING**2)
-    if float(energy.min()) < _WEAK**2 * float(energy.max()):
+    is_weak = (energy < _WEAK**2 * energy.max()) & ~(is_cut & (energy > _ROUNDING**2))
+    if bool(is_weak.any()):
         return False
     own = covariance.diagonal() - noise
     clear = [band for band in range(3) if own[band] > max(_CLEAR * float(noise[band]), _ROUNDING**2)]

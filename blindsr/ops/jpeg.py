@@ -241,15 +241,20 @@ def _pixelated(windows: Tensor, min_step: float) -> Tensor:
 
     The steps between them are no seams of a JPEG, whatever their period is.
     """
-    least, largest = (sign * functional.max_pool2d(sign * windows, _FLAT, 1) for sign in (-1, 1))
+    least, largest = (sign * _local_maximum(sign * windows) for sign in (-1, 1))
     squares = functional.pad((least == largest).to(windows), (_FLAT - 1,) * 4)
-    is_flat = functional.max_pool2d(squares, _FLAT, 1) > 0
+    is_flat = _local_maximum(squares) > 0
     number = 0
     for axis in (-1, -2):
         step, count = windows.diff(dim=axis).abs(), windows.shape[axis] - 1
         both = is_flat.narrow(axis, 0, count) & is_flat.narrow(axis, 1, count)
         number += int((both & (step > min_step)).sum())
     return is_flat if number >= _MIN_FLAT_STEPS else torch.zeros_like(is_flat)
+
+
+def _local_maximum(windows: Tensor) -> Tensor:
+    """The maximum of each square of 4×4 px, by rows and columns."""
+    return functional.max_pool2d(functional.max_pool2d(windows, (_FLAT, 1), 1), (1, _FLAT), 1)
 
 
 def _check(windows: Tensor) -> None:

@@ -539,13 +539,16 @@ def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:
     codes = samples @ digits
     if len(np.unique(codes.ravel()[::97])) > most:
         return nothing
-    colours = np.unique(codes)
+    colours, counts = np.unique(codes, return_counts=True)
     if not _MIN_COLOURS <= len(colours) <= most:
         return nothing
     values = (colours[:, None] // digits % (_DISTINCT + 1)) / _DISTINCT
     distances = np.square(values[:, None] - values).sum(2)
     np.fill_diagonal(distances, np.inf)
     steps = values - values[distances.argmin(1)]
+    lengths = np.sqrt(np.square(steps).sum(1))
+    if float(np.square(lengths) @ counts) / pixels <= (2 / 255) ** 2:  # 8 bits
+        return nothing
     varied = np.zeros(codes.shape, bool)
     for axis in (1, 2):
         ahead, behind = np.swapaxes(codes, axis, 1)[:, 1:], np.swapaxes(codes, axis, 1)[:, :-1]
@@ -554,10 +557,9 @@ def _squared_steps(samples: NDArray[np.int64]) -> NDArray[np.float64]:
         marked[:, :-1] |= ahead != behind
     shares = np.bincount(np.searchsorted(colours, codes[varied]), minlength=len(colours)) / pixels
     # A level far from all others, as the white around a cut-out or of lines on a photograph, is none of few levels.
-    lengths = np.sqrt(np.square(steps).sum(1))
     order = lengths.argsort()
     usual = lengths[order[np.searchsorted(shares[order].cumsum(), shares.sum() / 2)]]
     steps *= np.minimum(1, _MOST_DISTANT * usual / lengths)[:, None]
-    if float(np.square(steps).sum(1) @ shares) <= (2 / 255) ** 2 * shares.sum():  # 8 bits
+    if float(np.square(steps).sum(1) @ shares) <= (2 / 255) ** 2 * shares.sum():
         return nothing
     return np.asarray((steps * shares[:, None]).T @ steps)

@@ -107,16 +107,21 @@ def compression_error(image: ImageSource, source: Source) -> float:
 
 
 def common_noise(measured: Sequence[Noise]) -> Noise | None:
-    """The noise of a series of images, the median of each plane; None if their planes differ, or there are none."""
-    if len({(len(noise.sigmas), noise.has_colors) for noise in measured}) != 1:
+    """The noise of a series of images, the median of each plane; None if their planes differ, or there are none.
+
+    Where some have the colours of one picture and some have not, it is that of the more frequent kind.
+    """
+    if len({len(noise.sigmas) for noise in measured}) != 1:
         return None
+    has_colors = 2 * sum(noise.has_colors for noise in measured) >= len(measured)
+    measured = [noise for noise in measured if noise.has_colors == has_colors]
     sigmas = np.median([noise.sigmas for noise in measured], axis=0)
     jpeg, mosaic = (
         float(np.median(levels)) for levels in zip(*((noise.jpeg, noise.mosaic) for noise in measured), strict=True)
     )
     return Noise(
         sigmas=tuple(float(sigma) for sigma in sigmas),
-        has_colors=all(noise.has_colors for noise in measured),
+        has_colors=has_colors,
         jpeg=jpeg,
         is_resized_jpeg=any(noise.is_resized_jpeg for noise in measured),
         mosaic=mosaic,
@@ -341,7 +346,9 @@ def degradation_warnings(
     if not removes_noise or error > 0 or max(sigmas) <= _WARNING_SIGMA:
         return ()
     has_planes = len(sigmas) == 3 and measured.has_colors
-    plane = "" if not has_planes else " in luma" if sigmas[0] > 0 else " in chroma"
+    plane = "" if min(sigmas) > 0 or len(sigmas) == 1 else " in some of the bands"
+    if has_planes:
+        plane = " in luma" if sigmas[0] > 0 else " in chroma"
     level = f"{255 * (sigmas[0] if has_planes and sigmas[0] > 0 else max(sigmas)):.1f} grey levels"
     if measured.is_quantized:
         return (

@@ -40,6 +40,16 @@ def test_a_band_of_far_lower_contrast_is_no_colour(band):
     assert are_colors(weak)
 
 
+def test_a_band_that_is_cut_off_at_black_is_a_colour():
+    """In a red flower, blue is weak where it is not black: luma and chroma are what all have in common."""
+    image = photograph(112, 112)
+    image[:, 2] = (0.3 * image[:, 1] - 0.09).clamp(min=0) * 0.6
+    assert (image[:, 2] == 0).float().mean() > 0.1
+    assert are_colors(image)
+    image[:, 2] = 0
+    assert not are_colors(image)
+
+
 def test_what_has_no_details_has_colours():
     assert are_colors(torch.full((1, 3, 64, 64), 0.4))
     assert are_colors(noise(128, 128, 0.03, bands=3))

@@ -95,6 +95,19 @@ def test_no_photograph_and_no_page_of_text_is_a_collage(photograph):
     assert without_gutters(flat) is flat
 
 
+def test_a_gap_that_was_blurred_with_the_scene_and_the_rows_of_a_table_stay(photograph):
+    """The edges of a gap between planks are the best of what the scene shows of its blur."""
+    scene = part(400, 320, name="camera", top=20, left=60, bands=1)
+    scene[..., 180:202, :] = 0.02
+    blurred = degrade(scene, gaussian(1.6, 2).tensor(), 2)
+    assert without_gutters(blurred) is blurred
+    table = torch.full((1, 1, 200, 160), 0.8)
+    table[..., 5:195, 10:50] = 0.3
+    for row in range(20, 200, 20):
+        table[..., row, :] = 1.0
+    assert without_gutters(table) is table
+
+
 def test_a_collage_of_sharp_pictures_is_not_sharpened():
     """The lines had been taken for the halos of a camera: the kernel had a negative variance."""
     image = (imresize(part(384, 384, name="astronaut", top=0, left=60), 0.5).clamp(0, 1) * 255).round() / 255

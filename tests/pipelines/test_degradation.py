@@ -15,7 +15,13 @@ from blindsr.kernels import Kernel, KernelEstimate, bicubic, gaussian
 from blindsr.ops import degrade, imresize
 from blindsr.ops.jpeg import jpeg_noise_sigma
 from blindsr.ops.windows import LinearLightSource, TensorSource
-from blindsr.pipelines.degradation import Noise, degradation_warnings, kernel_error_of, measure_degradation
+from blindsr.pipelines.degradation import (
+    Noise,
+    common_noise,
+    degradation_warnings,
+    kernel_error_of,
+    measure_degradation,
+)
 from blindsr.settings import Settings
 from blindsr.upscalers.base import Degradation
 from blindsr.upscalers.pretrained.conditioning import conditioning_of
@@ -306,3 +312,20 @@ def test_noise_that_the_estimator_alone_sees_counts(seen, changed, sigma):
     source = TensorSource(imresize(photograph(240, 280, name="astronaut", top=0, left=120), 0.5).clamp(0, 1))
     degradation = measure_degradation(source, KERNEL, estimate, Settings(), **changed)
     assert degradation.noise_sigma == pytest.approx((sigma / 255, 0.0, 0.0))
+
+
+def test_a_series_has_the_noise_of_its_more_frequent_kind():
+    """One composite among the colour pages of a file had decided for all of them."""
+    colour = [Noise(sigmas=(0.02 + 0.001 * i, 0.01, 0.01)) for i in (0, 1, 2)]
+    composite = Noise(sigmas=(0.0, 0.0, 0.0), has_colors=False)
+    common = common_noise([colour[0], composite, *colour[1:]])
+    assert common == Noise(sigmas=(0.021, 0.01, 0.01))
+    assert common_noise([composite, composite, colour[0]]) == composite
+    assert common_noise([colour[0], Noise(sigmas=(0.0,))]) is None
+
+
+@pytest.mark.parametrize(("sigmas", "words"), [((0.0, 0.0, 0.02), " in some of the bands,"), ((0.02,) * 3, ",")])
+def test_noise_of_single_bands_is_said_to_be_theirs(sigmas, words):
+    measured = Degradation(kernel=KERNEL, noise_sigma=sigmas, has_colors=False)
+    (text,) = degradation_warnings(measured, Settings())
+    assert text.startswith(f"noise of 5.1 grey levels was measured{words}")

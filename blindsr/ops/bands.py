@@ -51,7 +51,7 @@ def detailed_bands(image: Tensor) -> Tensor:
     """The one band that has details where the two others have none, (1, 1, H, W), or the whole image, (1, C, H, W)."""
     if image.shape[1] != 3:
         return image
-    has_details = image[0].std((1, 2)) > _ROUNDING
+    has_details = image[0].std((1, 2), correction=0) > _ROUNDING
     return image[:, has_details] if int(has_details.sum()) == 1 else image
 
 

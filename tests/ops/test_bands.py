@@ -67,3 +67,8 @@ def test_one_band_with_details_is_found():
     assert torch.equal(detailed_bands(image), image[:, 2:])
     assert torch.equal(detailed_bands(photograph(80, 80)), photograph(80, 80))
     assert torch.equal(detailed_bands(torch.zeros(1, 3, 80, 80)), torch.zeros(1, 3, 80, 80))
+
+
+def test_a_single_pixel_has_no_details():
+    assert detailed_bands(torch.rand(1, 3, 1, 1)).shape == (1, 3, 1, 1)
+    assert are_colors(torch.rand(1, 3, 1, 1))

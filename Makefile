@@ -36,7 +36,7 @@ ablation-demo: $(VENV)/installed
 
 # Compiled files are kept, or every process that a test starts would compile the package again.
 test: $(VENV)/installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

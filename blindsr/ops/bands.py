@@ -11,7 +11,7 @@ from blindsr.ops.noise import estimate_noise
 __all__ = ["are_colors", "detailed_bands"]
 
 # Three bands are not the colours of one picture where the details of one are weaker than this share of those of
-# another, or have a lower correlation with them. Of 98 photographs, one has so weak a band, and one such a correlation.
+# another, or have a lower correlation with them: one of 98 photographs.
 _WEAK, _MIN_CORRELATION = 0.25, 0.1
 _CLEAR = 0.5  # energy of details over that of the noise in them, below which a correlation says nothing
 _CLIPPED, _MAX_CLIPPED = 1.5 / 255, 0.05  # distance from black or white, and the share of the pixels that may have it

@@ -485,6 +485,10 @@ def estimate_photon_noise(band: Tensor) -> float:
     Returns:
         The root of the mean variance, σ² = step · mean, in [0, 1] units; 0.0 for an image whose steps are no larger
         than two grey levels, or whose samples vary less than counts of photons do.
+
+    References:
+        Counts of photons have a Poisson distribution, whose variance is its mean; the tests of the steps and of the
+        variance are ours (docs/notes/2026-12-01-bands-photons-and-collages.md).
     """
     samples = band.detach().cpu().double()
     levels = torch.from_numpy(np.unique(samples.numpy()))

@@ -222,7 +222,11 @@ def measure_noise(source: Source) -> Noise:
         hidden = [sigma == 0 and not has_unclipped_tiles(band) for sigma, band in zip(sigmas, samples, strict=True)]
         sigmas = [max(sigmas) if is_hidden else sigma for sigma, is_hidden in zip(sigmas, hidden, strict=True)]
     photons = [0.0] if has_colour else [estimate_photon_noise(plane) for plane in samples]
-    errors = photons if max(photons) > 0 else estimate_quantization_error(parts)
+    errors: Sequence[float] = photons
+    if max(photons) == 0 and is_rgb:
+        errors = estimate_quantization_error(parts)
+    elif max(photons) == 0:
+        errors = [estimate_quantization_error(band)[0] for band in samples]
     is_quantized = max(photons) == 0 and max(errors) > max(CLEAN, *sigmas)
     sigmas = [max(sigma, error) if error > CLEAN else sigma for sigma, error in zip(sigmas, errors, strict=True)]
     mosaic = estimate_mosaic_error(parts) if has_colour else 0.0

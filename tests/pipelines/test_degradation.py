@@ -70,6 +70,17 @@ def test_bands_of_three_pictures_have_their_own_noise(sigma):
     assert measured.noise_sigma[1] > 0 or sigma == 0
 
 
+def test_few_levels_of_one_band_of_three_pictures_are_its_own():
+    places = ({"name": "chelsea"}, {"name": "astronaut", "top": 20, "left": 180}, {"name": "coffee", "top": 60})
+    image = torch.cat([photograph(160, 160, **place, bands=1) for place in places], 1)
+    image[:, 2] = (image[:, 2] * 15).round() / 15
+    measured = measure_degradation(TensorSource(image), bicubic(2), None, Settings())
+    assert not measured.has_colors
+    alone = [measured_noise(TensorSource(image[:, band : band + 1]))[0] for band in range(3)]
+    assert measured.noise_sigma == pytest.approx(alone)
+    assert measured.noise_sigma[2] == pytest.approx(1 / 15 / 12**0.5, rel=0.4)
+
+
 def test_the_noise_of_an_empty_band_is_that_of_the_others():
     """Half of it is cut off at black, so that it cannot be measured there, and would be sharpened."""
     rng = np.random.default_rng(4)
